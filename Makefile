@@ -1,0 +1,33 @@
+# Everything below sets itself up: the first target you call makes .venv with the tested versions of pins.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test lint
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+
+setup: $(READY)  ## make .venv and install everything into it
+
+quickstart: $(READY)  ## train and evaluate a micro model on synthetic scenes, minutes on a CPU
+	$(BIN)/python scripts/train.py experiment=quickstart overwrite=true
+
+test: $(READY)  ## run the tests (ARGS='-m "not slow"' for the quick ones)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# sam2's build asks for torch; in pip's build isolation that would be a second one of several GB. So torch goes first, and
+# the rest is built with it. sam2's compiled extension serves video only.
+$(READY): pyproject.toml pins.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c pins.txt pip setuptools wheel
+	$(BIN)/python -m pip install -q -c pins.txt torch torchvision
+	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install -q -c pins.txt --no-build-isolation -e '.[dev]'
+	touch $@

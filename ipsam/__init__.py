@@ -1,0 +1,3 @@
+"""IP-SAM: prompt-space conditioning for prompt-absent segmentation."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,110 @@
+"""The data of a run: which sets it trains on, holds out and is tested on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ipsam.data.catalog import resolve
+from ipsam.data.datasets import TestSet, TrainSet
+from ipsam.data.pairs import SizeMismatch
+from ipsam.data.sources import FolderSource, Joined, Part, Source, SyntheticSource
+from ipsam.data.transforms import Augment
+
+SYNTHETIC = "synthetic"
+Spec = str | Mapping[str, Any]  # a known set's name, or {name, images, masks, list} for any folder pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthetic:
+    """The synthetic sets.
+
+    Attributes:
+        difficulty: lowest and highest difficulty of a scene, between 0 (plainly visible) and 1 (truly hidden).
+        num_train: scenes an epoch; every epoch makes new ones.
+        num_test: test scenes, made from seeds that training never uses.
+    """
+
+    difficulty: tuple[float, float] = (0.0, 1.0)
+    num_train: int = 2000
+    num_test: int = 200
+
+    def __post_init__(self) -> None:
+        low, high = self.difficulty
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"data.synthetic.difficulty is [lowest, highest] within [0, 1], not {[low, high]}")
+        if min(self.num_train, self.num_test) < 1:
+            raise ValueError("data.synthetic.num_train and num_test must be at least 1")
+
+    def source(self, *, train: bool, size: int, seed: int) -> SyntheticSource:
+        """Training scenes depend on the run's seed; test scenes are the same for every run."""
+        length = self.num_train if train else self.num_test
+        low, high = self.difficulty
+        stream = (1, seed) if train else (0,)
+        return SyntheticSource(length, size, (float(low), float(high)), stream)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What ``data`` holds in the configuration, checked, with the sets it describes.
+
+    Attributes:
+        image_size: side of the square network input in pixels.
+        root: folder below which the known sets are found, in any of the layouts in use.
+        train, test: sets by name, or ``{name, images, masks}`` for any folder pair.
+        val: sets whose validation split is watched during training; or
+        val_fraction: the share of the training pairs held out for that. Neither: nothing is held out.
+        exclude: stems to leave out on purpose.
+        size_mismatch: what to do with a mask whose size is not its image's: ``error``, ``resize`` or ``exclude``;
+            None does what is known to be right for the set.
+        augment, synthetic: options of their own.
+    """
+
+    image_size: int
+    root: str | Path
+    train: Sequence[Spec] = ()
+    test: Sequence[Spec] = ()
+    val: Sequence[Spec] = ()
+    val_fraction: float = 0.0
+    exclude: Sequence[str] = ()
+    size_mismatch: SizeMismatch | None = None
+    augment: Mapping[str, Any] = field(default_factory=dict)
+    synthetic: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.val_fraction < 1:
+            raise ValueError(f"data.val_fraction is a share in [0, 1), not {self.val_fraction}")
+        if self.val and self.val_fraction:
+            raise ValueError("data.val and data.val_fraction exclude each other: set one")
+        Synthetic(**self.synthetic), Augment(**self.augment)  # complain now, not after a day of training
+
+    def train_and_val(self, seed: int) -> tuple[TrainSet, TestSet | None]:
+        """The training set, and what is held out to watch (None if nothing is)."""
+        if not self.train:
+            raise ValueError("data.train is empty: name at least one set to train on")
+        whole: Source = Joined([self._source(spec, "train", seed) for spec in self.train])
+        held_out: Source | None = None
+        if self.val:
+            held_out = Joined([self._source(spec, "val", seed) for spec in self.val])
+        elif self.val_fraction:
+            order = np.random.default_rng((seed, len(whole))).permutation(len(whole)).tolist()
+            num_held_out = max(1, round(self.val_fraction * len(whole)))
+            whole, held_out = Part(whole, sorted(order[num_held_out:])), Part(whole, sorted(order[:num_held_out]))
+        train_set = TrainSet(whole, image_size=self.image_size, augment=Augment(**self.augment), seed=seed)
+        return train_set, None if held_out is None else TestSet(held_out, image_size=self.image_size)
+
+    def test_sets(self) -> dict[str, TestSet]:
+        """The test sets by name, every file of theirs found and checked."""
+        names = [spec if isinstance(spec, str) else str(spec.get("name")) for spec in self.test]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"data.test names {', '.join(sorted(twice))} more than once")
+        sources = [self._source(spec, "test", seed=0) for spec in self.test]
+        return {name: TestSet(source, image_size=self.image_size) for name, source in zip(names, sources, strict=True)}
+
+    def _source(self, spec: Spec, split: str, seed: int) -> Source:
+        if spec == SYNTHETIC:
+            return Synthetic(**self.synthetic).source(train=split == "train", size=self.image_size, seed=seed)
+        pairs = resolve(spec, split, Path(self.root), exclude=self.exclude, size_mismatch=self.size_mismatch)
+        return FolderSource(pairs)

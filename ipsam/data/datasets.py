@@ -1,0 +1,96 @@
+"""Training and test sets for a DataLoader, and the order in which a training run goes through its samples."""
+
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from ipsam.data.sources import Source
+from ipsam.data.transforms import Augment, network_input, normalise, to_image, to_mask
+
+
+class TrainItem(TypedDict):
+    """A training pair: image (3, H, W) normalised, mask (1, H, W) of 0.0 and 1.0, and the image's stem."""
+
+    image: Tensor
+    mask: Tensor
+    name: str
+
+
+class TestItem(TypedDict):
+    """A test pair: image (3, H, W) normalised, the mask at its own size (height, width) uint8, the image's stem."""
+
+    image: Tensor
+    mask: NDArray[np.uint8]
+    name: str
+
+
+class TrainSet(Dataset[TrainItem]):
+    """Augmented pairs at the network's input size.
+
+    Item ``draw * len + i`` is sample i on pass ``draw``, and a pure function of that number and the seed: neither the
+    number of workers nor an interruption changes what a run sees.
+    """
+
+    def __init__(self, source: Source, *, image_size: int, augment: Augment, seed: int) -> None:
+        self.source = source
+        self.seed = seed
+        self.transform = augment.transform(image_size)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> TrainItem:
+        draw, position = divmod(index, len(self.source))
+        sample = self.source.read(position, draw)
+        image, mask = to_image(sample.image), to_mask(sample.mask)
+        if mask.shape[-2:] != image.shape[-2:]:  # allowed by the user, or else found before training began
+            mask = to_mask(cv2.resize(sample.mask, (image.shape[-1], image.shape[-2]), interpolation=cv2.INTER_NEAREST))
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
+            torch.manual_seed(int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0]))
+            image, mask = self.transform(image, mask)
+        return {"image": normalise(image), "mask": mask.as_subclass(Tensor).float(), "name": sample.name}
+
+
+class TestSet(Dataset[TestItem]):
+    """Pairs for evaluation: nothing random, masks at their own size."""
+
+    __test__ = False  # no test case, whatever pytest makes of the name
+
+    def __init__(self, source: Source, *, image_size: int) -> None:
+        self.source = source
+        self.image_size = image_size
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> TestItem:
+        sample = self.source.read(index, draw=0)
+        return {"image": network_input(sample.image, self.image_size), "mask": sample.mask, "name": sample.name}
+
+
+class EpochSampler(Sampler[int]):
+    """A seeded shuffle for each epoch; ``epoch`` chooses which, and makes the items those of that pass."""
+
+    def __init__(self, length: int, *, seed: int) -> None:
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        return iter((self.epoch * self.length + order).tolist())
+
+
+def collate_test(items: Sequence[TestItem]) -> tuple[Tensor, list[NDArray[np.uint8]], list[str]]:
+    """Images stacked to (b, 3, H, W); masks and names as lists, since masks differ in size."""
+    images = torch.stack([item["image"] for item in items])
+    return images, [item["mask"] for item in items], [item["name"] for item in items]

@@ -1,0 +1,124 @@
+"""Reading images and masks from disk.
+
+Files are told apart by their content, not by their name: some benchmarks hold PNGs called `.jpg`. The EXIF orientation
+is ignored throughout, because image and mask of a dataset are aligned as stored pixels; turning only the one that
+happens to carry the tag would tear the pair apart.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+FOREGROUND_ABOVE = 128  # a ground truth pixel above this value is foreground, as the evaluation protocol has it
+NUM_READERS = 16  # threads that read headers; they mostly wait for the file system
+
+
+def read_image(path: str | Path) -> NDArray[np.uint8]:
+    """Read a colour or grey image as uint8 RGB of shape (H, W, 3); an alpha channel is dropped.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is empty, broken or no image.
+    """
+    image: NDArray[np.uint8] = cv2.cvtColor(_decode(Path(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return image
+
+
+def read_mask(path: str | Path) -> NDArray[np.uint8]:
+    """Read a mask as uint8 of shape (H, W) with values 0 and 255; foreground is what was above 128.
+
+    Colour masks are turned to grey first. An all-zero mask is a valid one without an object.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is empty, broken or no image; or its values are labels (such as 0/1) rather than 0/255.
+    """
+    # ANYDEPTH keeps 16-bit values as they are; squeezed to 8 bits, 16-bit labels would all become background.
+    mask = _decode(Path(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    if mask.dtype != np.uint8:
+        raise ValueError(f"{path}: a mask of type {mask.dtype}; masks must be 8-bit, 0 for background, 255 for object")
+    foreground = mask > FOREGROUND_ABOVE
+    if not foreground.any() and mask.any():
+        values = np.unique(mask)
+        shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
+        raise ValueError(
+            f"{path}: the mask's values are {shown}, none above {FOREGROUND_ABOVE}, so that it holds no foreground; "
+            "masks must be 0 for background and 255 for object (for 0/1 labels: multiply by 255 and save again)"
+        )
+    return foreground.astype(np.uint8) * np.uint8(255)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Size (height, width) in stored pixels, from the header alone. Not to be called by several threads at once.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the header can't be read.
+    """
+    with _no_warnings():
+        return _header_size(Path(path))
+
+
+def image_sizes(paths: Sequence[Path]) -> list[tuple[int, int] | ValueError | FileNotFoundError]:
+    """`image_size` of many files by a pool of threads; where a header can't be read its error stands in the list."""
+
+    def size_or_error(path: Path) -> tuple[int, int] | ValueError | FileNotFoundError:
+        try:
+            return _header_size(path)
+        except (ValueError, FileNotFoundError) as error:
+            return error
+
+    # The warning filters belong to the whole process, so they are set once around the pool and not by each thread.
+    with _no_warnings(), ThreadPoolExecutor(NUM_READERS) as pool:
+        return list(pool.map(size_or_error, paths))
+
+
+def _decode(path: Path, flags: int) -> NDArray[Any]:
+    content = np.frombuffer(_read_bytes(path), dtype=np.uint8)
+    try:
+        pixels: NDArray[Any] | None = cv2.imdecode(content, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise ValueError(f"{path}: can't be decoded ({error}); fetch the file again or leave it out") from error
+    if pixels is None:
+        raise ValueError(f"{path}: broken, or no image OpenCV can read; fetch the file again or leave it out")
+    return pixels
+
+
+def _read_bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; check the path, or that the dataset was unpacked completely")
+    content = path.read_bytes()
+    if not content:
+        raise ValueError(f"{path}: the file is empty; fetch it again or leave it out")
+    return content
+
+
+def _header_size(path: Path) -> tuple[int, int]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; check the path, or that the dataset was unpacked completely")
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    # Pillow's readers fail in many ways on broken files: OSError, SyntaxError, DecompressionBombError, struct.error.
+    except Exception as error:
+        raise ValueError(
+            f"{path}: the image header can't be read ({type(error).__name__}: {error}); "
+            "fetch the file again or leave it out"
+        ) from error
+    return height, width
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    # Pillow warns of large images ("decompression bomb") and odd metadata; neither matters for reading a size.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,111 @@
+"""Where samples come from: folders on disk or the synthetic generator, behind one small interface."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ipsam.data.images import read_image, read_mask
+from ipsam.data.pairs import Pair
+from ipsam.data.synthetic import camouflaged_scene
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its mask, as stored.
+
+    Attributes:
+        name: the image's stem.
+        image: RGB, (height, width, 3) uint8.
+        mask: 255 on the object, else 0; (height, width) uint8. Its size may differ from the image's.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A finite list of samples; ``draw`` counts the times a training run has gone through it."""
+
+    def __len__(self) -> int: ...
+    def read(self, index: int, draw: int) -> Sample:
+        """Sample ``index`` of pass ``draw``."""
+        ...
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Pairs on disk; the same in every pass."""
+
+    pairs: Sequence[Pair]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def read(self, index: int, draw: int) -> Sample:  # noqa: ARG002 (the interface's)
+        """Read pair ``index``."""
+        pair = self.pairs[index]
+        return Sample(pair.stem, read_image(pair.image), read_mask(pair.mask))
+
+
+@dataclass(frozen=True)
+class SyntheticSource:
+    """Camouflaged scenes made on the fly; each pass makes new ones.
+
+    Attributes:
+        length: scenes a pass.
+        size: side of a scene in pixels.
+        difficulty: (lowest, highest); each scene draws its own from between, uniformly.
+        stream: seeds that set this list of scenes apart from every other.
+    """
+
+    length: int
+    size: int
+    difficulty: tuple[float, float]
+    stream: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def read(self, index: int, draw: int) -> Sample:
+        """Make scene ``index`` of pass ``draw``."""
+        rng = np.random.default_rng((*self.stream, draw, index))
+        scene = camouflaged_scene(rng, size=self.size, difficulty=float(rng.uniform(*self.difficulty)))
+        return Sample(f"scene_{draw:03d}_{index:05d}", scene.image, scene.mask)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some samples of another source, by index."""
+
+    source: Source
+    indices: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, index: int, draw: int) -> Sample:
+        """Sample ``indices[index]`` of the whole."""
+        return self.source.read(self.indices[index], draw)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Several sources, one after the other."""
+
+    sources: Sequence[Source]
+
+    def __len__(self) -> int:
+        return sum(len(source) for source in self.sources)
+
+    def read(self, index: int, draw: int) -> Sample:
+        """Sample ``index`` counted through all sources."""
+        for source in self.sources:
+            if index < len(source):
+                return source.read(index, draw)
+            index -= len(source)
+        raise IndexError(index)

@@ -1,0 +1,91 @@
+"""From a sample as stored to the network's input, and paired augmentation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes of a training pair; every default but the flip is off.
+
+    Attributes:
+        hflip: chance of a horizontal flip.
+        vflip: chance of a vertical flip.
+        rotate: largest turn in degrees, to both sides.
+        crop: smallest share of the area that a random crop keeps; 1 for no crop.
+        jitter: strength of random brightness, contrast and saturation.
+    """
+
+    hflip: float = 0.5
+    vflip: float = 0.0
+    rotate: float = 0.0
+    crop: float = 1.0
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("hflip", "vflip"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"data.augment.{name} is a chance in [0, 1], not {getattr(self, name)}")
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"data.augment.crop is a share of the area in (0, 1], not {self.crop}")
+        if self.rotate < 0 or self.jitter < 0:
+            raise ValueError("data.augment.rotate and data.augment.jitter must not be negative")
+
+    def transform(self, image_size: int) -> v2.Transform:
+        """The paired transform, its output image_size x image_size."""
+        size = (image_size, image_size)
+        steps: list[v2.Transform] = [
+            v2.RandomResizedCrop(size, scale=(self.crop, 1.0), antialias=True)
+            if self.crop < 1
+            else v2.Resize(size, antialias=True)
+        ]
+        if self.hflip:
+            steps.append(v2.RandomHorizontalFlip(self.hflip))
+        if self.vflip:
+            steps.append(v2.RandomVerticalFlip(self.vflip))
+        if self.rotate:
+            steps.append(v2.RandomRotation(self.rotate, interpolation=v2.InterpolationMode.BILINEAR))
+        if self.jitter:
+            steps.append(v2.ColorJitter(self.jitter, self.jitter, self.jitter))
+        return v2.Compose(steps)
+
+
+def normalise(image: Tensor) -> Float[Tensor, "3 H W"]:
+    """An RGB image (3, H, W) uint8 to floats of ImageNet's mean and standard deviation."""
+    scaled = image.as_subclass(Tensor).float().div(255)
+    mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
+    std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    return (scaled - mean) / std
+
+
+def denormalise(image: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 H W"]:
+    """The inverse of ``normalise``, to [0, 1]."""
+    mean = torch.tensor(IMAGENET_MEAN, device=image.device).view(3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, device=image.device).view(3, 1, 1)
+    return (image * std + mean).clamp(0, 1)
+
+
+def to_image(image: NDArray[np.uint8]) -> tv_tensors.Image:
+    """(height, width, 3) to (3, height, width)."""
+    return tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1))
+
+
+def to_mask(mask: NDArray[np.uint8]) -> tv_tensors.Mask:
+    """(height, width) of 0 and 255 to (1, height, width) of 0 and 1."""
+    return tv_tensors.Mask(torch.from_numpy(mask > 0).to(torch.uint8)[None])
+
+
+def network_input(image: NDArray[np.uint8], image_size: int) -> Float[Tensor, "3 H W"]:
+    """An RGB image (height, width, 3) of any size to the network's input (3, image_size, image_size), unaugmented."""
+    resized = v2.functional.resize(to_image(image), [image_size, image_size], antialias=True)
+    return normalise(resized)

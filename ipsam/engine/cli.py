@@ -1,0 +1,21 @@
+"""What the scripts share at the command line."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn what the user can mend into one message and exit status 1; HYDRA_FULL_ERROR=1 shows the traceback too."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        message = str(error)
+        if message.startswith("Caught "):
+            # From a DataLoader's worker, which passes its traceback on as text; the reason stands at the end.
+            message = message.rpartition("Error: ")[2]
+        sys.exit(f"error: {message.strip()}")

@@ -1,0 +1,90 @@
+"""From a composed configuration to a model, and back from a checkpoint's own configuration."""
+
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import yaml
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+import ipsam.model
+from ipsam.model import IPSAM
+
+# Exactly the public classes of ipsam.model. A configuration that came with somebody's checkpoint can name nothing else,
+# not even through them: hydra would follow "ipsam.model.backbone.torch.load" if a prefix were enough.
+ALLOWED_TARGETS = frozenset(f"ipsam.model.{name}" for name in ipsam.model.__all__)
+
+
+def build_model(config: DictConfig) -> IPSAM:
+    """Instantiate the ``model`` section of a configuration.
+
+    Raises:
+        ValueError, FileNotFoundError: whatever a constructor complains of, with the key in front; or a ``_target_``
+            that is not one of this project's model classes.
+    """
+    _check_targets(OmegaConf.to_container(config, resolve=True), "model")
+    try:
+        model = hydra.utils.instantiate(config, _convert_="all")
+    except InstantiationException as error:
+        key = str(error).rpartition("full_key:")[2].strip()
+        where = f"model.{key}" if key else "model"
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise FileNotFoundError(f"{where}: {error.__cause__}") from error
+        raise ValueError(f"{where}: {error.__cause__ or error}") from error
+    if not isinstance(model, IPSAM):
+        raise ValueError(f"model._target_ must be ipsam.model.IPSAM, not {config.get('_target_')}")
+    return model
+
+
+def read_config(path: Path) -> DictConfig:
+    """The configuration saved with a run, as plain data: no tags, no interpolations.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is none or it is not such a file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no configuration at {path}: is this the folder of a run or of a checkpoint?")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a plain YAML configuration: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict) or not {"model", "data", "engine"} <= content.keys():
+        raise ValueError(f"{path} is not a run's configuration: it must hold model, data and engine")
+    if "${" in yaml.safe_dump(content):
+        raise ValueError(f"{path} holds interpolations; a run saves its configuration resolved")
+    return OmegaConf.create(content)
+
+
+def as_dict(config: DictConfig) -> dict[str, Any]:
+    """A section as plain, resolved Python values, to be passed on as keyword arguments."""
+    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def settings_of(cls: type, config: DictConfig, section: str) -> Any:
+    """A settings class made of a section; a wrong key or value is reported by the key's name.
+
+    Raises:
+        ValueError: for unknown keys and for values that the class does not take.
+    """
+    values = as_dict(config)
+    if unknown := sorted(values.keys() - set(cls.__dataclass_fields__)):  # type: ignore[attr-defined]
+        raise ValueError(f"unknown key {section}.{unknown[0]}; {section} takes {', '.join(cls.__dataclass_fields__)}")  # type: ignore[attr-defined]
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ValueError(f"{section}: {error}") from error
+
+
+def _check_targets(node: Any, key: str) -> None:
+    if isinstance(node, dict):
+        target = node.get("_target_")
+        if target is not None and target not in ALLOWED_TARGETS:
+            raise ValueError(f"{key}._target_ is {target!r}; allowed are {', '.join(sorted(ALLOWED_TARGETS))}")
+        for name, child in node.items():
+            _check_targets(child, f"{key}.{name}")
+    elif isinstance(node, list):
+        for position, child in enumerate(node):
+            _check_targets(child, f"{key}[{position}]")

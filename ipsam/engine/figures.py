@@ -1,0 +1,89 @@
+"""Pictures of what the model saw and made."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ipsam.data import TestSet
+from ipsam.data.transforms import denormalise
+from ipsam.model import IPSAM, IPSAMOutput
+
+CELL = 160  # pixels a side
+HEADER = 20  # pixels
+Picture = NDArray[np.uint8]
+
+
+@torch.no_grad()
+def panel(image: Tensor, mask: Tensor, output: IPSAMOutput, *, most: int = 4) -> Picture:
+    """One row for each of the first images: image, mask, foreground and background prompt, gate, coarse, refined.
+
+    Args:
+        image: (b, 3, H, W) normalised.
+        mask: (b, 1, H, W).
+        output: of the model for these images.
+        most: rows.
+
+    Returns:
+        RGB, (height, width, 3); prompts and masks as probabilities, the gate in colour (red: fully suppressed). A part
+        that the model does not have gets no column.
+    """
+    maps = {
+        "mask": mask,
+        "P+": _prob(output.fg_logits),
+        "P-": _prob(output.bg_logits),
+        "gate": output.gate,
+        "coarse": _prob(output.coarse),
+        "refined": _prob(output.refined),
+    }
+    columns = [_titled("image", [_rgb(denormalise(one)) for one in image[:most]])]
+    for title, values in maps.items():
+        if values is not None:
+            columns.append(_titled(title, [_grey(one, coloured=title == "gate") for one in values[:most]]))
+    return np.concatenate(columns, axis=1)
+
+
+@torch.inference_mode()
+def save_panel(model: IPSAM, test_set: TestSet, path: Path, *, device: torch.device) -> Path:
+    """Save the panel of a test set's first images as PNG."""
+    items = [test_set[index] for index in range(min(4, len(test_set)))]
+    images = torch.stack([item["image"] for item in items])
+    size = (images.shape[-1], images.shape[-2])
+    masks = [cv2.resize(item["mask"], size, interpolation=cv2.INTER_NEAREST) for item in items]
+    model.eval()
+    picture = panel(images, torch.from_numpy(np.stack(masks))[:, None] / 255, model(images.to(device)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), picture[..., ::-1]):
+        raise OSError(f"could not write {path}")
+    return path
+
+
+def _prob(logits: Tensor | None) -> Tensor | None:
+    return None if logits is None else logits.float().sigmoid()
+
+
+def _cell(values: Tensor) -> Tensor:
+    resized = F.interpolate(values[None].float().cpu(), size=(CELL, CELL), mode="bilinear", antialias=True)[0]
+    return resized.clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def _rgb(image: Tensor) -> Picture:
+    picture: Picture = _cell(image).permute(1, 2, 0).numpy()
+    return picture
+
+
+def _grey(values: Tensor, *, coloured: bool) -> Picture:
+    grey = _cell(values)[0].numpy()
+    if coloured:
+        return np.asarray(cv2.applyColorMap(grey, cv2.COLORMAP_TURBO)[..., ::-1], dtype=np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _titled(title: str, cells: list[Picture]) -> Picture:
+    header = np.full((HEADER, CELL, 3), 255, np.uint8)
+    cv2.putText(header, title, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([header, *cells], axis=0)

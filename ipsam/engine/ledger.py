@@ -1,0 +1,89 @@
+"""The parameter ledger: every experiment of the paper, counted, beside the printed values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from ipsam.engine.config import build_model
+from ipsam.engine.tables import markdown
+
+REMARK = """\
+T-Param counts what trains, Param everything the model holds: image encoder, prompt encoder, our modules, LoRA.
+The paper's Param exceeds the sum of its own parts: for SAM2-L, image encoder 212.70 + prompt encoder 0.006 + 21.26 is
+233.97, but 237.08 is printed. The surplus is the same for every row of a backbone (3.11 L, 1.88 B, 1.39 T), so it lies
+in something of the backbone's that the text does not name. FT: the paper prints all of that Param as trainable; here
+the prompt encoder (0.006) stays frozen, as the text says."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One experiment's counts in millions; printed values are None where the paper gives none."""
+
+    experiment: str
+    table: int
+    row: str
+    param: float
+    printed_param: float | None
+    t_param: float
+    printed_t_param: float | None
+
+
+def count(model: nn.Module) -> tuple[float, float]:
+    """All and trainable parameters, in millions."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(size for size, _ in sizes) / 1e6, sum(size for size, trains in sizes if trains) / 1e6
+
+
+def paper_experiments(configs: Path) -> list[str]:
+    """Names of the experiments whose file gives a row of the paper, by table."""
+    folder = configs / "experiment"
+    rows = []
+    for path in sorted(folder.rglob("*.yaml")):
+        experiment = OmegaConf.load(path)
+        if "paper" in experiment:
+            rows.append((experiment.paper.table, path.relative_to(folder).with_suffix("").as_posix()))
+    return [name for _, name in sorted(rows)]
+
+
+def compose_experiment(configs: Path, name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration that train.py would run for an experiment."""
+    with initialize_config_dir(str(configs.resolve()), version_base="1.3"):
+        config: DictConfig = compose("train", [f"experiment={name}", f"name={name}", *overrides])
+    return config
+
+
+def ledger(configs: Path, experiments: Sequence[str]) -> list[Entry]:
+    """Build each experiment's model with random weights and count."""
+    entries = []
+    for name in experiments:
+        config = compose_experiment(configs, name, ["model.backbone.checkpoint=null"])
+        param, t_param = count(build_model(config.model))
+        paper = config.paper or {}
+        row = (paper.get("table", 0), paper.get("row", ""))
+        entries.append(Entry(name, *row, param, paper.get("param"), t_param, paper.get("t_param")))
+    return entries
+
+
+def ledger_table(entries: Sequence[Entry]) -> str:
+    """The entries as a table, with the reason where ours and theirs differ."""
+
+    def cells(ours: float, printed: float | None) -> list[str]:
+        if printed is None:
+            return [f"{ours:.2f}", "", ""]
+        return [f"{ours:.2f}", f"{printed:.2f}", f"{round(ours, 2) - printed:+.2f}"]
+
+    header = ["experiment", "table: row", "T-Param", "paper", "diff", "Param", "paper", "diff"]
+    rows = [
+        [
+            entry.experiment,
+            f"{entry.table}: {entry.row}",
+            *cells(entry.t_param, entry.printed_t_param),
+            *cells(entry.param, entry.printed_param),
+        ]
+        for entry in entries
+    ]
+    return f"{markdown(header, rows)}\n\nMillions of parameters. {REMARK}"

@@ -1,0 +1,68 @@
+"""What a run prints and writes when it is evaluated: one way for train.py and eval.py, so that the numbers agree."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ipsam.data import TestSet
+from ipsam.engine.evaluator import Evaluation, evaluate, evaluate_constant
+from ipsam.engine.figures import save_panel
+from ipsam.engine.settings import Settings
+from ipsam.engine.tables import scores_table
+from ipsam.model import IPSAM
+
+
+def evaluate_run(
+    model: IPSAM,
+    test_sets: Mapping[str, TestSet],
+    settings: Settings,
+    *,
+    out: Path,
+    save_maps: bool = False,
+    references: Mapping[str, Evaluation] | None = None,
+) -> Evaluation:
+    """Score every test set, write ``metrics.json``, ``per_image.csv`` and a picture of each, and print the table.
+
+    Args:
+        model: with the weights to evaluate.
+        test_sets: by name; with none, nothing is done.
+        settings: device, precision, batch size and workers.
+        out: folder for what is written.
+        save_maps: also write every probability map to ``out/maps/<dataset>/<image's stem>.png``.
+        references: evaluations to show beside the model's, by name.
+    """
+    evaluation = _evaluate(model, test_sets, settings, out / "maps" if save_maps else None)
+    if not test_sets:
+        return evaluation
+    evaluation.write(out)
+    for name, reference in (references or {}).items():
+        reference.write(out / "references" / name.replace(" ", "_"))
+    pictures = [
+        save_panel(model, test_set, out / f"{name}.png", device=settings.device) for name, test_set in test_sets.items()
+    ]
+    methods = {name: reference.datasets for name, reference in (references or {}).items()}
+    print(scores_table({"model": evaluation.datasets, **methods}))
+    print(f"scores: {out / 'metrics.json'}, {out / 'per_image.csv'}")
+    if save_maps:
+        print(f"maps: {out / 'maps'}")
+    print("pictures (image, mask, prompts, gate, coarse, refined):", *pictures, sep="\n  ")
+    return evaluation
+
+
+def evaluate_references(model: IPSAM, test_sets: Mapping[str, TestSet], settings: Settings) -> dict[str, Evaluation]:
+    """What a trained model has to beat: itself before training, and the best constant map."""
+    return {
+        "untrained": _evaluate(model, test_sets, settings, None),
+        "best constant map": evaluate_constant(test_sets),
+    }
+
+
+def _evaluate(model: IPSAM, test_sets: Mapping[str, TestSet], settings: Settings, maps: Path | None) -> Evaluation:
+    return evaluate(
+        model.to(settings.device),
+        test_sets,
+        device=settings.device,
+        bf16=settings.bf16,
+        batch_size=settings.eval_batch_size,
+        num_workers=settings.num_workers,
+        maps=maps,
+    )

@@ -1,0 +1,103 @@
+"""What ``engine`` holds in the configuration, checked."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+import torch
+
+from ipsam.engine.losses import LossWeights
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to train and evaluate.
+
+    Attributes:
+        epochs: passes over the training set.
+        batch_size: images a process and forward pass.
+        accumulate: forward passes an optimiser step.
+        lr, min_lr: highest and lowest learning rate of the cosine.
+        warmup_steps: optimiser steps of the linear rise before it.
+        weight_decay: AdamW's.
+        clip: largest norm of the whole gradient.
+        precision: ``auto`` is bf16 where the device has it; ``fp32``; ``bf16``.
+        cpu: stay on the CPU though there is a GPU.
+        num_workers: processes that read data.
+        eval_batch_size: images a forward pass in evaluation.
+        log_every: optimiser steps between two entries in the log.
+        val_every: epochs between two looks at what is held out.
+        save_every: epochs between two checkpoints; the last epoch is always saved.
+        best: the metric of the held-out part by which the checkpoint ``best`` is chosen.
+        references: also report the untrained model and the best constant map.
+        loss: weight of each supervised output.
+    """
+
+    epochs: int = 100
+    batch_size: int = 1
+    accumulate: int = 1
+    lr: float = 1e-4
+    min_lr: float = 1e-6
+    warmup_steps: int = 500
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    precision: str = "auto"
+    cpu: bool = False
+    num_workers: int = 4
+    eval_batch_size: int = 1
+    log_every: int = 20
+    val_every: int = 1
+    save_every: int = 1
+    best: str = "sm"
+    references: bool = False
+    loss: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value, default = getattr(self, entry.name), entry.default
+            whole = isinstance(default, int) and not isinstance(default, bool)
+            if whole and (not isinstance(value, int) or isinstance(value, bool)):
+                raise ValueError(f"engine.{entry.name} must be a whole number, not {value!r}")
+            if isinstance(default, float) and (not isinstance(value, int | float) or isinstance(value, bool)):
+                raise ValueError(f"engine.{entry.name} must be a number, not {value!r}")
+            if isinstance(default, bool) and not isinstance(value, bool):
+                raise ValueError(f"engine.{entry.name} must be true or false, not {value!r}")
+        for name in ("epochs", "batch_size", "accumulate", "eval_batch_size", "log_every", "val_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"engine.{name} must be at least 1, not {getattr(self, name)}")
+        if min(self.num_workers, self.warmup_steps, self.weight_decay) < 0:
+            raise ValueError("engine.num_workers, warmup_steps and weight_decay must not be negative")
+        if not 0 < self.min_lr <= self.lr < math.inf:
+            raise ValueError(f"engine needs 0 < min_lr <= lr, not min_lr={self.min_lr}, lr={self.lr}")
+        if not self.clip > 0:
+            raise ValueError(f"engine.clip must be above 0, not {self.clip}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"engine.precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
+        if unknown := sorted(self.loss.keys() - {entry.name for entry in fields(LossWeights)}):
+            raise ValueError(f"unknown key engine.loss.{unknown[0]}")
+        LossWeights(**self.loss)  # complain now of a wrong weight
+
+    @property
+    def device(self) -> torch.device:
+        """The device that accelerate will choose."""
+        if self.cpu:
+            return torch.device("cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+    @property
+    def bf16(self) -> bool:
+        """Whether to compute in bf16 (weights and optimiser stay in fp32)."""
+        if self.precision == "auto":
+            return self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return self.precision == "bf16"
+
+    def lr_at(self, step: int, num_steps: int) -> float:
+        """Learning rate of optimiser step ``step``, counted from 0, of ``num_steps``: linear rise, then cosine."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, num_steps - self.warmup_steps)
+        return self.min_lr + (self.lr - self.min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

@@ -1,0 +1,130 @@
+"""SAM2's image encoder and frozen prompt encoder, built from sam2's own YAML."""
+
+from pathlib import Path
+from typing import Any
+
+import sam2
+import torch
+from jaxtyping import Float
+from omegaconf import OmegaConf
+from sam2.build_sam import instantiate  # sam2 describes its modules in Hydra's form; this is what it builds them with
+from sam2.modeling.sam.prompt_encoder import PromptEncoder
+from torch import Tensor, nn
+
+from ipsam.model.lora import LoRA
+from ipsam.model.sam2_weights import load_sam2_weights
+
+SAM2_YAML = {
+    "large": "sam2.1_hiera_l.yaml",
+    "base_plus": "sam2.1_hiera_b+.yaml",
+    "small": "sam2.1_hiera_s.yaml",
+    "tiny": "sam2.1_hiera_t.yaml",
+    "micro": "sam2.1_hiera_t.yaml",
+}
+
+# The same classes with few narrow blocks, for tests and for training from scratch on a CPU. The windows of the last
+# two stages fit the grids of a 128 px image; SAM2's 14 and 7 would be mostly padding there.
+MICRO = {
+    "trunk": {"embed_dim": 24, "stages": [1, 2, 4, 1], "window_spec": [8, 4, 8, 4], "global_att_blocks": [4, 5, 6]},
+    "neck": {
+        "d_model": 64,
+        "backbone_channel_list": [192, 96, 48, 24],
+        "position_encoding": {"num_pos_feats": 64},
+    },
+}
+
+MULTIPLE = 32  # Hiera's windowed position embedding and the neck's x2 upsampling need whole grids at 1/32
+PATCH = 16  # pixels a side of one cell of the embedding grid
+
+
+class SAM2Backbone(nn.Module):
+    """SAM2 but for its mask decoder and its video memory.
+
+    The prompt encoder is always frozen. The image encoder is frozen but for LoRA, or trained whole (``fine_tune``).
+
+    Args:
+        variant: ``large``, ``base_plus``, ``small``, ``tiny`` (the paper's SAM2-L, -B, -S, -T) or ``micro``.
+        image_size: side of the square input in pixels, a multiple of 32.
+        checkpoint: a file in SAM2's format; None leaves random weights.
+        lora: how the trunk is adapted; None for no LoRA.
+        fine_tune: train every weight of the image encoder.
+
+    Attributes:
+        dim: embedding width c.
+        base_sha256: of the checkpoint, or None for random weights.
+
+    Raises:
+        ValueError: for an unknown variant, an impossible size, LoRA together with fine-tuning, or a wrong checkpoint.
+        FileNotFoundError: for a missing checkpoint.
+    """
+
+    def __init__(
+        self,
+        variant: str = "large",
+        *,
+        image_size: int = 1024,
+        checkpoint: str | Path | None = None,
+        lora: LoRA | None = None,
+        fine_tune: bool = False,
+    ) -> None:
+        super().__init__()
+        if variant not in SAM2_YAML:
+            raise ValueError(f"unknown backbone variant {variant!r}; there are {', '.join(SAM2_YAML)}")
+        if image_size < MULTIPLE or image_size % MULTIPLE:
+            raise ValueError(f"image_size must be a positive multiple of {MULTIPLE} pixels, not {image_size}")
+        if lora is not None and fine_tune:
+            raise ValueError("fine_tune trains every weight of the image encoder: set model.backbone.lora=null with it")
+        self.image_size = image_size
+        self.image_encoder = instantiate(image_encoder_config(variant))
+        self.dim = int(self.image_encoder.neck.d_model)
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=self.dim,
+            image_embedding_size=(image_size // PATCH, image_size // PATCH),
+            input_image_size=(image_size, image_size),
+            mask_in_chans=16,
+        )
+        self.base_sha256: str | None = None
+        if checkpoint is not None:
+            parts = {"image_encoder": self.image_encoder, "sam_prompt_encoder": self.prompt_encoder}
+            self.base_sha256 = load_sam2_weights(Path(checkpoint), parts)
+        self.requires_grad_(False)
+        self.image_encoder.requires_grad_(fine_tune)
+        if lora is not None:
+            lora.inject(self.image_encoder.trunk)
+
+    def forward(self, image: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b c _ _"]]:
+        """Feature pyramid of an image (b, 3, H, W) normalised by ImageNet's mean and standard deviation.
+
+        Returns three levels of width c: (b, c, H/4, W/4), (b, c, H/8, W/8) and the image embedding (b, c, h, w).
+        """
+        levels: list[Tensor] = self.image_encoder(image)["backbone_fpn"]
+        return levels
+
+    def position(self) -> Float[Tensor, "1 c h w"]:
+        """Position encoding of the embedding grid."""
+        encoding: Tensor = self.prompt_encoder.get_dense_pe()
+        return encoding
+
+    def encode_dense(self, logits: Float[Tensor, "b 1 hm wm"]) -> Float[Tensor, "b c h w"]:
+        """Dense prompt embedding of raw logits: no sigmoid, no binarising (paper section 3.2)."""
+        embedding: Tensor = self.prompt_encoder(points=None, boxes=None, masks=logits)[1]
+        return embedding
+
+    def point_type(self, label: int) -> Float[Tensor, "1 c"]:
+        """Frozen point-type embedding: label 1 positive, 0 negative."""
+        weight: Tensor = self.prompt_encoder.point_embeddings[label].weight
+        return weight
+
+    def null_prompts(self, batch: int) -> tuple[Float[Tensor, "b 0 c"], Float[Tensor, "b c h w"]]:
+        """Empty sparse tokens and the embedding of a zero mask: prompt-absent input of the baselines (section 4.1)."""
+        size = self.prompt_encoder.mask_input_size
+        zeros = torch.zeros(batch, 1, *size, device=self.point_type(0).device)
+        sparse, dense = self.prompt_encoder(points=None, boxes=None, masks=zeros)
+        return sparse, dense
+
+
+def image_encoder_config(variant: str) -> Any:
+    """The ``model.image_encoder`` section of sam2's YAML, narrowed for the micro variant."""
+    config = OmegaConf.load(Path(sam2.__path__[0]) / "configs" / "sam2.1" / SAM2_YAML[variant])
+    encoder = config.model.image_encoder
+    return OmegaConf.merge(encoder, MICRO) if variant == "micro" else encoder

@@ -1,0 +1,74 @@
+"""The task-specific mask decoder: SAM's design, trained from scratch (paper section 3.4, equation 3)."""
+
+import torch
+from jaxtyping import Float
+from sam2.modeling.sam.transformer import TwoWayTransformer
+from sam2.modeling.sam2_utils import MLP, LayerNorm2d
+from torch import Tensor, nn
+
+
+class MaskDecoder(nn.Module):
+    """SAM's mask decoder without the IoU head and the high-resolution skips.
+
+    Parameter names and the order of operations are those of sam2's ``MaskDecoder``, so weights can be compared.
+
+    Args:
+        dim: embedding width c.
+        num_mask_tokens: masks predicted, one a token.
+        own_mask_tokens: learn mask tokens here; off where SPG's propagated tokens are used instead.
+        depth, num_heads, mlp_dim: of the two-way transformer.
+    """
+
+    def __init__(
+        self,
+        dim: int = 256,
+        *,
+        num_mask_tokens: int = 4,
+        own_mask_tokens: bool = False,
+        depth: int = 2,
+        num_heads: int = 8,
+        mlp_dim: int = 2048,
+    ) -> None:
+        super().__init__()
+        self.num_mask_tokens = num_mask_tokens
+        self.transformer = TwoWayTransformer(depth=depth, embedding_dim=dim, num_heads=num_heads, mlp_dim=mlp_dim)
+        self.iou_token = nn.Embedding(1, dim)
+        self.mask_tokens = nn.Embedding(num_mask_tokens, dim) if own_mask_tokens else None
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(dim, dim // 4, kernel_size=2, stride=2),
+            LayerNorm2d(dim // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2),
+            nn.GELU(),
+        )
+        self.output_hypernetworks_mlps = nn.ModuleList(MLP(dim, dim, dim // 8, 3) for _ in range(num_mask_tokens))
+
+    def forward(
+        self,
+        features: Float[Tensor, "b c h w"],
+        *,
+        position: Float[Tensor, "1 c h w"],
+        dense: Float[Tensor, "b c h w"],
+        sparse: Float[Tensor, "b n c"],
+        mask_tokens: Float[Tensor, "b m c"] | None = None,
+    ) -> Float[Tensor, "b m 4*h 4*w"]:
+        """Mask logits (b, num_mask_tokens, 4h, 4w).
+
+        Args:
+            features: image embedding (b, c, h, w).
+            position: its position encoding (1, c, h, w).
+            dense: dense prompt embedding (b, c, h, w), added to the image embedding.
+            sparse: sparse prompt embeddings (b, n, c); n may be 0.
+            mask_tokens: SPG's output tokens (b, num_mask_tokens, c); None takes the decoder's own.
+        """
+        b = features.shape[0]
+        if self.mask_tokens is not None:
+            mask_tokens = self.mask_tokens.weight.expand(b, -1, -1)
+        assert mask_tokens is not None, "neither own mask tokens nor SPG's"
+        tokens = torch.cat([self.iou_token.weight.expand(b, -1, -1), mask_tokens, sparse], dim=1)  # (b, 1 + m + n, c)
+        tokens, image = self.transformer(features + dense, position.expand(b, -1, -1, -1), tokens)
+        upscaled = self.output_upscaling(image.transpose(1, 2).reshape(features.shape))  # (b, c/8, 4h, 4w)
+        weights = torch.stack(
+            [mlp(tokens[:, 1 + index]) for index, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
+        )  # (b, m, c/8)
+        return torch.einsum("bmc,bchw->bmhw", weights, upscaled)

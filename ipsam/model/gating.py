@@ -1,0 +1,36 @@
+"""Prompt-Space Gating (PSG): the background prompt suppresses false positives (paper section 3.3)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ipsam.model.layers import conv3x3, conv3x3_block, logit_head, zero_init
+
+
+class PromptSpaceGating(nn.Module):
+    """Asymmetric gate in prompt space with a residual anchored to the unsuppressed prompt (equation 2).
+
+    g = sigmoid(predictor(E-)); purified = E+ * (1 - g); result = E+ + out(fuse([purified, E+])). The last projection
+    starts at zero, so that an untrained gate hands E+ on unchanged.
+
+    Args:
+        dim: embedding width c.
+        hidden: width inside the gate predictor.
+    """
+
+    def __init__(self, dim: int = 256, *, hidden: int = 64) -> None:
+        super().__init__()
+        self.predictor = logit_head(dim, hidden)
+        self.fuse = nn.Sequential(conv3x3_block(2 * dim, dim), conv3x3(dim, dim))
+        self.out = zero_init(nn.Conv2d(dim, dim, kernel_size=1))
+
+    def forward(
+        self, fg_dense: Float[Tensor, "b c h w"], bg_dense: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 1 h w"]]:
+        """Dense prompt embeddings E+ and E-, (b, c, h, w) each, to the purified embedding and the gate (b, 1, h, w).
+
+        The gate lies in (0, 1); where it is 1 the foreground prompt is suppressed.
+        """
+        gate = self.predictor(bg_dense).sigmoid()
+        purified = fg_dense * (1 - gate)
+        return fg_dense + self.out(self.fuse(torch.cat([purified, fg_dense], dim=1))), gate

@@ -1,0 +1,65 @@
+"""Low-rank adaptation of the image encoder, through peft."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+PROJECTIONS = ("qkv", "proj")
+STAGES = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Where and how strongly the Hiera trunk is adapted (paper section 3.5 and Table 3, part IV).
+
+    Args:
+        rank: rank of each update.
+        alpha: scale; the update is multiplied by alpha / rank. None means alpha = rank.
+        dropout: dropout on the input of each update.
+        projections: which attention projections, of ``qkv`` and ``proj``.
+        stages: which of Hiera's stages 1 to 4.
+        block_stride: every how many-th block, counted from the trunk's first (2: half of them).
+
+    Raises:
+        ValueError: for a value that names no block or projection, with the allowed ones.
+    """
+
+    rank: int = 32
+    alpha: float | None = None
+    dropout: float = 0.0
+    projections: Sequence[str] = PROJECTIONS
+    stages: Sequence[int] = STAGES
+    block_stride: int = 1
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"LoRA rank must be at least 1, not {self.rank}; for no LoRA set model.backbone.lora=null")
+        if self.block_stride < 1:
+            raise ValueError(f"LoRA block_stride must be at least 1, not {self.block_stride}")
+        if not self.projections or not set(self.projections) <= set(PROJECTIONS):
+            raise ValueError(f"LoRA projections must be some of {list(PROJECTIONS)}, not {list(self.projections)}")
+        if not self.stages or not set(self.stages) <= set(STAGES):
+            raise ValueError(f"LoRA stages must be some of {list(STAGES)}, not {list(self.stages)}")
+
+    def target_modules(self, trunk: nn.Module) -> list[str]:
+        """Names, relative to the trunk, of the linear layers that get an update."""
+        ends: list[int] = trunk.stage_ends  # type: ignore[assignment]  # Hiera's: index of each stage's last block
+        blocks = [
+            block
+            for block in range(0, ends[-1] + 1, self.block_stride)
+            if 1 + sum(block > end for end in ends) in self.stages
+        ]
+        return [f"blocks.{block}.attn.{projection}" for block in blocks for projection in self.projections]
+
+    def inject(self, trunk: nn.Module) -> None:
+        """Freeze the trunk and wrap the chosen layers, in place. An update starts at zero."""
+        from peft import LoraConfig, inject_adapter_in_model  # here, as it takes seconds that only LoRA should cost
+
+        config = LoraConfig(
+            r=self.rank,
+            lora_alpha=self.rank if self.alpha is None else self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=self.target_modules(trunk),
+        )
+        inject_adapter_in_model(config, trunk)

@@ -1,0 +1,28 @@
+"""Evaluate a trained model: python scripts/eval.py ckpt=outputs/cod_r32/seed0 (--help tells what can be set)."""
+
+import hydra
+from omegaconf import DictConfig
+
+from ipsam.data import Data
+from ipsam.engine.checkpoint import load_weights
+from ipsam.engine.cli import user_errors
+from ipsam.engine.config import build_model, settings_of
+from ipsam.engine.report import evaluate_run
+from ipsam.engine.run import reopen_run
+from ipsam.engine.settings import Settings
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="eval")
+def main(config: DictConfig) -> None:
+    """Rebuild the run's model, load its weights, evaluate."""
+    with user_errors():
+        checkpoint, run_config, out = reopen_run(config)
+        settings = settings_of(Settings, run_config.engine, "engine")
+        test_sets = settings_of(Data, run_config.data, "data").test_sets()
+        model = build_model(run_config.model)
+        load_weights(model, checkpoint)
+        evaluate_run(model, test_sets, settings, out=out, save_maps=config.maps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""The parameter ledger beside the paper's: python scripts/params.py (--help tells what can be set)."""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from ipsam.engine.cli import user_errors
+from ipsam.engine.ledger import ledger, ledger_table, paper_experiments
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="params")
+def main(config: DictConfig) -> None:
+    """Build every model, count, print."""
+    with user_errors():
+        names = config.experiments or paper_experiments(CONFIGS)
+        print(ledger_table(ledger(CONFIGS, names)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Train a model, then evaluate it: python scripts/train.py experiment=cod_r32 (--help tells what can be set)."""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from ipsam.data import Data
+from ipsam.engine.cli import user_errors
+from ipsam.engine.config import build_model, settings_of
+from ipsam.engine.report import evaluate_references, evaluate_run
+from ipsam.engine.run import open_run
+from ipsam.engine.settings import Settings
+from ipsam.engine.trainer import seed_everything, train
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="train")
+def main(config: DictConfig) -> None:
+    """Compose, train, evaluate."""
+    with user_errors():
+        settings = settings_of(Settings, config.engine, "engine")
+        data = settings_of(Data, config.data, "data")
+        train_set, val_set = data.train_and_val(config.seed)
+        test_sets = data.test_sets()  # before training: a missing set should not be found out after a day
+        seed_everything(config.seed)
+        model = build_model(config.model)
+        folder, resolved = open_run(config)
+        references = evaluate_references(model, test_sets, settings) if settings.references else {}
+        train(
+            model,
+            train_set,
+            val_set,
+            settings=settings,
+            folder=folder,
+            config=resolved,
+            seed=config.seed,
+            resume=config.resume,
+        )
+        evaluate_run(model, test_sets, settings, out=Path(folder) / "eval", references=references)
+
+
+if __name__ == "__main__":
+    main()
