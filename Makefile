@@ -27,7 +27,7 @@ lint: $(READY)  ## ruff and mypy
 # the rest is built with it. sam2's compiled extension serves video only.
 $(READY): pyproject.toml pins.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c pins.txt pip setuptools wheel
+	$(BIN)/python -m pip install -q -c pins.txt setuptools wheel
 	$(BIN)/python -m pip install -q -c pins.txt torch torchvision
 	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install -q -c pins.txt --no-build-isolation -e '.[dev]'
 	touch $@

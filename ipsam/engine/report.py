@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from accelerate import PartialState
+
 from ipsam.data import TestSet
 from ipsam.engine.evaluator import Evaluation, evaluate, evaluate_constant
 from ipsam.engine.figures import save_panel
@@ -19,8 +21,10 @@ def evaluate_run(
     out: Path,
     save_maps: bool = False,
     references: Mapping[str, Evaluation] | None = None,
-) -> Evaluation:
-    """Score every test set, write ``metrics.json``, ``per_image.csv`` and a picture of each, and print the table.
+) -> None:
+    """Score every test set, write scores and pictures, and print the table; on the main process only.
+
+    Writes ``metrics.json``, ``per_image.csv`` and ``<dataset>.png`` (what the model made of the first images).
 
     Args:
         model: with the weights to evaluate.
@@ -30,9 +34,11 @@ def evaluate_run(
         save_maps: also write every probability map to ``out/maps/<dataset>/<image's stem>.png``.
         references: evaluations to show beside the model's, by name.
     """
+    if not PartialState(cpu=settings.cpu).is_main_process:
+        return
     evaluation = _evaluate(model, test_sets, settings, out / "maps" if save_maps else None)
     if not test_sets:
-        return evaluation
+        return
     evaluation.write(out)
     for name, reference in (references or {}).items():
         reference.write(out / "references" / name.replace(" ", "_"))
@@ -45,7 +51,6 @@ def evaluate_run(
     if save_maps:
         print(f"maps: {out / 'maps'}")
     print("pictures (image, mask, prompts, gate, coarse, refined):", *pictures, sep="\n  ")
-    return evaluation
 
 
 def evaluate_references(model: IPSAM, test_sets: Mapping[str, TestSet], settings: Settings) -> dict[str, Evaluation]:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from omegaconf import DictConfig, OmegaConf
 
 from ipsam.engine.checkpoint import CONFIG, find_checkpoint
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 def open_run(config: DictConfig) -> tuple[Path, str]:
     """Make or reopen the run's folder and write down configuration, code revision and package versions.
 
+    Of several processes only the main one writes; the others wait for it.
+
     Returns:
         The folder, and the resolved configuration as YAML.
 
@@ -35,22 +38,30 @@ def open_run(config: DictConfig) -> tuple[Path, str]:
     """
     folder = Path(config.run_dir)
     resolved = OmegaConf.to_yaml(config, resolve=True)
-    if (folder / "checkpoints").exists():
-        if config.overwrite:
-            for name in OWN_FOLDERS:
-                shutil.rmtree(folder / name, ignore_errors=True)
-        elif config.resume:
-            _check_unchanged(as_dict(read_config(folder / CONFIG)), as_dict(config), folder)
-        else:
-            raise ValueError(
-                f"{folder} holds a run already: go on with it by resume=true, start anew by overwrite=true, "
-                "or name another folder with run_dir=..."
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(resolved)
-    (folder / "environment.json").write_text(json.dumps(_environment(config.seed), indent=2) + "\n")
-    logger.info("run folder: %s", folder)
+    state = PartialState(cpu=config.engine.cpu)
+    if state.is_main_process:
+        _make_room(folder, config)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).write_text(resolved)
+        (folder / "environment.json").write_text(json.dumps(_environment(config.seed), indent=2) + "\n")
+        logger.info("run folder: %s", folder)
+    state.wait_for_everyone()
     return folder, resolved
+
+
+def _make_room(folder: Path, config: DictConfig) -> None:
+    if not (folder / "checkpoints").exists():
+        return
+    if config.overwrite:
+        for name in OWN_FOLDERS:
+            shutil.rmtree(folder / name, ignore_errors=True)
+    elif config.resume:
+        _check_unchanged(as_dict(read_config(folder / CONFIG)), as_dict(config), folder)
+    else:
+        raise ValueError(
+            f"{folder} holds a run already: go on with it by resume=true, start anew by overwrite=true, "
+            "or name another folder with run_dir=..."
+        )
 
 
 def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Path) -> None:

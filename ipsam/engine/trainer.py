@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ipsam.data import EpochSampler, TestSet, TrainSet
 from ipsam.engine.checkpoint import load_training, load_weights, rng_state, save_checkpoint, set_rng_state
 from ipsam.engine.evaluator import evaluate
 from ipsam.engine.figures import panel
+from ipsam.engine.log import Log
 from ipsam.engine.losses import LossWeights, ipsam_loss
 from ipsam.engine.metrics import LOWER_IS_BETTER
 from ipsam.engine.settings import Settings
@@ -62,20 +62,12 @@ def train(
     )
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay)
-    sampler = EpochSampler(len(train_set), seed=seed)
-    loader = DataLoader(
-        train_set,
-        batch_size=settings.batch_size,
-        sampler=sampler,
-        num_workers=settings.num_workers,
-        persistent_workers=settings.num_workers > 0,
-        pin_memory=accelerator.device.type == "cuda",
-    )
+    loader, sampler = train_loader(train_set, settings, seed=seed)
     weights = LossWeights(**settings.loss)
     progress = restore(model, optimizer, folder / "checkpoints" / "last") if resume else new_progress()
     parallel, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     num_steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
-    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=progress["step"])
+    log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress["step"])
     bar = tqdm(total=num_steps, initial=progress["step"], unit="step", disable=not accelerator.is_main_process)
 
     for epoch in range(progress["epoch"], settings.epochs):
@@ -98,9 +90,8 @@ def train(
                 bar.update()
                 if progress["step"] % settings.log_every == 0:
                     bar.set_postfix(epoch=epoch + 1, loss=f"{losses['total'].item():.4f}", lr=f"{lr:.1e}")
-                    writer.add_scalar("lr", lr, progress["step"])
-                    for name, value in losses.items():
-                        writer.add_scalar(f"loss/{name}", value.item(), progress["step"])
+                    log.scalars("loss", losses, progress["step"])
+                    log.scalars("optimiser", {"lr": lr}, progress["step"])
 
         progress["epoch"] = epoch + 1
         is_last = epoch + 1 == settings.epochs
@@ -108,15 +99,28 @@ def train(
         if val_set is not None and (is_last or (epoch + 1) % settings.val_every == 0):
             scores = validate(model, val_set, settings)
             names += ["best"] if update_best(progress, scores, settings.best) else []
-            for name, score in scores.items():
-                writer.add_scalar(f"val/{name}", score, progress["step"])
-        writer.add_image("panel", panel(batch["image"], batch["mask"], output), progress["step"], dataformats="HWC")
+            log.scalars("val", scores, progress["step"])
+        log.picture("panel", panel(batch["image"], batch["mask"], output), progress["step"])
         if accelerator.is_main_process:
             training = {"optimizer": optimizer.state_dict(), "rng": rng_state(), "progress": progress}
             for name in names:
                 save_checkpoint(folder / "checkpoints" / name, model, config=config, training=training)
     bar.close()
-    writer.close()
+    log.close()
+
+
+def train_loader(train_set: TrainSet, settings: Settings, *, seed: int) -> tuple[DataLoader[Any], EpochSampler]:
+    """Batches of the training set, and the sampler whose ``epoch`` chooses their order."""
+    sampler = EpochSampler(len(train_set), seed=seed)
+    loader = DataLoader(
+        train_set,
+        batch_size=settings.batch_size,
+        sampler=sampler,
+        num_workers=settings.num_workers,
+        persistent_workers=settings.num_workers > 0,
+        pin_memory=settings.device.type == "cuda",
+    )
+    return loader, sampler
 
 
 def new_progress() -> dict[str, Any]:

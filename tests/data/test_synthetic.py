@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ipsam.data.synthetic import SHAPES, Scene, camouflaged_scene
+from ipsam.data.shapes import SHAPES
+from ipsam.data.synthetic import Scene, camouflaged_scene
 from ipsam.data.textures import FAMILIES, Texture
 
 SIZE = 64

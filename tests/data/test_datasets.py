@@ -1,0 +1,144 @@
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from ipsam.data import EpochSampler, TestSet, TrainSet, collate_test
+from ipsam.data.sources import Sample, SyntheticSource
+from ipsam.data.transforms import Augment, network_input
+
+FULL = Augment(hflip=0.5, vflip=0.5, rotate=20.0, crop=0.5, jitter=0.3)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Samples that are the same in every pass, so that only augmentation can differ."""
+
+    samples: Sequence[Sample]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def read(self, index: int, draw: int) -> Sample:
+        return self.samples[index]
+
+
+def noise(height: int, width: int, *, seed: int = 0, mask_size: tuple[int, int] | None = None) -> Sample:
+    rng = np.random.default_rng(seed)
+    mask = np.zeros(mask_size or (height, width), np.uint8)
+    mask[mask.shape[0] // 4 : mask.shape[0] // 2, mask.shape[1] // 4 :] = 255
+    return Sample(f"sample{seed}", rng.integers(0, 256, (height, width, 3), dtype=np.uint8), mask)
+
+
+@pytest.fixture
+def train_set() -> TrainSet:
+    return TrainSet(Fixed([noise(80, 100, seed=seed) for seed in range(5)]), image_size=64, augment=FULL, seed=3)
+
+
+def epoch(train_set: TrainSet, number: int, *, num_workers: int, seed: int = 0) -> Iterator[dict]:
+    sampler = EpochSampler(len(train_set), seed=seed)
+    sampler.epoch = number
+    return iter(DataLoader(train_set, batch_size=2, sampler=sampler, num_workers=num_workers))
+
+
+def test_item_has_network_size_and_binary_mask(train_set: TrainSet) -> None:
+    for index in range(10):
+        item = train_set[index]
+        assert item["image"].shape == (3, 64, 64)
+        assert item["mask"].shape == (1, 64, 64)
+        assert item["mask"].dtype == torch.float32
+        assert set(item["mask"].unique().tolist()) <= {0.0, 1.0}
+        assert item["name"] == f"sample{index % 5}"
+
+
+def test_item_is_a_pure_function_of_seed_and_index(train_set: TrainSet) -> None:
+    first = train_set[7]
+    torch.manual_seed(123)
+    torch.rand(5)
+    np.random.default_rng().random()
+    again = train_set[7]
+    assert torch.equal(first["image"], again["image"])
+    assert torch.equal(first["mask"], again["mask"])
+    other = TrainSet(train_set.source, image_size=64, augment=FULL, seed=4)[7]
+    assert not torch.equal(first["image"], other["image"])
+
+
+def test_reading_leaves_torchs_generator_alone(train_set: TrainSet) -> None:
+    state = torch.get_rng_state()
+    train_set[0]
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_an_epoch_is_the_same_whatever_the_number_of_workers(train_set: TrainSet) -> None:
+    for alone, shared in zip(
+        epoch(train_set, 1, num_workers=0), epoch(train_set, 1, num_workers=2), strict=True
+    ):
+        assert alone["name"] == shared["name"]
+        assert torch.equal(alone["image"], shared["image"])
+        assert torch.equal(alone["mask"], shared["mask"])
+
+
+def test_workers_that_persist_see_the_next_epoch(train_set: TrainSet) -> None:
+    """Only the indices tell the pass: a worker started in epoch 0 must not repeat it."""
+    sampler = EpochSampler(len(train_set), seed=0)
+    loader = DataLoader(train_set, batch_size=5, sampler=sampler, num_workers=1, persistent_workers=True)
+    batches = []
+    for number in range(2):
+        sampler.epoch = number
+        batches.append(next(iter(loader)))
+    alone = next(epoch(train_set, 1, num_workers=0))
+    assert torch.equal(batches[1]["image"][:2], alone["image"])
+
+
+def test_each_pass_is_augmented_anew(train_set: TrainSet) -> None:
+    assert not torch.equal(train_set[2]["image"], train_set[2 + len(train_set)]["image"])
+
+
+def test_each_pass_has_new_scenes() -> None:
+    scenes = TrainSet(
+        SyntheticSource(4, 64, (0.0, 0.2), (1, 0)), image_size=64, augment=Augment(hflip=0.0), seed=0
+    )
+    assert scenes[1]["name"] == "scene_000_00001"
+    assert scenes[5]["name"] == "scene_001_00001"
+    assert not torch.equal(scenes[1]["mask"], scenes[5]["mask"])
+
+
+def test_a_mask_of_another_size_is_laid_over_its_image() -> None:
+    plain = Augment(hflip=0.0)
+    item = TrainSet(Fixed([noise(64, 64, mask_size=(128, 128))]), image_size=64, augment=plain, seed=0)[0]
+    expected = torch.zeros(1, 64, 64)
+    expected[0, 16:32, 16:] = 1
+    assert torch.equal(item["mask"], expected)
+
+
+def test_test_items_keep_the_masks_own_size() -> None:
+    samples = [noise(50, 70), noise(64, 64, seed=1, mask_size=(30, 40))]
+    test_set = TestSet(Fixed(samples), image_size=64)
+    images, masks, names = collate_test([test_set[0], test_set[1]])
+    assert images.shape == (2, 3, 64, 64)
+    assert torch.equal(images[0], network_input(samples[0].image, 64))
+    assert [mask.shape for mask in masks] == [(50, 70), (30, 40)]
+    np.testing.assert_array_equal(masks[1], samples[1].mask)
+    assert names == ["sample0", "sample1"]
+    assert len(test_set) == 2
+
+
+def test_sampler_covers_every_sample_each_epoch() -> None:
+    sampler = EpochSampler(10, seed=0)
+    orders = []
+    for number in range(3):
+        sampler.epoch = number
+        assert sorted(sampler) == list(range(10 * number, 10 * number + 10))
+        orders.append([index % 10 for index in sampler])
+    assert len(sampler) == 10
+    assert orders[0] != list(range(10))
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_sampler_is_the_same_for_the_same_seed_only() -> None:
+    first, second, other = (list(EpochSampler(20, seed=seed)) for seed in (5, 5, 6))
+    assert first == second
+    assert first != other

@@ -1,0 +1,118 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ipsam.data.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Augment,
+    denormalise,
+    network_input,
+    normalise,
+    to_image,
+    to_mask,
+)
+
+EVERY_CHANGE: dict[str, dict[str, Any]] = {
+    "none": {"hflip": 0.0},
+    "hflip": {"hflip": 1.0},
+    "vflip": {"hflip": 0.0, "vflip": 1.0},
+    "rotate": {"hflip": 0.0, "rotate": 30.0},
+    "crop": {"hflip": 0.0, "crop": 0.3},
+    "all": {"hflip": 0.5, "vflip": 0.5, "rotate": 20.0, "crop": 0.5},
+}
+
+
+def blob(height: int = 90, width: int = 120) -> np.ndarray:
+    """An ellipse off the centre, so that every flip and turn moves it."""
+    y, x = np.mgrid[:height, :width]
+    inside = ((y - height * 0.4) / (height * 0.25)) ** 2 + ((x - width * 0.35) / (width * 0.2)) ** 2 < 1
+    return inside.astype(np.uint8) * np.uint8(255)
+
+
+@pytest.mark.parametrize("name", EVERY_CHANGE)
+@pytest.mark.parametrize("seed", range(4))
+def test_image_and_mask_stay_aligned(name: str, seed: int) -> None:
+    mask = blob()
+    torch.manual_seed(seed)
+    transform = Augment(**EVERY_CHANGE[name]).transform(64)
+    image, moved = transform(to_image(np.repeat(mask[..., None], 3, axis=2)), to_mask(mask))
+    assert image.shape == (3, 64, 64)
+    assert moved.shape == (1, 64, 64)
+    assert set(moved.unique().tolist()) == {0, 1}
+    # The image is interpolated, the mask is not: they may disagree within a pixel of the contour and nowhere else.
+    apart = (image.as_subclass(Tensor)[0] > 127) != (moved.as_subclass(Tensor)[0] > 0)
+    perimeter = (np.diff(moved[0].numpy(), axis=0) != 0).sum() + (np.diff(moved[0].numpy(), axis=1) != 0).sum()
+    assert apart.sum() <= perimeter
+    assert apart.float().mean() < 0.03
+
+
+@pytest.mark.parametrize(("name", "flip"), [("hflip", [-1]), ("vflip", [-2])])
+def test_a_sure_flip_flips_both(name: str, flip: list[int]) -> None:
+    image, mask = to_image(np.repeat(blob(64, 64)[..., None], 3, axis=2)), to_mask(blob(64, 64))
+    flipped_image, flipped_mask = Augment(**EVERY_CHANGE[name]).transform(64)(image, mask)
+    assert torch.equal(flipped_image.as_subclass(Tensor), image.as_subclass(Tensor).flip(flip))
+    assert torch.equal(flipped_mask.as_subclass(Tensor), mask.as_subclass(Tensor).flip(flip))
+
+
+@pytest.mark.parametrize("name", ["rotate", "crop", "all"])
+def test_random_changes_differ_from_draw_to_draw(name: str) -> None:
+    transform = Augment(**EVERY_CHANGE[name]).transform(64)
+    masks = [transform(to_image(np.repeat(blob()[..., None], 3, axis=2)), to_mask(blob()))[1] for _ in range(4)]
+    assert any(not torch.equal(masks[0], mask) for mask in masks[1:])
+
+
+def test_jitter_changes_colours_and_no_mask() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    changed, mask = Augment(hflip=0.0, jitter=0.5).transform(64)(to_image(image), to_mask(blob(64, 64)))
+    assert not torch.equal(changed.as_subclass(Tensor), to_image(image).as_subclass(Tensor))
+    assert torch.equal(mask.as_subclass(Tensor), to_mask(blob(64, 64)).as_subclass(Tensor))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("hflip", 1.5), ("vflip", -0.1), ("crop", 0.0), ("crop", 1.1), ("rotate", -1.0), ("jitter", -0.1)],
+)
+def test_impossible_options_are_named(option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"data\.augment\.{option}"):
+        Augment(**{option: value})
+
+
+def test_normalise_is_imagenet_and_can_be_undone() -> None:
+    image = to_image(np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8))
+    normalised = normalise(image)
+    assert type(normalised) is Tensor
+    for channel in range(3):
+        expected = (image[channel].numpy() / 255 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
+        np.testing.assert_allclose(normalised[channel].numpy(), expected, atol=1e-6)
+    restored = denormalise(normalised).mul(255).round().to(torch.uint8)
+    assert torch.equal(restored, image.as_subclass(Tensor))
+
+
+def test_denormalise_stays_within_0_and_1() -> None:
+    image = denormalise(torch.randn(3, 8, 8) * 10)
+    assert image.min() == 0
+    assert image.max() == 1
+
+
+@pytest.mark.parametrize("size", [(64, 64), (40, 100), (130, 70)])
+def test_network_input_takes_any_size(size: tuple[int, int]) -> None:
+    grey = np.full((*size, 3), 100, np.uint8)
+    image = network_input(grey, 64)
+    assert image.shape == (3, 64, 64)
+    assert image.dtype == torch.float32
+    torch.testing.assert_close(denormalise(image), torch.full((3, 64, 64), 100 / 255))
+
+
+def test_network_input_keeps_an_image_of_its_size() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    assert torch.equal(network_input(image, 64), normalise(to_image(image)))
+
+
+def test_an_unaugmented_training_image_is_the_network_input_of_evaluation() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    changed, _ = Augment(hflip=0.0).transform(64)(to_image(image), to_mask(blob()))
+    assert torch.equal(normalise(changed), network_input(image, 64))
