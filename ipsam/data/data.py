@@ -24,25 +24,24 @@ class Synthetic:
     Attributes:
         difficulty: lowest and highest difficulty of a scene, between 0 (plainly visible) and 1 (truly hidden).
         num_train: scenes an epoch; every epoch makes new ones.
-        num_test: test scenes, made from seeds that training never uses.
+        num_test: test scenes, and as many for validation, each made from seeds that the others never use.
     """
 
-    difficulty: tuple[float, float] = (0.0, 1.0)
+    difficulty: Sequence[float] = (0.0, 1.0)
     num_train: int = 2000
     num_test: int = 200
 
     def __post_init__(self) -> None:
-        low, high = self.difficulty
-        if not 0 <= low <= high <= 1:
-            raise ValueError(f"data.synthetic.difficulty is [lowest, highest] within [0, 1], not {[low, high]}")
+        if len(self.difficulty) != 2 or not 0 <= self.difficulty[0] <= self.difficulty[1] <= 1:
+            raise ValueError(f"data.synthetic.difficulty is [lowest, highest] within [0, 1], not {self.difficulty}")
         if min(self.num_train, self.num_test) < 1:
             raise ValueError("data.synthetic.num_train and num_test must be at least 1")
 
-    def source(self, *, train: bool, size: int, seed: int) -> SyntheticSource:
-        """Training scenes depend on the run's seed; test scenes are the same for every run."""
-        length = self.num_train if train else self.num_test
+    def source(self, *, split: str, size: int, seed: int) -> SyntheticSource:
+        """Training scenes depend on the run's seed; validation and test scenes are the same for every run."""
+        length = self.num_train if split == "train" else self.num_test
         low, high = self.difficulty
-        stream = (1, seed) if train else (0,)
+        stream = {"test": (0,), "train": (1, seed), "val": (2,)}[split]
         return SyntheticSource(length, size, (float(low), float(high)), stream)
 
 
@@ -91,6 +90,10 @@ class Data:
         elif self.val_fraction:
             order = np.random.default_rng((seed, len(whole))).permutation(len(whole)).tolist()
             num_held_out = max(1, round(self.val_fraction * len(whole)))
+            if num_held_out == len(whole):
+                raise ValueError(
+                    f"data.val_fraction={self.val_fraction} of {len(whole)} training pairs leaves none to train on"
+                )
             whole, held_out = Part(whole, sorted(order[num_held_out:])), Part(whole, sorted(order[:num_held_out]))
         train_set = TrainSet(whole, image_size=self.image_size, augment=Augment(**self.augment), seed=seed)
         return train_set, None if held_out is None else TestSet(held_out, image_size=self.image_size)
@@ -105,6 +108,6 @@ class Data:
 
     def _source(self, spec: Spec, split: str, seed: int) -> Source:
         if spec == SYNTHETIC:
-            return Synthetic(**self.synthetic).source(train=split == "train", size=self.image_size, seed=seed)
+            return Synthetic(**self.synthetic).source(split=split, size=self.image_size, seed=seed)
         pairs = resolve(spec, split, Path(self.root), exclude=self.exclude, size_mismatch=self.size_mismatch)
         return FolderSource(pairs)

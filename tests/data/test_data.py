@@ -85,7 +85,7 @@ def test_synthetic_test_scenes_do_not_depend_on_the_runs_seed(data: Any) -> None
     again = data(test=["synthetic"]).test_sets()["synthetic"]
     assert all(torch.equal(again[index]["image"], tests[index]) for index in range(4))
     plain = {"augment": {"hflip": 0.0}}
-    by_seed = [data(**plain).train_and_val(seed)[0] for seed in (0, 1)]
+    by_seed = [data(**plain).train_and_val(seed=seed)[0] for seed in (0, 1)]
     trains = [[train_set[index]["image"] for index in range(12)] for train_set in by_seed]
     assert not any(torch.equal(train, test) for part in trains for train in part for test in tests)
     assert not any(torch.equal(one, other) for one, other in zip(*trains, strict=True))
@@ -143,8 +143,9 @@ def test_a_missing_set_says_where_it_was_looked_for(data: Any, tmp_path: Path) -
         ({"val_fraction": -0.1}, r"data\.val_fraction is a share"),
         ({"synthetic": {"difficulty": [0.5, 0.2]}}, r"data\.synthetic\.difficulty"),
         ({"synthetic": {"difficulty": [0.0, 1.2]}}, r"data\.synthetic\.difficulty"),
+        ({"synthetic": {"difficulty": [0.5]}}, r"data\.synthetic\.difficulty"),
         ({"synthetic": {"num_test": 0}}, r"data\.synthetic\.num_train and num_test"),
-        ({"augment": {"crop": 0}}, r"data\.augment\.crop"),
+        ({"augment": {"crop": 0.0}}, r"data\.augment\.crop"),
     ],
 )
 def test_impossible_options_are_named_at_once(data: Any, options: dict[str, Any], message: str) -> None:
@@ -172,6 +173,6 @@ def test_a_small_part_of_a_small_set_leaves_something_to_train_on(data: Any, tmp
 
 
 def test_difficulty_reaches_the_scenes() -> None:
-    source = Synthetic(difficulty=(0.3, 0.4)).source(train=True, size=64, seed=0)
+    source = Synthetic(difficulty=(0.3, 0.4)).source(split="train", size=64, seed=0)
     assert source.difficulty == (0.3, 0.4)
     assert source.size == 64

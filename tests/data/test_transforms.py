@@ -42,7 +42,7 @@ def test_image_and_mask_stay_aligned(name: str, seed: int) -> None:
     image, moved = transform(to_image(np.repeat(mask[..., None], 3, axis=2)), to_mask(mask))
     assert image.shape == (3, 64, 64)
     assert moved.shape == (1, 64, 64)
-    assert set(moved.unique().tolist()) == {0, 1}
+    assert set(moved.unique().tolist()) <= {0, 1}  # a crop may miss the object
     # The image is interpolated, the mask is not: they may disagree within a pixel of the contour and nowhere else.
     apart = (image.as_subclass(Tensor)[0] > 127) != (moved.as_subclass(Tensor)[0] > 0)
     perimeter = (np.diff(moved[0].numpy(), axis=0) != 0).sum() + (np.diff(moved[0].numpy(), axis=1) != 0).sum()

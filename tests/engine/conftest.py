@@ -1,0 +1,75 @@
+"""Small data and settings for the engine's tests."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+
+from ipsam.data import Data, TestSet, TrainSet
+from ipsam.engine.settings import Settings
+
+SIZE = 64
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate() -> Iterator[None]:
+    """Accelerate keeps what the first Accelerator of a process chose; every test gets its own."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
+def scenes(num_train: int = 8, num_test: int = 3, *, hflip: float = 0.0, size: int = SIZE) -> Data:
+    """Plainly visible synthetic scenes."""
+    return Data(
+        image_size=size,
+        root=".",
+        train=["synthetic"],
+        test=["synthetic"],
+        augment={"hflip": hflip},
+        synthetic={"difficulty": [0.0, 0.1], "num_train": num_train, "num_test": num_test},
+    )
+
+
+@pytest.fixture
+def train_set() -> TrainSet:
+    """Eight scenes, others in each epoch."""
+    return scenes(hflip=0.5).train_and_val(seed=0)[0]
+
+
+@pytest.fixture
+def test_set() -> TestSet:
+    """Three scenes."""
+    return scenes().test_sets()["synthetic"]
+
+
+@pytest.fixture
+def make_settings() -> Any:
+    """Settings for seconds on a CPU."""
+
+    def make(**options: Any) -> Settings:
+        given = {
+            "epochs": 1,
+            "batch_size": 2,
+            "lr": 1e-3,
+            "warmup_steps": 2,
+            "cpu": True,
+            "precision": "fp32",
+            "num_workers": 0,
+            "eval_batch_size": 2,
+            "log_every": 1,
+        }
+        return Settings(**given | options)
+
+    return make
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """As many threads as the machine of the time limits has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)

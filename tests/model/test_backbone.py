@@ -1,0 +1,86 @@
+"""SAM2's image encoder and prompt encoder, as IP-SAM wraps them."""
+
+import pytest
+import torch
+from builders import DIM, micro_backbone
+
+from ipsam.model import LoRA, SAM2Backbone
+
+
+@pytest.mark.parametrize("size", [32, 64, 96])
+def test_pyramid_and_prompt_shapes(size: int) -> None:
+    backbone = micro_backbone(image_size=size)
+    grid = size // 16
+    levels = backbone(torch.randn(2, 3, size, size))
+    assert [tuple(level.shape) for level in levels] == [(2, DIM, grid * scale, grid * scale) for scale in (4, 2, 1)]
+    assert backbone.position().shape == (1, DIM, grid, grid)
+    assert backbone.encode_dense(torch.randn(2, 1, 4 * grid, 4 * grid)).shape == (2, DIM, grid, grid)
+    sparse, dense = backbone.null_prompts(2)
+    assert sparse.shape == (2, 0, DIM)
+    assert dense.shape == (2, DIM, grid, grid)
+
+
+def test_dense_prompts_are_raw_logits() -> None:
+    backbone = micro_backbone()
+    logits = 5 * torch.randn(2, 1, 16, 16)
+    embedding = backbone.encode_dense(logits)
+    assert torch.equal(embedding, backbone.prompt_encoder._embed_masks(logits))
+    assert not torch.allclose(embedding, backbone.encode_dense(logits.sigmoid()), atol=1e-2)
+
+
+def test_null_prompts_embed_a_zero_mask() -> None:
+    backbone = micro_backbone()
+    _, dense = backbone.null_prompts(2)
+    assert torch.equal(dense, backbone.prompt_encoder._embed_masks(torch.zeros(2, 1, 16, 16)))
+    assert not torch.allclose(dense[0, :, 0, 0], backbone.prompt_encoder.no_mask_embed.weight[0])
+
+
+def test_point_types_are_sams() -> None:
+    """SAM's own code adds embedding 1 to a positive click and embedding 0 to a negative one."""
+    backbone = micro_backbone()
+    at = torch.tensor([[[3.0, 5.0]]])
+    tokens = {
+        label: backbone.prompt_encoder((at, torch.tensor([[label]])), boxes=None, masks=None)[0][:, 0]
+        for label in (0, 1)
+    }
+    difference = backbone.point_type(1) - backbone.point_type(0)
+    torch.testing.assert_close(tokens[1] - tokens[0], difference)
+    assert difference.abs().max() > 0.1
+
+
+def test_random_weights_have_no_sha256() -> None:
+    assert micro_backbone().base_sha256 is None
+
+
+@pytest.mark.parametrize("variant", ["large", "base_plus", "small", "tiny", "micro"])
+def test_variants_are_built_of_sam2s_configurations(variant: str) -> None:
+    from ipsam.model.backbone import image_encoder_config
+
+    config = image_encoder_config(variant)
+    widths = {"large": 144, "base_plus": 112, "small": 96, "tiny": 96, "micro": 24}
+    stages = {
+        "large": [2, 6, 36, 4],
+        "base_plus": [2, 3, 16, 3],
+        "small": [1, 2, 11, 2],
+        "tiny": [1, 2, 7, 2],
+        "micro": [1, 2, 4, 1],
+    }
+    assert config.trunk.get("embed_dim", 96) == widths[variant]
+    assert list(config.trunk.get("stages", [2, 3, 16, 3])) == stages[variant]
+    assert config.neck.d_model == (64 if variant == "micro" else 256)
+    assert config.scalp == 1
+
+
+class TestErrors:
+    def test_unknown_variant(self) -> None:
+        with pytest.raises(ValueError, match=r"unknown backbone variant 'huge'; there are large, base_plus, small, tiny"):
+            SAM2Backbone("huge")
+
+    @pytest.mark.parametrize("size", [0, -32, 16, 100, 1000])
+    def test_image_size_is_no_multiple_of_32(self, size: int) -> None:
+        with pytest.raises(ValueError, match=f"image_size must be a positive multiple of 32 pixels, not {size}"):
+            SAM2Backbone("micro", image_size=size)
+
+    def test_lora_with_fine_tuning(self) -> None:
+        with pytest.raises(ValueError, match=r"set model\.backbone\.lora=null"):
+            SAM2Backbone("micro", image_size=64, lora=LoRA(), fine_tune=True)

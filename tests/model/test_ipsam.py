@@ -1,0 +1,238 @@
+"""IPSAM: outputs of every row of Table 2, how prompts reach the decoder, what fits together, the checkpoint's names."""
+
+from typing import Any
+
+import pytest
+import torch
+from builders import DIM, micro_model, micro_parts, randomise
+from torch import Tensor, nn
+
+from ipsam.model import IPSAM, IPSAMOutput
+
+ROWS = {  # Table 2: each row adds a part
+    "baseline": {"self_prompt": False, "gating": False, "lateral": False, "refine": False},
+    "spg": {"gating": False, "lateral": False, "refine": False},
+    "spg_psg": {"lateral": False, "refine": False},
+    "spg_psg_lat": {"refine": False},
+    "full": {},
+}
+rows = pytest.mark.parametrize("row", ROWS)
+
+
+def images(batch: int = 2, size: int = 64) -> Tensor:
+    return torch.randn(batch, 3, size, size)
+
+
+def inputs_of(module: nn.Module, model: IPSAM, image: Tensor) -> tuple[IPSAMOutput, tuple[Any, ...], dict[str, Any]]:
+    """The model's output, and the positional and keyword arguments it calls one of its parts with."""
+    calls = []
+    handle = module.register_forward_pre_hook(lambda _, args, kwargs: calls.append((args, kwargs)), with_kwargs=True)
+    output = model(image)
+    handle.remove()
+    [(args, kwargs)] = calls
+    return output, args, kwargs
+
+
+@rows
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_outputs_of_every_table_2_row(row: str, batch: int, training: bool) -> None:
+    size = 96  # 6 x 6 embedding grid, 24 x 24 mask grid: no two sizes coincide
+    model = micro_model(image_size=size, **ROWS[row]).train(training)
+    output = model(images(batch, size))
+    on_mask_grid = (batch, 1, 24, 24)
+    assert output.mask_logits.shape == (batch, 4, 24, 24)
+    assert output.coarse.shape == on_mask_grid
+    if row == "baseline":
+        assert output.fg_logits is None
+        assert output.bg_logits is None
+    else:
+        assert output.fg_logits.shape == on_mask_grid
+        assert output.bg_logits.shape == on_mask_grid
+    if row in ("baseline", "spg"):
+        assert output.gate is None
+    else:
+        assert output.gate.shape == (batch, 1, 6, 6)
+        assert 0 < output.gate.min()
+        assert output.gate.max() < 1
+    if row == "full":
+        assert output.refined.shape == on_mask_grid
+        assert output.logits is output.refined
+    else:
+        assert output.refined is None
+        assert output.logits is output.coarse
+    levels = [(batch, 1, side, side) for side in (24, 12, 6)]
+    expected = levels if training and row in ("spg_psg_lat", "full") else []
+    assert [logits.shape for logits in output.auxiliary] == expected
+
+
+def test_batch_does_not_mix() -> None:
+    model = micro_model().eval()
+    randomise(model.gating)
+    randomise(model.refine)
+    image = images(2)
+    torch.testing.assert_close(model(image).logits[:1], model(image[:1]).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_lateral_inhibition_without_refinement_changes_nothing_in_eval() -> None:
+    model = micro_model(refine=False).eval()
+    image = images()
+    with_lateral = model(image).logits
+    model.lateral = None
+    assert torch.equal(model(image).logits, with_lateral)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "first"])
+def test_mask_reduction(reduction: str) -> None:
+    output = micro_model(mask_reduction=reduction)(images())
+    expected = output.mask_logits.mean(dim=1) if reduction == "mean" else output.mask_logits[:, 0]
+    assert torch.equal(output.coarse[:, 0], expected)
+
+
+class TestConditioning:
+    """What the decoder and the gate are handed (paper sections 3.2 to 3.4)."""
+
+    def test_sparse_prompts_are_tokens_plus_point_types_foreground_first(self) -> None:
+        model = micro_model().eval()
+        image = images()
+        _, (features,), kwargs = inputs_of(model.decoder, model, image)
+        prompts = model.self_prompt(features, model.backbone.position())
+        points = model.backbone.prompt_encoder.point_embeddings
+        foreground, background = kwargs["sparse"].split(2, dim=1)
+        assert kwargs["sparse"].shape == (2, 4, DIM)
+        assert torch.equal(foreground, prompts.fg_tokens + points[1].weight)
+        assert torch.equal(background, prompts.bg_tokens + points[0].weight)
+
+    def test_self_prompts_mask_tokens_replace_the_decoders(self) -> None:
+        model = micro_model().eval()
+        transformer_inputs = []
+        model.decoder.transformer.register_forward_pre_hook(lambda _, args: transformer_inputs.append(args))
+        _, (features,), kwargs = inputs_of(model.decoder, model, images())
+        mask_tokens = model.self_prompt(features, model.backbone.position()).mask_tokens
+        assert torch.equal(kwargs["mask_tokens"], mask_tokens)
+        [(image, position, tokens)] = transformer_inputs
+        iou_token = model.decoder.iou_token.weight.expand(2, 1, -1)
+        assert torch.equal(tokens, torch.cat([iou_token, mask_tokens, kwargs["sparse"]], dim=1))
+        assert torch.equal(image, features + kwargs["dense"])
+        assert torch.equal(position, model.backbone.position().expand(2, -1, -1, -1))
+
+    def test_dense_prompt_is_the_embedding_of_raw_logits(self) -> None:
+        model = micro_model(gating=False).eval()
+        output, _, kwargs = inputs_of(model.decoder, model, images())
+        assert output.fg_logits.min() < 0 or output.fg_logits.max() > 1  # else raw logits might pass for probabilities
+        assert torch.equal(kwargs["dense"], model.backbone.prompt_encoder._embed_masks(output.fg_logits))
+
+    def test_gate_sees_foreground_then_background_and_the_decoder_its_result(self) -> None:
+        model = micro_model().eval()
+        randomise(model.gating)
+        image = images()
+        embed = model.backbone.prompt_encoder._embed_masks
+        output, (foreground, background), _ = inputs_of(model.gating, model, image)
+        assert torch.equal(foreground, embed(output.fg_logits))
+        assert torch.equal(background, embed(output.bg_logits))
+        purified, gate = model.gating(foreground, background)
+        assert torch.equal(output.gate, gate)
+        assert torch.equal(inputs_of(model.decoder, model, image)[2]["dense"], purified)
+
+    def test_refinement_sees_the_gated_pyramid_and_the_purified_prompt(self) -> None:
+        model = micro_model().eval()
+        randomise(model.gating)
+        image = images()
+        output, (coarse, dense, features), _ = inputs_of(model.refine, model, image)
+        assert torch.equal(coarse, output.coarse)
+        assert torch.equal(dense, inputs_of(model.decoder, model, image)[2]["dense"])
+        assert torch.equal(features, model.lateral(model.backbone(image), output.coarse)[-1])
+
+    def test_without_lateral_inhibition_refinement_sees_the_image_embedding(self) -> None:
+        model = micro_model(lateral=False).eval()
+        image = images()
+        _, (_, _, features), _ = inputs_of(model.refine, model, image)
+        assert torch.equal(features, model.backbone(image)[-1])
+
+
+class TestParts:
+    def test_unknown_mask_reduction(self) -> None:
+        with pytest.raises(ValueError, match="mask_reduction must be one of mean, first, not 'max'"):
+            micro_model(mask_reduction="max")
+
+    def test_gating_without_self_prompt(self) -> None:
+        model = micro_model(self_prompt=False)
+        with pytest.raises(ValueError, match=r"model\.gating=null where model\.self_prompt=null"):
+            IPSAM(model.backbone, decoder=model.decoder, gating=micro_parts()["gating"])
+
+    def test_no_self_prompt_and_no_mask_tokens(self) -> None:
+        with pytest.raises(ValueError, match=r"needs model\.decoder\.own_mask_tokens=true"):
+            IPSAM(micro_model().backbone, decoder=micro_parts()["decoder"])
+
+
+class TestNames:
+    """A checkpoint is its names: whoever renames a part makes every published checkpoint unreadable."""
+
+    TOP_LEVEL = (
+        "backbone.image_encoder",
+        "backbone.prompt_encoder",
+        "decoder.iou_token",
+        "decoder.output_hypernetworks_mlps",
+        "decoder.output_upscaling",
+        "decoder.transformer",
+        "gating.fuse",
+        "gating.out",
+        "gating.predictor",
+        "lateral.aux_head",
+        "refine.bottleneck",
+        "refine.dense_proj",
+        "refine.image_proj",
+        "refine.residual",
+        "self_prompt.negative",
+        "self_prompt.positive",
+    )
+    SHAPES = {
+        "backbone.image_encoder.trunk.blocks.0.attn.qkv.weight": (72, 24),
+        "backbone.image_encoder.neck.convs.3.conv.weight": (64, 24, 1, 1),
+        "backbone.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix": (2, 32),
+        "backbone.prompt_encoder.point_embeddings.1.weight": (1, 64),
+        "self_prompt.positive.queries": (6, 64),
+        "self_prompt.positive.sparse_proj.weight": (64, 64),
+        "self_prompt.positive.mask_token_proj.weight": (64, 64),
+        "self_prompt.positive.dense_head.layers.0.0.weight": (32, 64, 3, 3),
+        "self_prompt.positive.dense_head.layers.6.weight": (1, 16, 3, 3),
+        "self_prompt.negative.queries": (2, 64),
+        "self_prompt.negative.transformer.layers.1.cross_attn_image_to_token.q_proj.weight": (32, 64),
+        "gating.predictor.2.weight": (1, 16, 1, 1),
+        "gating.fuse.0.0.weight": (64, 128, 3, 3),
+        "gating.fuse.1.weight": (64, 64, 3, 3),
+        "gating.out.weight": (64, 64, 1, 1),
+        "decoder.iou_token.weight": (1, 64),
+        "decoder.transformer.final_attn_token_to_image.q_proj.weight": (32, 64),
+        "decoder.output_upscaling.3.weight": (16, 8, 2, 2),
+        "decoder.output_hypernetworks_mlps.3.layers.2.weight": (8, 64),
+        "lateral.aux_head.0.weight": (16, 64, 3, 3),
+        "refine.image_proj.weight": (64, 64, 1, 1),
+        "refine.bottleneck.2.0.weight": (16, 64, 3, 3),
+        "refine.residual.0.0.weight": (16, 17, 3, 3),
+        "refine.residual.3.weight": (1, 16, 3, 3),
+    }
+
+    def test_top_level(self) -> None:
+        found = sorted({".".join(key.split(".")[:2]) for key in micro_model().state_dict()})
+        assert found == list(self.TOP_LEVEL)
+
+    def test_shapes(self) -> None:
+        state = micro_model().state_dict()
+        assert {key: tuple(state[key].shape) for key in self.SHAPES if key in state} == self.SHAPES
+
+    def test_counts_of_tensors_a_part(self) -> None:
+        model = micro_model()
+        counts = {name: len(part.state_dict()) for name, part in model.named_children()}
+        assert counts == {
+            "backbone": 131,
+            "self_prompt": 208,
+            "gating": 12,
+            "decoder": 113,
+            "lateral": 4,
+            "refine": 24,
+        }
+
+    def test_own_mask_tokens(self) -> None:
+        assert micro_model(self_prompt=False).state_dict()["decoder.mask_tokens.weight"].shape == (4, DIM)
+        assert "decoder.mask_tokens.weight" not in micro_model().state_dict()

@@ -1,0 +1,109 @@
+"""LoRA: where it goes, and that it starts as the identity."""
+
+import pytest
+import torch
+from builders import micro_backbone
+from torch import nn
+
+from ipsam.model import LoRA
+
+MICRO_STAGES = {1: [0], 2: [1, 2], 3: [3, 4, 5, 6], 4: [7]}  # stages [1, 2, 4, 1]
+
+
+@pytest.fixture(scope="module")
+def trunk() -> nn.Module:
+    return micro_backbone().image_encoder.trunk
+
+
+def blocks(lora: LoRA, trunk: nn.Module) -> list[int]:
+    return sorted({int(name.split(".")[1]) for name in lora.target_modules(trunk)})
+
+
+def adapted(trunk: nn.Module) -> list[str]:
+    """Names of the layers that peft wrapped."""
+    return [name for name, module in trunk.named_modules() if hasattr(module, "lora_A")]
+
+
+def test_every_attention_projection_by_default(trunk: nn.Module) -> None:
+    names = LoRA().target_modules(trunk)
+    assert sorted(names) == sorted(f"blocks.{block}.attn.{layer}" for block in range(8) for layer in ("qkv", "proj"))
+    assert all(isinstance(trunk.get_submodule(name), nn.Linear) for name in names)
+
+
+@pytest.mark.parametrize("stages", [(1,), (2,), (3,), (4,), (1, 2), (3, 4)])
+def test_stages_are_those_of_the_trunk(trunk: nn.Module, stages: tuple[int, ...]) -> None:
+    assert blocks(LoRA(stages=stages), trunk) == [block for stage in stages for block in MICRO_STAGES[stage]]
+
+
+def test_sparse_50_percent_is_the_even_blocks(trunk: nn.Module) -> None:
+    assert blocks(LoRA(block_stride=2), trunk) == [0, 2, 4, 6]
+    assert blocks(LoRA(block_stride=2, stages=(3, 4)), trunk) == [4, 6]
+
+
+@pytest.mark.parametrize("projection", ["qkv", "proj"])
+def test_one_projection_alone(trunk: nn.Module, projection: str) -> None:
+    assert LoRA(projections=[projection]).target_modules(trunk) == [
+        f"blocks.{block}.attn.{projection}" for block in range(8)
+    ]
+
+
+@pytest.mark.parametrize(
+    "lora",
+    [LoRA(rank=4), LoRA(rank=2, stages=(3,)), LoRA(rank=2, block_stride=2), LoRA(rank=1, projections=("qkv",))],
+    ids=["all", "stage3", "sparse", "qkv"],
+)
+def test_injection_wraps_exactly_the_chosen_layers_and_starts_as_the_identity(lora: LoRA) -> None:
+    backbone = micro_backbone().eval()
+    image = torch.randn(1, 3, 64, 64)
+    before = backbone(image)
+    trunk = backbone.image_encoder.trunk
+    expected = lora.target_modules(trunk)
+    lora.inject(trunk)
+    assert sorted(adapted(trunk)) == sorted(expected)
+    assert all(torch.equal(*levels) for levels in zip(before, backbone(image), strict=True))
+    trainable = {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
+    assert trainable == {
+        f"image_encoder.trunk.{name}.lora_{side}.default.weight" for name in expected for side in "AB"
+    }
+    for name in expected:
+        assert trunk.get_submodule(name).lora_A["default"].out_features == lora.rank
+
+
+def test_an_update_that_has_learned_something_changes_the_features() -> None:
+    backbone = micro_backbone(lora=LoRA(rank=2)).eval()
+    image = torch.randn(1, 3, 64, 64)
+    before = backbone(image)[-1]
+    nn.init.ones_(backbone.image_encoder.trunk.blocks[0].attn.qkv.lora_B["default"].weight)
+    assert not torch.allclose(backbone(image)[-1], before, atol=1e-3)
+
+
+@pytest.mark.parametrize(("alpha", "scale"), [(None, 1.0), (8, 2.0), (2.0, 0.5)])
+def test_update_is_scaled_by_alpha_over_rank(alpha: float | None, scale: float) -> None:
+    backbone = micro_backbone(lora=LoRA(rank=4, alpha=alpha, dropout=0.25))
+    layer = backbone.image_encoder.trunk.blocks[3].attn.proj
+    assert layer.scaling["default"] == scale
+    assert layer.lora_dropout["default"].p == 0.25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rank": 0}, r"rank must be at least 1, not 0; for no LoRA set model\.backbone\.lora=null"),
+        ({"rank": -4}, "rank must be at least 1, not -4"),
+        ({"block_stride": 0}, "block_stride must be at least 1, not 0"),
+        ({"projections": ()}, r"projections must be some of \['qkv', 'proj'\], not \[\]"),
+        ({"projections": ("qkv", "mlp")}, r"projections must be some of \['qkv', 'proj'\], not \['qkv', 'mlp'\]"),
+        ({"stages": ()}, r"stages must be some of \[1, 2, 3, 4\], not \[\]"),
+        ({"stages": (0, 1)}, r"stages must be some of \[1, 2, 3, 4\], not \[0, 1\]"),
+        ({"stages": (5,)}, r"stages must be some of \[1, 2, 3, 4\], not \[5\]"),
+    ],
+)
+def test_bad_values(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LoRA(**arguments)
+
+
+def test_a_choice_that_leaves_no_block_is_refused() -> None:
+    """Stage 4 of the micro trunk is block 7 alone, which is not even."""
+    with pytest.raises(ValueError, match=r"stages \[4\].*block_stride 2"):
+        micro_backbone(lora=LoRA(stages=(4,), block_stride=2))
