@@ -1,7 +1,5 @@
 """Train a model, then evaluate it: python scripts/train.py experiment=cod_r32 (--help tells what can be set)."""
 
-from pathlib import Path
-
 import hydra
 from omegaconf import DictConfig
 
@@ -9,7 +7,7 @@ from ipsam.data import Data
 from ipsam.engine.cli import user_errors
 from ipsam.engine.config import build_model, settings_of
 from ipsam.engine.report import evaluate_references, evaluate_run
-from ipsam.engine.run import open_run
+from ipsam.engine.run import check_run, open_run
 from ipsam.engine.settings import Settings
 from ipsam.engine.trainer import seed_everything, train
 
@@ -18,6 +16,7 @@ from ipsam.engine.trainer import seed_everything, train
 def main(config: DictConfig) -> None:
     """Compose, train, evaluate."""
     with user_errors():
+        check_run(config)
         settings = settings_of(Settings, config.engine, "engine")
         data = settings_of(Data, config.data, "data")
         train_set, val_set = data.train_and_val(config.seed)
@@ -26,17 +25,9 @@ def main(config: DictConfig) -> None:
         model = build_model(config.model)
         folder, resolved = open_run(config)
         references = evaluate_references(model, test_sets, settings) if settings.references else {}
-        train(
-            model,
-            train_set,
-            val_set,
-            settings=settings,
-            folder=folder,
-            config=resolved,
-            seed=config.seed,
-            resume=config.resume,
-        )
-        evaluate_run(model, test_sets, settings, out=Path(folder) / "eval", references=references)
+        run = {"folder": folder, "config": resolved, "seed": config.seed, "resume": config.resume}
+        train(model, train_set, val_set, settings=settings, **run)
+        evaluate_run(model, test_sets, settings, out=folder / "eval", references=references, log=folder / "tensorboard")
 
 
 if __name__ == "__main__":

@@ -296,4 +296,6 @@ def _checked(spec: Mapping[str, object]) -> dict[str, str]:
         raise ValueError(
             f"the dataset {spec['name']} has the unknown key {', '.join(unknown)}; it takes {', '.join(KEYS)}"
         )
+    if not re.fullmatch(r"\w[\w .+-]*", str(spec["name"])):
+        raise ValueError(f"the dataset name {spec['name']!r} also names files: use letters, digits, '_', '-', '.', '+'")
     return {key: str(value) for key, value in spec.items() if value}

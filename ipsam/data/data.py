@@ -1,5 +1,6 @@
 """The data of a run: which sets it trains on, holds out and is tested on."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from ipsam.data.datasets import TestSet, TrainSet
 from ipsam.data.pairs import SizeMismatch
 from ipsam.data.sources import FolderSource, Joined, Part, Source, SyntheticSource
 from ipsam.data.transforms import Augment
+
+logger = logging.getLogger(__name__)
 
 SYNTHETIC = "synthetic"
 Spec = str | Mapping[str, Any]  # a known set's name, or {name, images, masks, list} for any folder pair
@@ -55,7 +58,7 @@ class Data:
         train, test: sets by name, or ``{name, images, masks}`` for any folder pair.
         val: sets whose validation split is watched during training; or
         val_fraction: the share of the training pairs held out for that. Neither: nothing is held out.
-        exclude: stems to leave out on purpose.
+        exclude: stems to leave out on purpose; as ``NAME/stem`` where only one of several sets has it.
         size_mismatch: what to do with a mask whose size is not its image's: ``error``, ``resize`` or ``exclude``;
             None does what is known to be right for the set.
         augment, synthetic: options of their own.
@@ -73,6 +76,11 @@ class Data:
     synthetic: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("train", "test", "val", "exclude"):
+            if isinstance(getattr(self, name), str):
+                raise ValueError(f"data.{name} is a list: write data.{name}=[{getattr(self, name)}]")
+        if not isinstance(self.image_size, int):
+            raise ValueError(f"data.image_size is a whole number of pixels, not {self.image_size!r}")
         if not 0 <= self.val_fraction < 1:
             raise ValueError(f"data.val_fraction is a share in [0, 1), not {self.val_fraction}")
         if self.val and self.val_fraction:
@@ -108,6 +116,8 @@ class Data:
 
     def _source(self, spec: Spec, split: str, seed: int) -> Source:
         if spec == SYNTHETIC:
-            return Synthetic(**self.synthetic).source(split=split, size=self.image_size, seed=seed)
+            scenes = Synthetic(**self.synthetic).source(split=split, size=self.image_size, seed=seed)
+            logger.info("synthetic/%s: %d scenes of difficulty %.2f to %.2f", split, len(scenes), *scenes.difficulty)
+            return scenes
         pairs = resolve(spec, split, Path(self.root), exclude=self.exclude, size_mismatch=self.size_mismatch)
         return FolderSource(pairs)

@@ -52,7 +52,8 @@ class TrainSet(Dataset[TrainItem]):
         if mask.shape[-2:] != image.shape[-2:]:  # allowed by the user, or else found before training began
             mask = to_mask(cv2.resize(sample.mask, (image.shape[-1], image.shape[-2]), interpolation=cv2.INTER_NEAREST))
         with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
-            torch.manual_seed(int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0]))
+            seed = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])
+            torch.random.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPU as well
             image, mask = self.transform(image, mask)
         return {"image": normalise(image), "mask": mask.as_subclass(Tensor).float(), "name": sample.name}
 

@@ -53,7 +53,8 @@ def read_mask(path: str | Path) -> NDArray[np.uint8]:
             f"{path}: the mask's values are {shown}, none above {FOREGROUND_ABOVE}, so that it holds no foreground; "
             "masks must be 0 for background and 255 for object (for 0/1 labels: multiply by 255 and save again)"
         )
-    return foreground.astype(np.uint8) * np.uint8(255)
+    binary: NDArray[np.uint8] = foreground.astype(np.uint8) * np.uint8(255)
+    return binary
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

@@ -142,8 +142,9 @@ def _silhouette(rng: np.random.Generator, size: int, area: float) -> Field:
     reach = extent * scale / 2
     margin = np.minimum(reach if rng.uniform() < 0.7 else 0.4 * reach, 0.5)  # the rest may run over the border
     canvas = _painted(points * scale + rng.uniform(margin, 1 - margin), ends, size * SUPERSAMPLING)
-    coverage: NDArray[np.uint8] = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
-    return coverage.astype(np.float32) / np.float32(255)
+    coverage: Field = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
+    coverage /= 255
+    return coverage
 
 
 def _painted(points: Polygon, ends: NDArray[np.int64], size: int) -> NDArray[np.uint8]:

@@ -1,9 +1,9 @@
 """A checkpoint is a folder: ``model.safetensors`` (what trains), ``config.yaml`` and ``training.pt`` (to go on)."""
 
-import pickle
 import random
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,12 @@ def own_weights(model: IPSAM) -> dict[str, Tensor]:
 
 def save_checkpoint(folder: Path, model: IPSAM, *, config: str, training: Mapping[str, Any]) -> None:
     """Write a checkpoint beside its place, then move it there, so that the place never holds half of one."""
-    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    fresh, old = folder.with_name(f".{folder.name}.new"), _former(folder)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in own_weights(model).items()}
     save_file(weights, fresh / WEIGHTS, metadata={"base_sha256": model.backbone.base_sha256 or ""})
-    (fresh / CONFIG).write_text(config)
+    (fresh / CONFIG).write_text(config, encoding="utf-8")
     torch.save(dict(training), fresh / TRAINING)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -44,13 +44,25 @@ def save_checkpoint(folder: Path, model: IPSAM, *, config: str, training: Mappin
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _former(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def put_back(folder: Path) -> None:
+    """Undo the first of ``save_checkpoint``'s two moves where a run was killed before the second."""
+    if not folder.exists() and _former(folder).exists():
+        with suppress(FileNotFoundError):  # another process was faster
+            _former(folder).rename(folder)
+
+
 def find_checkpoint(path: Path) -> Path:
     """The checkpoint folder that a user means: the folder itself, or a run's last.
 
     Raises:
         FileNotFoundError: if it is neither.
     """
-    for folder in (path, path / "checkpoints" / "last"):
+    last = path / "checkpoints" / "last"
+    for folder in (path, last, _former(last)):
         if (folder / WEIGHTS).is_file():
             return folder
     raise FileNotFoundError(
@@ -78,7 +90,7 @@ def load_weights(model: IPSAM, folder: Path) -> None:
     if base != model.backbone.base_sha256:
         raise ValueError(
             f"{path} was trained on the SAM2 checkpoint of sha256 {base}, but the one loaded has "
-            f"{model.backbone.base_sha256}: name the right one with base=..."
+            f"{model.backbone.base_sha256}: name the right one with model.backbone.checkpoint=... (eval.py: base=...)"
         )
     model.load_state_dict(weights, strict=False)  # strict above; the frozen rest is SAM2's own
 
@@ -92,9 +104,11 @@ def load_training(folder: Path) -> dict[str, Any]:
     path = folder / TRAINING
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise ValueError(f"cannot resume from {path}: {str(error).splitlines()[0]}") from error
-    assert isinstance(content, dict)
+    except Exception as error:  # bytes that are no checkpoint make the unpickler fail in any way
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"cannot resume from {path}: {first_line}") from error
+    if not isinstance(content, dict) or not {"optimizer", "rng", "progress"} <= content.keys():
+        raise ValueError(f"cannot resume from {path}: it must hold optimizer, rng and progress")
     return content
 
 
@@ -106,7 +120,7 @@ def rng_state() -> dict[str, Any]:
         "python": [version, list(words), gauss],
         "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
 
 
@@ -117,5 +131,5 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     kind, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

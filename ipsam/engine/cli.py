@@ -5,17 +5,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from omegaconf.errors import OmegaConfBaseException
+
 
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Turn what the user can mend into one message and exit status 1; HYDRA_FULL_ERROR=1 shows the traceback too."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OmegaConfBaseException) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         message = str(error)
+        if isinstance(error, OmegaConfBaseException):
+            message = message.partition("\n")[0]  # what follows is omegaconf's own bookkeeping
         if message.startswith("Caught "):
             # From a DataLoader's worker, which passes its traceback on as text; the reason stands at the end.
             message = message.rpartition("Error: ")[2]
-        sys.exit(f"error: {message.strip()}")
+        sys.exit(f"error: {message.strip()}\n(HYDRA_FULL_ERROR=1 shows where)")

@@ -1,10 +1,13 @@
 """From a composed configuration to a model, and back from a checkpoint's own configuration."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra.utils
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,6 +17,8 @@ from ipsam.model import IPSAM
 # Exactly the public classes of ipsam.model. A configuration that came with somebody's checkpoint can name nothing else,
 # not even through them: hydra would follow "ipsam.model.backbone.torch.load" if a prefix were enough.
 ALLOWED_TARGETS = frozenset(f"ipsam.model.{name}" for name in ipsam.model.__all__)
+
+SECTIONS = ("model", "data", "engine")  # of a run's configuration
 
 
 def build_model(config: DictConfig) -> IPSAM:
@@ -27,14 +32,29 @@ def build_model(config: DictConfig) -> IPSAM:
     try:
         model = hydra.utils.instantiate(config, _convert_="all")
     except InstantiationException as error:
-        key = str(error).rpartition("full_key:")[2].strip()
-        where = f"model.{key}" if key else "model"
+        _, found, key = str(error).rpartition("full_key:")  # which begins with "model" where the section has its parent
+        key = key.strip() if found else ""
+        where = key if key.startswith("model") else f"model.{key}".rstrip(".")
         if isinstance(error.__cause__, FileNotFoundError):
             raise FileNotFoundError(f"{where}: {error.__cause__}") from error
         raise ValueError(f"{where}: {error.__cause__ or error}") from error
     if not isinstance(model, IPSAM):
         raise ValueError(f"model._target_ must be ipsam.model.IPSAM, not {config.get('_target_')}")
     return model
+
+
+def compose_experiment(configs: Path, name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration that ``train.py experiment=<name>`` would run.
+
+    Args:
+        configs: the folder ``configs/`` of the repository.
+        name: of the experiment, such as ``cod_r32`` or ``ablation/spg``.
+        overrides: as on the command line.
+    """
+    GlobalHydra.instance().clear()  # a script's own @hydra.main would be in the way
+    with initialize_config_dir(str(configs.resolve()), version_base="1.3"):
+        config: DictConfig = compose("train", [f"experiment={name}", f"name={name}", *overrides])
+    return config
 
 
 def read_config(path: Path) -> DictConfig:
@@ -49,8 +69,8 @@ def read_config(path: Path) -> DictConfig:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a plain YAML configuration: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict) or not {"model", "data", "engine"} <= content.keys():
-        raise ValueError(f"{path} is not a run's configuration: it must hold model, data and engine")
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in SECTIONS):
+        raise ValueError(f"{path} is not a run's configuration: it must hold {', '.join(SECTIONS)}")
     if "${" in yaml.safe_dump(content):
         raise ValueError(f"{path} holds interpolations; a run saves its configuration resolved")
     return OmegaConf.create(content)
@@ -81,7 +101,7 @@ def settings_of(cls: type, config: DictConfig, section: str) -> Any:
 def _check_targets(node: Any, key: str) -> None:
     if isinstance(node, dict):
         target = node.get("_target_")
-        if target is not None and target not in ALLOWED_TARGETS:
+        if target is not None and (not isinstance(target, str) or target not in ALLOWED_TARGETS):
             raise ValueError(f"{key}._target_ is {target!r}; allowed are {', '.join(sorted(ALLOWED_TARGETS))}")
         for name, child in node.items():
             _check_targets(child, f"{key}.{name}")

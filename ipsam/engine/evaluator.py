@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ipsam.data import TestSet, collate_test
-from ipsam.engine.metrics import LOWER_IS_BETTER, PROTOCOL, Metrics
+from ipsam.engine.metrics import LOWER_IS_BETTER, METRICS, PROTOCOL, Metrics
 
+CONSTANTS = (0, 64, 128, 191, 255)  # greys from black to white
 Scores = dict[str, float]
 Prediction = tuple[str, NDArray[np.uint8], NDArray[np.uint8]]  # name, map of 0 to 255, mask
 
@@ -33,9 +34,9 @@ class Evaluation:
         """Write ``metrics.json`` and ``per_image.csv``."""
         folder.mkdir(parents=True, exist_ok=True)
         content = {"protocol": PROTOCOL, "datasets": self.datasets}
-        (folder / "metrics.json").write_text(json.dumps(content, indent=2) + "\n")
+        (folder / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         if self.per_image:
-            with (folder / "per_image.csv").open("w", newline="") as file:
+            with (folder / "per_image.csv").open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, fieldnames=list(self.per_image[0]))
                 writer.writeheader()
                 writer.writerows(self.per_image)
@@ -95,19 +96,20 @@ def evaluate(
 
 
 def evaluate_constant(test_sets: Mapping[str, TestSet]) -> Evaluation:
-    """The best that a map without any information reaches: of all black and all white, the better in each metric."""
+    """The best that a map without any information reaches: of ``CONSTANTS``, the best in each metric by itself."""
 
     def of_set(name: str, test_set: TestSet) -> Evaluation:
-        masks = [test_set.source.read(index, draw=0).mask for index in range(len(test_set))]
-        black, white = (
-            score(name, ((str(i), np.full_like(mask, value), mask) for i, mask in enumerate(masks)), len(masks))
-            for value in (0, 255)
-        )
-        better = {
-            metric: (min if metric in LOWER_IS_BETTER else max)(value, white.datasets[name][metric])
-            for metric, value in black.datasets[name].items()
+        metrics = [Metrics() for _ in CONSTANTS]
+        for index in tqdm(range(len(test_set)), desc=f"{name}, constant maps", unit="image", leave=False):
+            mask = test_set.source.read(index, draw=0).mask
+            for value, accumulated in zip(CONSTANTS, metrics, strict=True):
+                accumulated.step(np.full_like(mask, value), mask)
+        results = [accumulated.results() for accumulated in metrics]
+        best = {
+            metric: (min if metric in LOWER_IS_BETTER else max)(result[metric] for result in results)
+            for metric in METRICS
         }
-        return Evaluation({name: better}, [])
+        return Evaluation({name: {"num_images": len(test_set), **best}}, [])
 
     return _joined(of_set, test_sets)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ipsam.data import TestSet
 from ipsam.data.transforms import denormalise
+from ipsam.engine.settings import Settings
 from ipsam.model import IPSAM, IPSAMOutput
 
 CELL = 160  # pixels a side
@@ -29,35 +30,38 @@ def panel(image: Tensor, mask: Tensor, output: IPSAMOutput, *, most: int = 4) ->
         most: rows.
 
     Returns:
-        RGB, (height, width, 3); prompts and masks as probabilities, the gate in colour (red: fully suppressed). A part
-        that the model does not have gets no column.
+        RGB, (height, width, 3); prompts and masks as probabilities, the gate's complement in colour as in Fig. 4 (red:
+        left as it is, dark blue: suppressed). A part that the model does not have gets no column.
     """
     maps = {
         "mask": mask,
         "P+": _prob(output.fg_logits),
         "P-": _prob(output.bg_logits),
-        "gate": output.gate,
+        "1 - gate": None if output.gate is None else 1 - output.gate,
         "coarse": _prob(output.coarse),
         "refined": _prob(output.refined),
     }
     columns = [_titled("image", [_rgb(denormalise(one)) for one in image[:most]])]
     for title, values in maps.items():
         if values is not None:
-            columns.append(_titled(title, [_grey(one, coloured=title == "gate") for one in values[:most]]))
+            columns.append(_titled(title, [_grey(one, coloured=title == "1 - gate") for one in values[:most]]))
     return np.concatenate(columns, axis=1)
 
 
 @torch.inference_mode()
-def save_panel(model: IPSAM, test_set: TestSet, path: Path, *, device: torch.device) -> Path:
-    """Save the panel of a test set's first images as PNG."""
-    items = [test_set[index] for index in range(min(4, len(test_set)))]
-    images = torch.stack([item["image"] for item in items])
-    size = (images.shape[-1], images.shape[-2])
-    masks = [cv2.resize(item["mask"], size, interpolation=cv2.INTER_NEAREST) for item in items]
+def save_panel(model: IPSAM, test_set: TestSet, path: Path, *, settings: Settings, most: int = 4) -> Path:
+    """Save the panels of a test set's first images, one below the other, as PNG."""
     model.eval()
-    picture = panel(images, torch.from_numpy(np.stack(masks))[:, None] / 255, model(images.to(device)))
+    panels = []
+    for index in range(min(most, len(test_set))):
+        item = test_set[index]
+        image = item["image"][None]
+        mask = cv2.resize(item["mask"], (image.shape[-1], image.shape[-2]), interpolation=cv2.INTER_NEAREST)
+        with torch.autocast(settings.device.type, dtype=torch.bfloat16, enabled=settings.bf16):
+            output = model(image.to(settings.device))
+        panels.append(panel(image, torch.from_numpy(mask)[None, None] / 255, output))
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), picture[..., ::-1]):
+    if not cv2.imwrite(str(path), np.concatenate(panels)[..., ::-1]):
         raise OSError(f"could not write {path}")
     return path
 

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import nn
 
-from ipsam.engine.config import build_model
+from ipsam.engine.config import build_model, compose_experiment
 from ipsam.engine.tables import markdown
 
 REMARK = """\
@@ -47,13 +46,6 @@ def paper_experiments(configs: Path) -> list[str]:
         if "paper" in experiment:
             rows.append((experiment.paper.table, path.relative_to(folder).with_suffix("").as_posix()))
     return [name for _, name in sorted(rows)]
-
-
-def compose_experiment(configs: Path, name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """The configuration that train.py would run for an experiment."""
-    with initialize_config_dir(str(configs.resolve()), version_base="1.3"):
-        config: DictConfig = compose("train", [f"experiment={name}", f"name={name}", *overrides])
-    return config
 
 
 def ledger(configs: Path, experiments: Sequence[str]) -> list[Entry]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -17,14 +18,14 @@ class Log:
         purge_step: entries from this optimiser step on, left by a run that was cut off, are dropped.
     """
 
-    def __init__(self, folder: Path | None, *, purge_step: int) -> None:
+    def __init__(self, folder: Path | None, *, purge_step: int | None = None) -> None:
         self._writer = None if folder is None else SummaryWriter(str(folder), purge_step=purge_step)
 
     def scalars(self, group: str, values: Mapping[str, float | Tensor], step: int) -> None:
         """Write ``group/name`` for each value."""
         if self._writer is not None:
             for name, value in values.items():
-                self._writer.add_scalar(f"{group}/{name}", float(value), step)
+                self._writer.add_scalar(f"{group}/{name}", float(torch.as_tensor(value).detach()), step)
 
     def picture(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         """Write an RGB picture (height, width, 3)."""

@@ -1,5 +1,6 @@
 """The training objective (paper section 3.5): every term by name."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -25,8 +26,9 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         for entry in fields(self):
-            if getattr(self, entry.name) < 0:
-                raise ValueError(f"engine.loss.{entry.name} must not be negative, but is {getattr(self, entry.name)}")
+            value = getattr(self, entry.name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+                raise ValueError(f"engine.loss.{entry.name} must be a number, 0 or above, not {value!r}")
 
 
 def soft_iou_loss(prob: Float[Tensor, "b 1 H W"], mask: Float[Tensor, "b 1 H W"]) -> Float[Tensor, ""]:

@@ -21,6 +21,7 @@ PROTOCOL = {
     "mdice": "Dice, mean over 256 thresholds; dice_50 at 0.5",
     "miou": "IoU, mean over 256 thresholds; iou_50 at 0.5",
 }
+METRICS = ("mae", "fw", "sm", "em", "em_adp", "em_max", "f", "f_adp", "f_max", "mdice", "miou", "dice_50", "iou_50")
 LOWER_IS_BETTER = ("mae",)
 
 

@@ -8,6 +8,7 @@ from accelerate import PartialState
 from ipsam.data import TestSet
 from ipsam.engine.evaluator import Evaluation, evaluate, evaluate_constant
 from ipsam.engine.figures import save_panel
+from ipsam.engine.log import Log
 from ipsam.engine.settings import Settings
 from ipsam.engine.tables import scores_table
 from ipsam.model import IPSAM
@@ -21,6 +22,7 @@ def evaluate_run(
     out: Path,
     save_maps: bool = False,
     references: Mapping[str, Evaluation] | None = None,
+    log: Path | None = None,
 ) -> None:
     """Score every test set, write scores and pictures, and print the table; on the main process only.
 
@@ -33,6 +35,7 @@ def evaluate_run(
         out: folder for what is written.
         save_maps: also write every probability map to ``out/maps/<dataset>/<image's stem>.png``.
         references: evaluations to show beside the model's, by name.
+        log: TensorBoard folder that gets the scores too, at the last epoch.
     """
     if not PartialState(cpu=settings.cpu).is_main_process:
         return
@@ -43,8 +46,13 @@ def evaluate_run(
     for name, reference in (references or {}).items():
         reference.write(out / "references" / name.replace(" ", "_"))
     pictures = [
-        save_panel(model, test_set, out / f"{name}.png", device=settings.device) for name, test_set in test_sets.items()
+        save_panel(model, test_set, out / f"{name}.png", settings=settings) for name, test_set in test_sets.items()
     ]
+    if log is not None:
+        board = Log(log)
+        for name, scores in evaluation.datasets.items():
+            board.scalars(f"test/{name}", scores, settings.epochs)
+        board.close()
     methods = {name: reference.datasets for name, reference in (references or {}).items()}
     print(scores_table({"model": evaluation.datasets, **methods}))
     print(f"scores: {out / 'metrics.json'}, {out / 'per_image.csv'}")
@@ -54,7 +62,9 @@ def evaluate_run(
 
 
 def evaluate_references(model: IPSAM, test_sets: Mapping[str, TestSet], settings: Settings) -> dict[str, Evaluation]:
-    """What a trained model has to beat: itself before training, and the best constant map."""
+    """What a trained model has to beat: itself before training, and the best constant map; on the main process only."""
+    if not PartialState(cpu=settings.cpu).is_main_process:
+        return {}
     return {
         "untrained": _evaluate(model, test_sets, settings, None),
         "best constant map": evaluate_constant(test_sets),

@@ -19,49 +19,70 @@ from ipsam.engine.config import as_dict, read_config
 
 PACKAGES = ("ipsam", "torch", "torchvision", "sam2", "peft", "accelerate", "hydra-core", "numpy", "pysodmetrics")
 OWN_FOLDERS = ("checkpoints", "tensorboard", "eval")
-FREE_ON_RESUME = ("paths", "resume", "overwrite", "run_dir", "data.root", "data.test", "engine.num_workers")
+FREE_ON_RESUME = (
+    "resume",
+    "overwrite",
+    "run_dir",
+    "paper",
+    "paths",
+    "data.root",
+    "data.test",
+    "model.backbone.checkpoint",  # may have moved; that it is the same file is checked by its sha256
+    "engine.num_workers",
+    "engine.eval_batch_size",
+    "engine.log_every",
+    "engine.val_every",
+    "engine.save_every",
+    "engine.references",
+)
 
 logger = logging.getLogger(__name__)
 
 
-def open_run(config: DictConfig) -> tuple[Path, str]:
-    """Make or reopen the run's folder and write down configuration, code revision and package versions.
+def check_run(config: DictConfig) -> None:
+    """Complain before any work is done, if a run can't begin in its folder or with its seed.
 
-    Of several processes only the main one writes; the others wait for it.
+    Raises:
+        ValueError: if the folder holds a run already and neither ``resume`` nor ``overwrite`` is set, or both are; if a
+            resumed run would go on with other settings; if the seed is not a whole number from 0.
+    """
+    if not isinstance(config.seed, int) or config.seed < 0:
+        raise ValueError(f"seed must be a whole number, 0 or above, not {config.seed!r}")
+    if config.resume and config.overwrite:
+        raise ValueError("resume=true goes on with a run, overwrite=true throws it away: set one")
+    folder = Path(config.run_dir)
+    if not (folder / "checkpoints").exists() or config.overwrite:
+        return
+    if not config.resume:
+        raise ValueError(
+            f"{folder} holds a run already: go on with it by resume=true, start anew by overwrite=true, "
+            "or name another folder with run_dir=..."
+        )
+    _check_unchanged(as_dict(read_config(folder / CONFIG)), as_dict(config), folder)
+
+
+def open_run(config: DictConfig) -> tuple[Path, str]:
+    """Make the run's folder (or empty it, with ``overwrite``) and write down the configuration and the environment.
+
+    ``environment.jsonl`` gets a line each time a run begins or goes on: seed, command, code revision, versions. Of
+    several processes only the main one writes; the others wait for it.
 
     Returns:
         The folder, and the resolved configuration as YAML.
-
-    Raises:
-        ValueError: if the folder holds a run already and neither ``resume`` nor ``overwrite`` is set, or if a resumed
-            run would go on with other settings.
     """
     folder = Path(config.run_dir)
     resolved = OmegaConf.to_yaml(config, resolve=True)
     state = PartialState(cpu=config.engine.cpu)
     if state.is_main_process:
-        _make_room(folder, config)
+        for name in OWN_FOLDERS if config.overwrite else ():
+            shutil.rmtree(folder / name, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(resolved)
-        (folder / "environment.json").write_text(json.dumps(_environment(config.seed), indent=2) + "\n")
+        (folder / CONFIG).write_text(resolved, encoding="utf-8")
+        with (folder / "environment.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(_environment(config.seed)) + "\n")
         logger.info("run folder: %s", folder)
     state.wait_for_everyone()
     return folder, resolved
-
-
-def _make_room(folder: Path, config: DictConfig) -> None:
-    if not (folder / "checkpoints").exists():
-        return
-    if config.overwrite:
-        for name in OWN_FOLDERS:
-            shutil.rmtree(folder / name, ignore_errors=True)
-    elif config.resume:
-        _check_unchanged(as_dict(read_config(folder / CONFIG)), as_dict(config), folder)
-    else:
-        raise ValueError(
-            f"{folder} holds a run already: go on with it by resume=true, start anew by overwrite=true, "
-            "or name another folder with run_dir=..."
-        )
 
 
 def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Path) -> None:
@@ -90,7 +111,7 @@ def _environment(seed: int) -> dict[str, Any]:
         "command": sys.argv,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "revision": _git("rev-parse", "HEAD"),
-        "uncommitted": bool(_git("status", "--porcelain")),
+        "uncommitted": _git("status", "--porcelain"),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
     }
@@ -109,7 +130,8 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
     """A finished run, for evaluation: its configuration, with what ``config`` (configs/eval.yaml) sets in place of it.
 
     Returns:
-        The checkpoint's folder, the run's configuration, and the folder for results.
+        The checkpoint's folder, the run's configuration, and the folder for results: ``eval`` in the run's folder; in
+        it ``best`` for that checkpoint and ``CAMO+NC4K`` where only those are tested, so that nothing is replaced.
 
     Raises:
         FileNotFoundError, ValueError: if ``config.ckpt`` is no run or checkpoint.
@@ -126,5 +148,13 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
         run.data.root = config.paths.data
     if config.base is not None:
         run.model.backbone.checkpoint = config.base
-    out = Path(config.out) if config.out is not None else Path(config.ckpt) / "eval"
-    return checkpoint, run, out
+    if config.out is not None:
+        return checkpoint, run, Path(config.out)
+    parts = [] if checkpoint.name.strip(".").startswith("last") else [checkpoint.name]
+    parts += [] if config.data.test is None else ["+".join(map(_name, config.data.test))]
+    in_run = checkpoint.parent.name == "checkpoints"
+    return checkpoint, run, (checkpoint.parents[1] if in_run else checkpoint).joinpath("eval", *parts)
+
+
+def _name(spec: Any) -> str:
+    return spec if isinstance(spec, str) else str(spec.get("name"))

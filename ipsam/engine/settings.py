@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 import torch
 
 from ipsam.engine.losses import LossWeights
+from ipsam.engine.metrics import METRICS
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -67,7 +68,7 @@ class Settings:
         for name in ("epochs", "batch_size", "accumulate", "eval_batch_size", "log_every", "val_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"engine.{name} must be at least 1, not {getattr(self, name)}")
-        if min(self.num_workers, self.warmup_steps, self.weight_decay) < 0:
+        if not all(value >= 0 for value in (self.num_workers, self.warmup_steps, self.weight_decay)):
             raise ValueError("engine.num_workers, warmup_steps and weight_decay must not be negative")
         if not 0 < self.min_lr <= self.lr < math.inf:
             raise ValueError(f"engine needs 0 < min_lr <= lr, not min_lr={self.min_lr}, lr={self.lr}")
@@ -75,13 +76,17 @@ class Settings:
             raise ValueError(f"engine.clip must be above 0, not {self.clip}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"engine.precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
+        if self.best not in METRICS:
+            raise ValueError(f"engine.best must be one of {', '.join(METRICS)}, not {self.best!r}")
+        if not isinstance(self.loss, Mapping):
+            raise ValueError(f"engine.loss must give a weight for each of some outputs, not {self.loss!r}")
         if unknown := sorted(self.loss.keys() - {entry.name for entry in fields(LossWeights)}):
             raise ValueError(f"unknown key engine.loss.{unknown[0]}")
         LossWeights(**self.loss)  # complain now of a wrong weight
 
     @property
     def device(self) -> torch.device:
-        """The device that accelerate will choose."""
+        """Where the run computes."""
         if self.cpu:
             return torch.device("cpu")
         if torch.cuda.is_available():
@@ -92,7 +97,7 @@ class Settings:
     def bf16(self) -> bool:
         """Whether to compute in bf16 (weights and optimiser stay in fp32)."""
         if self.precision == "auto":
-            return self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+            return self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return self.precision == "bf16"
 
     def lr_at(self, step: int, num_steps: int) -> float:

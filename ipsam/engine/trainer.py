@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ipsam.data import EpochSampler, TestSet, TrainSet
-from ipsam.engine.checkpoint import load_training, load_weights, rng_state, save_checkpoint, set_rng_state
+from ipsam.engine.checkpoint import load_training, load_weights, put_back, rng_state, save_checkpoint, set_rng_state
 from ipsam.engine.evaluator import evaluate
 from ipsam.engine.figures import panel
 from ipsam.engine.log import Log
@@ -64,10 +64,10 @@ def train(
     optimizer = torch.optim.AdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay)
     loader, sampler = train_loader(train_set, settings, seed=seed)
     weights = LossWeights(**settings.loss)
-    progress = restore(model, optimizer, folder / "checkpoints" / "last") if resume else new_progress()
     parallel, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    progress = restore(model, optimizer, folder / "checkpoints" / "last") if resume else new_progress()
     num_steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
-    log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress["step"])
+    log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress["step"] + 1)
     bar = tqdm(total=num_steps, initial=progress["step"], unit="step", disable=not accelerator.is_main_process)
 
     for epoch in range(progress["epoch"], settings.epochs):
@@ -107,6 +107,7 @@ def train(
                 save_checkpoint(folder / "checkpoints" / name, model, config=config, training=training)
     bar.close()
     log.close()
+    accelerator.end_training()
 
 
 def train_loader(train_set: TrainSet, settings: Settings, *, seed: int) -> tuple[DataLoader[Any], EpochSampler]:
@@ -118,6 +119,7 @@ def train_loader(train_set: TrainSet, settings: Settings, *, seed: int) -> tuple
         sampler=sampler,
         num_workers=settings.num_workers,
         persistent_workers=settings.num_workers > 0,
+        generator=torch.Generator(),  # the global one would be drawn from once more where a run is resumed
         pin_memory=settings.device.type == "cuda",
     )
     return loader, sampler
@@ -130,6 +132,7 @@ def new_progress() -> dict[str, Any]:
 
 def restore(model: IPSAM, optimizer: torch.optim.Optimizer, checkpoint: Path) -> dict[str, Any]:
     """Put everything back as a checkpoint has it, and return the progress; a new one where there is no checkpoint."""
+    put_back(checkpoint)
     if not checkpoint.is_dir():
         logger.info("nothing to resume at %s: starting anew", checkpoint)
         return new_progress()

@@ -25,10 +25,10 @@ SAM2_YAML = {
 # The same classes with few narrow blocks, for tests and for training from scratch on a CPU. The windows of the last
 # two stages fit the grids of a 128 px image; SAM2's 14 and 7 would be mostly padding there.
 MICRO = {
-    "trunk": {"embed_dim": 24, "stages": [1, 2, 4, 1], "window_spec": [8, 4, 8, 4], "global_att_blocks": [4, 5, 6]},
+    "trunk": {"embed_dim": 16, "stages": [1, 1, 2, 1], "window_spec": [8, 4, 8, 4], "global_att_blocks": [3]},
     "neck": {
         "d_model": 64,
-        "backbone_channel_list": [192, 96, 48, 24],
+        "backbone_channel_list": [128, 64, 32, 16],
         "position_encoding": {"num_pos_feats": 64},
     },
 }
@@ -43,7 +43,7 @@ class SAM2Backbone(nn.Module):
     The prompt encoder is always frozen. The image encoder is frozen but for LoRA, or trained whole (``fine_tune``).
 
     Args:
-        variant: ``large``, ``base_plus``, ``small``, ``tiny`` (the paper's SAM2-L, -B, -S, -T) or ``micro``.
+        variant: ``large``, ``base_plus``, ``tiny`` (the paper's SAM2-L, -B, -T), ``small`` or ``micro``.
         image_size: side of the square input in pixels, a multiple of 32.
         checkpoint: a file in SAM2's format; None leaves random weights.
         lora: how the trunk is adapted; None for no LoRA.

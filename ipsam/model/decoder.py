@@ -30,6 +30,7 @@ class MaskDecoder(nn.Module):
         mlp_dim: int = 2048,
     ) -> None:
         super().__init__()
+        self.dim = dim
         self.num_mask_tokens = num_mask_tokens
         self.transformer = TwoWayTransformer(depth=depth, embedding_dim=dim, num_heads=num_heads, mlp_dim=mlp_dim)
         self.iou_token = nn.Embedding(1, dim)

@@ -77,6 +77,13 @@ class IPSAM(nn.Module):
             raise ValueError("gating works on the self-prompts: set model.gating=null where model.self_prompt=null")
         if self_prompt is None and decoder.mask_tokens is None:
             raise ValueError("without self_prompt the decoder needs model.decoder.own_mask_tokens=true")
+        if decoder.dim != backbone.dim:
+            raise ValueError(f"decoder.dim is {decoder.dim}, but the backbone's embedding width is {backbone.dim}")
+        if self_prompt is not None and self_prompt.num_mask_tokens != decoder.num_mask_tokens:
+            raise ValueError(
+                f"self_prompt.num_mask_tokens is {self_prompt.num_mask_tokens}, but the decoder draws "
+                f"{decoder.num_mask_tokens} masks: they must agree"
+            )
         self.backbone = backbone
         self.self_prompt = self_prompt
         self.gating = gating

@@ -43,13 +43,22 @@ class LoRA:
             raise ValueError(f"LoRA stages must be some of {list(STAGES)}, not {list(self.stages)}")
 
     def target_modules(self, trunk: nn.Module) -> list[str]:
-        """Names, relative to the trunk, of the linear layers that get an update."""
+        """Names, relative to the trunk, of the linear layers that get an update.
+
+        Raises:
+            ValueError: if ``stages`` and ``block_stride`` together leave no block.
+        """
         ends: list[int] = trunk.stage_ends  # type: ignore[assignment]  # Hiera's: index of each stage's last block
         blocks = [
             block
             for block in range(0, ends[-1] + 1, self.block_stride)
             if 1 + sum(block > end for end in ends) in self.stages
         ]
+        if not blocks:
+            raise ValueError(
+                f"LoRA stages {list(self.stages)} with block_stride {self.block_stride} choose no block of a trunk "
+                f"whose stages end at blocks {list(ends)}"
+            )
         return [f"blocks.{block}.attn.{projection}" for block in blocks for projection in self.projections]
 
     def inject(self, trunk: nn.Module) -> None:

@@ -1,7 +1,6 @@
 """SAM 2.1's official checkpoints: which files there are, and how one is checked and loaded."""
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +61,11 @@ OFFICIAL_FILES = {
 
 def sha256_of(path: Path) -> str:
     """Hex digest of a file."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def load_sam2_weights(path: Path, parts: Mapping[str, nn.Module]) -> str:
@@ -85,7 +87,7 @@ def load_sam2_weights(path: Path, parts: Mapping[str, nn.Module]) -> str:
         where = f"\nget it with: curl -L --create-dirs -o {path} {official.url}" if official else ""
         raise FileNotFoundError(
             f"no SAM2 checkpoint at {path}{where}\n"
-            "name another with model.backbone.checkpoint=..., or train from random weights with "
+            "name another with model.backbone.checkpoint=... (eval.py: base=...), or train from random weights with "
             "model.backbone.checkpoint=null"
         )
     digest = sha256_of(path)
@@ -128,10 +130,12 @@ def key_difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *,
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # bytes that are no checkpoint make the unpickler fail in any way, IndexError included
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} is damaged or not a PyTorch checkpoint of plain tensors: {first_line}") from error
     state = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise ValueError(f'{path} is not in SAM2\'s checkpoint format: it must hold {{"model": state_dict}}')
     return state

@@ -112,6 +112,7 @@ class SelfPromptGenerator(nn.Module):
         super().__init__()
         if len(head_channels) != 4:
             raise ValueError(f"head_channels must hold four widths, not {list(head_channels)}")
+        self.num_mask_tokens = num_mask_tokens
 
         def branch(num_mask_tokens: int) -> PromptBranch:
             return PromptBranch(

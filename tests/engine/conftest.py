@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+import jaxtyping
 import pytest
-import torch
 from accelerate.state import AcceleratorState, GradientState
 
 from ipsam.data import Data, TestSet, TrainSet
@@ -35,8 +35,8 @@ def scenes(num_train: int = 8, num_test: int = 3, *, hflip: float = 0.0, size: i
 
 @pytest.fixture
 def train_set() -> TrainSet:
-    """Eight scenes, others in each epoch."""
-    return scenes(hflip=0.5).train_and_val(seed=0)[0]
+    """Four scenes, others in each epoch."""
+    return scenes(num_train=4, hflip=0.5).train_and_val(seed=0)[0]
 
 
 @pytest.fixture
@@ -67,9 +67,8 @@ def make_settings() -> Any:
 
 
 @pytest.fixture
-def two_threads() -> Iterator[None]:
-    """As many threads as the machine of the time limits has."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
+def untyped() -> Iterator[None]:
+    """As users run it: without the type checks that would catch a wrong value before the code itself does."""
+    jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    torch.set_num_threads(before)
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -140,6 +140,7 @@ def test_auxiliary_weighs_a_tenth_by_default() -> None:
     assert LossWeights() == LossWeights(coarse=1.0, refined=1.0, fg=1.0, bg=1.0, auxiliary=0.1)
 
 
-def test_a_negative_weight_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"engine\.loss\.fg must not be negative, but is -1\.0"):
-        LossWeights(fg=-1.0)
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_an_impossible_weight_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match=rf"engine\.loss\.fg must be a number, 0 or above, not {value}"):
+        LossWeights(fg=value)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ipsam.data.images import read_mask
-from ipsam.engine.metrics import PROTOCOL, Metrics
+from ipsam.engine.metrics import METRICS, PROTOCOL, Metrics
 
 Map = NDArray[np.uint8]
 DATA = Path(os.environ.get("IPSAM_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -103,7 +103,8 @@ def test_a_perfect_map() -> None:
     # At threshold 0 everything is foreground, so that a mean over all 256 can't quite reach 1.
     thresholds = {name: scores.pop(name) for name in ("em", "f", "mdice", "miou")}
     assert all(0.99 < score <= 1 for score in thresholds.values())
-    assert scores == pytest.approx(dict.fromkeys(scores, 1.0), abs=1e-6)
+    # The reference divides the E-measure by one pixel too few, so that on a small map it passes 1.
+    assert scores == pytest.approx(dict.fromkeys(scores, 1.0), abs=1e-3)
 
 
 def test_foreground_is_above_128() -> None:
@@ -153,7 +154,8 @@ def test_maxima_are_of_the_mean_curve() -> None:
 
 def test_protocol_speaks_of_every_metric() -> None:
     words = " ".join([*PROTOCOL, *PROTOCOL.values()])
-    assert all(name in words for name in Metrics().step(ellipse(), ellipse()))
+    assert all(name in words for name in METRICS)
+    assert tuple(Metrics().step(ellipse(), ellipse())) == METRICS
 
 
 @pytest.mark.data

@@ -17,6 +17,7 @@ from ipsam.engine.settings import Settings
         ({"num_workers": -1}, r"engine\.num_workers.* must not be negative"),
         ({"warmup_steps": -1}, r"warmup_steps.* must not be negative"),
         ({"weight_decay": -1.0}, r"weight_decay must not be negative"),
+        ({"weight_decay": math.nan}, r"weight_decay must not be negative"),
         ({"lr": 0.0}, r"0 < min_lr <= lr"),
         ({"lr": 1e-7}, r"0 < min_lr <= lr, not min_lr=1e-06, lr=1e-07"),
         ({"lr": math.inf}, r"0 < min_lr <= lr"),
@@ -27,7 +28,7 @@ from ipsam.engine.settings import Settings
         ({"precision": "fp16"}, r"engine\.precision must be one of auto, fp32, bf16, not 'fp16'"),
         ({"best": "accuracy"}, r"engine\.best must be one of .*sm.*, not 'accuracy'"),
         ({"loss": {"foreground": 1.0}}, r"unknown key engine\.loss\.foreground"),
-        ({"loss": {"fg": -1.0}}, r"engine\.loss\.fg must not be negative"),
+        ({"loss": {"fg": -1.0}}, r"engine\.loss\.fg must be a number, 0 or above"),
     ],
     ids=str,
 )

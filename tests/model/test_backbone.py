@@ -73,7 +73,9 @@ def test_variants_are_built_of_sam2s_configurations(variant: str) -> None:
 
 class TestErrors:
     def test_unknown_variant(self) -> None:
-        with pytest.raises(ValueError, match=r"unknown backbone variant 'huge'; there are large, base_plus, small, tiny"):
+        with pytest.raises(
+            ValueError, match=r"unknown backbone variant 'huge'; there are large, base_plus, small, tiny"
+        ):
             SAM2Backbone("huge")
 
     @pytest.mark.parametrize("size", [0, -32, 16, 100, 1000])

@@ -71,9 +71,7 @@ def test_each_mask_has_its_own_token_and_hypernetwork() -> None:
     features = torch.randn(1, DIM, 4, 4)
 
     def decode() -> torch.Tensor:
-        return decoder(
-            features, position=features, dense=features, sparse=features[:, :, 0, :2].mT, mask_tokens=tokens
-        )
+        return decoder(features, position=features, dense=features, sparse=features[:, :, 0, :2].mT, mask_tokens=tokens)
 
     tokens = torch.randn(1, 4, DIM)
     before = decode()

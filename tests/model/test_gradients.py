@@ -55,9 +55,7 @@ ROWS = {
 @pytest.mark.parametrize("row", ROWS)
 def test_lora_on_a_checkpoint(micro_checkpoint: Path, row: str) -> None:
     model = micro_model(checkpoint=micro_checkpoint, lora=LoRA(rank=2), **ROWS[row])
-    expected = {
-        name for name, _ in model.named_parameters() if not name.startswith("backbone.") or ".lora_" in name
-    }
+    expected = {name for name, _ in model.named_parameters() if not name.startswith("backbone.") or ".lora_" in name}
     assert trainable(model) == expected
     backward(model)
     assert reached(model) == expected
@@ -110,7 +108,9 @@ def test_a_step_on_everything_moves_what_trains_and_nothing_else(micro_checkpoin
         if key.startswith("sam_prompt_encoder."):
             assert torch.equal(state[key.replace("sam_prompt_encoder", "backbone.prompt_encoder")], tensor)
         elif key.startswith("image_encoder.") and adapt == "lora":
-            adapted = f"backbone.{key}".replace(".qkv.", ".qkv.base_layer.").replace("attn.proj.", "attn.proj.base_layer.")
+            adapted = f"backbone.{key}".replace(".qkv.", ".qkv.base_layer.").replace(
+                "attn.proj.", "attn.proj.base_layer."
+            )
             assert torch.equal(state[adapted], tensor)
 
 

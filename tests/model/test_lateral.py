@@ -12,7 +12,7 @@ def pyramid() -> list[torch.Tensor]:
     return [torch.randn(2, DIM, side, side, requires_grad=True) for side in (16, 8, 4)]
 
 
-@pytest.mark.parametrize("alpha", [0, 0.5, 1])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
 def test_levels_are_gated_by_the_resized_coarse_probability(alpha: float) -> None:
     fpn, coarse = pyramid(), torch.randn(2, 1, 16, 16)
     prob = 1 / (1 + torch.exp(-coarse))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sam2
 import torch
-from builders import micro_backbone, save_official_format
+from builders import micro_backbone
 from omegaconf import OmegaConf
 from sam2.build_sam import instantiate
 from torch import Tensor
@@ -197,7 +197,9 @@ class TestDamagedFiles:
     )
     def test_other_format(self, tmp_path: Path, content: object) -> None:
         torch.save(content, tmp_path / "mine.pt")
-        with pytest.raises(ValueError, match=r"not in SAM2's checkpoint format: it must hold \{\"model\": state_dict\}"):
+        with pytest.raises(
+            ValueError, match=r"not in SAM2's checkpoint format: it must hold \{\"model\": state_dict\}"
+        ):
             micro_backbone(checkpoint=tmp_path / "mine.pt")
 
     def test_bare_state_dict(self, micro_checkpoint: Path) -> None:
@@ -211,9 +213,7 @@ class TestKeys:
 
     def test_missing(self, micro_checkpoint: Path) -> None:
         rewrite(micro_checkpoint, **{self.WEIGHT: None, "sam_prompt_encoder.no_mask_embed.weight": None})
-        with pytest.raises(
-            ValueError, match=rf"2 missing: {self.WEIGHT}, sam_prompt_encoder\.no_mask_embed\.weight$"
-        ):
+        with pytest.raises(ValueError, match=rf"2 missing: {self.WEIGHT}, sam_prompt_encoder\.no_mask_embed\.weight$"):
             micro_backbone(checkpoint=micro_checkpoint)
 
     @pytest.mark.parametrize("key", ["image_encoder.trunk.blocks.8.norm1.weight", "sam_prompt_encoder.x", "unheard_of"])
@@ -224,9 +224,7 @@ class TestKeys:
 
     def test_other_shape(self, micro_checkpoint: Path) -> None:
         rewrite(micro_checkpoint, **{self.WEIGHT: torch.zeros(75, 24)})
-        with pytest.raises(
-            ValueError, match=rf"1 of another shape: {self.WEIGHT} \(75, 24\) instead of \(72, 24\)$"
-        ):
+        with pytest.raises(ValueError, match=rf"1 of another shape: {self.WEIGHT} \(75, 24\) instead of \(72, 24\)$"):
             micro_backbone(checkpoint=micro_checkpoint)
 
     def test_all_at_once(self, micro_checkpoint: Path) -> None:

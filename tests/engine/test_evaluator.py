@@ -1,0 +1,186 @@
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from builders import micro_model
+from torch import Tensor, nn
+
+from ipsam.data import TestSet
+from ipsam.data.sources import Sample, SyntheticSource
+from ipsam.engine.evaluator import Evaluation, evaluate, evaluate_constant, to_map
+from ipsam.engine.metrics import METRICS, PROTOCOL, Metrics
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Uneven:
+    """Scenes whose masks, and images, have sizes of their own."""
+
+    sizes: Sequence[tuple[int, int]] = ((40, 60), (64, 64), (81, 33), (64, 48), (50, 50))
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def read(self, index: int, draw: int) -> Sample:
+        scene = SyntheticSource(len(self), 64, (0.0, 0.1), (0,)).read(index, draw)
+        size = self.sizes[index][::-1]
+        mask = cv2.resize(scene.mask, size, interpolation=cv2.INTER_NEAREST)
+        return Sample(f"image{index}", cv2.resize(scene.image, size), mask)
+
+
+class Recorded(nn.Module):
+    """Stands for a model: gives logits made from the image's own brightness, (b, 1, 16, 16)."""
+
+    def forward(self, image: Tensor) -> Any:
+        @dataclass
+        class Output:
+            logits: Tensor
+
+        return Output(nn.functional.avg_pool2d(image.mean(1, keepdim=True), 4) * 3)
+
+
+@pytest.fixture(scope="module")
+def uneven() -> TestSet:
+    return TestSet(Uneven(), image_size=64)
+
+
+def test_maps_are_rounded_not_truncated() -> None:
+    probabilities = torch.tensor([0.4 / 255, 0.6 / 255, 100.4 / 255, 100.6 / 255, 254.6 / 255]).double()
+    logits = torch.logit(probabilities).float().view(1, 1, 5)
+    assert to_map(logits, (1, 5)).tolist() == [[0, 1, 100, 101, 255]]
+    assert to_map(torch.tensor([[[-100.0, 0.0, 100.0]]]), (1, 3)).tolist() == [[0, 128, 255]]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (40, 60), (7, 100), (64, 64)])
+def test_maps_have_the_ground_truths_size(size: tuple[int, int]) -> None:
+    probability_map = to_map(torch.full((1, 16, 16), 2.0), size)
+    assert probability_map.shape == size
+    assert probability_map.dtype == np.uint8
+    assert (probability_map == round(255 / (1 + np.exp(-2.0)))).all()
+
+
+def test_logits_are_resized_before_the_sigmoid() -> None:
+    """Half-way between logits -4 and 4 lies probability 1/2; resized probabilities would agree only there."""
+    logits = torch.tensor([[[-4.0, 2.0]]])
+    expected = torch.sigmoid(torch.tensor([-4.0, -2.5, 0.5, 2.0])).mul(255).round()
+    assert to_map(logits, (1, 4)).tolist() == [expected.int().tolist()]
+
+
+def test_half_precision_logits_are_taken() -> None:
+    assert to_map(torch.zeros(1, 4, 4).bfloat16(), (4, 4)).tolist() == [[128] * 4] * 4
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("batch_size", [2, 5])
+def test_scores_depend_on_neither_batch_size_nor_workers(uneven: TestSet, batch_size: int, num_workers: int) -> None:
+    one = evaluate(Recorded(), {"set": uneven}, device=CPU)
+    other = evaluate(Recorded(), {"set": uneven}, device=CPU, batch_size=batch_size, num_workers=num_workers)
+    assert one == other
+
+
+def test_a_models_scores_depend_on_the_batch_by_rounding_at_most(uneven: TestSet) -> None:
+    model = micro_model()
+    one, two, again = (
+        evaluate(model, {"set": uneven}, device=CPU, batch_size=size, num_workers=workers).datasets["set"]
+        for size, workers in ((1, 0), (2, 0), (2, 1))
+    )
+    assert two == again
+    assert one == pytest.approx(two, abs=1e-3)
+
+
+def test_evaluation_is_deterministic_and_changes_no_model(uneven: TestSet) -> None:
+    model = micro_model()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert evaluate(model, {"set": uneven}, device=CPU) == evaluate(model, {"set": uneven}, device=CPU)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_half_precision_is_used_where_asked_for(uneven: TestSet) -> None:
+    seen = []
+
+    class Watched(Recorded):
+        def forward(self, image: Tensor) -> Any:
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return super().forward(image)
+
+    for bf16 in (False, True):
+        evaluate(Watched(), {"set": uneven}, device=CPU, batch_size=5, bf16=bf16)
+    assert seen == [False, True]
+
+
+def test_maps_are_saved_under_their_images_stem(uneven: TestSet, tmp_path: Path) -> None:
+    evaluation = evaluate(Recorded(), {"one": uneven, "two": uneven}, device=CPU, batch_size=2, maps=tmp_path / "maps")
+    saved = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
+    assert saved == [f"maps/{name}/image{index}.png" for name in ("one", "two") for index in range(5)]
+    metrics = Metrics()
+    for index in range(5):  # what was saved is what was scored
+        sample = uneven.source.read(index, draw=0)
+        written = cv2.imread(str(tmp_path / f"maps/two/image{index}.png"), cv2.IMREAD_UNCHANGED)
+        assert written.shape == sample.mask.shape
+        metrics.step(written, sample.mask)
+    assert metrics.results().items() <= evaluation.datasets["two"].items()
+
+
+def test_what_is_written(uneven: TestSet, tmp_path: Path) -> None:
+    evaluation = evaluate(Recorded(), {"one": uneven, "two": uneven}, device=CPU)
+    evaluation.write(tmp_path / "new" / "eval")
+    content = json.loads((tmp_path / "new" / "eval" / "metrics.json").read_text())
+    assert list(content) == ["protocol", "datasets"]
+    assert content["protocol"] == PROTOCOL
+    assert list(content["datasets"]) == ["one", "two"]
+    for scores in content["datasets"].values():
+        assert tuple(scores) == (
+            *("num_images", "mae", "fw", "sm", "em", "em_adp", "em_max", "f", "f_adp", "f_max"),
+            *("mdice", "miou", "dice_50", "iou_50"),
+        )
+        assert scores["num_images"] == 5
+    assert content["datasets"] == evaluation.datasets  # to the bit
+
+    with (tmp_path / "new" / "eval" / "per_image.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["dataset"], row["name"]) for row in rows] == [
+        (name, f"image{index}") for name in ("one", "two") for index in range(5)
+    ]
+    assert list(rows[0]) == ["dataset", "name", *METRICS]
+    mean = np.mean([float(row["mae"]) for row in rows[:5]])
+    assert mean == pytest.approx(evaluation.datasets["one"]["mae"])
+
+
+def test_the_constant_map_is_the_better_of_black_and_white() -> None:
+    """By hand: masks that cover a quarter and three quarters; black wins nothing but where white loses more."""
+    masks = [np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)]
+    masks[0][:2], masks[1][:4] = 255, 255
+
+    class Given:
+        def __len__(self) -> int:
+            return 2
+
+        def read(self, index: int, draw: int) -> Sample:
+            return Sample(str(index), np.zeros((8, 8, 3), np.uint8), masks[index])
+
+    scores = evaluate_constant({"set": TestSet(Given(), image_size=64)}).datasets["set"]
+    assert scores["num_images"] == 2
+    assert scores["mae"] == pytest.approx((0.25 + 0.5) / 2)  # black; white errs on the rest
+    assert scores["dice_50"] == pytest.approx((2 * 16 / (64 + 16) + 2 * 32 / (64 + 32)) / 2)  # white; black scores 0
+    black, white = Metrics(), Metrics()
+    for mask in masks:
+        black.step(np.zeros_like(mask), mask)
+        white.step(np.full_like(mask, 255), mask)
+    for metric in METRICS:
+        choose = min if metric == "mae" else max
+        assert scores[metric] == choose(black.results()[metric], white.results()[metric])
+
+
+def test_no_test_set_no_scores(tmp_path: Path) -> None:
+    evaluation = evaluate(Recorded(), {}, device=CPU)
+    assert evaluation == Evaluation({}, [])
+    evaluation.write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]

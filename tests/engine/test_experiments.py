@@ -1,0 +1,166 @@
+"""Every file of configs/ at tiny size, and the paper's parameter counts to the printed digit."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from ipsam.data import Data
+from ipsam.engine.config import build_model, settings_of
+from ipsam.engine.ledger import Entry, compose_experiment, ledger, ledger_table, paper_experiments
+from ipsam.engine.losses import LossWeights, ipsam_loss
+from ipsam.engine.settings import Settings
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+FOLDER = CONFIGS / "experiment"
+FILES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
+PAPER = paper_experiments(CONFIGS)
+TINY = [
+    "data.image_size=64",
+    "model.backbone.variant=micro",
+    "model.backbone.checkpoint=null",
+    "model.decoder.dim=64",
+    "model.decoder.num_heads=4",
+    "model.decoder.mlp_dim=64",
+]
+
+# Tables 1 and 2: T-Param in millions, as printed.
+PRINTED = {
+    "cod_r16": 18.65,
+    "cod_r32": 21.26,
+    "cod_r64": 26.48,
+    "cod_b_r32": 18.07,
+    "cod_t_r32": 16.92,
+    "ablation/baseline": 9.15,
+    "ablation/spg": 17.00,
+    "ablation/spg_psg": 18.98,
+    "ablation/spg_psg_lat": 19.13,
+    "ablation/full": 21.26,
+}
+
+
+def tiny(name: str, *overrides: str) -> DictConfig:
+    return compose_experiment(CONFIGS, name, [*TINY, *overrides])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_builds_and_learns_at_tiny_size(name: str) -> None:
+    config = tiny(name)
+    model = build_model(config.model)
+    assert isinstance(settings_of(Settings, config.engine, "engine"), Settings)
+    assert isinstance(settings_of(Data, config.data, "data"), Data)
+    output = model(torch.randn(1, 3, 64, 64))
+    losses = ipsam_loss(output, torch.ones(1, 1, 64, 64), LossWeights(**config.engine.loss))
+    losses["total"].backward()
+    assert losses["total"].isfinite()
+    trunk = {
+        name: parameter for name, parameter in model.named_parameters() if name.startswith("backbone.image_encoder.trunk")
+    }
+    if config.model.backbone.lora is None:
+        assert config.model.backbone.fine_tune
+        assert all(parameter.requires_grad for parameter in trunk.values())
+    else:
+        assert {name for name, parameter in trunk.items() if parameter.requires_grad} == {
+            name for name in trunk if "lora_" in name
+        }
+        assert any("lora_" in name for name in trunk)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_header_names_its_command(name: str) -> None:
+    first, *lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
+    assert first == "# @package _global_"
+    comment = "\n".join(line for line in lines if line.startswith("#"))
+    assert f"python scripts/train.py experiment={name}" in comment
+    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    if "paper" in content:
+        assert f'Table {content["paper"]["table"]}, row "{content["paper"]["row"]}"' in comment
+        assert content["paper"]["results"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_nothing_interpolated_is_left_in_what_a_run_saves(name: str) -> None:
+    config = compose_experiment(CONFIGS, name)
+    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert "${" not in yaml.safe_dump(container)
+    assert config.run_dir == f"outputs/{name}/seed0"
+
+
+def test_every_target_is_of_this_project_or_torch() -> None:
+    targets = {
+        target
+        for path in CONFIGS.rglob("*.yaml")
+        for target in re.findall(r"_target_:\s*([^\s,}]+)", path.read_text())
+    }
+    assert {"ipsam.model.IPSAM", "ipsam.model.LoRA"} <= targets
+    assert all(re.match(r"(ipsam|torch|torchvision)\.", target) for target in targets)
+
+
+def test_an_experiment_holds_its_differences_alone() -> None:
+    """A value that an experiment gives but its defaults give too is one to forget when the default changes."""
+
+    def repeated(delta: Any, base: Any, key: str) -> list[str]:
+        if isinstance(delta, dict) and isinstance(base, dict):
+            return [found for name, child in delta.items() for found in repeated(child, base.get(name), f"{key}.{name}")]
+        return [key] if delta == base else []
+
+    for name in FILES:
+        delta = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+        groups = {}
+        for entry in delta.pop("defaults", []):
+            group, choice = next(iter(entry.items()))
+            groups[group.removeprefix("override /")] = choice
+        delta.pop("paper", None)
+        base_name = "cod_r32"  # every default of configs/
+        base = OmegaConf.to_container(
+            compose_experiment(CONFIGS, base_name, [f"{group}={choice}" for group, choice in groups.items()])
+        )
+        assert repeated(delta, base, name) == []
+
+
+def test_the_papers_rows_are_all_there() -> None:
+    assert PRINTED.keys() <= set(PAPER)
+    assert {"cod_ft", "kvasir_r32"} <= set(PAPER)
+    printed = {name: compose_experiment(CONFIGS, name).paper.t_param for name in PRINTED}
+    assert printed == PRINTED  # what the files say the paper says
+
+
+def check_t_param(name: str) -> None:
+    (entry,) = ledger(CONFIGS, [name])
+    assert f"{entry.t_param:.2f}" == f"{PRINTED[name]:.2f}"
+    assert entry.printed_t_param == PRINTED[name]
+    assert entry.param > entry.t_param
+
+
+def test_t_param_of_the_smallest_experiment() -> None:
+    check_t_param("cod_t_r32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(PRINTED.keys() - {"cod_t_r32"}))
+def test_t_param_to_the_printed_digit(name: str) -> None:
+    check_t_param(name)
+
+
+def test_the_ledgers_table_shows_the_difference() -> None:
+    table = ledger_table(
+        [
+            Entry("one", 1, "first row", 237.08, 237.08, 21.2567, 21.26),
+            Entry("two", 2, "second row", 233.9712, 237.08, 16.0, 17.0),
+            Entry("three", 4, "third row", 233.9712, None, 21.26, None),
+        ]
+    )
+    header, _, first, second, third, *_ = table.splitlines()
+    assert [cell.strip() for cell in header.split("|")[1:-1]] == [
+        *("experiment", "table: row", "T-Param", "paper", "diff", "Param", "paper", "diff")
+    ]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (first, second, third)]
+    assert cells[0] == ["one", "1: first row", "21.26", "21.26", "+0.00", "237.08", "237.08", "+0.00"]
+    assert cells[1] == ["two", "2: second row", "16.00", "17.00", "-1.00", "233.97", "237.08", "-3.11"]
+    assert cells[2] == ["three", "4: third row", "21.26", "", "", "233.97", "", ""]
+    assert len({len(line) for line in table.splitlines()[:5]}) == 1  # aligned
+    assert "does not name" in table  # the reason for the differences goes with them

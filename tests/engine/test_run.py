@@ -1,0 +1,183 @@
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import micro_model
+from omegaconf import DictConfig, OmegaConf
+
+from ipsam.engine.checkpoint import save_checkpoint
+from ipsam.engine.config import read_config
+from ipsam.engine.ledger import compose_experiment
+from ipsam.engine.run import OWN_FOLDERS, open_run, reopen_run
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture
+def run_config(tmp_path: Path) -> Any:
+    """The quickstart's configuration, its run in tmp_path / run."""
+
+    def compose(*overrides: str) -> DictConfig:
+        return compose_experiment(CONFIGS, "quickstart", [f"run_dir={tmp_path / 'run'}", "engine.cpu=true", *overrides])
+
+    return compose
+
+
+@pytest.fixture
+def eval_config(tmp_path: Path) -> Any:
+    """What configs/eval.yaml holds, pointing to the run in tmp_path / run."""
+
+    def load(**changes: Any) -> DictConfig:
+        config = OmegaConf.load(CONFIGS / "eval.yaml")
+        config.ckpt = str(tmp_path / "run")
+        return OmegaConf.merge(config, changes)
+
+    return load
+
+
+def begin(config: DictConfig) -> Path:
+    """Open a run and leave something in each of its folders."""
+    folder, _ = open_run(config)
+    for name in (*OWN_FOLDERS, "notes"):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "file").write_text("old")
+    (folder / "train.log").write_text("old")
+    return folder
+
+
+def test_a_new_run_holds_its_configuration(run_config: Any) -> None:
+    config = run_config("seed=3")
+    folder, resolved = open_run(config)
+    assert folder == Path(config.run_dir)
+    assert (folder / "config.yaml").read_text() == resolved
+    assert read_config(folder / "config.yaml") == OmegaConf.to_container(config, resolve=True)
+
+
+def test_a_new_run_holds_what_else_is_needed_to_repeat_it(run_config: Any) -> None:
+    folder, _ = open_run(run_config("seed=3"))
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["seed"] == 3
+    assert environment["packages"]["torch"] == version("torch")
+    assert environment["packages"].keys() >= {"ipsam", "torch", "sam2", "peft", "pysodmetrics", "hydra-core"}
+    assert environment.keys() >= {"command", "started", "python", "revision", "uncommitted"}
+    revision = environment["revision"]  # None where the package came without a repository
+    assert revision is None or (len(revision) == 40 and int(revision, 16))
+
+
+def test_the_folder_tells_experiment_and_seed() -> None:
+    config = compose_experiment(CONFIGS, "ablation/spg", ["seed=2", "paths.outputs=/out"])
+    assert config.run_dir == "/out/ablation/spg/seed2"
+
+
+def test_an_existing_run_is_refused(run_config: Any) -> None:
+    folder = begin(run_config())
+    with pytest.raises(ValueError, match=rf"{folder} holds a run already: .*resume=true.*overwrite=true.*run_dir="):
+        open_run(run_config("engine.epochs=7"))
+    assert read_config(folder / "config.yaml").engine.epochs == 15
+
+
+def test_a_folder_without_a_run_is_taken(run_config: Any, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    folder, _ = open_run(run_config())
+    assert (folder / "notes.txt").read_text() == "mine"
+    open_run(run_config())  # a run that failed before its first checkpoint is no run yet
+
+
+def test_overwrite_deletes_the_runs_own_folders_alone(run_config: Any) -> None:
+    folder = begin(run_config())
+    open_run(run_config("overwrite=true", "engine.epochs=7"))
+    assert not any((folder / name).exists() for name in OWN_FOLDERS)
+    assert (folder / "notes" / "file").read_text() == "old"
+    assert read_config(folder / "config.yaml").engine.epochs == 7
+
+
+def test_resume_takes_the_same_settings(run_config: Any) -> None:
+    folder = begin(run_config())
+    again, _ = open_run(run_config("resume=true"))
+    assert again == folder
+    assert all((folder / name / "file").read_text() == "old" for name in OWN_FOLDERS)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("engine.lr=0.5", r"engine\.lr: 0\.001 -> 0\.5"),
+        ("engine.epochs=99", r"engine\.epochs: 15 -> 99"),
+        ("model.lateral=null", r"model\.lateral"),
+        ("data.synthetic.num_train=7", r"data\.synthetic\.num_train: 640 -> 7"),
+        ("data.augment.hflip=0.1", r"data\.augment\.hflip: 0\.5 -> 0\.1"),
+        ("seed=5", r"seed: 0 -> 5"),
+    ],
+)
+def test_resume_with_other_settings_is_refused(run_config: Any, override: str, told: str) -> None:
+    folder = begin(run_config())
+    with pytest.raises(ValueError, match=rf"begun with other settings \(.*{told}.*run_dir="):
+        open_run(run_config("resume=true", override))
+    assert read_config(folder / "config.yaml") == OmegaConf.to_container(run_config(), resolve=True)
+
+
+@pytest.mark.parametrize(
+    "override", ["paths.data=/elsewhere", "paths.checkpoints=/elsewhere", "engine.num_workers=3", "data.test=[]"]
+)
+def test_resume_may_change_what_changes_no_weight(run_config: Any, override: str) -> None:
+    begin(run_config())
+    open_run(run_config("resume=true", override))
+
+
+def test_resume_may_find_the_base_checkpoint_elsewhere(tmp_path: Path) -> None:
+    """The file's sha256 is checked when the weights are loaded; where it lies changes nothing."""
+    given = [f"run_dir={tmp_path}", "engine.cpu=true"]
+    begin(compose_experiment(CONFIGS, "cod_r32", given))
+    open_run(compose_experiment(CONFIGS, "cod_r32", [*given, "resume=true", "paths.checkpoints=/elsewhere"]))
+
+
+def test_resume_without_a_run_begins_one(run_config: Any) -> None:
+    folder, _ = open_run(run_config("resume=true"))
+    assert (folder / "config.yaml").is_file()
+
+
+def finish(config: DictConfig) -> Path:
+    folder, resolved = open_run(config)
+    for name in ("last", "best"):
+        save_checkpoint(folder / "checkpoints" / name, micro_model(), config=resolved, training={})
+    return folder
+
+
+def test_a_finished_run_is_reopened_as_it_was(run_config: Any, eval_config: Any, tmp_path: Path) -> None:
+    folder = finish(run_config())
+    checkpoint, config, out = reopen_run(eval_config())
+    assert checkpoint == folder / "checkpoints" / "last"
+    assert config == OmegaConf.to_container(run_config(), resolve=True)
+    assert out == folder / "eval"
+    checkpoint, _, out = reopen_run(eval_config(ckpt=str(folder / "checkpoints" / "best")))
+    assert checkpoint == folder / "checkpoints" / "best"
+    assert out == checkpoint / "eval"  # so that it never replaces the run's own scores
+
+
+def test_what_is_given_replaces_the_runs_own(run_config: Any, eval_config: Any, tmp_path: Path) -> None:
+    finish(run_config())
+    changes = {
+        "data": {"test": ["CAMO", {"name": "own", "images": "i", "masks": "m"}], "exclude": ["x"]},
+        "engine": {"eval_batch_size": 3, "cpu": True},
+        "paths": {"data": "/data"},
+        "base": "/base.pt",
+        "out": str(tmp_path / "out"),
+    }
+    _, config, out = reopen_run(eval_config(**changes))
+    assert config.data.test == changes["data"]["test"]
+    assert config.data.exclude == ["x"]
+    assert config.data.root == "/data"
+    assert config.data.image_size == 128  # the run's, since nothing else was given
+    assert config.engine.eval_batch_size == 3
+    assert config.model.backbone.checkpoint == "/base.pt"
+    assert out == tmp_path / "out"
+
+
+def test_no_run_no_evaluation(eval_config: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="say what to evaluate: ckpt="):
+        reopen_run(eval_config(ckpt="???"))
+    with pytest.raises(FileNotFoundError, match=rf"no checkpoint at {tmp_path}/none"):
+        reopen_run(eval_config(ckpt=f"{tmp_path}/none"))

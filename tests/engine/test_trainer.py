@@ -1,0 +1,330 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from builders import micro_model
+from conftest import scenes
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ipsam.data import TestSet, TrainSet
+from ipsam.data.sources import Sample, SyntheticSource
+from ipsam.data.transforms import Augment
+from ipsam.engine import trainer
+from ipsam.engine.checkpoint import load_training, load_weights
+from ipsam.engine.losses import LossWeights, ipsam_loss
+from ipsam.engine.trainer import train
+from ipsam.model import IPSAM, LoRA
+
+CONFIG = "model: {}\n"
+
+
+class Interrupted(Exception):
+    """Stands for a power cut."""
+
+
+def fit(model: IPSAM, train_set: TrainSet, folder: Path, settings: Any, **options: Any) -> IPSAM:
+    train(model, train_set, settings=settings, folder=folder, config=CONFIG, seed=0, **options)
+    return model
+
+
+def model_of(seed: int, **options: Any) -> IPSAM:
+    trainer.seed_everything(seed)
+    return micro_model(**options)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal to the bit, through dicts and lists of tensors and plain values."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(same(*pair) for pair in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The same eight scenes in every pass."""
+
+    scenes: SyntheticSource = SyntheticSource(8, 64, (0.0, 0.1), (9,))
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def read(self, index: int, draw: int) -> Sample:
+        return self.scenes.read(index, draw=0)
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Cuts training off behind the checkpoint of an epoch; undone by calling it with None."""
+    save = trainer.save_checkpoint
+
+    def after(epoch: int | None) -> None:
+        def then_stop(folder: Path, model: IPSAM, *, config: str, training: Any) -> None:
+            save(folder, model, config=config, training=training)
+            if training["progress"]["epoch"] == epoch:
+                raise Interrupted
+
+        monkeypatch.setattr(trainer, "save_checkpoint", save if epoch is None else then_stop)
+
+    return after
+
+
+def test_one_batch_is_learnt_by_heart(tmp_path: Path, make_settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "panel", lambda *_: np.zeros((1, 1, 3), np.uint8))  # one an epoch costs time
+    plain = TrainSet(Repeated(), image_size=64, augment=Augment(hflip=0.0), seed=0)
+    model = model_of(0)
+    items = [plain[index] for index in range(8)]
+    image, mask = torch.stack([item["image"] for item in items]), torch.stack([item["mask"] for item in items])
+
+    @torch.no_grad()
+    def loss() -> dict[str, float]:
+        losses = ipsam_loss(model.train()(image), mask, LossWeights())
+        return {name: value.item() for name, value in losses.items()}
+
+    before = loss()
+    fit(model, plain, tmp_path, make_settings(epochs=80, batch_size=8, lr=2e-3, min_lr=2e-3, warmup_steps=10, save_every=80))
+    after = loss()
+    assert after["total"] < 0.3 * before["total"]
+    for output in ("coarse", "refined", "fg", "bg"):
+        assert after[f"{output}/iou"] < 0.4
+
+
+@pytest.mark.parametrize(("cut", "num_workers"), [(1, 0), (2, 2)])
+def test_resumed_equals_uninterrupted_to_the_bit(
+    tmp_path: Path, make_settings: Any, interrupt: Any, num_workers: int, cut: int
+) -> None:
+    """With dropout, so that the random generators' states count too; the last step of an epoch is a short one."""
+    options = {"lora": LoRA(rank=2, dropout=0.3)}
+    sets = scenes(num_train=7, num_test=2, hflip=0.5)
+    train_set, val_set = sets.train_and_val(seed=0)[0], sets.test_sets()["synthetic"]
+    settings = make_settings(epochs=3, accumulate=2, num_workers=num_workers)
+
+    straight = fit(model_of(1, **options), train_set, tmp_path / "one", settings, val_set=val_set)
+
+    interrupt(cut)
+    with pytest.raises(Interrupted):
+        fit(model_of(1, **options), train_set, tmp_path / "two", settings, val_set=val_set)
+    interrupt(None)
+    resumed = fit(model_of(2, **options), train_set, tmp_path / "two", settings, val_set=val_set, resume=True)
+
+    assert same(straight.state_dict(), resumed.state_dict())
+    for name in ("last", "best"):
+        one, two = (tmp_path / run / "checkpoints" / name for run in ("one", "two"))
+        assert same(load_training(one), load_training(two))  # optimiser, random generators, history
+        assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
+    progress = load_training(tmp_path / "two" / "checkpoints" / "last")["progress"]
+    assert progress["epoch"] == 3
+    assert progress["step"] == 3 * 2  # 7 scenes by 2 are 4 batches, by 2 again 2 steps
+    assert [entry["epoch"] for entry in progress["history"]] == [1, 2, 3]
+
+
+def test_workers_change_nothing(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
+    models = [
+        fit(model_of(1), train_set, tmp_path / str(workers), make_settings(epochs=2, num_workers=workers))
+        for workers in (0, 2)
+    ]
+    assert same(*(model.state_dict() for model in models))
+
+
+def test_resuming_nothing_starts_anew(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
+    one = fit(model_of(1), train_set, tmp_path / "one", make_settings())
+    two = fit(model_of(1), train_set, tmp_path / "two", make_settings(), resume=True)
+    assert same(one.state_dict(), two.state_dict())
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
+    finished = fit(model_of(1), train_set, tmp_path, make_settings())
+    files = {path: path.read_bytes() for path in (tmp_path / "checkpoints").rglob("*.*") if path.is_file()}
+    again = fit(model_of(2), train_set, tmp_path, make_settings(), resume=True)
+    assert same(finished.state_dict(), again.state_dict())
+    assert files == {path: path.read_bytes() for path in (tmp_path / "checkpoints").rglob("*.*") if path.is_file()}
+
+
+def test_resuming_puts_a_checkpoint_back_whose_saving_was_killed(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, interrupt: Any
+) -> None:
+    straight = fit(model_of(1), train_set, tmp_path / "one", make_settings(epochs=2))
+    interrupt(1)
+    with pytest.raises(Interrupted):
+        fit(model_of(1), train_set, tmp_path / "two", make_settings(epochs=2))
+    interrupt(None)
+    checkpoints = tmp_path / "two" / "checkpoints"
+    (checkpoints / "last").rename(checkpoints / ".last.old")  # the one moment without a folder of that name
+    resumed = fit(model_of(2), train_set, tmp_path / "two", make_settings(epochs=2), resume=True)
+    assert same(straight.state_dict(), resumed.state_dict())
+    assert same(*(load_training(tmp_path / run / "checkpoints" / "last") for run in ("one", "two")))
+
+
+def test_only_what_trains_changes(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
+    model = model_of(1, lora=LoRA(rank=2))
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    fit(model, train_set, tmp_path, make_settings(epochs=2))
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name]) != parameter.requires_grad, name
+
+
+def test_accumulated_batches_equal_one_large_one(tmp_path: Path, make_settings: Any) -> None:
+    plain = TrainSet(Repeated(), image_size=64, augment=Augment(hflip=0.0), seed=0)
+    large, small = (
+        fit(
+            model_of(1),
+            plain,
+            tmp_path / str(accumulate),
+            make_settings(epochs=2, batch_size=8 // accumulate, accumulate=accumulate, warmup_steps=0, clip=0.5),
+        )
+        for accumulate in (1, 4)
+    )
+    start = model_of(1).state_dict()
+    moved = 0.0
+    for name, tensor in large.state_dict().items():
+        torch.testing.assert_close(small.state_dict()[name], tensor, atol=2e-4, rtol=0, msg=name)
+        moved = max(moved, (tensor - start[name]).abs().max().item())
+    assert moved > 1.5e-3  # by far more than that tolerance: two steps of 1e-3
+
+
+def test_the_learning_rate_is_that_of_the_schedule(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[float] = []
+    step = torch.optim.AdamW.step
+
+    def watched(optimizer: Any, *arguments: Any, **options: Any) -> Any:
+        used.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *arguments, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    settings = make_settings(epochs=4, accumulate=2)
+    fit(model_of(1), train_set, tmp_path, settings)
+    assert used == [settings.lr_at(step, 4) for step in range(4)]
+
+
+def test_no_validation_no_best(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
+    fit(model_of(1), train_set, tmp_path, make_settings())
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last"]
+    assert (tmp_path / "checkpoints" / "last" / "config.yaml").read_text() == CONFIG
+    assert load_training(tmp_path / "checkpoints" / "last")["progress"]["history"] == []
+
+
+@pytest.mark.parametrize(("metric", "scores", "best"), [("sm", [0.3, 0.5, 0.5, 0.4], 2), ("mae", [0.3, 0.1, 0.2, 0.1], 2)])
+def test_best_is_the_first_of_the_best_scores(
+    tmp_path: Path,
+    make_settings: Any,
+    train_set: TrainSet,
+    test_set: TestSet,
+    monkeypatch: pytest.MonkeyPatch,
+    metric: str,
+    scores: list[float],
+    best: int,
+) -> None:
+    given = iter(scores)
+    monkeypatch.setattr(trainer, "validate", lambda *_: {metric: next(given)})
+    fit(model_of(1), train_set, tmp_path, make_settings(epochs=4, best=metric), val_set=test_set)
+    kept = load_training(tmp_path / "checkpoints" / "best")["progress"]
+    assert kept["epoch"] == best
+    assert kept["best"] == scores[best - 1]
+    history = load_training(tmp_path / "checkpoints" / "last")["progress"]["history"]
+    assert history == [{"epoch": epoch, metric: score} for epoch, score in enumerate(scores, start=1)]
+
+
+def test_validation_scores_what_the_checkpoint_holds(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, test_set: TestSet
+) -> None:
+    fit(model_of(1), train_set, tmp_path, make_settings(epochs=2), val_set=test_set)
+    model = model_of(2)
+    load_weights(model, tmp_path / "checkpoints" / "last")
+    history = load_training(tmp_path / "checkpoints" / "last")["progress"]["history"]
+    assert {"epoch": 2, **trainer.validate(model, test_set, make_settings())} == history[-1]
+
+
+def test_validation_and_saving_every_few_epochs(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, test_set: TestSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[tuple[str, int]] = []
+    save = trainer.save_checkpoint
+
+    def watched(folder: Path, model: IPSAM, *, config: str, training: Any) -> None:
+        saved.append((folder.name, training["progress"]["epoch"]))
+        save(folder, model, config=config, training=training)
+
+    monkeypatch.setattr(trainer, "save_checkpoint", watched)
+    monkeypatch.setattr(trainer, "validate", lambda *_: {"sm": len(saved) / 10})
+    settings = make_settings(epochs=5, batch_size=8, save_every=2, val_every=3)
+    fit(model_of(1), train_set, tmp_path, settings, val_set=test_set)
+    assert saved == [("last", 2), ("best", 3), ("last", 4), ("last", 5), ("best", 5)]
+
+
+def events(folder: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    return accumulator.Reload()
+
+
+def steps(accumulator: EventAccumulator, tag: str) -> list[int]:
+    return [event.step for event in accumulator.Scalars(tag)]
+
+
+@pytest.fixture
+def logged(tmp_path: Path, make_settings: Any, train_set: TrainSet, test_set: TestSet) -> Iterator[EventAccumulator]:
+    fit(model_of(1), train_set, tmp_path, make_settings(epochs=2), val_set=test_set)
+    yield events(tmp_path / "tensorboard")
+
+
+def test_tensorboard_holds_every_term_every_score_and_the_panel(logged: EventAccumulator) -> None:
+    scalars = set(logged.Tags()["scalars"])
+    outputs = ("coarse", "refined", "fg", "bg", "auxiliary")
+    terms = {"loss/total", *(f"loss/{output}/{part}" for output in outputs for part in ("bce", "iou", "l1"))}
+    assert terms | {"val/mae", "val/sm", "val/mdice"} <= scalars
+    (rate,) = [tag for tag in scalars if tag.endswith("lr")]
+    for tag in (*terms, rate):
+        assert steps(logged, tag) == list(range(1, 5))
+        assert np.isfinite([event.value for event in logged.Scalars(tag)]).all()
+    assert steps(logged, "val/sm") == [2, 4]
+    pictures = logged.Images("panel")
+    assert [picture.step for picture in pictures] == [2, 4]
+    assert pictures[0].width == 7 * 160  # image, mask, P+, P-, gate, coarse, refined
+    assert pictures[0].height == 20 + 2 * 160  # a row for each image of the batch
+
+
+def test_resuming_leaves_no_entry_twice(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, interrupt: Any
+) -> None:
+    """Cut off in epoch 2, whose entries are then written again; those of epoch 1 stay."""
+    settings = make_settings(epochs=3)
+    interrupt(2)
+    with pytest.raises(Interrupted):
+        fit(model_of(1), train_set, tmp_path, settings)
+    checkpoints = tmp_path / "checkpoints"
+    rmtree(checkpoints / "last")
+    interrupt(1)
+    with pytest.raises(Interrupted):
+        fit(model_of(1), train_set, tmp_path / "first", settings)
+    (tmp_path / "first" / "checkpoints" / "last").rename(checkpoints / "last")
+    interrupt(None)
+    fit(model_of(1), train_set, tmp_path, settings, resume=True)
+    assert steps(events(tmp_path / "tensorboard"), "loss/total") == list(range(1, 7))
+
+
+def test_bf16_trains_and_keeps_weights_in_single_precision(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet
+) -> None:
+    model = fit(model_of(1), train_set, tmp_path, make_settings(precision="bf16"))
+    assert all(tensor.dtype == torch.float32 for tensor in model.state_dict().values() if tensor.is_floating_point())
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+    assert not same(model.state_dict(), model_of(1).state_dict())
+
+
+def test_seeds_are_of_everything() -> None:
+    import random
+
+    draws = []
+    for _ in range(2):
+        trainer.seed_everything(7)
+        draws.append((random.random(), float(np.random.rand()), torch.rand(()).item()))
+    assert draws[0] == draws[1]
