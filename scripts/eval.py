@@ -18,6 +18,7 @@ def main(config: DictConfig) -> None:
     with user_errors():
         checkpoint, run_config, out = reopen_run(config)
         settings = settings_of(Settings, run_config.engine, "engine")
+        settings.limit_threads()
         test_sets = settings_of(Data, run_config.data, "data").test_sets()
         model = build_model(run_config.model)
         load_weights(model, checkpoint)

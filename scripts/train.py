@@ -18,6 +18,7 @@ def main(config: DictConfig) -> None:
     with user_errors():
         check_run(config)
         settings = settings_of(Settings, config.engine, "engine")
+        settings.limit_threads()
         data = settings_of(Data, config.data, "data")
         train_set, val_set = data.train_and_val(config.seed)
         test_sets = data.test_sets()  # before training: a missing set should not be found out after a day

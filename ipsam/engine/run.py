@@ -29,6 +29,7 @@ FREE_ON_RESUME = (
     "data.test",
     "model.backbone.checkpoint",  # may have moved; that it is the same file is checked by its sha256
     "engine.num_workers",
+    "engine.num_threads",
     "engine.eval_batch_size",
     "engine.log_every",
     "engine.val_every",

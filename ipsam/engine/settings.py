@@ -26,6 +26,7 @@ class Settings:
         clip: largest norm of the whole gradient.
         precision: ``auto`` is bf16 where the device has it; ``fp32``; ``bf16``.
         cpu: stay on the CPU though there is a GPU.
+        num_threads: CPU threads of a process; 0 leaves it to torch. A tiny model is fastest on one.
         num_workers: processes that read data.
         eval_batch_size: images a forward pass in evaluation.
         log_every: optimiser steps between two entries in the log.
@@ -46,6 +47,7 @@ class Settings:
     clip: float = 1.0
     precision: str = "auto"
     cpu: bool = False
+    num_threads: int = 0
     num_workers: int = 4
     eval_batch_size: int = 1
     log_every: int = 20
@@ -68,8 +70,9 @@ class Settings:
         for name in ("epochs", "batch_size", "accumulate", "eval_batch_size", "log_every", "val_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"engine.{name} must be at least 1, not {getattr(self, name)}")
-        if not all(value >= 0 for value in (self.num_workers, self.warmup_steps, self.weight_decay)):
-            raise ValueError("engine.num_workers, warmup_steps and weight_decay must not be negative")
+        for name in ("num_threads", "num_workers", "warmup_steps", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"engine.{name} must not be negative, but is {getattr(self, name)}")
         if not 0 < self.min_lr <= self.lr < math.inf:
             raise ValueError(f"engine needs 0 < min_lr <= lr, not min_lr={self.min_lr}, lr={self.lr}")
         if not self.clip > 0:
@@ -83,6 +86,11 @@ class Settings:
         if unknown := sorted(self.loss.keys() - {entry.name for entry in fields(LossWeights)}):
             raise ValueError(f"unknown key engine.loss.{unknown[0]}")
         LossWeights(**self.loss)  # complain now of a wrong weight
+
+    def limit_threads(self) -> None:
+        """Give this process ``num_threads`` CPU threads."""
+        if self.num_threads:
+            torch.set_num_threads(self.num_threads)
 
     @property
     def device(self) -> torch.device:

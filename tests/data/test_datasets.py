@@ -73,9 +73,7 @@ def test_reading_leaves_torchs_generator_alone(train_set: TrainSet) -> None:
 
 
 def test_an_epoch_is_the_same_whatever_the_number_of_workers(train_set: TrainSet) -> None:
-    for alone, shared in zip(
-        epoch(train_set, 1, num_workers=0), epoch(train_set, 1, num_workers=2), strict=True
-    ):
+    for alone, shared in zip(epoch(train_set, 1, num_workers=0), epoch(train_set, 1, num_workers=2), strict=True):
         assert alone["name"] == shared["name"]
         assert torch.equal(alone["image"], shared["image"])
         assert torch.equal(alone["mask"], shared["mask"])
@@ -98,9 +96,7 @@ def test_each_pass_is_augmented_anew(train_set: TrainSet) -> None:
 
 
 def test_each_pass_has_new_scenes() -> None:
-    scenes = TrainSet(
-        SyntheticSource(4, 64, (0.0, 0.2), (1, 0)), image_size=64, augment=Augment(hflip=0.0), seed=0
-    )
+    scenes = TrainSet(SyntheticSource(4, 64, (0.0, 0.2), (1, 0)), image_size=64, augment=Augment(hflip=0.0), seed=0)
     assert scenes[1]["name"] == "scene_000_00001"
     assert scenes[5]["name"] == "scene_001_00001"
     assert not torch.equal(scenes[1]["mask"], scenes[5]["mask"])

@@ -10,8 +10,6 @@ from accelerate.state import AcceleratorState, GradientState
 from ipsam.data import Data, TestSet, TrainSet
 from ipsam.engine.settings import Settings
 
-SIZE = 64
-
 
 @pytest.fixture(autouse=True)
 def fresh_accelerate() -> Iterator[None]:
@@ -21,26 +19,31 @@ def fresh_accelerate() -> Iterator[None]:
     GradientState._reset_state()
 
 
-def scenes(num_train: int = 8, num_test: int = 3, *, hflip: float = 0.0, size: int = SIZE) -> Data:
-    """Plainly visible synthetic scenes."""
-    return Data(
-        image_size=size,
-        root=".",
-        train=["synthetic"],
-        test=["synthetic"],
-        augment={"hflip": hflip},
-        synthetic={"difficulty": [0.0, 0.1], "num_train": num_train, "num_test": num_test},
-    )
+@pytest.fixture
+def scenes() -> Any:
+    """Makes data of plainly visible synthetic scenes."""
+
+    def make(num_train: int = 8, num_test: int = 3, *, hflip: float = 0.0) -> Data:
+        return Data(
+            image_size=64,
+            root=".",
+            train=["synthetic"],
+            test=["synthetic"],
+            augment={"hflip": hflip},
+            synthetic={"difficulty": [0.0, 0.1], "num_train": num_train, "num_test": num_test},
+        )
+
+    return make
 
 
 @pytest.fixture
-def train_set() -> TrainSet:
+def train_set(scenes: Any) -> TrainSet:
     """Four scenes, others in each epoch."""
     return scenes(num_train=4, hflip=0.5).train_and_val(seed=0)[0]
 
 
 @pytest.fixture
-def test_set() -> TestSet:
+def test_set(scenes: Any) -> TestSet:
     """Three scenes."""
     return scenes().test_sets()["synthetic"]
 

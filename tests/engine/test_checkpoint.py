@@ -18,6 +18,7 @@ from ipsam.engine.checkpoint import (
     load_training,
     load_weights,
     own_weights,
+    put_back,
     rng_state,
     save_checkpoint,
     set_rng_state,
@@ -126,7 +127,9 @@ def test_other_shapes_are_refused_and_listed(tmp_path: Path) -> None:
     weights["decoder.iou_token.weight"] = torch.zeros(1, 7)
     save_file(weights, path)
     assert "decoder.iou_token.weight" in own_weights(micro_model())
-    with pytest.raises(ValueError, match=r"1 of another shape: decoder\.iou_token\.weight \(1, 7\) instead of \(1, 64\)"):
+    with pytest.raises(
+        ValueError, match=r"1 of another shape: decoder\.iou_token\.weight \(1, 7\) instead of \(1, 64\)"
+    ):
         load_weights(micro_model(), tmp_path / "last")
 
 
@@ -157,7 +160,9 @@ def test_no_pickle_in_training_state_is_executed(tmp_path: Path) -> None:
     assert (tmp_path / "canary").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"no pickle", None, {"progress": 1}], ids=["empty", "text", "absent", "other"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no pickle", None, {"progress": 1}], ids=["empty", "text", "absent", "other"]
+)
 def test_a_damaged_training_state_is_refused(tmp_path: Path, content: Any) -> None:
     save(tmp_path / "last", micro_model())
     path = tmp_path / "last" / TRAINING
@@ -213,9 +218,9 @@ def test_a_failure_while_saving_leaves_the_former_checkpoint(
 def test_killed_between_its_two_renames_a_checkpoint_is_still_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one moment without a folder of that name: find_checkpoint has to know where it went."""
-    former = micro_model()
-    save(tmp_path / "last", former)
+    """The one moment without a folder of that name: evaluation reads it where it is, resuming puts it back."""
+    former, last = micro_model(), tmp_path / "run" / "checkpoints" / "last"
+    save(last, former)
     rename, calls = Path.rename, []
 
     def killed(path: Path, target: Path) -> Path:
@@ -227,9 +232,26 @@ def test_killed_between_its_two_renames_a_checkpoint_is_still_there(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
-            save(tmp_path / "last", micro_model())
+            save(last, micro_model())
+    assert not last.exists()
+    for put in (lambda: None, lambda: put_back(last)):
+        put()
+        loaded = micro_model()
+        load_weights(loaded, find_checkpoint(tmp_path / "run"))
+        assert equal(loaded, former)
+    assert last.is_dir()
+
+
+def test_putting_back_leaves_a_whole_checkpoint_alone(tmp_path: Path) -> None:
+    model = micro_model()
+    save(tmp_path / "last", model)
+    save(tmp_path / ".last.old", micro_model())
+    put_back(tmp_path / "last")
     loaded = micro_model()
-    load_weights(loaded, find_checkpoint(tmp_path / "last"))
+    load_weights(loaded, tmp_path / "last")
+    assert equal(loaded, model)
+    put_back(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_random_generators_go_on_where_they_were() -> None:

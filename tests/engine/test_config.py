@@ -4,8 +4,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from ipsam.engine.config import ALLOWED_TARGETS, as_dict, build_model, read_config, settings_of
-from ipsam.engine.ledger import compose_experiment
+from ipsam.engine.config import ALLOWED_TARGETS, as_dict, build_model, compose_experiment, read_config, settings_of
 from ipsam.engine.settings import Settings
 from ipsam.model import IPSAM
 
@@ -167,7 +166,7 @@ def test_binary_and_missing_files_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00model")
     with pytest.raises(ValueError, match="not a plain YAML configuration"):
         read_config(path)
-    with pytest.raises(FileNotFoundError, match="no configuration at .*none: is this the folder of a run"):
+    with pytest.raises(FileNotFoundError, match=r"no configuration at .*none: is this the folder of a run"):
         read_config(tmp_path / "none")
 
 

@@ -154,10 +154,9 @@ def test_what_is_written(uneven: TestSet, tmp_path: Path) -> None:
     assert mean == pytest.approx(evaluation.datasets["one"]["mae"])
 
 
-def test_the_constant_map_is_the_better_of_black_and_white() -> None:
-    """By hand: masks that cover a quarter and three quarters; black wins nothing but where white loses more."""
+def test_the_constant_map_is_the_best_of_some_greys_in_each_metric() -> None:
     masks = [np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)]
-    masks[0][:2], masks[1][:4] = 255, 255
+    masks[0][:2], masks[1][:4] = 255, 255  # a quarter and a half
 
     class Given:
         def __len__(self) -> int:
@@ -167,16 +166,18 @@ def test_the_constant_map_is_the_better_of_black_and_white() -> None:
             return Sample(str(index), np.zeros((8, 8, 3), np.uint8), masks[index])
 
     scores = evaluate_constant({"set": TestSet(Given(), image_size=64)}).datasets["set"]
+    assert tuple(scores) == ("num_images", *METRICS)
     assert scores["num_images"] == 2
-    assert scores["mae"] == pytest.approx((0.25 + 0.5) / 2)  # black; white errs on the rest
-    assert scores["dice_50"] == pytest.approx((2 * 16 / (64 + 16) + 2 * 32 / (64 + 32)) / 2)  # white; black scores 0
-    black, white = Metrics(), Metrics()
-    for mask in masks:
-        black.step(np.zeros_like(mask), mask)
-        white.step(np.full_like(mask, 255), mask)
+    assert scores["mae"] == pytest.approx((0.25 + 0.5) / 2)  # black's; white errs on the rest
+    assert scores["dice_50"] == pytest.approx((2 * 16 / (64 + 16) + 2 * 32 / (64 + 32)) / 2)  # white's; black scores 0
+    results = []
+    for value in (0, 64, 128, 191, 255):
+        metrics = Metrics()
+        for mask in masks:
+            metrics.step(np.full_like(mask, value), mask)
+        results.append(metrics.results())
     for metric in METRICS:
-        choose = min if metric == "mae" else max
-        assert scores[metric] == choose(black.results()[metric], white.results()[metric])
+        assert scores[metric] == (min if metric == "mae" else max)(result[metric] for result in results)
 
 
 def test_no_test_set_no_scores(tmp_path: Path) -> None:

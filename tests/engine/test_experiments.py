@@ -10,8 +10,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from ipsam.data import Data
-from ipsam.engine.config import build_model, settings_of
-from ipsam.engine.ledger import Entry, compose_experiment, ledger, ledger_table, paper_experiments
+from ipsam.engine.config import build_model, compose_experiment, settings_of
+from ipsam.engine.ledger import Entry, ledger, ledger_table, paper_experiments
 from ipsam.engine.losses import LossWeights, ipsam_loss
 from ipsam.engine.settings import Settings
 
@@ -58,7 +58,9 @@ def test_builds_and_learns_at_tiny_size(name: str) -> None:
     losses["total"].backward()
     assert losses["total"].isfinite()
     trunk = {
-        name: parameter for name, parameter in model.named_parameters() if name.startswith("backbone.image_encoder.trunk")
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if name.startswith("backbone.image_encoder.trunk")
     }
     if config.model.backbone.lora is None:
         assert config.model.backbone.fine_tune
@@ -92,9 +94,7 @@ def test_nothing_interpolated_is_left_in_what_a_run_saves(name: str) -> None:
 
 def test_every_target_is_of_this_project_or_torch() -> None:
     targets = {
-        target
-        for path in CONFIGS.rglob("*.yaml")
-        for target in re.findall(r"_target_:\s*([^\s,}]+)", path.read_text())
+        target for path in CONFIGS.rglob("*.yaml") for target in re.findall(r"_target_:\s*([^\s,}]+)", path.read_text())
     }
     assert {"ipsam.model.IPSAM", "ipsam.model.LoRA"} <= targets
     assert all(re.match(r"(ipsam|torch|torchvision)\.", target) for target in targets)
@@ -105,7 +105,9 @@ def test_an_experiment_holds_its_differences_alone() -> None:
 
     def repeated(delta: Any, base: Any, key: str) -> list[str]:
         if isinstance(delta, dict) and isinstance(base, dict):
-            return [found for name, child in delta.items() for found in repeated(child, base.get(name), f"{key}.{name}")]
+            return [
+                found for name, child in delta.items() for found in repeated(child, base.get(name), f"{key}.{name}")
+            ]
         return [key] if delta == base else []
 
     for name in FILES:

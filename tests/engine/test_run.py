@@ -8,9 +8,8 @@ from builders import micro_model
 from omegaconf import DictConfig, OmegaConf
 
 from ipsam.engine.checkpoint import save_checkpoint
-from ipsam.engine.config import read_config
-from ipsam.engine.ledger import compose_experiment
-from ipsam.engine.run import OWN_FOLDERS, open_run, reopen_run
+from ipsam.engine.config import compose_experiment, read_config
+from ipsam.engine.run import OWN_FOLDERS, check_run, open_run, reopen_run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -55,15 +54,18 @@ def test_a_new_run_holds_its_configuration(run_config: Any) -> None:
     assert read_config(folder / "config.yaml") == OmegaConf.to_container(config, resolve=True)
 
 
-def test_a_new_run_holds_what_else_is_needed_to_repeat_it(run_config: Any) -> None:
-    folder, _ = open_run(run_config("seed=3"))
-    environment = json.loads((folder / "environment.json").read_text())
-    assert environment["seed"] == 3
-    assert environment["packages"]["torch"] == version("torch")
-    assert environment["packages"].keys() >= {"ipsam", "torch", "sam2", "peft", "pysodmetrics", "hydra-core"}
-    assert environment.keys() >= {"command", "started", "python", "revision", "uncommitted"}
-    revision = environment["revision"]  # None where the package came without a repository
-    assert revision is None or (len(revision) == 40 and int(revision, 16))
+def test_a_run_holds_what_else_is_needed_to_repeat_it(run_config: Any) -> None:
+    for overrides in (["seed=3"], ["seed=3", "resume=true"]):
+        folder, _ = open_run(run_config(*overrides))
+    lines = [json.loads(line) for line in (folder / "environment.jsonl").read_text().splitlines()]
+    assert len(lines) == 2  # the beginning, and each time it went on
+    for environment in lines:
+        assert environment["seed"] == 3
+        assert environment["packages"]["torch"] == version("torch")
+        assert environment["packages"].keys() >= {"ipsam", "torch", "sam2", "peft", "pysodmetrics", "hydra-core"}
+        assert environment.keys() >= {"command", "started", "python", "revision", "uncommitted"}
+        revision = environment["revision"]  # None where the package came without a repository
+        assert revision is None or (len(revision) == 40 and int(revision, 16))
 
 
 def test_the_folder_tells_experiment_and_seed() -> None:
@@ -71,31 +73,40 @@ def test_the_folder_tells_experiment_and_seed() -> None:
     assert config.run_dir == "/out/ablation/spg/seed2"
 
 
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_an_existing_run_is_refused(run_config: Any) -> None:
     folder = begin(run_config())
+    before = everything(folder)
     with pytest.raises(ValueError, match=rf"{folder} holds a run already: .*resume=true.*overwrite=true.*run_dir="):
-        open_run(run_config("engine.epochs=7"))
-    assert read_config(folder / "config.yaml").engine.epochs == 15
+        check_run(run_config("engine.epochs=7"))
+    assert everything(folder) == before
 
 
 def test_a_folder_without_a_run_is_taken(run_config: Any, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
+    check_run(run_config())
     folder, _ = open_run(run_config())
     assert (folder / "notes.txt").read_text() == "mine"
-    open_run(run_config())  # a run that failed before its first checkpoint is no run yet
+    check_run(run_config())  # a run that failed before its first checkpoint is no run yet
 
 
 def test_overwrite_deletes_the_runs_own_folders_alone(run_config: Any) -> None:
     folder = begin(run_config())
+    check_run(run_config("overwrite=true", "engine.epochs=7"))
     open_run(run_config("overwrite=true", "engine.epochs=7"))
     assert not any((folder / name).exists() for name in OWN_FOLDERS)
     assert (folder / "notes" / "file").read_text() == "old"
+    assert (folder / "train.log").read_text() == "old"
     assert read_config(folder / "config.yaml").engine.epochs == 7
 
 
 def test_resume_takes_the_same_settings(run_config: Any) -> None:
     folder = begin(run_config())
+    check_run(run_config("resume=true"))
     again, _ = open_run(run_config("resume=true"))
     assert again == folder
     assert all((folder / name / "file").read_text() == "old" for name in OWN_FOLDERS)
@@ -104,19 +115,20 @@ def test_resume_takes_the_same_settings(run_config: Any) -> None:
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("engine.lr=0.5", r"engine\.lr: 0\.001 -> 0\.5"),
-        ("engine.epochs=99", r"engine\.epochs: 15 -> 99"),
+        ("engine.lr=0.5", r"engine\.lr: [\d.e-]+ -> 0\.5"),
+        ("engine.epochs=99", r"engine\.epochs: \d+ -> 99"),
         ("model.lateral=null", r"model\.lateral"),
-        ("data.synthetic.num_train=7", r"data\.synthetic\.num_train: 640 -> 7"),
-        ("data.augment.hflip=0.1", r"data\.augment\.hflip: 0\.5 -> 0\.1"),
+        ("data.synthetic.num_train=7", r"data\.synthetic\.num_train: \d+ -> 7"),
+        ("data.augment.hflip=0.1", r"data\.augment\.hflip: [\d.]+ -> 0\.1"),
         ("seed=5", r"seed: 0 -> 5"),
     ],
 )
 def test_resume_with_other_settings_is_refused(run_config: Any, override: str, told: str) -> None:
     folder = begin(run_config())
+    before = everything(folder)
     with pytest.raises(ValueError, match=rf"begun with other settings \(.*{told}.*run_dir="):
-        open_run(run_config("resume=true", override))
-    assert read_config(folder / "config.yaml") == OmegaConf.to_container(run_config(), resolve=True)
+        check_run(run_config("resume=true", override))
+    assert everything(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -124,19 +136,31 @@ def test_resume_with_other_settings_is_refused(run_config: Any, override: str, t
 )
 def test_resume_may_change_what_changes_no_weight(run_config: Any, override: str) -> None:
     begin(run_config())
-    open_run(run_config("resume=true", override))
+    check_run(run_config("resume=true", override))
 
 
 def test_resume_may_find_the_base_checkpoint_elsewhere(tmp_path: Path) -> None:
     """The file's sha256 is checked when the weights are loaded; where it lies changes nothing."""
     given = [f"run_dir={tmp_path}", "engine.cpu=true"]
     begin(compose_experiment(CONFIGS, "cod_r32", given))
-    open_run(compose_experiment(CONFIGS, "cod_r32", [*given, "resume=true", "paths.checkpoints=/elsewhere"]))
+    check_run(compose_experiment(CONFIGS, "cod_r32", [*given, "resume=true", "paths.checkpoints=/elsewhere"]))
 
 
 def test_resume_without_a_run_begins_one(run_config: Any) -> None:
+    check_run(run_config("resume=true"))
     folder, _ = open_run(run_config("resume=true"))
     assert (folder / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "a", "null"])
+def test_an_impossible_seed_is_refused(run_config: Any, seed: str) -> None:
+    with pytest.raises(ValueError, match="seed must be a whole number, 0 or above, not"):
+        check_run(run_config(f"seed={seed}"))
+
+
+def test_resume_and_overwrite_exclude_each_other(run_config: Any) -> None:
+    with pytest.raises(ValueError, match=r"resume=true .*overwrite=true .*set one"):
+        check_run(run_config("resume=true", "overwrite=true"))
 
 
 def finish(config: DictConfig) -> Path:
@@ -152,9 +176,22 @@ def test_a_finished_run_is_reopened_as_it_was(run_config: Any, eval_config: Any,
     assert checkpoint == folder / "checkpoints" / "last"
     assert config == OmegaConf.to_container(run_config(), resolve=True)
     assert out == folder / "eval"
-    checkpoint, _, out = reopen_run(eval_config(ckpt=str(folder / "checkpoints" / "best")))
-    assert checkpoint == folder / "checkpoints" / "best"
-    assert out == checkpoint / "eval"  # so that it never replaces the run's own scores
+
+
+def test_other_evaluations_replace_no_scores_of_the_run(run_config: Any, eval_config: Any) -> None:
+    folder = finish(run_config())
+    own = {"name": "own", "images": "i", "masks": "m"}
+    results = {
+        "last": folder / "eval",
+        "best": folder / "eval" / "best",
+    }
+    for name, expected in results.items():
+        checkpoint, _, out = reopen_run(eval_config(ckpt=str(folder / "checkpoints" / name)))
+        assert checkpoint == folder / "checkpoints" / name
+        assert out == expected
+    assert reopen_run(eval_config(data={"test": ["CAMO", own]}))[2] == folder / "eval" / "CAMO+own"
+    best = eval_config(ckpt=str(folder / "checkpoints" / "best"), data={"test": ["NC4K"]})
+    assert reopen_run(best)[2] == folder / "eval" / "best" / "NC4K"
 
 
 def test_what_is_given_replaces_the_runs_own(run_config: Any, eval_config: Any, tmp_path: Path) -> None:
@@ -170,7 +207,7 @@ def test_what_is_given_replaces_the_runs_own(run_config: Any, eval_config: Any, 
     assert config.data.test == changes["data"]["test"]
     assert config.data.exclude == ["x"]
     assert config.data.root == "/data"
-    assert config.data.image_size == 128  # the run's, since nothing else was given
+    assert config.data.image_size == run_config().data.image_size  # since nothing else was given
     assert config.engine.eval_batch_size == 3
     assert config.model.backbone.checkpoint == "/base.pt"
     assert out == tmp_path / "out"
@@ -178,6 +215,6 @@ def test_what_is_given_replaces_the_runs_own(run_config: Any, eval_config: Any, 
 
 def test_no_run_no_evaluation(eval_config: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="say what to evaluate: ckpt="):
-        reopen_run(eval_config(ckpt="???"))
+        reopen_run(OmegaConf.load(CONFIGS / "eval.yaml"))
     with pytest.raises(FileNotFoundError, match=rf"no checkpoint at {tmp_path}/none"):
         reopen_run(eval_config(ckpt=f"{tmp_path}/none"))

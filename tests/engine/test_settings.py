@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +13,15 @@ from ipsam.engine.settings import Settings
     [
         *(
             ({name: 0}, rf"engine\.{name} must be at least 1, not 0")
-            for name in ("epochs", "batch_size", "accumulate", "eval_batch_size", "log_every", "val_every", "save_every")
+            for name in (
+                "epochs",
+                "batch_size",
+                "accumulate",
+                "eval_batch_size",
+                "log_every",
+                "val_every",
+                "save_every",
+            )
         ),
         ({"num_workers": -1}, r"engine\.num_workers.* must not be negative"),
         ({"warmup_steps": -1}, r"warmup_steps.* must not be negative"),
@@ -44,7 +53,7 @@ def test_learning_rate_rises_and_falls() -> None:
     assert max(rates) == rates[10] == 1.0
     assert rates[60] == pytest.approx((1 + 0.01) / 2)  # half-way down the cosine
     assert rates[110] == pytest.approx(0.01)
-    assert all(later < earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(rates[10:]))
 
 
 def test_no_warm_up_begins_at_the_peak() -> None:

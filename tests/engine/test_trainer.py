@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -8,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from builders import micro_model
-from conftest import scenes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ipsam.data import TestSet, TrainSet
@@ -23,8 +20,8 @@ from ipsam.model import IPSAM, LoRA
 CONFIG = "model: {}\n"
 
 
-class Interrupted(Exception):
-    """Stands for a power cut."""
+class PowerCutError(Exception):
+    """Training ends here."""
 
 
 def fit(model: IPSAM, train_set: TrainSet, folder: Path, settings: Any, **options: Any) -> IPSAM:
@@ -48,11 +45,10 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@dataclass(frozen=True)
 class Repeated:
     """The same eight scenes in every pass."""
 
-    scenes: SyntheticSource = SyntheticSource(8, 64, (0.0, 0.1), (9,))
+    scenes = SyntheticSource(8, 64, (0.0, 0.1), (9,))
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -70,7 +66,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Any:
         def then_stop(folder: Path, model: IPSAM, *, config: str, training: Any) -> None:
             save(folder, model, config=config, training=training)
             if training["progress"]["epoch"] == epoch:
-                raise Interrupted
+                raise PowerCutError
 
         monkeypatch.setattr(trainer, "save_checkpoint", save if epoch is None else then_stop)
 
@@ -90,7 +86,12 @@ def test_one_batch_is_learnt_by_heart(tmp_path: Path, make_settings: Any, monkey
         return {name: value.item() for name, value in losses.items()}
 
     before = loss()
-    fit(model, plain, tmp_path, make_settings(epochs=80, batch_size=8, lr=2e-3, min_lr=2e-3, warmup_steps=10, save_every=80))
+    fit(
+        model,
+        plain,
+        tmp_path,
+        make_settings(epochs=80, batch_size=8, lr=2e-3, min_lr=2e-3, warmup_steps=10, save_every=80),
+    )
     after = loss()
     assert after["total"] < 0.3 * before["total"]
     for output in ("coarse", "refined", "fg", "bg"):
@@ -99,7 +100,7 @@ def test_one_batch_is_learnt_by_heart(tmp_path: Path, make_settings: Any, monkey
 
 @pytest.mark.parametrize(("cut", "num_workers"), [(1, 0), (2, 2)])
 def test_resumed_equals_uninterrupted_to_the_bit(
-    tmp_path: Path, make_settings: Any, interrupt: Any, num_workers: int, cut: int
+    tmp_path: Path, make_settings: Any, scenes: Any, interrupt: Any, num_workers: int, cut: int
 ) -> None:
     """With dropout, so that the random generators' states count too; the last step of an epoch is a short one."""
     options = {"lora": LoRA(rank=2, dropout=0.3)}
@@ -110,7 +111,7 @@ def test_resumed_equals_uninterrupted_to_the_bit(
     straight = fit(model_of(1, **options), train_set, tmp_path / "one", settings, val_set=val_set)
 
     interrupt(cut)
-    with pytest.raises(Interrupted):
+    with pytest.raises(PowerCutError):
         fit(model_of(1, **options), train_set, tmp_path / "two", settings, val_set=val_set)
     interrupt(None)
     resumed = fit(model_of(2, **options), train_set, tmp_path / "two", settings, val_set=val_set, resume=True)
@@ -153,7 +154,7 @@ def test_resuming_puts_a_checkpoint_back_whose_saving_was_killed(
 ) -> None:
     straight = fit(model_of(1), train_set, tmp_path / "one", make_settings(epochs=2))
     interrupt(1)
-    with pytest.raises(Interrupted):
+    with pytest.raises(PowerCutError):
         fit(model_of(1), train_set, tmp_path / "two", make_settings(epochs=2))
     interrupt(None)
     checkpoints = tmp_path / "two" / "checkpoints"
@@ -213,7 +214,9 @@ def test_no_validation_no_best(tmp_path: Path, make_settings: Any, train_set: Tr
     assert load_training(tmp_path / "checkpoints" / "last")["progress"]["history"] == []
 
 
-@pytest.mark.parametrize(("metric", "scores", "best"), [("sm", [0.3, 0.5, 0.5, 0.4], 2), ("mae", [0.3, 0.1, 0.2, 0.1], 2)])
+@pytest.mark.parametrize(
+    ("metric", "scores", "best"), [("sm", [0.3, 0.5, 0.5, 0.4], 2), ("mae", [0.3, 0.1, 0.2, 0.1], 2)]
+)
 def test_best_is_the_first_of_the_best_scores(
     tmp_path: Path,
     make_settings: Any,
@@ -271,9 +274,9 @@ def steps(accumulator: EventAccumulator, tag: str) -> list[int]:
 
 
 @pytest.fixture
-def logged(tmp_path: Path, make_settings: Any, train_set: TrainSet, test_set: TestSet) -> Iterator[EventAccumulator]:
+def logged(tmp_path: Path, make_settings: Any, train_set: TrainSet, test_set: TestSet) -> EventAccumulator:
     fit(model_of(1), train_set, tmp_path, make_settings(epochs=2), val_set=test_set)
-    yield events(tmp_path / "tensorboard")
+    return events(tmp_path / "tensorboard")
 
 
 def test_tensorboard_holds_every_term_every_score_and_the_panel(logged: EventAccumulator) -> None:
@@ -298,12 +301,12 @@ def test_resuming_leaves_no_entry_twice(
     """Cut off in epoch 2, whose entries are then written again; those of epoch 1 stay."""
     settings = make_settings(epochs=3)
     interrupt(2)
-    with pytest.raises(Interrupted):
+    with pytest.raises(PowerCutError):
         fit(model_of(1), train_set, tmp_path, settings)
     checkpoints = tmp_path / "checkpoints"
     rmtree(checkpoints / "last")
     interrupt(1)
-    with pytest.raises(Interrupted):
+    with pytest.raises(PowerCutError):
         fit(model_of(1), train_set, tmp_path / "first", settings)
     (tmp_path / "first" / "checkpoints" / "last").rename(checkpoints / "last")
     interrupt(None)

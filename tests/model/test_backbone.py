@@ -57,13 +57,13 @@ def test_variants_are_built_of_sam2s_configurations(variant: str) -> None:
     from ipsam.model.backbone import image_encoder_config
 
     config = image_encoder_config(variant)
-    widths = {"large": 144, "base_plus": 112, "small": 96, "tiny": 96, "micro": 24}
+    widths = {"large": 144, "base_plus": 112, "small": 96, "tiny": 96, "micro": 16}
     stages = {
         "large": [2, 6, 36, 4],
         "base_plus": [2, 3, 16, 3],
         "small": [1, 2, 11, 2],
         "tiny": [1, 2, 7, 2],
-        "micro": [1, 2, 4, 1],
+        "micro": [1, 1, 2, 1],
     }
     assert config.trunk.get("embed_dim", 96) == widths[variant]
     assert list(config.trunk.get("stages", [2, 3, 16, 3])) == stages[variant]

@@ -4,10 +4,10 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from builders import DIM, micro_model, micro_parts, randomise
+from builders import DIM, micro_backbone, micro_model, micro_parts, randomise
 from torch import Tensor, nn
 
-from ipsam.model import IPSAM, IPSAMOutput
+from ipsam.model import IPSAM, IPSAMOutput, MaskDecoder, SelfPromptGenerator
 
 ROWS = {  # Table 2: each row adds a part
     "baseline": {"self_prompt": False, "gating": False, "lateral": False, "refine": False},
@@ -187,8 +187,8 @@ class TestNames:
         "self_prompt.positive",
     )
     SHAPES: ClassVar = {
-        "backbone.image_encoder.trunk.blocks.0.attn.qkv.weight": (72, 24),
-        "backbone.image_encoder.neck.convs.3.conv.weight": (64, 24, 1, 1),
+        "backbone.image_encoder.trunk.blocks.0.attn.qkv.weight": (48, 16),
+        "backbone.image_encoder.neck.convs.3.conv.weight": (64, 16, 1, 1),
         "backbone.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix": (2, 32),
         "backbone.prompt_encoder.point_embeddings.1.weight": (1, 64),
         "self_prompt.positive.queries": (6, 64),
@@ -225,7 +225,7 @@ class TestNames:
         model = micro_model()
         counts = {name: len(part.state_dict()) for name, part in model.named_children()}
         assert counts == {
-            "backbone": 131,
+            "backbone": 95,
             "self_prompt": 208,
             "gating": 12,
             "decoder": 113,
@@ -236,3 +236,14 @@ class TestNames:
     def test_own_mask_tokens(self) -> None:
         assert micro_model(self_prompt=False).state_dict()["decoder.mask_tokens.weight"].shape == (4, DIM)
         assert "decoder.mask_tokens.weight" not in micro_model().state_dict()
+
+
+def test_the_decoders_width_is_the_backbones() -> None:
+    with pytest.raises(ValueError, match=r"decoder\.dim is 32, but the backbone's embedding width is 64"):
+        IPSAM(micro_backbone(), **micro_parts(decoder=MaskDecoder(32, num_heads=4, mlp_dim=32)))
+
+
+def test_self_prompts_tokens_are_as_many_as_the_decoders_masks() -> None:
+    generator = SelfPromptGenerator(64, num_mask_tokens=3, num_heads=4, mlp_dim=32, head_channels=(8, 8, 8, 8))
+    with pytest.raises(ValueError, match=r"num_mask_tokens is 3, but the decoder draws 4 masks"):
+        IPSAM(micro_backbone(), **micro_parts(self_prompt=generator))

@@ -7,7 +7,7 @@ from torch import nn
 
 from ipsam.model import LoRA
 
-MICRO_STAGES = {1: [0], 2: [1, 2], 3: [3, 4, 5, 6], 4: [7]}  # stages [1, 2, 4, 1]
+MICRO_STAGES = {1: [0], 2: [1], 3: [2, 3], 4: [4]}  # stages [1, 1, 2, 1]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def adapted(trunk: nn.Module) -> list[str]:
 
 def test_every_attention_projection_by_default(trunk: nn.Module) -> None:
     names = LoRA().target_modules(trunk)
-    assert sorted(names) == sorted(f"blocks.{block}.attn.{layer}" for block in range(8) for layer in ("qkv", "proj"))
+    assert sorted(names) == sorted(f"blocks.{block}.attn.{layer}" for block in range(5) for layer in ("qkv", "proj"))
     assert all(isinstance(trunk.get_submodule(name), nn.Linear) for name in names)
 
 
@@ -36,14 +36,14 @@ def test_stages_are_those_of_the_trunk(trunk: nn.Module, stages: tuple[int, ...]
 
 
 def test_sparse_50_percent_is_the_even_blocks(trunk: nn.Module) -> None:
-    assert blocks(LoRA(block_stride=2), trunk) == [0, 2, 4, 6]
-    assert blocks(LoRA(block_stride=2, stages=(3, 4)), trunk) == [4, 6]
+    assert blocks(LoRA(block_stride=2), trunk) == [0, 2, 4]
+    assert blocks(LoRA(block_stride=2, stages=(3, 4)), trunk) == [2, 4]
 
 
 @pytest.mark.parametrize("projection", ["qkv", "proj"])
 def test_one_projection_alone(trunk: nn.Module, projection: str) -> None:
     assert LoRA(projections=[projection]).target_modules(trunk) == [
-        f"blocks.{block}.attn.{projection}" for block in range(8)
+        f"blocks.{block}.attn.{projection}" for block in range(5)
     ]
 
 
@@ -102,6 +102,6 @@ def test_bad_values(arguments: dict, message: str) -> None:
 
 
 def test_a_choice_that_leaves_no_block_is_refused() -> None:
-    """Stage 4 of the micro trunk is block 7 alone, which is not even."""
-    with pytest.raises(ValueError, match=r"stages \[4\] with block_stride 2 choose no block"):
-        micro_backbone(lora=LoRA(stages=(4,), block_stride=2))
+    """Stage 2 of the micro trunk is block 1 alone, which is not even."""
+    with pytest.raises(ValueError, match=r"stages \[2\] with block_stride 2 choose no block"):
+        micro_backbone(lora=LoRA(stages=(2,), block_stride=2))

@@ -38,7 +38,7 @@ def test_every_weight_of_both_encoders_is_loaded(micro_checkpoint: Path) -> None
 
 def test_weights_are_loaded_before_lora_renames_the_layers(micro_checkpoint: Path) -> None:
     backbone = micro_backbone(checkpoint=micro_checkpoint, lora=LoRA(rank=2))
-    name = "trunk.blocks.5.attn.qkv"
+    name = "trunk.blocks.3.attn.qkv"
     layer = backbone.image_encoder.get_submodule(name)
     assert torch.equal(layer.base_layer.weight, contents(micro_checkpoint)[f"image_encoder.{name}.weight"])
 
@@ -223,8 +223,8 @@ class TestKeys:
             micro_backbone(checkpoint=micro_checkpoint)
 
     def test_other_shape(self, micro_checkpoint: Path) -> None:
-        rewrite(micro_checkpoint, **{self.WEIGHT: torch.zeros(75, 24)})
-        with pytest.raises(ValueError, match=rf"1 of another shape: {self.WEIGHT} \(75, 24\) instead of \(72, 24\)$"):
+        rewrite(micro_checkpoint, **{self.WEIGHT: torch.zeros(75, 16)})
+        with pytest.raises(ValueError, match=rf"1 of another shape: {self.WEIGHT} \(75, 16\) instead of \(48, 16\)$"):
             micro_backbone(checkpoint=micro_checkpoint)
 
     def test_all_at_once(self, micro_checkpoint: Path) -> None:
