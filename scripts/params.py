@@ -15,7 +15,8 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 def main(config: DictConfig) -> None:
     """Build every model, count, print."""
     with user_errors():
-        names = config.experiments or paper_experiments(CONFIGS)
+        names = [config.experiments] if isinstance(config.experiments, str) else config.experiments
+        names = names or paper_experiments(CONFIGS)
         print(ledger_table(ledger(CONFIGS, names)))
 
 

@@ -38,14 +38,15 @@ def count(model: nn.Module) -> tuple[float, float]:
 
 
 def paper_experiments(configs: Path) -> list[str]:
-    """Names of the experiments whose file gives a row of the paper, by table."""
+    """Names of the experiments whose file gives a row of the paper, by table and size."""
     folder = configs / "experiment"
     rows = []
     for path in sorted(folder.rglob("*.yaml")):
         experiment = OmegaConf.load(path)
         if "paper" in experiment:
-            rows.append((experiment.paper.table, path.relative_to(folder).with_suffix("").as_posix()))
-    return [name for _, name in sorted(rows)]
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            rows.append((experiment.paper.table, experiment.paper.get("t_param") or 0.0, name))
+    return [name for _, _, name in sorted(rows)]
 
 
 def ledger(configs: Path, experiments: Sequence[str]) -> list[Entry]:

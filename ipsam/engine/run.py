@@ -135,7 +135,7 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
         it ``best`` for that checkpoint and ``CAMO+NC4K`` where only those are tested, so that nothing is replaced.
 
     Raises:
-        FileNotFoundError, ValueError: if ``config.ckpt`` is no run or checkpoint.
+        FileNotFoundError, ValueError: if ``config.ckpt`` is no run or checkpoint, or if there is no test set.
     """
     if OmegaConf.is_missing(config, "ckpt"):
         raise ValueError("say what to evaluate: ckpt=<a run's folder or a checkpoint's>")
@@ -145,6 +145,8 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
         for key, value in config[section].items():
             if value is not None:
                 run[section][key] = value
+    if not run.data.test:
+        raise ValueError("nothing to evaluate on, as the run names no test set: data.test=[...]")
     if config.paths.data is not None:
         run.data.root = config.paths.data
     if config.base is not None:

@@ -23,6 +23,7 @@ from ipsam.engine.settings import Settings
                 "save_every",
             )
         ),
+        ({"num_threads": -1}, r"engine\.num_threads must not be negative"),
         ({"num_workers": -1}, r"engine\.num_workers.* must not be negative"),
         ({"warmup_steps": -1}, r"warmup_steps.* must not be negative"),
         ({"weight_decay": -1.0}, r"weight_decay must not be negative"),

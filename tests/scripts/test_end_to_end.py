@@ -1,0 +1,98 @@
+"""The whole way, each script in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from safetensors.torch import load_file
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+TINY = [
+    "experiment=quickstart",
+    "data.image_size=64",
+    "data.synthetic.num_train=8",
+    "data.synthetic.num_test=3",
+    "engine.epochs=1",
+    "engine.batch_size=4",
+    "engine.cpu=true",
+]
+
+
+def run(name: str, *arguments: str, folder: Path, launcher: Sequence[str] = ()) -> str:
+    command = [sys.executable, *launcher, str(SCRIPTS / f"{name}.py"), *arguments]
+    environment = os.environ | {"PYTHONWARNINGS": "default"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def row(table: str, method: str) -> list[str]:
+    (line,) = [line for line in table.splitlines() if f"| {method} " in " ".join(line.split()) + " "]
+    return [cell.strip() for cell in line.split("|")[1:-1]]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run in outputs/quickstart/seed0, and what training printed."""
+    folder = tmp_path_factory.mktemp("work")
+    return folder, run("train", *TINY, folder=folder)
+
+
+def test_training_leaves_everything(trained: tuple[Path, str]) -> None:
+    folder, printed = trained
+    assert [path.name for path in folder.iterdir()] == ["outputs"]
+    found = folder / "outputs" / "quickstart" / "seed0"
+    files = {path.relative_to(found).as_posix() for path in found.rglob("*") if path.is_file()}
+    assert files >= {
+        "config.yaml",
+        "environment.jsonl",
+        "train.log",
+        *(f"checkpoints/last/{name}" for name in ("model.safetensors", "config.yaml", "training.pt")),
+        *(f"eval/{name}" for name in ("metrics.json", "per_image.csv", "synthetic.png")),
+        *(f"eval/references/{name}/metrics.json" for name in ("untrained", "best_constant_map")),
+    }
+    assert any(name.startswith("tensorboard/events") for name in files)
+    scores = json.loads((found / "eval" / "metrics.json").read_text())["datasets"]["synthetic"]
+    assert row(printed, "model")[:4] == ["synthetic", "model", "3", f"{scores['mae']:.4f}"]
+    assert row(printed, "untrained")[0] == row(printed, "best constant map")[0] == "synthetic"
+
+
+def test_evaluation_in_a_new_process_gives_the_same_to_the_byte(trained: tuple[Path, str]) -> None:
+    folder, printed = trained
+    again = run("eval", "ckpt=outputs/quickstart/seed0", "maps=true", "out=again", folder=folder)
+    assert row(again, "model") == row(printed, "model")
+    for name in ("metrics.json", "per_image.csv", "synthetic.png"):
+        assert (folder / "again" / name).read_bytes() == (folder / "outputs/quickstart/seed0/eval" / name).read_bytes()
+    maps = sorted((folder / "again" / "maps" / "synthetic").iterdir())
+    assert [path.name for path in maps] == [f"scene_000_0000{index}.png" for index in range(3)]
+    assert cv2.imread(str(maps[0]), cv2.IMREAD_UNCHANGED).shape == (64, 64)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    """Over gloo: half the batch each, the same weights after two epochs; and the run goes on with them."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    given = [*TINY, "engine.epochs=2", "data.synthetic.num_train=16", "data.val_fraction=0.25"]
+    run("train", *given, "run_dir=one", folder=tmp_path)
+    printed = run("train", *given, "run_dir=two", "engine.batch_size=2", folder=tmp_path, launcher=launcher)
+    assert printed.count(" model |") == 1  # the main process's only
+    one, two = (load_file(tmp_path / name / "checkpoints/last/model.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=5e-4, rtol=0, msg=name)
+    scores = [
+        json.loads((tmp_path / name / "eval/metrics.json").read_text())["datasets"]["synthetic"]
+        for name in ("one", "two")
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)
+    again = run(
+        "train", *given, "run_dir=two", "engine.batch_size=2", "resume=true", folder=tmp_path, launcher=launcher
+    )
+    assert again.count(" model |") == 1

@@ -1,0 +1,257 @@
+"""What the scripts print, and how they fail: exit status 1 and one message that tells the way out."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+NAMES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
+TINY = [
+    "experiment=quickstart",
+    "run_dir=run",
+    "data.image_size=64",
+    "data.synthetic.num_train=2",
+    "data.synthetic.num_test=1",
+    "engine.epochs=1",
+    "engine.batch_size=2",
+    "engine.cpu=true",
+    "engine.num_threads=1",
+    "engine.references=false",
+]
+
+
+def failed(done: Any) -> str:
+    """The one message of a script that failed as it should."""
+    assert done.status == 1
+    assert "Traceback" not in done.err
+    assert 'File "' not in done.err
+    assert done.err.count("error: ") <= 1
+    return done.err
+
+
+def no_run(folder: Path = Path("run")) -> bool:
+    return not (folder / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scripts_are_short(name: str) -> None:
+    assert len((SCRIPTS / f"{name}.py").read_text().splitlines()) <= 40
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("train", ["experiment=cod_r32", "resume=true", "experiment: ", "quickstart", "rank: 32", "epochs: 100"]),
+        ("eval", ["ckpt=outputs/cod_r32/seed0", "ckpt: ???", "maps: false", "eval_batch_size: null"]),
+        ("params", ["python scripts/params.py", "experiments: null"]),
+    ],
+)
+def test_help_tells_what_can_be_set(script: Callable[..., Any], name: str, told: list[str]) -> None:
+    done = script(name, "--help")
+    assert done.status == 0
+    for words in (f"python scripts/{name}.py", *told):
+        assert words in done.out
+    assert not list(Path.cwd().iterdir())
+
+
+def test_help_shows_the_files_of_the_experiment_chosen(script: Callable[..., Any]) -> None:
+    assert "variant: micro" in script("train", "experiment=quickstart", "--help").out
+
+
+def test_params_prints_the_ledger(script: Callable[..., Any]) -> None:
+    done = script("params", "experiments=[cod_t_r32]")
+    assert done.status == 0
+    assert "16.92 | 16.92 | +0.00" in " ".join(done.out.split())
+    assert "45.53" in done.out
+    assert not list(Path.cwd().iterdir())
+
+
+def test_a_run_on_folders_resumes_and_is_evaluated_on_others(
+    script: Callable[..., Any], pairs: Callable[[str], str]
+) -> None:
+    """Own folders, a part of them held out, two workers; the evaluation of another set replaces nothing."""
+    given = [*TINY, f"data.train=[{pairs('own')}]", f"data.test=[{pairs('other')}]", "data.val_fraction=0.34"]
+    done = script("train", *given, "engine.num_workers=2")
+    assert done.status == 0
+    assert "| other " in done.out
+    assert Path("run/checkpoints/best/model.safetensors").is_file()
+    before = Path("run/eval/metrics.json").read_bytes()
+
+    again = script("train", *given, "resume=true")
+    assert again.status == 0
+    assert Path("run/eval/metrics.json").read_bytes() == before
+
+    third = script("eval", "ckpt=run/checkpoints/best", f"data.test=[{pairs('third')}]", "maps=true")
+    assert third.status == 0
+    assert Path("run/eval/metrics.json").read_bytes() == before
+    maps = Path("run/eval/best/third/maps/third")
+    assert sorted(path.name for path in maps.iterdir()) == ["a.png", "b.png", "c.png"]
+    assert str(maps.parent) in third.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data.image_size=100"], "model.backbone: image_size must be a positive multiple of 32 pixels, not 100"),
+        (["data.image_size=null"], "data.image_size"),
+        (["data.image_size='???'"], "image_size"),
+        (["engine.epochs=0"], "engine.epochs must be at least 1, not 0"),
+        (["engine.epochs=many"], "engine.epochs must be a whole number, not 'many'"),
+        (["engine.lr=1e-9"], "engine needs 0 < min_lr <= lr"),
+        (["engine.loss=null"], "engine.loss"),
+        (["engine.best=accuracy"], "engine.best must be one of mae, fw, sm"),
+        (["engine.epoch=3"], "epoch"),
+        (["+engine.epoch=3"], "unknown key engine.epoch; engine takes epochs, "),
+        (["+data.augment.colour=3"], "colour"),
+        (["+model.decoder.colour=red"], "got an unexpected keyword argument 'colour'"),
+        (["data.augment.crop=0"], "data.augment.crop is a share of the area in (0, 1], not 0"),
+        (["data.synthetic.difficulty=[0,2]"], "data.synthetic.difficulty is [lowest, highest] within [0, 1]"),
+        (["data.val_fraction=1"], "data.val_fraction is a share in [0, 1), not 1"),
+        (["data.train=[]"], "data.train is empty"),
+        (["data.train=CAMO"], "data.train is a list: write data.train=[CAMO]"),
+        (["data.train=[CAMOU]"], "unknown dataset 'CAMOU'; known are COD10K, CAMO, "),
+        (["data.test=[synthetic,synthetic]"], "data.test names synthetic more than once"),
+        (
+            ["model.backbone.fine_tune=false", "model.backbone.lora={_target_: ipsam.model.LoRA, rank: 0}"],
+            "model.backbone.lora: LoRA rank must be at least 1, not 0; for no LoRA set model.backbone.lora=null",
+        ),
+        (["model.backbone.variant=huge"], "model.backbone: unknown backbone variant 'huge'"),
+        (["model.decoder._target_=os.system"], "model.decoder._target_ is 'os.system'; allowed are ipsam.model."),
+        (["model.self_prompt=null"], "model: gating works on the self-prompts: set model.gating=null"),
+        (["model.backbone.checkpoint=none.pt"], "model.backbone: no SAM2 checkpoint at none.pt"),
+        (["seed=-1"], "seed must be a whole number, 0 or above, not -1"),
+        (["resume=true", "overwrite=true"], "set one"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_impossible_options(script: Callable[..., Any], arguments: list[str], message: str) -> None:
+    assert message in failed(script("train", *TINY, *arguments))
+    assert no_run()
+
+
+def test_an_unknown_experiment_lists_the_known(script: Callable[..., Any]) -> None:
+    message = failed(script("train", "experiment=cod_r33"))
+    assert "Could not find 'experiment/cod_r33'" in message
+    assert "cod_r32" in message
+    assert "quickstart" in message
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint", b""])
+def test_a_text_file_is_no_base_checkpoint(script: Callable[..., Any], content: bytes) -> None:
+    Path("base.pt").write_bytes(content)
+    message = failed(script("train", *TINY, "model.backbone.checkpoint=base.pt"))
+    assert "model.backbone: base.pt is damaged or not a PyTorch checkpoint of plain tensors" in message
+    assert no_run()
+
+
+def test_the_papers_model_says_where_its_base_is_to_be_had(script: Callable[..., Any], pairs: Any) -> None:
+    message = failed(script("train", f"data.train=[{pairs('own')}]", "data.test=[]", "run_dir=run"))
+    assert "no SAM2 checkpoint at checkpoints/sam2.1_hiera_large.pt" in message
+    assert "curl -L --create-dirs -o checkpoints/sam2.1_hiera_large.pt https://dl.fbaipublicfiles.com/" in message
+
+
+def test_a_missing_dataset(script: Callable[..., Any], tmp_path: Path) -> None:
+    message = failed(script("train", "experiment=cod_r32", f"paths.data={tmp_path}/none", "run_dir=run"))
+    assert f"COD10K/train: not found in {tmp_path}/none or a folder right below it (no such folder)" in message
+    assert "Set paths.data=FOLDER" in message
+    assert no_run()
+
+
+def test_a_missing_test_set_is_found_before_training(script: Callable[..., Any], tmp_path: Path) -> None:
+    message = failed(script("train", *TINY, "data.test=[synthetic,CAMO]", f"paths.data={tmp_path}"))
+    assert f"CAMO/test: not found in {tmp_path}" in message
+    assert no_run()
+
+
+def test_a_missing_mask(script: Callable[..., Any], pairs: Callable[[str], str]) -> None:
+    given = [*TINY, f"data.train=[{pairs('own')}]"]
+    Path("own/masks/b.png").unlink()
+    message = failed(script("train", *given))
+    assert "own/train: 1 of 3 images have no mask of the same stem" in message
+    assert "b.jpg" in message
+    assert "data.exclude=[own/train/b]" in message
+    assert script("train", *given, "data.exclude=[own/train/b]").status == 0
+
+
+def test_a_mask_of_another_size(script: Callable[..., Any], pairs: Callable[[str], str]) -> None:
+    given = [*TINY, f"data.train=[{pairs('own')}]"]
+    cv2.imwrite("own/masks/b.png", np.zeros((10, 20), np.uint8))
+    message = failed(script("train", *given))
+    assert "own/train: in 1 of 3 pairs image and mask differ in size" in message
+    assert "b.jpg 64x64 with mask 10x20" in message
+    assert "data.size_mismatch=resize" in message
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_unreadable_image_is_named(
+    script: Callable[..., Any], pairs: Callable[[str], str], num_workers: int
+) -> None:
+    """A JPEG cut off behind its header is found when it is read: in a worker, during training."""
+    given = [*TINY, f"data.train=[{pairs('own')}]", f"engine.num_workers={num_workers}"]
+    path = Path("own/images/b.jpg").absolute()
+    path.write_bytes(path.read_bytes()[:-2000])
+    message = failed(script("train", *given))
+    assert f"error: {path}: broken, or no image OpenCV can read; fetch the file again or leave it out" in message
+
+
+def test_an_unreadable_test_image_is_named(script: Callable[..., Any], pairs: Callable[[str], str]) -> None:
+    given = [*TINY, f"data.test=[{pairs('own')}]", "engine.num_workers=1"]
+    Path("own/images/b.jpg").write_bytes(b"\xff\xd8\xff")
+    message = failed(script("train", *given))
+    assert "own/test: 1 of 3 pairs can't be read: " in message
+    assert "b.jpg: the image header can't be read" in message
+
+
+@pytest.fixture
+def trained(script: Callable[..., Any]) -> Path:
+    assert script("train", *TINY).status == 0
+    return Path("run")
+
+
+def test_an_existing_run(script: Callable[..., Any], trained: Path) -> None:
+    before = (trained / "checkpoints/last/model.safetensors").read_bytes()
+    message = failed(script("train", *TINY))
+    assert "error: run holds a run already: go on with it by resume=true, start anew by overwrite=true" in message
+    message = failed(script("train", *TINY, "resume=true", "engine.lr=0.5"))
+    assert "run was begun with other settings (engine.lr: " in message
+    assert (trained / "checkpoints/last/model.safetensors").read_bytes() == before
+    assert script("train", *TINY, "overwrite=true", "engine.lr=0.5").status == 0
+    assert (trained / "checkpoints/last/model.safetensors").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "say what to evaluate: ckpt="),
+        (["ckpt=nowhere"], "no checkpoint at nowhere: ckpt= takes a run's folder"),
+        (["ckpt=run", "data.test=[CAMO]", "paths.data=nowhere"], "CAMO/test: not found in nowhere"),
+        (["ckpt=run", "data.test=[]"], "nothing to evaluate on, as the run names no test set: data.test=[...]"),
+        (["ckpt=run", "engine.eval_batch_size=0"], "engine.eval_batch_size must be at least 1, not 0"),
+        (["ckpt=run", "base=nowhere.pt"], "no SAM2 checkpoint at nowhere.pt"),
+        (["ckpt=run", "engine.epochs=3"], "epochs"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+@pytest.mark.usefixtures("trained")
+def test_evaluation_that_can_not_be(script: Callable[..., Any], arguments: list[str], message: str) -> None:
+    assert message in failed(script("eval", *arguments))
+
+
+def test_a_damaged_checkpoint_is_not_evaluated(script: Callable[..., Any], trained: Path) -> None:
+    last = trained / "checkpoints" / "last"
+    (last / "model.safetensors").write_bytes(b"damaged")
+    assert "model.safetensors is damaged" in failed(script("eval", "ckpt=run"))
+    (last / "config.yaml").write_text(f"!!python/object/apply:os.system ['touch {os.getcwd()}/canary']")
+    assert "is not a plain YAML configuration" in failed(script("eval", "ckpt=run"))
+    assert not Path("canary").exists()
+
+
+def test_hydra_full_error_shows_the_traceback(script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ValueError, match=r"engine\.epochs must be at least 1"):
+        script("train", *TINY, "engine.epochs=0")
