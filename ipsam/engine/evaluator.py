@@ -67,7 +67,9 @@ def score(name: str, predictions: Iterator[Prediction], total: int, maps: Path |
     """Scores of one dataset's predictions; if ``maps`` is a folder, each is saved there as ``<image's stem>.png``."""
     metrics = Metrics()
     rows: list[dict[str, str | float]] = []
-    for image_name, prediction, mask in tqdm(predictions, total=total, desc=name, unit="image", leave=False):
+    for image_name, prediction, mask in tqdm(
+        predictions, total=total, desc=name, unit="image", leave=False, disable=None
+    ):
         rows.append({"dataset": name, "name": image_name, **metrics.step(prediction, mask)})
         if maps is not None:
             maps.mkdir(parents=True, exist_ok=True)
@@ -100,7 +102,7 @@ def evaluate_constant(test_sets: Mapping[str, TestSet]) -> Evaluation:
 
     def of_set(name: str, test_set: TestSet) -> Evaluation:
         metrics = [Metrics() for _ in CONSTANTS]
-        for index in tqdm(range(len(test_set)), desc=f"{name}, constant maps", unit="image", leave=False):
+        for index in tqdm(range(len(test_set)), desc=f"{name}, constant maps", unit="image", leave=False, disable=None):
             mask = test_set.source.read(index, draw=0).mask
             for value, accumulated in zip(CONSTANTS, metrics, strict=True):
                 accumulated.step(np.full_like(mask, value), mask)

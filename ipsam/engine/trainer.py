@@ -3,6 +3,7 @@
 import logging
 import math
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def train(
     progress = restore(model, optimizer, folder / "checkpoints" / "last") if resume else new_progress()
     num_steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
     log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress["step"] + 1)
-    bar = tqdm(total=num_steps, initial=progress["step"], unit="step", disable=not accelerator.is_main_process)
+    bar = progress_bar(num_steps, progress["step"], shown=accelerator.is_main_process)
 
     for epoch in range(progress["epoch"], settings.epochs):
         sampler.epoch = epoch
@@ -89,7 +90,9 @@ def train(
                 progress["step"] += 1
                 bar.update()
                 if progress["step"] % settings.log_every == 0:
-                    bar.set_postfix(epoch=epoch + 1, loss=f"{losses['total'].item():.4f}", lr=f"{lr:.1e}")
+                    bar.set_postfix(
+                        epoch=epoch + 1, loss=f"{losses['total'].item():.4f}", lr=f"{lr:.1e}", refresh=False
+                    )
                     log.scalars("loss", losses, progress["step"])
                     log.scalars("optimiser", {"lr": lr}, progress["step"])
 
@@ -123,6 +126,12 @@ def train_loader(train_set: TrainSet, settings: Settings, *, seed: int) -> tuple
         pin_memory=settings.device.type == "cuda",
     )
     return loader, sampler
+
+
+def progress_bar(num_steps: int, done: int, *, shown: bool) -> tqdm:
+    """Optimiser steps, loss and rate; in a log file, where each update stays, one every ten seconds."""
+    interval = 0.2 if sys.stderr.isatty() else 10
+    return tqdm(total=num_steps, initial=done, unit="step", disable=not shown, mininterval=interval)
 
 
 def new_progress() -> dict[str, Any]:

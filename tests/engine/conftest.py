@@ -1,14 +1,18 @@
 """Small data and settings for the engine's tests."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jaxtyping
 import pytest
 from accelerate.state import AcceleratorState, GradientState
+from training import PowerCutError
 
 from ipsam.data import Data, TestSet, TrainSet
+from ipsam.engine import trainer
 from ipsam.engine.settings import Settings
+from ipsam.model import IPSAM
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +79,19 @@ def untyped() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Cuts training off behind the checkpoint of an epoch; undone by calling it with None."""
+    save = trainer.save_checkpoint
+
+    def after(epoch: int | None) -> None:
+        def then_stop(folder: Path, model: IPSAM, *, config: str, training: Any) -> None:
+            save(folder, model, config=config, training=training)
+            if training["progress"]["epoch"] == epoch:
+                raise PowerCutError
+
+        monkeypatch.setattr(trainer, "save_checkpoint", save if epoch is None else then_stop)
+
+    return after

@@ -1,12 +1,10 @@
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from builders import micro_model
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training import PowerCutError, fit, model_of
 
 from ipsam.data import TestSet, TrainSet
 from ipsam.data.sources import Sample, SyntheticSource
@@ -14,24 +12,7 @@ from ipsam.data.transforms import Augment
 from ipsam.engine import trainer
 from ipsam.engine.checkpoint import load_training, load_weights
 from ipsam.engine.losses import LossWeights, ipsam_loss
-from ipsam.engine.trainer import train
 from ipsam.model import IPSAM, LoRA
-
-CONFIG = "model: {}\n"
-
-
-class PowerCutError(Exception):
-    """Training ends here."""
-
-
-def fit(model: IPSAM, train_set: TrainSet, folder: Path, settings: Any, **options: Any) -> IPSAM:
-    train(model, train_set, settings=settings, folder=folder, config=CONFIG, seed=0, **options)
-    return model
-
-
-def model_of(seed: int, **options: Any) -> IPSAM:
-    trainer.seed_everything(seed)
-    return micro_model(**options)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -55,22 +36,6 @@ class Repeated:
 
     def read(self, index: int, draw: int) -> Sample:
         return self.scenes.read(index, draw=0)
-
-
-@pytest.fixture
-def interrupt(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Cuts training off behind the checkpoint of an epoch; undone by calling it with None."""
-    save = trainer.save_checkpoint
-
-    def after(epoch: int | None) -> None:
-        def then_stop(folder: Path, model: IPSAM, *, config: str, training: Any) -> None:
-            save(folder, model, config=config, training=training)
-            if training["progress"]["epoch"] == epoch:
-                raise PowerCutError
-
-        monkeypatch.setattr(trainer, "save_checkpoint", save if epoch is None else then_stop)
-
-    return after
 
 
 def test_one_batch_is_learnt_by_heart(tmp_path: Path, make_settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +90,21 @@ def test_resumed_equals_uninterrupted_to_the_bit(
     assert progress["epoch"] == 3
     assert progress["step"] == 3 * 2  # 7 scenes by 2 are 4 batches, by 2 again 2 steps
     assert [entry["epoch"] for entry in progress["history"]] == [1, 2, 3]
+
+
+def test_every_epoch_reads_every_sample_of_its_own_pass(tmp_path: Path, make_settings: Any) -> None:
+    read: list[tuple[int, int]] = []
+
+    class Watched(Repeated):
+        def read(self, index: int, draw: int) -> Sample:
+            read.append((draw, index))
+            return super().read(index, draw)
+
+    watched = TrainSet(Watched(), image_size=64, augment=Augment(hflip=0.0), seed=0)
+    fit(model_of(1), watched, tmp_path, make_settings(epochs=2, batch_size=4))
+    passes = [read[:8], read[8:]]
+    assert [sorted(entries) for entries in passes] == [[(draw, index) for index in range(8)] for draw in (0, 1)]
+    assert [index for _, index in passes[0]] != [index for _, index in passes[1]]
 
 
 def test_workers_change_nothing(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
@@ -262,56 +242,6 @@ def test_validation_and_saving_every_few_epochs(
     settings = make_settings(epochs=5, batch_size=8, save_every=2, val_every=3)
     fit(model_of(1), train_set, tmp_path, settings, val_set=test_set)
     assert saved == [("last", 2), ("best", 3), ("last", 4), ("last", 5), ("best", 5)]
-
-
-def events(folder: Path) -> EventAccumulator:
-    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
-    return accumulator.Reload()
-
-
-def steps(accumulator: EventAccumulator, tag: str) -> list[int]:
-    return [event.step for event in accumulator.Scalars(tag)]
-
-
-@pytest.fixture
-def logged(tmp_path: Path, make_settings: Any, train_set: TrainSet, test_set: TestSet) -> EventAccumulator:
-    fit(model_of(1), train_set, tmp_path, make_settings(epochs=2), val_set=test_set)
-    return events(tmp_path / "tensorboard")
-
-
-def test_tensorboard_holds_every_term_every_score_and_the_panel(logged: EventAccumulator) -> None:
-    scalars = set(logged.Tags()["scalars"])
-    outputs = ("coarse", "refined", "fg", "bg", "auxiliary")
-    terms = {"loss/total", *(f"loss/{output}/{part}" for output in outputs for part in ("bce", "iou", "l1"))}
-    assert terms | {"val/mae", "val/sm", "val/mdice"} <= scalars
-    (rate,) = [tag for tag in scalars if tag.endswith("lr")]
-    for tag in (*terms, rate):
-        assert steps(logged, tag) == list(range(1, 5))
-        assert np.isfinite([event.value for event in logged.Scalars(tag)]).all()
-    assert steps(logged, "val/sm") == [2, 4]
-    pictures = logged.Images("panel")
-    assert [picture.step for picture in pictures] == [2, 4]
-    assert pictures[0].width == 7 * 160  # image, mask, P+, P-, gate, coarse, refined
-    assert pictures[0].height == 20 + 2 * 160  # a row for each image of the batch
-
-
-def test_resuming_leaves_no_entry_twice(
-    tmp_path: Path, make_settings: Any, train_set: TrainSet, interrupt: Any
-) -> None:
-    """Cut off in epoch 2, whose entries are then written again; those of epoch 1 stay."""
-    settings = make_settings(epochs=3)
-    interrupt(2)
-    with pytest.raises(PowerCutError):
-        fit(model_of(1), train_set, tmp_path, settings)
-    checkpoints = tmp_path / "checkpoints"
-    rmtree(checkpoints / "last")
-    interrupt(1)
-    with pytest.raises(PowerCutError):
-        fit(model_of(1), train_set, tmp_path / "first", settings)
-    (tmp_path / "first" / "checkpoints" / "last").rename(checkpoints / "last")
-    interrupt(None)
-    fit(model_of(1), train_set, tmp_path, settings, resume=True)
-    assert steps(events(tmp_path / "tensorboard"), "loss/total") == list(range(1, 7))
 
 
 def test_bf16_trains_and_keeps_weights_in_single_precision(
