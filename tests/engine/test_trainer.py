@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training import PowerCutError, fit, model_of
+from training import CONFIG, PowerCutError, fit, model_of
 
 from ipsam.data import TestSet, TrainSet
 from ipsam.data.sources import Sample, SyntheticSource
