@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ipsam.data.catalog import resolve
+from ipsam.data.catalog import Spec, resolve
 from ipsam.data.datasets import TestSet, TrainSet
 from ipsam.data.pairs import SizeMismatch
 from ipsam.data.sources import FolderSource, Joined, Part, Source, SyntheticSource
@@ -17,7 +17,6 @@ from ipsam.data.transforms import Augment
 logger = logging.getLogger(__name__)
 
 SYNTHETIC = "synthetic"
-Spec = str | Mapping[str, Any]  # a known set's name, or {name, images, masks, list} for any folder pair
 
 
 @dataclass(frozen=True, kw_only=True)

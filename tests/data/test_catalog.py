@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipsam.data.catalog import KNOWN, benchmark, locate, resolve
+from ipsam.data.benchmarks import KNOWN, benchmark
+from ipsam.data.catalog import locate, resolve
 from ipsam.data.images import image_sizes, read_image, read_mask
 from ipsam.data.pairs import Pair
 

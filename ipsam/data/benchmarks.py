@@ -1,0 +1,153 @@
+"""The known benchmarks: how many pairs each has, the folder layouts it is met in, and its peculiarities."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ipsam.data.pairs import SizeMismatch
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A folder of images and a folder of masks, both relative to `folder`; matched in any case of letters."""
+
+    folder: str
+    images: str
+    masks: str
+    shared: bool = False  # holds other sets too: only stems that match the benchmark's pattern are its own
+    extra_masks: bool = False  # one folder holds the masks of several splits
+    lists: bool = False  # undivided: the split is a list of stems, `<split>.txt`, beside the folder of images
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A published dataset."""
+
+    name: str
+    num_pairs: Mapping[str, tuple[int, ...]]  # split -> the numbers it is published with
+    layouts: Mapping[str, tuple[Layout, ...]]  # split -> where to look, in this order
+    aliases: tuple[str, ...] = ()
+    stems: str = ""  # pattern of its stems, by which it is known in a shared folder
+    whole_without_stems: bool = False  # a shared folder in which no stem matches is wholly this set's
+    leave_out: str | None = None  # pattern of stems that are no part of the benchmark
+    size_mismatch: SizeMismatch = "error"
+    note: str = ""
+
+
+# Kinds of folder pairs. COD and polyp sets have none in common, so that neither takes the other's shared TrainDataset.
+COD = (("Imgs", "GT"), ("Image", "Mask"), ("im", "gt"), ("Image", "GT_Object"), ("Image", "GT"))
+COD10K = (("Image", "GT_Object"),)  # the original release
+POLYP = (("images", "masks"),)
+CLINICDB = (("Original", "Ground Truth"),)  # the original release
+
+
+def _layouts(kinds: Sequence[tuple[str, str]], *folders: str, **flags: bool) -> tuple[Layout, ...]:
+    return tuple(Layout(folder, images, masks, **flags) for folder in folders for images, masks in kinds)
+
+
+def _original_camo(split: str) -> tuple[Layout, ...]:
+    # The release's COCO part has the same folders, hence `shared`: only CAMO's own stems count.
+    return tuple(
+        Layout(folder, f"Images/{split}", masks, shared=True, extra_masks=masks == "GT")
+        for folder in ("", "CAMO", "CAMO-COCO-V.1.0-CVPR2019/CAMO")
+        for masks in (f"{split}_gt", f"Images/{split}_gt", "GT")
+    )
+
+
+_BENCHMARKS = (
+    Benchmark(
+        "COD10K",
+        num_pairs={"train": (3040,), "test": (2026,)},
+        layouts={
+            "train": (
+                *_layouts(COD, "TrainDataset", "TrainValDataset", shared=True),
+                *_layouts(COD, "TrainDataset/COD10K", "Train/COD10K-TR", "COD10K-TR", "COD/TR-COD10K", "TR-COD10K"),
+                *_layouts(COD10K, "COD10K-v2/Train", "COD10K-v3/Train", "COD10K/Train", "Train", shared=True),
+            ),
+            "test": (
+                *_layouts(COD, "TestDataset/COD10K", "Test/COD10K", "Test/COD10K-TE", "COD/TE-COD10K", "TE-COD10K"),
+                *_layouts(COD10K, "COD10K-v2/Test", "COD10K-v3/Test", "COD10K/Test", "Test", shared=True),
+            ),
+        },
+        stems="COD10K",
+        leave_out="COD10K-NonCAM",
+        note="camouflaged part only",
+    ),
+    Benchmark(
+        "CAMO",
+        num_pairs={"train": (1000,), "test": (250,)},
+        layouts={
+            "train": (
+                *_layouts(COD, "TrainDataset", "TrainValDataset", shared=True),
+                *_layouts(COD, "TrainDataset/CAMO", "Train/CAMO-TR", "CAMO-TR", "COD/TR-CAMO", "TR-CAMO"),
+                *_original_camo("Train"),
+            ),
+            "test": (
+                *_layouts(COD, "TestDataset/CAMO", "Test/CAMO", "Test/CAMO-TE", "COD/TE-CAMO", "TE-CAMO"),
+                *_original_camo("Test"),
+            ),
+        },
+        stems="camou(r)?flage",  # the release itself spells it with the r
+    ),
+    Benchmark(
+        "CHAMELEON",
+        num_pairs={"test": (76,)},
+        layouts={"test": _layouts(COD, *(f"{folder}CHAMELEON" for folder in ("TestDataset/", "Test/", "COD/", "")))},
+        note="two .jpg are PNG inside; some copies have inverted masks",
+    ),
+    Benchmark(
+        "NC4K",
+        num_pairs={"test": (4121,)},
+        layouts={"test": _layouts(COD, *(f"{folder}NC4K" for folder in ("TestDataset/", "Test/", "COD/", "")))},
+        size_mismatch="resize",
+        note="77 masks differ from their image in size",
+    ),
+    Benchmark(
+        "Kvasir-SEG",
+        aliases=("Kvasir",),
+        num_pairs={"train": (900, 880, 800), "val": (100, 120), "test": (100, 120)},
+        layouts={
+            split: (
+                *_layouts(POLYP, f"{folder}/Kvasir", f"{folder}/Kvasir-SEG"),
+                # A test folder is never one pool: PraNet's holds a folder for each set.
+                *(_layouts(POLYP, folder, shared=True) if split != "test" else ()),
+                *_layouts(POLYP, "Kvasir-SEG", "Kvasir", lists=True),
+            )
+            for split, folder in (("train", "TrainDataset"), ("val", "ValDataset"), ("test", "TestDataset"))
+        },
+        stems="cju",  # PraNet's TrainDataset: 900 of Kvasir named so, and 550 numbered ones of ClinicDB
+        whole_without_stems=True,
+        note="the 1000 pairs are divided 900/100, 880/120 or 800/100/100",
+    ),
+    Benchmark(
+        "CVC-ClinicDB",
+        aliases=("ClinicDB",),
+        num_pairs={"test": (62, 612)},
+        layouts={
+            "test": (
+                *_layouts(POLYP, "TestDataset/CVC-ClinicDB", "CVC-ClinicDB"),
+                *_layouts(CLINICDB, "CVC-ClinicDB", "CVC-ClinicDB/TIF", "CVC-ClinicDB/PNG"),
+            )
+        },
+        note="62 in PraNet's test list, 612 in all; the other 550 are in PraNet's training set",
+    ),
+    Benchmark(
+        "ETIS",
+        aliases=("ETIS-LaribPolypDB",),
+        num_pairs={"test": (196,)},
+        layouts={
+            "test": _layouts(POLYP, "TestDataset/ETIS-LaribPolypDB", "TestDataset/ETIS", "ETIS-LaribPolypDB", "ETIS")
+        },
+    ),
+)
+KNOWN: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _BENCHMARKS}
+
+
+def benchmark(name: str) -> Benchmark:
+    """The known benchmark of this name or alias, in any case of letters; ValueError where there is none."""
+    for known in KNOWN.values():
+        if name.casefold() in (alias.casefold() for alias in (known.name, *known.aliases)):
+            return known
+    raise ValueError(
+        f"unknown dataset {name!r}; known are {', '.join(KNOWN)}; "
+        "any other is given as a mapping {name: ..., images: FOLDER, masks: FOLDER}"
+    )
