@@ -1,6 +1,7 @@
 """From a composed configuration to a model, and back from a checkpoint's own configuration."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,16 @@ def as_dict(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def settings_of(cls: type, config: DictConfig, section: str) -> Any:
+def settings_of(cls: type[Any], config: DictConfig, section: str) -> Any:
     """A settings class made of a section; a wrong key or value is reported by the key's name.
 
     Raises:
         ValueError: for unknown keys and for values that the class does not take.
     """
     values = as_dict(config)
-    if unknown := sorted(values.keys() - set(cls.__dataclass_fields__)):  # type: ignore[attr-defined]
-        raise ValueError(f"unknown key {section}.{unknown[0]}; {section} takes {', '.join(cls.__dataclass_fields__)}")  # type: ignore[attr-defined]
+    known = [entry.name for entry in fields(cls)]
+    if unknown := sorted(values.keys() - set(known)):
+        raise ValueError(f"unknown key {section}.{unknown[0]}; {section} takes {', '.join(known)}")
     try:
         return cls(**values)
     except TypeError as error:
