@@ -6,7 +6,8 @@ from omegaconf import DictConfig
 from ipsam.data import Data
 from ipsam.engine.checkpoint import load_weights
 from ipsam.engine.cli import user_errors
-from ipsam.engine.config import build_model, settings_of
+from ipsam.engine.config import build_model, plain, settings_of
+from ipsam.engine.metrics import Protocol
 from ipsam.engine.report import evaluate_run
 from ipsam.engine.run import reopen_run
 from ipsam.engine.settings import Settings
@@ -16,13 +17,14 @@ from ipsam.engine.settings import Settings
 def main(config: DictConfig) -> None:
     """Rebuild the run's model, load its weights, evaluate."""
     with user_errors():
+        protocol = Protocol.of(plain(config.protocol))
         checkpoint, run_config, out = reopen_run(config)
         settings = settings_of(Settings, run_config.engine, "engine")
         settings.limit_threads()
-        test_sets = settings_of(Data, run_config.data, "data").test_sets()
+        test_sets = settings_of(Data, run_config.data, "data").test_sets(foreground_above=protocol.gt_threshold)
         model = build_model(run_config.model)
         load_weights(model, checkpoint)
-        evaluate_run(model, test_sets, settings, out=out, save_maps=config.maps)
+        evaluate_run(model, test_sets, settings, out=out, protocol=protocol, save_maps=config.maps)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 
 from ipsam.data.catalog import Spec, resolve
 from ipsam.data.datasets import TestSet, TrainSet
+from ipsam.data.images import FOREGROUND_ABOVE
 from ipsam.data.pairs import SizeMismatch
 from ipsam.data.sources import FolderSource, Joined, Part, Source, SyntheticSource
 from ipsam.data.transforms import Augment
@@ -105,18 +106,22 @@ class Data:
         train_set = TrainSet(whole, image_size=self.image_size, augment=Augment(**self.augment), seed=seed)
         return train_set, None if held_out is None else TestSet(held_out, image_size=self.image_size)
 
-    def test_sets(self) -> dict[str, TestSet]:
-        """The test sets by name, every file of theirs found and checked."""
+    def test_sets(self, *, foreground_above: int = FOREGROUND_ABOVE) -> dict[str, TestSet]:
+        """The test sets by name, every file of theirs found and checked.
+
+        Args:
+            foreground_above: mask pixels above this value are foreground.
+        """
         names = [spec if isinstance(spec, str) else str(spec.get("name")) for spec in self.test]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"data.test names {', '.join(sorted(twice))} more than once")
-        sources = [self._source(spec, "test", seed=0) for spec in self.test]
+        sources = [self._source(spec, "test", 0, foreground_above) for spec in self.test]
         return {name: TestSet(source, image_size=self.image_size) for name, source in zip(names, sources, strict=True)}
 
-    def _source(self, spec: Spec, split: str, seed: int) -> Source:
+    def _source(self, spec: Spec, split: str, seed: int, foreground_above: int = FOREGROUND_ABOVE) -> Source:
         if spec == SYNTHETIC:
             scenes = Synthetic(**self.synthetic).source(split=split, size=self.image_size, seed=seed)
             logger.info("synthetic/%s: %d scenes of difficulty %.2f to %.2f", split, len(scenes), *scenes.difficulty)
             return scenes
         pairs = resolve(spec, split, Path(self.root), exclude=self.exclude, size_mismatch=self.size_mismatch)
-        return FolderSource(pairs)
+        return FolderSource(pairs, foreground_above)

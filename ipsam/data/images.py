@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 FOREGROUND_ABOVE = 128  # a ground truth pixel above this value is foreground, as the evaluation protocol has it
+JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 NUM_READERS = 16  # threads that read headers; they mostly wait for the file system
 
 
@@ -28,12 +29,13 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         FileNotFoundError: there is no such file.
         ValueError: the file is empty, broken or no image.
     """
-    image: NDArray[np.uint8] = cv2.cvtColor(_decode(Path(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    path = Path(path)
+    image: NDArray[np.uint8] = cv2.cvtColor(decode(read_bytes(path), path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     return image
 
 
-def read_mask(path: str | Path) -> NDArray[np.uint8]:
-    """Read a mask as uint8 of shape (H, W) with values 0 and 255; foreground is what was above 128.
+def read_mask(path: str | Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:
+    """Read a mask as uint8 of shape (H, W) with values 0 and 255; foreground is what lies above `above`.
 
     Colour masks are turned to grey first. An all-zero mask is a valid one without an object.
 
@@ -42,15 +44,16 @@ def read_mask(path: str | Path) -> NDArray[np.uint8]:
         ValueError: the file is empty, broken or no image; or its values are labels (such as 0/1) rather than 0/255.
     """
     # ANYDEPTH keeps 16-bit values as they are; squeezed to 8 bits, 16-bit labels would all become background.
-    mask = _decode(Path(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    path = Path(path)
+    mask = decode(read_bytes(path), path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     if mask.dtype != np.uint8:
         raise ValueError(f"{path}: a mask of type {mask.dtype}; masks must be 8-bit, 0 for background, 255 for object")
-    foreground = mask > FOREGROUND_ABOVE
+    foreground = mask > above
     if not foreground.any() and mask.any():
         values = np.unique(mask)
         shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
         raise ValueError(
-            f"{path}: the mask's values are {shown}, none above {FOREGROUND_ABOVE}, so that it holds no foreground; "
+            f"{path}: the mask's values are {shown}, none above {above}, so that it holds no foreground; "
             "masks must be 0 for background and 255 for object (for 0/1 labels: multiply by 255 and save again)"
         )
     binary: NDArray[np.uint8] = foreground.astype(np.uint8) * np.uint8(255)
@@ -82,24 +85,37 @@ def image_sizes(paths: Sequence[Path]) -> list[tuple[int, int] | ValueError | Fi
         return list(pool.map(size_or_error, paths))
 
 
-def _decode(path: Path, flags: int) -> NDArray[Any]:
-    content = np.frombuffer(_read_bytes(path), dtype=np.uint8)
-    try:
-        pixels: NDArray[Any] | None = cv2.imdecode(content, flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise ValueError(f"{path}: can't be decoded ({error}); fetch the file again or leave it out") from error
-    if pixels is None:
-        raise ValueError(f"{path}: broken, or no image OpenCV can read; fetch the file again or leave it out")
-    return pixels
+def read_bytes(path: Path) -> bytes:
+    """The content of an image file.
 
-
-def _read_bytes(path: Path) -> bytes:
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is empty.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; check the path, or that the dataset was unpacked completely")
     content = path.read_bytes()
     if not content:
         raise ValueError(f"{path}: the file is empty; fetch it again or leave it out")
     return content
+
+
+def decode(content: bytes, path: Path, flags: int) -> NDArray[Any]:
+    """An image file's pixels, as OpenCV gives them by its ``flags`` but never turned; ``path`` is for messages.
+
+    Raises:
+        ValueError: the content is broken, cut off or no image.
+    """
+    pixels: NDArray[Any] | None = None
+    # Without its end marker a JPEG is cut off, which older versions of OpenCV fill up with grey.
+    if not content.startswith(JPEG_BEGIN) or JPEG_END in content:
+        try:
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+        except cv2.error as error:
+            raise ValueError(f"{path}: can't be decoded ({error}); fetch the file again or leave it out") from error
+    if pixels is None:
+        raise ValueError(f"{path}: broken, or no image OpenCV can read; fetch the file again or leave it out")
+    return pixels
 
 
 def _header_size(path: Path) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ipsam.data.images import read_image, read_mask
+from ipsam.data.images import FOREGROUND_ABOVE, read_image, read_mask
 from ipsam.data.pairs import Pair
 from ipsam.data.synthetic import camouflaged_scene
 
@@ -39,9 +39,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Pairs on disk; the same in every pass."""
+    """Pairs on disk, the same in every pass; mask pixels above ``foreground_above`` are foreground."""
 
     pairs: Sequence[Pair]
+    foreground_above: int = FOREGROUND_ABOVE
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -49,7 +50,7 @@ class FolderSource:
     def read(self, index: int, draw: int) -> Sample:  # noqa: ARG002 (the interface's)
         """Read pair ``index``."""
         pair = self.pairs[index]
-        return Sample(pair.stem, read_image(pair.image), read_mask(pair.mask))
+        return Sample(pair.stem, read_image(pair.image), read_mask(pair.mask, self.foreground_above))
 
 
 @dataclass(frozen=True)

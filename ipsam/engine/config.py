@@ -77,6 +77,11 @@ def read_config(path: Path) -> DictConfig:
     return OmegaConf.create(content)
 
 
+def plain(value: Any) -> Any:
+    """A value of a configuration as plain, resolved Python."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
 def as_dict(config: DictConfig) -> dict[str, Any]:
     """A section as plain, resolved Python values, to be passed on as keyword arguments."""
     container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

@@ -6,9 +6,11 @@ from pathlib import Path
 from accelerate import PartialState
 
 from ipsam.data import TestSet
-from ipsam.engine.evaluator import Evaluation, evaluate, evaluate_constant
+from ipsam.engine.evaluation import Evaluation
+from ipsam.engine.evaluator import evaluate, evaluate_constant
 from ipsam.engine.figures import save_panel
 from ipsam.engine.log import Log
+from ipsam.engine.metrics import Protocol
 from ipsam.engine.settings import Settings
 from ipsam.engine.tables import scores_table
 from ipsam.model import IPSAM
@@ -20,6 +22,7 @@ def evaluate_run(
     settings: Settings,
     *,
     out: Path,
+    protocol: Protocol | None = None,
     save_maps: bool = False,
     references: Mapping[str, Evaluation] | None = None,
     log: Path | None = None,
@@ -33,13 +36,14 @@ def evaluate_run(
         test_sets: by name; with none, nothing is done.
         settings: device, precision, batch size and workers.
         out: folder for what is written.
+        protocol: by which rules to score; None: the default ones.
         save_maps: also write every probability map to ``out/maps/<dataset>/<image's stem>.png``.
         references: evaluations to show beside the model's, by name.
         log: TensorBoard folder that gets the scores too, at the last epoch.
     """
     if not PartialState(cpu=settings.cpu).is_main_process:
         return
-    evaluation = _evaluate(model, test_sets, settings, out / "maps" if save_maps else None)
+    evaluation = _evaluate(model, test_sets, settings, protocol=protocol, maps=out / "maps" if save_maps else None)
     if not test_sets:
         return
     evaluation.write(out)
@@ -54,6 +58,7 @@ def evaluate_run(
             board.scalars(f"test/{name}", scores, settings.epochs)
         board.close()
     methods = {name: reference.datasets for name, reference in (references or {}).items()}
+    print(evaluation.protocol)
     print(scores_table({"model": evaluation.datasets, **methods}))
     print(f"scores: {out / 'metrics.json'}, {out / 'per_image.csv'}")
     if save_maps:
@@ -66,16 +71,24 @@ def evaluate_references(model: IPSAM, test_sets: Mapping[str, TestSet], settings
     if not PartialState(cpu=settings.cpu).is_main_process:
         return {}
     return {
-        "untrained": _evaluate(model, test_sets, settings, None),
+        "untrained": _evaluate(model, test_sets, settings),
         "best constant map": evaluate_constant(test_sets),
     }
 
 
-def _evaluate(model: IPSAM, test_sets: Mapping[str, TestSet], settings: Settings, maps: Path | None) -> Evaluation:
+def _evaluate(
+    model: IPSAM,
+    test_sets: Mapping[str, TestSet],
+    settings: Settings,
+    *,
+    protocol: Protocol | None = None,
+    maps: Path | None = None,
+) -> Evaluation:
     return evaluate(
         model.to(settings.device),
         test_sets,
         device=settings.device,
+        protocol=protocol,
         bf16=settings.bf16,
         batch_size=settings.eval_batch_size,
         num_workers=settings.num_workers,

@@ -15,9 +15,10 @@ from accelerate import PartialState
 from omegaconf import DictConfig, OmegaConf
 
 from ipsam.engine.checkpoint import CONFIG, find_checkpoint
-from ipsam.engine.config import as_dict, read_config
+from ipsam.engine.config import as_dict, plain, read_config
+from ipsam.engine.metrics import Protocol
 
-PACKAGES = ("ipsam", "torch", "torchvision", "sam2", "peft", "accelerate", "hydra-core", "numpy", "pysodmetrics")
+PACKAGES = ("ipsam", "torch", "torchvision", "sam2", "peft", "accelerate", "hydra-core", "numpy", "opencv-python-headless")
 OWN_FOLDERS = ("checkpoints", "tensorboard", "eval")
 FREE_ON_RESUME = (
     "resume",
@@ -132,7 +133,8 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
 
     Returns:
         The checkpoint's folder, the run's configuration, and the folder for results: ``eval`` in the run's folder; in
-        it ``best`` for that checkpoint and ``CAMO+NC4K`` where only those are tested, so that nothing is replaced.
+        it ``best`` for that checkpoint, the protocol's name unless it is the default one, and ``CAMO+NC4K`` where only
+        those are tested, so that nothing is replaced.
 
     Raises:
         FileNotFoundError, ValueError: if ``config.ckpt`` is no run or checkpoint, or if there is no test set.
@@ -154,6 +156,8 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
     if config.out is not None:
         return checkpoint, run, Path(config.out)
     parts = [] if checkpoint.name.strip(".").startswith("last") else [checkpoint.name]
+    protocol = Protocol.of(plain(config.protocol)).name
+    parts += [] if protocol == "default" else [protocol]
     parts += [] if config.data.test is None else ["+".join(map(_name, config.data.test))]
     in_run = checkpoint.parent.name == "checkpoints"
     return checkpoint, run, (checkpoint.parents[1] if in_run else checkpoint).joinpath("eval", *parts)

@@ -27,7 +27,7 @@ class Settings:
         precision: ``auto`` is bf16 where the device has it; ``fp32``; ``bf16``.
         cpu: stay on the CPU though there is a GPU.
         num_threads: CPU threads of a process; 0 leaves it to torch. A tiny model is fastest on one.
-        num_workers: processes that read data.
+        num_workers: processes that read data; in evaluation as many more score predictions.
         eval_batch_size: images a forward pass in evaluation.
         log_every: optimiser steps between two entries in the log.
         val_every: epochs between two looks at what is held out.

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from ipsam.data import TestSet
 from ipsam.data.sources import Sample, SyntheticSource
-from ipsam.engine.evaluator import Evaluation, evaluate, evaluate_constant, to_map
-from ipsam.engine.metrics import METRICS, PROTOCOL, Metrics
+from ipsam.engine.evaluation import Evaluation
+from ipsam.engine.evaluator import evaluate, evaluate_constant, to_map
+from ipsam.engine.metrics import METRICS, Protocol, mean_scores, measure
 
 CPU = torch.device("cpu")
 
@@ -116,17 +117,37 @@ def test_half_precision_is_used_where_asked_for(uneven: TestSet) -> None:
     assert seen == [False, True]
 
 
+def test_the_protocol_decides_on_size_and_number_format(uneven: TestSet, tmp_path: Path) -> None:
+    """What reaches the metrics is what the model gave, not a map that was rounded or resized before."""
+    for protocol, maps in ((Protocol(eight_bit=False), None), (Protocol(size=24), tmp_path)):
+        evaluation = evaluate(Recorded(), {"set": uneven}, device=CPU, protocol=protocol, num_workers=1, maps=maps)
+        images = []
+        for index in range(5):
+            item = uneven[index]
+            logits = Recorded()(item["image"][None]).logits[0]
+            size = (24, 24) if protocol.size else item["mask"].shape
+            images.append(measure(to_map(logits, size, eight_bit=protocol.eight_bit), item["mask"], protocol))
+        assert evaluation.datasets["set"] == {"num_images": 5, **mean_scores(images)}
+        assert evaluation.protocol == protocol
+    assert cv2.imread(str(tmp_path / "set" / "image0.png"), cv2.IMREAD_UNCHANGED).shape == (24, 24)
+
+
+def test_float_maps_are_not_rounded() -> None:
+    logits = torch.tensor([[[-1.0, 0.3, 2.0]]])
+    assert np.array_equal(to_map(logits, (1, 3), eight_bit=False), logits[0].sigmoid().numpy())
+
+
 def test_maps_are_saved_under_their_images_stem(uneven: TestSet, tmp_path: Path) -> None:
     evaluation = evaluate(Recorded(), {"one": uneven, "two": uneven}, device=CPU, batch_size=2, maps=tmp_path / "maps")
     saved = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
     assert saved == [f"maps/{name}/image{index}.png" for name in ("one", "two") for index in range(5)]
-    metrics = Metrics()
+    images = []
     for index in range(5):  # what was saved is what was scored
         sample = uneven.source.read(index, draw=0)
         written = cv2.imread(str(tmp_path / f"maps/two/image{index}.png"), cv2.IMREAD_UNCHANGED)
         assert written.shape == sample.mask.shape
-        metrics.step(written, sample.mask)
-    assert metrics.results().items() <= evaluation.datasets["two"].items()
+        images.append(measure(written, sample.mask, Protocol()))
+    assert mean_scores(images).items() <= evaluation.datasets["two"].items()
 
 
 def test_what_is_written(uneven: TestSet, tmp_path: Path) -> None:
@@ -134,7 +155,7 @@ def test_what_is_written(uneven: TestSet, tmp_path: Path) -> None:
     evaluation.write(tmp_path / "new" / "eval")
     content = json.loads((tmp_path / "new" / "eval" / "metrics.json").read_text())
     assert list(content) == ["protocol", "datasets"]
-    assert content["protocol"] == PROTOCOL
+    assert content["protocol"] == Protocol().describe()
     assert list(content["datasets"]) == ["one", "two"]
     for scores in content["datasets"].values():
         assert tuple(scores) == (
@@ -172,16 +193,13 @@ def test_the_constant_map_is_the_best_of_some_greys_in_each_metric() -> None:
     assert scores["dice_50"] == pytest.approx((2 * 16 / (64 + 16) + 2 * 32 / (64 + 32)) / 2)  # white's; black scores 0
     results = []
     for value in (0, 64, 128, 191, 255):
-        metrics = Metrics()
-        for mask in masks:
-            metrics.step(np.full_like(mask, value), mask)
-        results.append(metrics.results())
+        results.append(mean_scores([measure(np.full_like(mask, value), mask, Protocol()) for mask in masks]))
     for metric in METRICS:
         assert scores[metric] == (min if metric == "mae" else max)(result[metric] for result in results)
 
 
 def test_no_test_set_no_scores(tmp_path: Path) -> None:
     evaluation = evaluate(Recorded(), {}, device=CPU)
-    assert evaluation == Evaluation({}, [])
+    assert evaluation == Evaluation()
     evaluation.write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]

@@ -62,7 +62,7 @@ def test_a_run_holds_what_else_is_needed_to_repeat_it(run_config: Any) -> None:
     for environment in lines:
         assert environment["seed"] == 3
         assert environment["packages"]["torch"] == version("torch")
-        assert environment["packages"].keys() >= {"ipsam", "torch", "sam2", "peft", "pysodmetrics", "hydra-core"}
+        assert environment["packages"].keys() >= {"ipsam", "torch", "sam2", "peft", "numpy", "hydra-core"}
         assert environment.keys() >= {"command", "started", "python", "revision", "uncommitted"}
         revision = environment["revision"]  # None where the package came without a repository
         assert revision is None or (len(revision) == 40 and int(revision, 16))
@@ -192,6 +192,9 @@ def test_other_evaluations_replace_no_scores_of_the_run(run_config: Any, eval_co
     assert reopen_run(eval_config(data={"test": ["CAMO", own]}))[2] == folder / "eval" / "CAMO+own"
     best = eval_config(ckpt=str(folder / "checkpoints" / "best"), data={"test": ["NC4K"]})
     assert reopen_run(best)[2] == folder / "eval" / "best" / "NC4K"
+    assert reopen_run(eval_config(protocol="sam2_adapter"))[2] == folder / "eval" / "sam2_adapter"
+    assert reopen_run(eval_config(protocol={"size": 64}))[2] == folder / "eval" / "custom"
+    assert reopen_run(eval_config(protocol={"size": None}))[2] == folder / "eval"
 
 
 def test_what_is_given_replaces_the_runs_own(run_config: Any, eval_config: Any, tmp_path: Path) -> None:

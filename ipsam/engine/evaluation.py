@@ -1,0 +1,62 @@
+"""Scores of datasets, and the files they are written to."""
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ipsam.engine.metrics import Protocol
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What some predictions score on some datasets.
+
+    Attributes:
+        datasets: by name: ``num_images`` and the metrics.
+        per_image: rows of ``dataset``, ``name`` and the metrics.
+        curves: by dataset and name of the curve, (256,) at the thresholds 255/255 to 0.
+        protocol: by which rules.
+    """
+
+    datasets: dict[str, Scores] = field(default_factory=dict)
+    per_image: list[dict[str, str | float]] = field(default_factory=list)
+    curves: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict, compare=False)
+    protocol: Protocol = field(default_factory=Protocol)
+
+    @classmethod
+    def joined(cls, parts: Iterable["Evaluation"], protocol: Protocol) -> "Evaluation":
+        """One evaluation of those of several datasets."""
+        whole = cls(protocol=protocol)
+        for part in parts:
+            whole.datasets.update(part.datasets)
+            whole.per_image.extend(part.per_image)
+            whole.curves.update(part.curves)
+        return whole
+
+    def write(self, folder: Path) -> None:
+        """Write ``metrics.json`` and, where single images were scored, ``per_image.csv``."""
+        write_json(folder / "metrics.json", {"protocol": self.protocol.describe(), "datasets": self.datasets})
+        if self.per_image:
+            write_csv(folder / "per_image.csv", self.per_image)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: list[dict[str, str | float]]) -> None:
+    """Write rows of the same keys as CSV, making the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,115 @@
+"""What MAE, S-measure, E-measure, F, Dice and IoU share: counts and moments of a normalised prediction."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ipsam.engine.metrics.truth import GroundTruth
+
+Vector = NDArray[np.float64]
+Values = Vector | np.float64  # at many thresholds, or at one
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pixels predicted as foreground, at one threshold or at each of 256 (255 first).
+
+    Attributes:
+        true: of them in the ground truth's foreground.
+        false: of them in its background.
+    """
+
+    true: Values
+    false: Values
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and standard deviation (of a sample: n - 1) of some pixels."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Quadrant:
+    """Moments of prediction x and ground truth y in a quadrant of ``num`` pixels.
+
+    ``x`` and ``y`` are the means; ``xx``, ``yy`` and ``xy`` the sums of the deviations' squares and products.
+    """
+
+    num: int
+    x: float
+    y: float
+    xx: float
+    yy: float
+    xy: float
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of a normalised prediction (values in [0, 1]) with its ground truth.
+
+    Attributes:
+        mean: of the prediction.
+        missing: sum over the foreground of 1 - prediction.
+        excess: sum over the background of the prediction.
+        curve: counts at the thresholds 255/255, 254/255, ..., 0.
+        adaptive: counts at twice the mean, at most 1.
+        half: counts above 0.5.
+        foreground: the prediction on the foreground; None without one.
+        background: 1 - prediction on the background; None without one.
+        quadrants: in the order of ``GroundTruth.quadrants``, None for one without pixels; no quadrants at all where the
+            ground truth is all foreground or all background.
+    """
+
+    mean: float
+    missing: float
+    excess: float
+    curve: Counts
+    adaptive: Counts
+    half: Counts
+    foreground: Moments | None
+    background: Moments | None
+    quadrants: tuple[Quadrant | None, ...]
+
+
+def statistics_of_values(values: Vector, truth: GroundTruth) -> Statistics:
+    """Statistics of a floating-point prediction (h, w), normalised already, by the reference's own operations."""
+    in_foreground = truth.foreground.view(np.bool_)
+    foreground, background = values[in_foreground], values[~in_foreground]
+    mean = float(values.mean())
+
+    def above(condition: Callable[[Vector], NDArray[np.bool_]]) -> Counts:
+        return Counts(*(np.float64(np.count_nonzero(condition(part))) for part in (foreground, background)))
+
+    def curve(part: Vector) -> Vector:
+        bins = np.bincount((part * 255).astype(np.uint8), minlength=256)
+        return np.cumsum(bins[::-1]).astype(np.float64)
+
+    def quadrant(rows: slice, columns: slice) -> Quadrant | None:
+        x, y = values[rows, columns], in_foreground[rows, columns]
+        if not x.size:
+            return None
+        dx, dy = x - x.mean(), y - y.mean()
+        sums = (float(np.sum(products)) for products in (dx**2, dy**2, dx * dy))
+        return Quadrant(x.size, float(x.mean()), float(y.mean()), *sums)
+
+    def moments(part: Vector) -> Moments | None:
+        if not part.size:
+            return None
+        return Moments(float(part.mean()), float(part.std(ddof=1)) if part.size > 1 else 0.0)
+
+    return Statistics(
+        mean=mean,
+        missing=float(np.sum(1 - foreground)),
+        excess=float(np.sum(background)),
+        curve=Counts(curve(foreground), curve(background)),
+        adaptive=above(lambda part: part >= min(2 * mean, 1)),
+        half=above(lambda part: part > 0.5),
+        foreground=moments(foreground),
+        background=moments(1 - background),
+        quadrants=tuple(quadrant(*window) for window in truth.quadrants) if truth.is_mixed else (),
+    )

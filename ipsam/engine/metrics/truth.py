@@ -1,0 +1,68 @@
+"""What the metrics need of a mask, whatever the prediction."""
+
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Window = tuple[slice, slice]  # rows, columns
+
+
+class GroundTruth:
+    """A mask, with what is known of it before a prediction comes.
+
+    Args:
+        mask: (h, w) uint8; above 128 is foreground.
+
+    Attributes:
+        foreground: (h, w) uint8 of 0 and 1, contiguous.
+        size: number of pixels.
+        num_foreground: of them foreground.
+    """
+
+    def __init__(self, mask: NDArray[np.uint8]) -> None:
+        self.foreground: NDArray[np.uint8] = cv2.threshold(mask, 128, 1, cv2.THRESH_BINARY)[1]
+        self.size = mask.size
+        self._in_rows = self._along(1)
+        self.num_foreground = int(self._in_rows.sum())
+
+    @cached_property
+    def _in_columns(self) -> NDArray[np.int64]:
+        return self._along(0)
+
+    def _along(self, axis: int) -> NDArray[np.int64]:
+        return np.asarray(cv2.reduce(self.foreground, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S), np.int64).ravel()
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether there are foreground and background both."""
+        return 0 < self.num_foreground < self.size
+
+    @cached_property
+    def box(self) -> Window:
+        """The smallest window that holds all foreground; there must be some."""
+        rows, columns = np.flatnonzero(self._in_rows), np.flatnonzero(self._in_columns)
+        return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+    def box_with_margin(self, margin: int) -> Window:
+        """``box`` grown by ``margin`` pixels to each side, within the image."""
+        return tuple(  # type: ignore[return-value]
+            slice(max(0, side.start - margin), min(length, side.stop + margin))
+            for side, length in zip(self.box, self.foreground.shape, strict=True)
+        )
+
+    @cached_property
+    def quadrants(self) -> tuple[Window, Window, Window, Window]:
+        """The four parts into which the S-measure cuts the image, at the foreground's centroid; some may be empty.
+
+        As in the reference the centroid's own row and column belong to the upper left, so that with the centroid in the
+        last row the lower parts have no pixels.
+        """
+        y, x = (
+            int(np.round(int(np.dot(counts, np.arange(len(counts)))) / self.num_foreground)) + 1
+            for counts in (self._in_rows, self._in_columns)
+        )
+        height, width = self.foreground.shape
+        above, below, left, right = slice(0, y), slice(y, height), slice(0, x), slice(x, width)
+        return (above, left), (above, right), (below, left), (below, right)

@@ -1,0 +1,77 @@
+"""Scoring in worker processes, beside whatever makes the predictions.
+
+Every image is scored by itself and the means don't depend on the order of summation, so that neither the number of
+processes nor who finishes first changes a bit of the result.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ipsam.engine.evaluation import Evaluation
+from ipsam.engine.metrics import ImageScores, Pixels, Protocol, mean_curves, mean_scores, measure
+
+# What is called in a worker for one image: gives its name, prediction (h, w) and mask (h, w).
+Job = Callable[[], tuple[str, Pixels, NDArray[np.uint8]]]
+JOBS_AHEAD = 4  # for each worker: enough to keep it busy, few enough to fit into memory
+
+
+def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int) -> Evaluation:
+    """Score the predictions of one dataset.
+
+    Args:
+        name: of the dataset.
+        jobs: one for each image, drawn from in this process, called in a worker; each must be picklable.
+        total: how many, for the progress bar.
+        protocol: by which rules.
+        num_workers: processes; 0 scores in this one.
+
+    Raises:
+        OSError: a worker was killed.
+        Exception: whatever a job raises.
+    """
+    scored = _in_turn(jobs, protocol) if num_workers == 0 else _in_workers(jobs, protocol, num_workers)
+    progress = tqdm(scored, total=total, desc=name, unit="image", leave=False, disable=None)
+    names, images = [], []
+    for image_name, image in progress:
+        names.append(image_name)
+        images.append(image)
+    rows: list[dict[str, str | float]] = [
+        {"dataset": name, "name": image_name, **image.scores} for image_name, image in zip(names, images, strict=True)
+    ]
+    scores = {"num_images": len(images), **mean_scores(images)}
+    return Evaluation({name: scores}, rows, {name: mean_curves(images)}, protocol)
+
+
+def _score(job: Job, protocol: Protocol) -> tuple[str, ImageScores]:
+    name, prediction, mask = job()
+    return name, measure(prediction, mask, protocol)
+
+
+def _in_turn(jobs: Iterable[Job], protocol: Protocol) -> Iterator[tuple[str, ImageScores]]:
+    for job in jobs:
+        yield _score(job, protocol)
+
+
+def _in_workers(jobs: Iterable[Job], protocol: Protocol, num_workers: int) -> Iterator[tuple[str, ImageScores]]:
+    """Results in the order of the jobs; while a job is waited for, others run and the next prediction can be made."""
+    pending: deque[Future[tuple[str, ImageScores]]] = deque()
+    # No threads of OpenCV's in a worker. (A forked one that asked for 1 would wait for ever for its parent's to end.)
+    pool = ProcessPoolExecutor(num_workers, initializer=cv2.setNumThreads, initargs=(0,))
+    try:
+        for job in jobs:
+            pending.append(pool.submit(_score, job, protocol))
+            while pending and (pending[0].done() or len(pending) > JOBS_AHEAD * num_workers):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise OSError("a scoring process was killed, perhaps for want of memory; use fewer workers") from error
+    finally:
+        pool.shutdown(cancel_futures=True)

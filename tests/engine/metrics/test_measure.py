@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from metric_cases import Map, cases
+
+from ipsam.engine.metrics import CURVES, METRICS, ImageScores, Protocol, mean_curves, mean_scores, measure
+
+
+def ellipse(height: int = 40, width: int = 56) -> Map:
+    y, x = np.mgrid[:height, :width]
+    return (((y - 18) / 9) ** 2 + ((x - 30) / 14) ** 2 < 1).astype(np.uint8) * np.uint8(255)
+
+
+def images() -> list[ImageScores]:
+    return [measure(*case, Protocol()) for kind in ("blob", "noise", "gap") for case in cases(kind, 20)]
+
+
+def test_plain_metrics_by_hand() -> None:
+    prediction, mask = np.array([[255, 255], [0, 0]], np.uint8), np.array([[255, 0], [0, 0]], np.uint8)
+    scores = measure(prediction, mask, Protocol()).scores
+    assert scores["mae"] == pytest.approx(1 / 4)
+    assert scores["dice_50"] == pytest.approx(2 / 3)
+    assert scores["iou_50"] == pytest.approx(1 / 2)
+    assert scores["f_adp"] == pytest.approx(1.3 * 0.5 * 1 / (0.3 * 0.5 + 1))
+
+
+def test_a_perfect_map() -> None:
+    scores = measure(ellipse(), ellipse(), Protocol()).scores
+    assert scores.pop("mae") == 0
+    # At threshold 0 everything is foreground, so that a mean over all 256 can't quite reach 1.
+    thresholds = {name: scores.pop(name) for name in ("em", "f", "mdice", "miou")}
+    assert all(0.99 < score <= 1 for score in thresholds.values())
+    # The reference divides the E-measure by one pixel too few, so that on a small map it passes 1.
+    assert scores == pytest.approx(dict.fromkeys(scores, 1.0), abs=1e-3)
+
+
+def test_foreground_is_above_128() -> None:
+    mask = np.where(ellipse() > 0, 129, 128).astype(np.uint8)
+    assert measure(ellipse(), mask, Protocol()).scores == measure(ellipse(), ellipse(), Protocol()).scores
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ValueError, match=r"a prediction of \(40, 56\) pixels can't be scored against .* \(40, 57\)"):
+        measure(ellipse(), ellipse(40, 57), Protocol())
+
+
+def test_maxima_are_of_the_mean_curve() -> None:
+    """Two images with their best thresholds far apart: the mean of maxima would be larger."""
+    mask = ellipse()
+    low, high = np.where(mask > 0, 60, 0), np.where(mask > 0, 255, 200)
+    low[0, 0], high[0, 0] = 255, 0  # so that min-max normalisation leaves both as they are
+    each = [measure(prediction.astype(np.uint8), mask, Protocol()) for prediction in (low, high)]
+    results = mean_scores(each)
+    assert results["em_max"] < np.mean([image.scores["em_max"] for image in each]) - 0.1
+    assert results["f_max"] < np.mean([image.scores["f_max"] for image in each]) - 0.1
+    for name in results.keys() - {"em_max", "f_max"}:  # all others are plain means over the images
+        assert results[name] == pytest.approx(np.mean([image.scores[name] for image in each]))
+
+
+def test_means_are_the_same_in_any_order() -> None:
+    in_order = images()
+    expected, curves = mean_scores(in_order), mean_curves(in_order)
+    assert tuple(expected) == METRICS
+    assert tuple(curves) == CURVES
+    for seed in range(5):
+        shuffled = [in_order[index] for index in np.random.default_rng(seed).permutation(len(in_order))]
+        assert mean_scores(shuffled) == expected
+        assert all(np.array_equal(mean_curves(shuffled)[name], curves[name]) for name in CURVES)
+
+
+def test_curves_run_from_the_highest_threshold_to_the_lowest() -> None:
+    prediction = np.array([[255, 100, 0, 0]], np.uint8)
+    mask = np.array([[255, 255, 0, 0]], np.uint8)
+    curves = dict(zip(CURVES, measure(prediction, mask, Protocol()).curves, strict=True))
+    assert curves["recall"][0] == 0.5  # only what is at 255
+    assert curves["recall"][255 - 100] == 1
+    assert curves["precision"][-1] == 0.5  # at 0 everything is predicted

@@ -1,0 +1,92 @@
+import cv2
+import numpy as np
+import pytest
+from metric_cases import Map, cases
+
+from ipsam.engine.metrics import METRICS, PRESETS, Protocol, measure
+
+
+def case() -> tuple[Map, Map]:
+    return next(cases("blob", 1))
+
+
+def test_the_default_is_the_fields() -> None:
+    assert Protocol.of("default") == Protocol.of({}) == Protocol()
+    assert str(Protocol()) == (
+        "protocol default: 8-bit, at the ground truth's size, min-max of each image, ground truth > 128, "
+        "Fw with beta^2 = 1"
+    )
+
+
+def test_it_describes_itself() -> None:
+    described = Protocol.of({"min_max": False}).describe()
+    assert described["name"] == "custom"
+    assert described["min_max"] is False
+    assert [Protocol.of(name).describe()["name"] for name in PRESETS] == list(PRESETS)
+    words = " ".join(map(str, [*described, *described.values()]))
+    assert all(name in words for name in METRICS)
+
+
+def test_options_make_a_preset_by_any_way() -> None:
+    assert Protocol.of({"size": 1024, "binarise": True, "fw_beta2": 0.3}).name == "sam2_adapter"
+    assert Protocol.of({"eight_bit": False}).name == "float"
+    assert Protocol.of(Protocol(size=7)) == Protocol(size=7)
+    assert "at 7 x 7" in str(Protocol(size=7))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("sam", "unknown protocol 'sam': choose default, float, sam2_adapter, or give options such as"),
+        ({"minmax": True}, "unknown option protocol.minmax; there are eight_bit, min_max, gt_threshold, size"),
+        ({"min_max": 1}, "protocol.min_max must be true or false, not 1"),
+        ({"eight_bit": "no"}, "protocol.eight_bit must be true or false, not 'no'"),
+        ({"gt_threshold": 255}, "protocol.gt_threshold must be a whole number from 0 to 254, not 255"),
+        ({"gt_threshold": 0.5}, "protocol.gt_threshold must be a whole number from 0 to 254, not 0.5"),
+        ({"size": 0}, "protocol.size must be null or a whole number of pixels, not 0"),
+        ({"size": True}, "protocol.size must be null or a whole number of pixels, not True"),
+        ({"fw_beta2": 0}, "protocol.fw_beta2 must be a number above 0, not 0"),
+        ({"fw_beta2": "1"}, "protocol.fw_beta2 must be a number above 0, not '1'"),
+        (7, "protocol is one of default, float, sam2_adapter, or options"),
+    ],
+)
+@pytest.mark.usefixtures("untyped")
+def test_what_it_refuses(spec: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace(".", r"\.").replace("[", r"\[")):
+        Protocol.of(spec)  # type: ignore[arg-type]
+
+
+def test_binarised_predictions_have_two_levels() -> None:
+    prediction, mask = case()
+    expected = measure((prediction > 127).astype(np.uint8) * np.uint8(255), mask, Protocol())
+    for protocol in (Protocol(binarise=True), Protocol(binarise=True, eight_bit=False)):
+        scores = measure(prediction, mask, protocol).scores
+        assert scores == pytest.approx(expected.scores, abs=1e-12)
+
+
+def test_at_another_size_both_are_resized() -> None:
+    prediction, mask = case()
+    expected = measure(
+        cv2.resize(prediction, (50, 50), interpolation=cv2.INTER_LINEAR),
+        cv2.resize(mask, (50, 50), interpolation=cv2.INTER_NEAREST),
+        Protocol(),
+    )
+    assert measure(prediction, mask, Protocol(size=50)).scores == expected.scores
+    assert Protocol(size=50).shape(mask) == (50, 50)
+    assert Protocol().shape(mask) == mask.shape
+
+
+def test_float_predictions_are_rounded_to_eight_bits_unless_told_otherwise() -> None:
+    prediction, mask = case()
+    jitter = np.random.default_rng(0).uniform(-0.49, 0.49, prediction.shape)
+    values = np.clip((prediction + jitter) / 255, 0, 1)
+    assert measure(values, mask, Protocol()).scores == measure(prediction, mask, Protocol()).scores
+    assert measure(values.astype(np.float32), mask, Protocol()).scores == measure(prediction, mask, Protocol()).scores
+    assert measure(values, mask, Protocol(eight_bit=False)).scores != measure(prediction, mask, Protocol()).scores
+
+
+def test_what_the_choices_are_worth_can_be_seen() -> None:
+    prediction, mask = case()
+    default, adapter = (measure(prediction, mask, PRESETS[name]).scores for name in ("default", "sam2_adapter"))
+    assert adapter["mae"] != default["mae"]
+    assert adapter["fw"] != default["fw"]

@@ -1,0 +1,122 @@
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ipsam.engine.evaluation import Evaluation
+from ipsam.engine.metrics import CURVES, METRICS, Pixels, Protocol
+from ipsam.engine.scoring import JOBS_AHEAD, score_set
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A prediction that gets ready after a while."""
+
+    index: int
+    delay: float = 0.0
+
+    def __call__(self) -> tuple[str, Pixels, NDArray[np.uint8]]:
+        time.sleep(self.delay)
+        rng = np.random.default_rng(self.index)
+        mask = np.zeros((40 + self.index, 50), np.uint8)
+        mask[5 : 20 + self.index, 9:30] = 255
+        return f"image{self.index}", rng.integers(0, 256, mask.shape, dtype=np.uint8), mask
+
+
+@dataclass(frozen=True)
+class Failing:
+    """Fails in the given way."""
+
+    how: Callable[[], object]
+
+    def __call__(self) -> tuple[str, Pixels, NDArray[np.uint8]]:
+        self.how()
+        raise AssertionError
+
+
+def broken_file() -> None:
+    raise ValueError("maps/a.png: broken, or no image")
+
+
+def killed() -> None:
+    os._exit(9)
+
+
+def scored(jobs: Iterator[Noise] | list[Noise], num_workers: int, protocol: Protocol | None = None) -> Evaluation:
+    return score_set("set", jobs, 12, protocol=protocol or Protocol(), num_workers=num_workers)
+
+
+@pytest.mark.parametrize("protocol", [Protocol(), Protocol(eight_bit=False), Protocol(size=33, binarise=True)], ids=str)
+def test_workers_change_no_bit(protocol: Protocol) -> None:
+    here = scored([Noise(index) for index in range(12)], 0, protocol)
+    for num_workers in (1, 2, 3):  # the first jobs take longest, so that the later ones overtake them
+        there = scored([Noise(index, delay=0.003 * (12 - index)) for index in range(12)], num_workers, protocol)
+        assert there == here
+        assert all(np.array_equal(there.curves["set"][name], here.curves["set"][name]) for name in CURVES)
+        assert [row["name"] for row in there.per_image] == [f"image{index}" for index in range(12)]
+
+
+def test_means_don_t_depend_on_the_order() -> None:
+    jobs = [Noise(index) for index in range(12)]
+    here, backwards = scored(jobs, 0), scored(jobs[::-1], 2)
+    assert backwards.datasets == here.datasets
+    assert backwards.per_image == here.per_image[::-1]
+    assert all(np.array_equal(backwards.curves["set"][name], here.curves["set"][name]) for name in CURVES)
+
+
+def test_what_comes_of_it() -> None:
+    evaluation = scored([Noise(index) for index in range(12)], 0)
+    assert list(evaluation.datasets["set"]) == ["num_images", *METRICS]
+    assert evaluation.datasets["set"]["num_images"] == 12
+    assert list(evaluation.per_image[0]) == ["dataset", "name", *METRICS]
+    assert list(evaluation.curves["set"]) == list(CURVES)
+    assert evaluation.protocol == Protocol()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_error_comes_out_as_it_is(num_workers: int) -> None:
+    jobs = [Noise(0), Failing(broken_file), *(Noise(index) for index in range(2, 12))]
+    with pytest.raises(ValueError, match=r"^maps/a\.png: broken, or no image$"):
+        scored(jobs, num_workers)  # type: ignore[arg-type]
+
+
+def test_a_killed_worker_is_an_error_not_a_hang() -> None:
+    with pytest.raises(OSError, match="a scoring process was killed, perhaps for want of memory; use fewer workers"):
+        scored([Noise(0), Failing(killed), Noise(2)], 2)  # type: ignore[list-item]
+
+
+def test_predictions_are_made_while_others_are_scored_and_never_pile_up() -> None:
+    """With each job a little slow to score, the next ones are drawn, but only some ahead of what is done."""
+    drawn = 0
+
+    def jobs() -> Iterator[Noise]:
+        nonlocal drawn
+        for index in range(30):
+            drawn += 1
+            yield Noise(index, delay=0.01)
+
+    from ipsam.engine import scoring
+
+    ahead = []
+    for done, _ in enumerate(scoring._in_workers(jobs(), Protocol(), 1)):
+        ahead.append(drawn - done)
+    assert len(ahead) == 30
+    assert max(ahead) > 1
+    assert max(ahead) <= JOBS_AHEAD + 2
+
+
+def test_opencv_s_threads_in_this_process_don_t_hang_the_workers() -> None:
+    """OpenCV's threads don't survive a fork; a worker that waited for them would wait for ever."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        cv2.GaussianBlur(np.zeros((2000, 2000), np.float32), (0, 0), 5)
+        cv2.distanceTransform(np.ones((2000, 2000), np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        assert scored([Noise(index) for index in range(12)], 2) == scored([Noise(index) for index in range(12)], 0)
+    finally:
+        cv2.setNumThreads(before)
