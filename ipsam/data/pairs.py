@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from ipsam.data.images import image_sizes, read_mask
+from ipsam.data.images import FOREGROUND_ABOVE, image_sizes, read_mask
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 NUM_CHECKED_MASKS = 32  # of each set, when looking for inverted masks
@@ -95,7 +95,7 @@ def find_pairs(
         listed = set(only)
         if missing := sorted(listed - set(image_of)):
             raise ValueError(
-                f"{name}: the split's list names stems with no image in {images}: {_some(missing)}; "
+                f"{name}: the split's list names stems with no image in {images}: {some(missing)}; "
                 "correct the list, or fetch the missing images"
             )
         image_of, mask_of = ({s: f for s, f in d.items() if s in listed} for d in (image_of, mask_of))
@@ -116,13 +116,13 @@ def find_pairs(
     if no_mask := sorted(set(image_of) - set(mask_of)):
         raise ValueError(
             f"{name}: {len(no_mask)} of {len(image_of)} images have no mask of the same stem in {masks}: "
-            f"{_some(image_of[stem][0].name for stem in no_mask)}; {_fetch_or_exclude(name, no_mask)}"
+            f"{some(image_of[stem][0].name for stem in no_mask)}; {_fetch_or_exclude(name, no_mask)}"
         )
     no_image = sorted(set(mask_of) - set(image_of))
     if no_image and not extra_masks:
         raise ValueError(
             f"{name}: {len(no_image)} of {len(mask_of)} masks have no image of the same stem in {images}: "
-            f"{_some(mask_of[stem][0].name for stem in no_image)}; {_fetch_or_exclude(name, no_image)}"
+            f"{some(mask_of[stem][0].name for stem in no_image)}; {_fetch_or_exclude(name, no_image)}"
         )
     if no_image:
         logger.info("%s: %d masks in %s belong to no image of this split", name, len(no_image), masks)
@@ -130,10 +130,10 @@ def find_pairs(
     return _check_sizes(pairs, name, size_mismatch)
 
 
-def warn_if_inverted(pairs: Sequence[Pair], name: str) -> None:
+def warn_if_inverted(pairs: Sequence[Pair], name: str, above: int = FOREGROUND_ABOVE) -> None:
     """Log a warning if the masks look inverted: in most of them, most of the border is foreground.
 
-    Looks at the one-pixel border of at most 32 masks, evenly spaced over the set.
+    Looks at the one-pixel border of at most 32 masks, evenly spaced over the set; foreground is above `above`.
 
     Raises:
         FileNotFoundError, ValueError: a mask can't be read, see `read_mask`.
@@ -141,7 +141,7 @@ def warn_if_inverted(pairs: Sequence[Pair], name: str) -> None:
     chosen = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), NUM_CHECKED_MASKS)).round().astype(int))
     inverted: list[Path] = []
     for index in chosen:
-        mask = read_mask(pairs[index].mask)
+        mask = read_mask(pairs[index].mask, above)
         on_border = np.ones(mask.shape, dtype=bool)
         on_border[1:-1, 1:-1] = False
         if (mask[on_border] > 0).mean() > 0.5:
@@ -178,7 +178,7 @@ def _excluded_stems(exclude: Stems, name: str, known: set[str]) -> set[str]:
             wanted.add(stem)
     if unknown := sorted(required - known):
         raise ValueError(
-            f"{name}: data.exclude names stems that the set doesn't have: {_some(unknown)}; give them as file names "
+            f"{name}: data.exclude names stems that the set doesn't have: {some(unknown)}; give them as file names "
             "without extension, and as data.exclude=[NAME/stem,...] where they belong to only one of several sets"
         )
     return required | (wanted & known)
@@ -188,7 +188,7 @@ def _refuse_duplicates(files: dict[str, list[Path]], name: str, kind: str) -> No
     if twice := sorted(stem for stem, paths in files.items() if len(paths) > 1):
         raise ValueError(
             f"{name}: {len(twice)} stems stand for two {kind}s each in {files[twice[0]][0].parent}: "
-            f"{_some('/'.join(path.name for path in files[stem]) for stem in twice)}; "
+            f"{some('/'.join(path.name for path in files[stem]) for stem in twice)}; "
             f"remove one of each, or leave both out with {_exclude_option(name, twice)}"
         )
 
@@ -202,9 +202,9 @@ def _check_sizes(pairs: list[Pair], name: str, size_mismatch: SizeMismatch) -> l
             if isinstance(size, Exception):
                 broken[pair.stem].append(str(size))
         if pair.stem not in broken and image != mask:
-            differing[pair.stem] = f"{pair.image.name} {_hxw(image)} with mask {_hxw(mask)}"
+            differing[pair.stem] = f"{pair.image.name} {hxw(image)} with mask {hxw(mask)}"
     if broken:
-        reasons = _some(reason for of_pair in broken.values() for reason in of_pair)
+        reasons = some(reason for of_pair in broken.values() for reason in of_pair)
         raise ValueError(
             f"{name}: {len(broken)} of {len(pairs)} pairs can't be read: {reasons}; "
             f"or leave them out with {_exclude_option(name, list(broken))}"
@@ -212,14 +212,14 @@ def _check_sizes(pairs: list[Pair], name: str, size_mismatch: SizeMismatch) -> l
     if differing and size_mismatch == "error":
         raise ValueError(
             f"{name}: in {len(differing)} of {len(pairs)} pairs image and mask differ in size (height x width): "
-            f"{_some(differing.values())}; resize them with data.size_mismatch=resize, leave them out with "
+            f"{some(differing.values())}; resize them with data.size_mismatch=resize, leave them out with "
             f"data.size_mismatch=exclude, or {_exclude_option(name, list(differing))}"
         )
     if differing:
         done = "scored at the mask's size" if size_mismatch == "resize" else "left out"
         logger.info(
             "%s: %d of %d pairs differ in size and are %s (data.size_mismatch=%s): %s",
-            *(name, len(differing), len(pairs), done, size_mismatch, _some(differing.values())),
+            *(name, len(differing), len(pairs), done, size_mismatch, some(differing.values())),
         )
     if size_mismatch == "exclude":
         pairs = [pair for pair in pairs if pair.stem not in differing]
@@ -228,11 +228,12 @@ def _check_sizes(pairs: list[Pair], name: str, size_mismatch: SizeMismatch) -> l
     return pairs
 
 
-def _hxw(size: object) -> str:
+def hxw(size: object) -> str:
+    """A size (height, width) as messages show it."""
     return "x".join(map(str, size)) if isinstance(size, tuple) else str(size)
 
 
-def _some(items: Iterable[str], num: int = 5) -> str:
+def some(items: Iterable[str], num: int = 5) -> str:
     """The first few items and the number of the others."""
     listed = list(items)
     return ", ".join(listed[:num]) + (f" and {len(listed) - num} more" if len(listed) > num else "")

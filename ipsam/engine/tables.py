@@ -26,5 +26,6 @@ def scores_table(methods: Mapping[str, Mapping[str, Mapping[str, float]]]) -> st
         for method, datasets in methods.items()
         for dataset, scores in datasets.items()
     ]
-    rows.sort(key=lambda row: list(next(iter(methods.values()))).index(row[0]))  # by dataset, else as given
+    order = list(dict.fromkeys(dataset for datasets in methods.values() for dataset in datasets))
+    rows.sort(key=lambda row: order.index(row[0]))  # by dataset, else as given; not every method has every dataset
     return markdown(["dataset", "method", "images", *COLUMNS.values()], rows)

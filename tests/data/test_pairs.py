@@ -171,7 +171,7 @@ def test_inverted_masks_are_suspected(tmp_path: Path, caplog, num_inverted: int,
 
 def test_few_masks_are_read_of_a_large_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    monkeypatch.setattr("ipsam.data.pairs.read_mask", lambda path: read.append(path) or np.zeros((3, 3), np.uint8))
+    monkeypatch.setattr("ipsam.data.pairs.read_mask", lambda path, _: read.append(path) or np.zeros((3, 3), np.uint8))
     warn_if_inverted([Pair(str(i), tmp_path / f"{i}.jpg", tmp_path / f"{i}.png") for i in range(1000)], "set")
     assert len(read) == 32
     assert {read[0].stem, read[-1].stem} == {"0", "999"}

@@ -1,0 +1,224 @@
+"""Finding what to score: folders of saved maps, of one or several methods, and the datasets that they belong to."""
+
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipsam.data.benchmarks import benchmark
+from ipsam.data.pairs import EXTENSIONS, image_files
+
+MASK_FOLDERS = ("gt", "masks", "mask", "gt_object", "ground truth")  # of a dataset's folder, in any case of letters
+IMAGE_FOLDERS = ("imgs", "images", "image", "img", "im", "original")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A dataset to score on: its name, its folder of masks and, for pictures only, its folder of images."""
+
+    name: str
+    masks: Path
+    images: Path | None
+
+
+@dataclass(frozen=True)
+class MapFolder:
+    """The maps that one method made of one dataset; without a method's folder, `method` is None."""
+
+    method: str | None
+    truth: Truth
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return self.truth.name if self.method is None else f"{self.method} on {self.truth.name}"
+
+
+def find_truths(masks: Path, images: Path | None = None) -> list[Truth]:
+    """The datasets below a folder, which is one itself or holds a folder for each; sorted by name.
+
+    A dataset's masks lie in its folder or in a subfolder named as in `MASK_FOLDERS`; its images are looked for beside
+    such a one, in a subfolder named as in `IMAGE_FOLDERS`. A folder of masks that has itself a name of `MASK_FOLDERS`
+    belongs to the dataset that its parent is named after.
+
+    Args:
+        masks: the folder.
+        images: where to find the images instead: the same, for images.
+
+    Raises:
+        FileNotFoundError: a folder doesn't exist.
+        ValueError: there are no masks; it is ambiguous which are meant; two folders stand for one dataset; or there are
+            no images of a dataset in `images`.
+    """
+    _check_folder(masks, "masks")
+    if image_files(masks):
+        found = [_truth(masks)]
+    elif inside := _subfolder_of(masks, MASK_FOLDERS):
+        found = [_truth(inside)]
+    else:
+        others = [folder for folder in _subfolders(masks) if folder.name.casefold() not in IMAGE_FOLDERS]
+        candidates = [
+            (folder, folder if image_files(folder) else _subfolder_of(folder, MASK_FOLDERS)) for folder in others
+        ]
+        found = [
+            Truth(folder.name, inside, _images_beside(inside)) for folder, inside in candidates if inside is not None
+        ]
+    if not found:
+        raise ValueError(
+            f"no masks in {masks}: neither {_kinds()} files, nor such files in a subfolder {_list(MASK_FOLDERS)}, nor "
+            "folders of datasets that hold them; set masks=FOLDER to one that does"
+        )
+    _refuse_namesakes([(truth.name, truth.masks) for truth in found])
+    if images is None:
+        return found
+    _check_folder(images, "images")
+    return [Truth(truth.name, truth.masks, _given_images(images, truth.name, alone=len(found) == 1)) for truth in found]
+
+
+def find_maps(maps: Path, truths: Sequence[Truth]) -> list[MapFolder]:
+    """The folders of maps below one, each with its dataset: METHOD/DATASET, or only one of these levels, or none.
+
+    A folder that holds maps is a dataset's if it is named like it, in any case of letters or by another of a
+    benchmark's names; otherwise it is a method's. Where there is but one dataset, a method's folder may hold the maps
+    directly.
+
+    Raises:
+        FileNotFoundError: the folder doesn't exist.
+        ValueError: a folder holds no maps or fits no dataset; or two folders stand for one dataset.
+    """
+    _check_folder(maps, "maps")
+    if image_files(maps):
+        return [MapFolder(None, _direct(maps, truths), maps)]
+    folders = _subfolders(maps)
+    if not folders:
+        raise ValueError(
+            f"no maps in {maps}: neither {_kinds()} files nor folders; set maps=FOLDER to one that has them"
+        )
+    if any(_fitting(folder.name, truths) and image_files(folder) for folder in folders):
+        return _of_method(None, folders, truths)
+    found = []
+    for folder in folders:
+        if image_files(folder):
+            found.append(MapFolder(folder.name, _direct(folder, truths), folder))
+        elif datasets := _subfolders(folder):
+            found += _of_method(folder.name, datasets, truths)
+        else:
+            raise ValueError(f"no maps in {folder}; fill it, or take it out of {maps}")
+    return found
+
+
+def method_name(maps: Path, truths: Sequence[Truth]) -> str:
+    """What to call the one method whose maps a folder holds: the folder's name, but not where that is a dataset's."""
+    path = Path(os.path.abspath(maps))
+    return (path.parent if _fitting(path.name, truths) else path).name or "maps"
+
+
+def with_readable_name(path: Path) -> Path:
+    """The path itself, if its name can be printed and written into a table; otherwise ValueError."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{os.fsencode(path)!r}: the name is not UTF-8 and can't be reported; rename it") from error
+    return path
+
+
+def _of_method(method: str | None, folders: Sequence[Path], truths: Sequence[Truth]) -> list[MapFolder]:
+    found = []
+    for folder in folders:
+        truth = _fitting(folder.name, truths)
+        if truth is None:
+            raise ValueError(
+                f"the maps in {folder} fit no dataset: none is named so, there are {_list(t.name for t in truths)}; "
+                "rename the folder, take it out, or set masks=FOLDER to one that holds this dataset too"
+            )
+        if not image_files(folder):
+            raise ValueError(f"no maps in {folder} ({_kinds()} files directly in it); fill the folder, or take it out")
+        found.append(MapFolder(method, truth, folder))
+    _refuse_namesakes([(entry.truth.name, entry.folder) for entry in found])
+    return found
+
+
+def _direct(folder: Path, truths: Sequence[Truth]) -> Truth:
+    """The dataset that maps directly in a folder belong to."""
+    truth = truths[0] if len(truths) == 1 else _fitting(Path(os.path.abspath(folder)).name, truths)
+    if truth is None:
+        raise ValueError(
+            f"the maps in {folder} may belong to any of {_list(t.name for t in truths)}; "
+            f"put them into a folder named like the dataset, or set masks=FOLDER to that of one dataset"
+        )
+    return truth
+
+
+def _fitting(name: str, truths: Iterable[Truth]) -> Truth | None:
+    return next((truth for truth in truths if _key(truth.name) == _key(name)), None)
+
+
+def _key(name: str) -> str:
+    """The same for all names of one dataset."""
+    try:
+        return benchmark(name).name.casefold()
+    except ValueError:
+        return unicodedata.normalize("NFC", name).casefold()
+
+
+def _truth(masks: Path) -> Truth:
+    path = Path(os.path.abspath(masks))
+    named = path.parent if path.name.casefold() in MASK_FOLDERS else path
+    return Truth(named.name or "dataset", masks, _images_beside(masks))
+
+
+def _images_beside(masks: Path) -> Path | None:
+    path = Path(os.path.abspath(masks))
+    return _subfolder_of(path.parent, IMAGE_FOLDERS, any_of=True) if path.name.casefold() in MASK_FOLDERS else None
+
+
+def _given_images(images: Path, name: str, *, alone: bool) -> Path:
+    places = [images] if alone else []
+    places += [folder for folder in _subfolders(images) if _key(folder.name) == _key(name)]
+    for place in places:
+        found = place if image_files(place) else _subfolder_of(place, IMAGE_FOLDERS, any_of=True)
+        if found is not None:
+            return found
+    raise ValueError(
+        f"no images of {name} in {images}: neither in a folder of that name nor in its subfolder "
+        f"{_list(IMAGE_FOLDERS)}; set images=FOLDER to one that has them, or leave it out"
+    )
+
+
+def _subfolder_of(folder: Path, names: Sequence[str], *, any_of: bool = False) -> Path | None:
+    """The one subfolder with files that has one of the names; of several, if `any_of`, that of the earliest name."""
+    found = [path for path in _subfolders(folder) if path.name.casefold() in names and image_files(path)]
+    if len(found) > 1 and not any_of:
+        raise ValueError(f"{folder} holds masks in {_list(path.name for path in found)}; set masks= to the one to use")
+    return min(found, key=lambda path: names.index(path.name.casefold()), default=None)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    hidden = (".", "__MACOSX")
+    found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(hidden))
+    return sorted(map(with_readable_name, found))
+
+
+def _refuse_namesakes(named: Sequence[tuple[str, Path]]) -> None:
+    first: dict[str, Path] = {}
+    for name, folder in named:
+        other = first.setdefault(_key(name), folder)
+        if other != folder:
+            raise ValueError(f"both {other} and {folder} stand for the dataset {name}; take one of them out")
+
+
+def _check_folder(folder: Path, kind: str) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{kind}={folder}: {'no folder' if folder.exists() else 'no such folder'}; check the path"
+        )
+
+
+def _kinds() -> str:
+    return "/".join(extension[1:] for extension in EXTENSIONS)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)

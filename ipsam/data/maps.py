@@ -1,0 +1,71 @@
+"""Reading the probability maps that somebody's method saved, in whichever format that was."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ipsam.data.images import decode, read_bytes
+
+TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
+
+
+def read_map(path: str | Path) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Read a saved map: 8 bits as uint8 of 0 to 255, 16 bits and floats as float32 in [0, 1]; shape (H, W).
+
+    A map saved as RGB, RGBA or with a palette is taken for the grey picture that it shows.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is empty, broken, cut off or no image; has several pages; is in colour or transparent
+            somewhere; holds floats that are no probabilities, or values of another type.
+    """
+    path = Path(path)
+    content = read_bytes(path)
+    pixels = decode(content, path, cv2.IMREAD_UNCHANGED)
+    if content.startswith(TIFF_BEGINNINGS):
+        num_pages = len(cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)[1])
+        if num_pages > 1:
+            raise ValueError(f"{path}: a TIFF of {num_pages} pages, not one map; save each page as a file of its own")
+    if pixels.ndim == 3:
+        pixels = _grey(pixels, path)
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return (pixels / 65535).astype(np.float32)
+    if np.issubdtype(pixels.dtype, np.floating):
+        return _probabilities(pixels, path)
+    raise ValueError(
+        f"{path}: a map of type {pixels.dtype}; maps must be 8-bit or 16-bit, or floats within [0, 1]: save it as one"
+    )
+
+
+def _grey(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
+    """The one channel of a picture (H, W, 3) without colour, or (H, W, 4) that is opaque besides."""
+    colours, alpha = pixels[..., :3], pixels[..., 3:]
+    opaque = 1 if np.issubdtype(pixels.dtype, np.floating) else np.iinfo(pixels.dtype).max
+    if (alpha != opaque).any():
+        raise ValueError(
+            f"{path}: transparent in {(alpha != opaque).mean():.1%} of the pixels, so that the map has no value there; "
+            "save the probabilities as a grey picture without an alpha channel"
+        )
+    if ((colours != colours[..., :1]) & (colours == colours)).any():  # NaN, unequal to itself, is no colour
+        raise ValueError(
+            f"{path}: a colour picture, not a map of probabilities; save the probabilities themselves as a grey "
+            "picture (black 0, white 1), without a colour map or the image behind it"
+        )
+    return colours[..., 0]
+
+
+def _probabilities(values: NDArray[Any], path: Path) -> NDArray[np.float32]:
+    if num := int((~np.isfinite(values)).sum()):
+        raise ValueError(f"{path}: {num} of the {values.size} values are NaN or infinite; save probabilities in [0, 1]")
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"{path}: float values from {low:g} to {high:g}; a map of floats holds probabilities within [0, 1] "
+            "(for logits: save their sigmoid; for 0 to 255: divide by 255)"
+        )
+    return values.astype(np.float32)

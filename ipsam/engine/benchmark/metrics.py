@@ -1,0 +1,120 @@
+"""The fused metrics against PySODMetrics, and one process against two."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ipsam.data.map_pairs import SavedMap
+from ipsam.engine.benchmark.timing import environment, side_by_side
+from ipsam.engine.metrics import Protocol, measure
+from ipsam.engine.scoring import score_set
+from ipsam.engine.tables import markdown
+
+SIZES = ((300, 400), (640, 960), (1080, 1920))  # height, width
+PIXELS_SCORED = 60_000_000  # by one and by two processes; enough that starting a process does not count
+Scene = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # prediction, mask
+
+
+def benchmark_metrics(*, repeats: int = 9, num_scenes: int = 6) -> tuple[str, dict[str, Any]]:
+    """Time both for each of ``SIZES``.
+
+    Args:
+        repeats: of each timing; medians are given.
+        num_scenes: different predictions, a third of them each good, displaced, noisy.
+
+    Returns:
+        A Markdown table, and the same as data: milliseconds per image, and ratios.
+
+    Raises:
+        ValueError: PySODMetrics is not installed.
+    """
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(0)  # one thread
+    try:
+        rows = [_row([_scene(size, seed) for seed in range(num_scenes)], repeats) for size in SIZES]
+    finally:
+        cv2.setNumThreads(threads)
+    header = ["8-bit map", "ipsam, ms", "PySODMetrics, ms", "times faster", "two processes, times one"]
+    cells = [
+        [
+            "{} x {}".format(*row["size"]),
+            f"{row['ipsam_ms']:.1f}",
+            f"{row['pysodmetrics_ms']:.1f}",
+            f"{row['ratio']:.1f}",
+            f"{row['two_processes']:.2f}",
+        ]
+        for row in rows
+    ]
+    about = environment("ipsam", "numpy", "opencv-python-headless", "pysodmetrics")
+    notes = f"All metrics that both give, one thread, medians of {repeats}; "
+    notes += "the last column is score.py's way from two PNG files to the scores. "
+    notes += ", ".join(f"{name} {value}" for name, value in about.items())
+    return f"{markdown(header, cells)}\n\n{notes}", {"environment": about, "rows": rows}
+
+
+def _scene(size: tuple[int, int], seed: int) -> Scene:
+    """A few ellipses, and a prediction of them as a network makes it."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    mask = np.zeros(size, np.uint8)
+    for _ in range(int(rng.integers(1, 4))):
+        centre = int(rng.uniform(0.2, 0.8) * width), int(rng.uniform(0.2, 0.8) * height)
+        axes = int(rng.uniform(0.08, 0.2) * width), int(rng.uniform(0.08, 0.2) * height)
+        cv2.ellipse(mask, centre, axes, float(rng.uniform(0, 180)), 0, 360, 255, -1)
+    moved = np.roll(mask, (0, height // 10, 0)[seed % 3], axis=1).astype(np.float32)
+    soft = cv2.GaussianBlur(moved, (0, 0), height / 100) + rng.normal(0, (1, 1, 12)[seed % 3], size)
+    return soft.clip(0, 255).astype(np.uint8), mask
+
+
+def _row(scenes: Sequence[Scene], repeats: int) -> dict[str, Any]:
+    protocol, size = Protocol(), scenes[0][0].shape
+    taken = side_by_side(
+        {
+            "ipsam": lambda: [measure(*scene, protocol) for scene in scenes],
+            "pysodmetrics": lambda: [_reference(*scene) for scene in scenes],
+        },
+        repeats=repeats,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        saved = [_saved(scene, Path(folder), str(index)) for index, scene in enumerate(scenes)]
+        jobs = saved * (PIXELS_SCORED // (size[0] * size[1] * len(saved)))
+
+        def score(num_workers: int) -> None:
+            score_set("scenes", jobs, len(jobs), protocol=protocol, num_workers=num_workers)
+
+        scored = side_by_side({"one": lambda: score(0), "two": lambda: score(2)}, repeats=max(1, repeats // 3))
+    return {
+        "size": size,
+        **{f"{name}_ms": 1000 * seconds / len(scenes) for name, seconds in taken.items()},
+        "ratio": taken["pysodmetrics"] / taken["ipsam"],
+        "two_processes": scored["one"] / scored["two"],
+    }
+
+
+def _saved(scene: Scene, folder: Path, stem: str) -> SavedMap:
+    paths = folder / f"{stem}_map.png", folder / f"{stem}_mask.png"
+    for path, pixels in zip(paths, scene, strict=True):
+        cv2.imwrite(str(path), pixels)
+    return SavedMap(stem, *paths)
+
+
+def _reference(prediction: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    """PySODMetrics as its own examples call it."""
+    try:
+        import py_sod_metrics as reference
+    except ModuleNotFoundError as error:
+        raise ValueError("this compares with PySODMetrics, which is not installed: pip install pysodmetrics") from error
+    both = {"with_dynamic": True, "with_adaptive": False, "with_binary": True}
+    handlers = {
+        "f": reference.FmeasureHandler(with_dynamic=True, with_adaptive=True, beta=0.3),
+        "dice": reference.DICEHandler(**both),
+        "iou": reference.IOUHandler(**both),
+    }
+    metrics = (reference.MAE(), reference.WeightedFmeasure(), reference.Smeasure(), reference.Emeasure())
+    for metric in (*metrics, reference.FmeasureV2(handlers)):
+        metric.step(prediction, mask)

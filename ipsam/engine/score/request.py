@@ -1,0 +1,128 @@
+"""What scripts/score.py is asked to score, found on disk and checked before anything is computed."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ipsam.data.map_pairs import Missing, SavedMap, pair_maps, truth_files
+from ipsam.data.map_sets import Truth, find_maps, find_truths, method_name
+from ipsam.data.pairs import Pair, warn_if_inverted
+from ipsam.engine.config import as_dict
+from ipsam.engine.metrics import Protocol
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to score and how, see configs/score.yaml."""
+
+    maps: Path
+    masks: Path
+    out: Path | None
+    images: Path | None
+    stems: Path | Mapping[str, Path] | None
+    missing: Missing
+    resize: bool
+    protocol: Protocol
+    cases: int
+    num_workers: int
+
+    @classmethod
+    def of(cls, config: DictConfig) -> "Request":
+        """What the configuration says, checked.
+
+        Raises:
+            ValueError: ``maps`` or ``masks`` is not given, or a value is impossible.
+        """
+        if absent := [name for name in ("maps", "masks") if OmegaConf.is_missing(config, name) or config[name] is None]:
+            raise ValueError(
+                f"{' and '.join(absent)} not given; say what to score: maps=<folder of maps> masks=<folder of masks>"
+            )
+        values = as_dict(config)
+        for name in ("cases", "num_workers"):
+            if not isinstance(values[name], int) or isinstance(values[name], bool) or values[name] < 0:
+                raise ValueError(f"{name} must be a whole number, 0 or above, not {values[name]!r}")
+        if not isinstance(values["resize"], bool):
+            raise ValueError(f"resize must be true or false, not {values['resize']!r}")
+        if values["missing"] not in ("error", "exclude"):
+            raise ValueError(f"missing must be error or exclude, not {values['missing']!r}")
+        values["protocol"] = Protocol.of(values["protocol"])
+        for name in ("maps", "masks", "out", "images"):
+            values[name] = _path(name, values[name])
+        stems = values["stems"]
+        several = isinstance(stems, dict)
+        values["stems"] = (
+            {str(k): _path(f"stems.{k}", v) for k, v in stems.items()} if several else _path("stems", stems)
+        )
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class MapSet:
+    """The maps of one method on one dataset; ``named`` if the method has a folder that gives it its name."""
+
+    method: str
+    named: bool
+    dataset: str
+    maps: Sequence[SavedMap]
+
+
+def find_sets(request: Request) -> list[MapSet]:
+    """All that the request names, checked: each set of maps, one method's after the other's.
+
+    Says by log what a method lacks, and what of its maps is passed over.
+
+    Raises:
+        FileNotFoundError, ValueError: a folder or list doesn't exist, or maps and masks don't fit, see
+            ``ipsam.data.map_sets`` and ``ipsam.data.map_pairs``.
+    """
+    truths = find_truths(request.masks, request.images)
+    found = find_maps(request.maps, truths)
+    for method in dict.fromkeys(entry.method for entry in found):
+        has = {entry.truth.name for entry in found if entry.method == method}
+        if lacking := [truth.name for truth in truths if truth.name not in has]:
+            logger.warning("%s: no maps of %s", request.maps if method is None else method, ", ".join(lacking))
+    wanted = list({entry.truth.name: entry.truth for entry in found}.values())
+    lists = _lists(request, wanted)
+    above = request.protocol.gt_threshold
+    files = {truth.name: truth_files(truth, lists.get(truth.name)) for truth in wanted}
+    sets = []
+    for entry in found:
+        maps = pair_maps(entry, files[entry.truth.name], missing=request.missing, resize=request.resize, above=above)
+        method = method_name(request.maps, truths) if entry.method is None else entry.method
+        sets.append(MapSet(method, entry.method is not None, entry.truth.name, maps))
+    for truth in wanted:
+        pairs = [Pair(stem, mask, mask) for stem, mask in files[truth.name].masks.items()]
+        warn_if_inverted(pairs, truth.name, above)
+    return sets
+
+
+def _lists(request: Request, truths: Sequence[Truth]) -> dict[str, Path]:
+    """The list of stems of each dataset that has one."""
+    names = [truth.name for truth in truths]
+    if request.stems is None:
+        return {}
+    if isinstance(request.stems, Path):
+        if len(names) > 1:
+            raise ValueError(
+                f"stems={request.stems} is one list, but there are the datasets {', '.join(names)}; "
+                "say which it is for: stems={NAME: FILE}"
+            )
+        return {names[0]: request.stems}
+    if unknown := [name for name in request.stems if name not in names]:
+        raise ValueError(f"stems has a list for {unknown[0]}; the datasets are {', '.join(names)}")
+    return dict(request.stems)
+
+
+def _path(name: str, value: Any) -> Path | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        hint = "" if isinstance(value, str) else f"; if that is its name, quote it twice: {name}='\"{value}\"'"
+        raise ValueError(f"{name} must be a path, not {value!r}{hint}")
+    return Path(value)
