@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from ipsam.engine.cli import user_errors
-from ipsam.engine.ledger import ledger, ledger_table, paper_experiments
+from ipsam.engine.paper.ledger import ledger, ledger_table, paper_experiments
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -24,7 +24,7 @@ def main(config: DictConfig) -> None:
         test_sets = data.test_sets()  # before training: a missing set should not be found out after a day
         seed_everything(config.seed)
         model = build_model(config.model)
-        folder, resolved = open_run(config)
+        folder, resolved = open_run(config, model)
         references = evaluate_references(model, test_sets, settings) if settings.references else {}
         run = {"folder": folder, "config": resolved, "seed": config.seed, "resume": config.resume}
         train(model, train_set, val_set, settings=settings, **run)

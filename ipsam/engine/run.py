@@ -13,12 +13,24 @@ from typing import Any
 
 from accelerate import PartialState
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from ipsam.engine.checkpoint import CONFIG, find_checkpoint
 from ipsam.engine.config import as_dict, plain, read_config
 from ipsam.engine.metrics import Protocol
+from ipsam.engine.parameters import count
 
-PACKAGES = ("ipsam", "torch", "torchvision", "sam2", "peft", "accelerate", "hydra-core", "numpy", "opencv-python-headless")
+PACKAGES = (
+    "ipsam",
+    "torch",
+    "torchvision",
+    "sam2",
+    "peft",
+    "accelerate",
+    "hydra-core",
+    "numpy",
+    "opencv-python-headless",
+)
 OWN_FOLDERS = ("checkpoints", "tensorboard", "eval")
 FREE_ON_RESUME = (
     "resume",
@@ -63,11 +75,11 @@ def check_run(config: DictConfig) -> None:
     _check_unchanged(as_dict(read_config(folder / CONFIG)), as_dict(config), folder)
 
 
-def open_run(config: DictConfig) -> tuple[Path, str]:
+def open_run(config: DictConfig, model: nn.Module) -> tuple[Path, str]:
     """Make the run's folder (or empty it, with ``overwrite``) and write down the configuration and the environment.
 
-    ``environment.jsonl`` gets a line each time a run begins or goes on: seed, command, code revision, versions. Of
-    several processes only the main one writes; the others wait for it.
+    ``environment.jsonl`` gets a line each time a run begins or goes on: seed, command, code revision, versions, and how
+    many millions of parameters the model has. Of several processes only the main one writes; the others wait for it.
 
     Returns:
         The folder, and the resolved configuration as YAML.
@@ -81,7 +93,7 @@ def open_run(config: DictConfig) -> tuple[Path, str]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(resolved, encoding="utf-8")
         with (folder / "environment.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_environment(config.seed)) + "\n")
+            file.write(json.dumps(_environment(config.seed, model)) + "\n")
         logger.info("run folder: %s", folder)
     state.wait_for_everyone()
     return folder, resolved
@@ -107,9 +119,10 @@ def _flat(node: Any, prefix: str) -> list[tuple[str, Any]]:
     return [(prefix, node)]
 
 
-def _environment(seed: int) -> dict[str, Any]:
+def _environment(seed: int, model: nn.Module) -> dict[str, Any]:
     return {
         "seed": seed,
+        "parameters": dict(zip(("param", "t_param"), count(model), strict=True)),
         "command": sys.argv,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "revision": _git("rev-parse", "HEAD"),
@@ -133,8 +146,8 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
 
     Returns:
         The checkpoint's folder, the run's configuration, and the folder for results: ``eval`` in the run's folder; in
-        it ``best`` for that checkpoint, the protocol's name unless it is the default one, and ``CAMO+NC4K`` where only
-        those are tested, so that nothing is replaced.
+        it ``best`` for that checkpoint, the protocol's name unless it is the default one, ``other_images`` where
+        the choice of images is changed, and ``CAMO+NC4K`` where only those are tested, so that nothing is replaced.
 
     Raises:
         FileNotFoundError, ValueError: if ``config.ckpt`` is no run or checkpoint, or if there is no test set.
@@ -158,6 +171,7 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
     parts = [] if checkpoint.name.strip(".").startswith("last") else [checkpoint.name]
     protocol = Protocol.of(plain(config.protocol)).name
     parts += [] if protocol == "default" else [protocol]
+    parts += [] if config.data.exclude is None and config.data.size_mismatch is None else ["other_images"]
     parts += [] if config.data.test is None else ["+".join(map(_name, config.data.test))]
     in_run = checkpoint.parent.name == "checkpoints"
     return checkpoint, run, (checkpoint.parents[1] if in_run else checkpoint).joinpath("eval", *parts)

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from builders import micro_model
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from ipsam.engine.checkpoint import save_checkpoint
 from ipsam.engine.config import compose_experiment, read_config
 from ipsam.engine.run import OWN_FOLDERS, check_run, open_run, reopen_run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+MODEL = nn.Sequential(nn.Linear(9, 10), nn.Linear(10, 1).requires_grad_(False))
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def eval_config(tmp_path: Path) -> Any:
 
 def begin(config: DictConfig) -> Path:
     """Open a run and leave something in each of its folders."""
-    folder, _ = open_run(config)
+    folder, _ = open_run(config, MODEL)
     for name in (*OWN_FOLDERS, "notes"):
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "file").write_text("old")
@@ -48,7 +50,7 @@ def begin(config: DictConfig) -> Path:
 
 def test_a_new_run_holds_its_configuration(run_config: Any) -> None:
     config = run_config("seed=3")
-    folder, resolved = open_run(config)
+    folder, resolved = open_run(config, MODEL)
     assert folder == Path(config.run_dir)
     assert (folder / "config.yaml").read_text() == resolved
     assert read_config(folder / "config.yaml") == OmegaConf.to_container(config, resolve=True)
@@ -56,12 +58,13 @@ def test_a_new_run_holds_its_configuration(run_config: Any) -> None:
 
 def test_a_run_holds_what_else_is_needed_to_repeat_it(run_config: Any) -> None:
     for overrides in (["seed=3"], ["seed=3", "resume=true"]):
-        folder, _ = open_run(run_config(*overrides))
+        folder, _ = open_run(run_config(*overrides), MODEL)
     lines = [json.loads(line) for line in (folder / "environment.jsonl").read_text().splitlines()]
     assert len(lines) == 2  # the beginning, and each time it went on
     for environment in lines:
         assert environment["seed"] == 3
         assert environment["packages"]["torch"] == version("torch")
+        assert environment["parameters"] == {"param": pytest.approx(111e-6), "t_param": pytest.approx(100e-6)}
         assert environment["packages"].keys() >= {"ipsam", "torch", "sam2", "peft", "numpy", "hydra-core"}
         assert environment.keys() >= {"command", "started", "python", "revision", "uncommitted"}
         revision = environment["revision"]  # None where the package came without a repository
@@ -89,7 +92,7 @@ def test_a_folder_without_a_run_is_taken(run_config: Any, tmp_path: Path) -> Non
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
     check_run(run_config())
-    folder, _ = open_run(run_config())
+    folder, _ = open_run(run_config(), MODEL)
     assert (folder / "notes.txt").read_text() == "mine"
     check_run(run_config())  # a run that failed before its first checkpoint is no run yet
 
@@ -97,7 +100,7 @@ def test_a_folder_without_a_run_is_taken(run_config: Any, tmp_path: Path) -> Non
 def test_overwrite_deletes_the_runs_own_folders_alone(run_config: Any) -> None:
     folder = begin(run_config())
     check_run(run_config("overwrite=true", "engine.epochs=7"))
-    open_run(run_config("overwrite=true", "engine.epochs=7"))
+    open_run(run_config("overwrite=true", "engine.epochs=7"), MODEL)
     assert not any((folder / name).exists() for name in OWN_FOLDERS)
     assert (folder / "notes" / "file").read_text() == "old"
     assert (folder / "train.log").read_text() == "old"
@@ -107,7 +110,7 @@ def test_overwrite_deletes_the_runs_own_folders_alone(run_config: Any) -> None:
 def test_resume_takes_the_same_settings(run_config: Any) -> None:
     folder = begin(run_config())
     check_run(run_config("resume=true"))
-    again, _ = open_run(run_config("resume=true"))
+    again, _ = open_run(run_config("resume=true"), MODEL)
     assert again == folder
     assert all((folder / name / "file").read_text() == "old" for name in OWN_FOLDERS)
 
@@ -148,7 +151,7 @@ def test_resume_may_find_the_base_checkpoint_elsewhere(tmp_path: Path) -> None:
 
 def test_resume_without_a_run_begins_one(run_config: Any) -> None:
     check_run(run_config("resume=true"))
-    folder, _ = open_run(run_config("resume=true"))
+    folder, _ = open_run(run_config("resume=true"), MODEL)
     assert (folder / "config.yaml").is_file()
 
 
@@ -164,7 +167,7 @@ def test_resume_and_overwrite_exclude_each_other(run_config: Any) -> None:
 
 
 def finish(config: DictConfig) -> Path:
-    folder, resolved = open_run(config)
+    folder, resolved = open_run(config, MODEL)
     for name in ("last", "best"):
         save_checkpoint(folder / "checkpoints" / name, micro_model(), config=resolved, training={})
     return folder
@@ -195,6 +198,7 @@ def test_other_evaluations_replace_no_scores_of_the_run(run_config: Any, eval_co
     assert reopen_run(eval_config(protocol="sam2_adapter"))[2] == folder / "eval" / "sam2_adapter"
     assert reopen_run(eval_config(protocol={"size": 64}))[2] == folder / "eval" / "custom"
     assert reopen_run(eval_config(protocol={"size": None}))[2] == folder / "eval"
+    assert reopen_run(eval_config(data={"exclude": ["x"]}))[2] == folder / "eval" / "other_images"
 
 
 def test_what_is_given_replaces_the_runs_own(run_config: Any, eval_config: Any, tmp_path: Path) -> None:

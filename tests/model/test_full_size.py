@@ -10,8 +10,7 @@ import pytest
 import torch
 from builders import save_official_format
 
-from ipsam.engine.config import build_model
-from ipsam.engine.ledger import compose_experiment
+from ipsam.engine.config import build_model, compose_experiment
 from ipsam.engine.losses import LossWeights, ipsam_loss
 from ipsam.model import SAM2Backbone
 from ipsam.model.sam2_weights import sha256_of

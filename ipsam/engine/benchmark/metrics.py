@@ -103,7 +103,7 @@ def _saved(scene: Scene, folder: Path, stem: str) -> SavedMap:
     return SavedMap(stem, *paths)
 
 
-def _reference(prediction: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+def _reference(prediction: NDArray[np.uint8], mask: NDArray[np.uint8]) -> object:
     """PySODMetrics as its own examples call it."""
     try:
         import py_sod_metrics as reference
@@ -115,6 +115,8 @@ def _reference(prediction: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
         "dice": reference.DICEHandler(**both),
         "iou": reference.IOUHandler(**both),
     }
-    metrics = (reference.MAE(), reference.WeightedFmeasure(), reference.Smeasure(), reference.Emeasure())
-    for metric in (*metrics, reference.FmeasureV2(handlers)):
+    plain = (reference.MAE(), reference.WeightedFmeasure(), reference.Smeasure(), reference.Emeasure())
+    metrics = (*plain, reference.FmeasureV2(handlers))
+    for metric in metrics:
         metric.step(prediction, mask)
+    return [metric.get_results() for metric in metrics]

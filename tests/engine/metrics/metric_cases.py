@@ -25,13 +25,17 @@ def cases(kind: str, number: int) -> Iterator[tuple[Map, Map]]:
 def _blob(rng: np.random.Generator, shape: tuple[int, int]) -> Map:
     y, x = np.mgrid[: shape[0], : shape[1]]
     centre, radii = rng.uniform(0, 1, 2) * shape, rng.uniform(0.05, 0.5, 2) * shape + 0.5
-    return ((((y - centre[0]) / radii[0]) ** 2 + ((x - centre[1]) / radii[1]) ** 2) < 1).astype(np.uint8) * np.uint8(255)
+    return ((((y - centre[0]) / radii[0]) ** 2 + ((x - centre[1]) / radii[1]) ** 2) < 1).astype(np.uint8) * np.uint8(
+        255
+    )
 
 
 def _soft(rng: np.random.Generator, mask: Map) -> Map:
     """A prediction of a mask as a network makes it: displaced, blurred, noisy, of any contrast."""
     moved = np.roll(mask, rng.integers(-4, 5, 2), (0, 1)).astype(np.float64)
-    soft = cv2.GaussianBlur(moved, (0, 0), float(rng.uniform(0.3, 4))) + rng.normal(0, rng.choice([0, 3, 30]), mask.shape)
+    soft = cv2.GaussianBlur(moved, (0, 0), float(rng.uniform(0.3, 4))) + rng.normal(
+        0, rng.choice([0, 3, 30]), mask.shape
+    )
     return (np.clip(soft, 0, 255) * rng.uniform(0.1, 1) + rng.choice([0, 0, 20])).clip(0, 255).astype(np.uint8)
 
 
@@ -57,8 +61,10 @@ def _case(kind: str, rng: np.random.Generator) -> tuple[Map, Map]:
         prediction = [_soft(rng, mask), noise, prediction][rng.integers(3)]
     elif kind == "border":
         mask = np.zeros(shape, np.uint8)
-        mask[[slice(0, 3), slice(-3, None), slice(None), slice(None)][rng.integers(4)],
-             [slice(None), slice(0, 2), slice(-2, None), slice(3, 9)][rng.integers(4)]] = 255
+        mask[
+            [slice(0, 3), slice(-3, None), slice(None), slice(None)][rng.integers(4)],
+            [slice(None), slice(0, 2), slice(-2, None), slice(3, 9)][rng.integers(4)],
+        ] = 255
         prediction = _soft(rng, mask)
     elif kind == "thin":
         mask = (rng.random(shape) < 0.4).astype(np.uint8) * np.uint8(255)

@@ -22,9 +22,7 @@ pytestmark = pytest.mark.filterwarnings(
 def empty_quadrants_add_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one documented difference: PySODMetrics' S-measure is NaN where a quadrant has no pixels."""
     ssim = reference.Smeasure.ssim
-    monkeypatch.setattr(
-        reference.Smeasure, "ssim", lambda self, pred, gt: ssim(self, pred, gt) if pred.size else 0.0
-    )
+    monkeypatch.setattr(reference.Smeasure, "ssim", lambda self, pred, gt: ssim(self, pred, gt) if pred.size else 0.0)
 
 
 def assert_equal(
@@ -139,6 +137,7 @@ def test_views_are_scored_as_copies() -> None:
             of_view = measure(prediction[view], mask[view], Protocol())
             of_copy = measure(prediction[view].copy(), mask[view].copy(), Protocol())
             assert of_view.scores == of_copy.scores
-        assert measure(prediction.T, mask.T, Protocol()).scores == measure(
-            prediction.T.copy(), mask.T.copy(), Protocol()
-        ).scores
+        assert (
+            measure(prediction.T, mask.T, Protocol()).scores
+            == measure(prediction.T.copy(), mask.T.copy(), Protocol()).scores
+        )

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
+import yaml
 from omegaconf import OmegaConf
-from torch import nn
 
 from ipsam.engine.config import build_model, compose_experiment
+from ipsam.engine.paper.printed import Reference, Row, find_row, references
+from ipsam.engine.parameters import count
 from ipsam.engine.tables import markdown
 
 REMARK = """\
@@ -20,7 +23,7 @@ the prompt encoder (0.006) stays frozen, as the text says."""
 
 @dataclass(frozen=True)
 class Entry:
-    """One experiment's counts in millions; printed values are None where the paper gives none."""
+    """One experiment's counts in millions, at the first row it names; printed values are None where there are none."""
 
     experiment: str
     table: int
@@ -31,22 +34,15 @@ class Entry:
     printed_t_param: float | None
 
 
-def count(model: nn.Module) -> tuple[float, float]:
-    """All and trainable parameters, in millions."""
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
-    return sum(size for size, _ in sizes) / 1e6, sum(size for size, trains in sizes if trains) / 1e6
-
-
 def paper_experiments(configs: Path) -> list[str]:
-    """Names of the experiments whose file gives a row of the paper, by table and size."""
+    """Names of the experiments whose file names a row of the paper, by table and size."""
     folder = configs / "experiment"
-    rows = []
-    for path in sorted(folder.rglob("*.yaml")):
-        experiment = OmegaConf.load(path)
-        if "paper" in experiment:
+    found = []
+    for path in folder.rglob("*.yaml"):
+        if named := references(yaml.safe_load(path.read_text(encoding="utf-8")).get("paper")):
             name = path.relative_to(folder).with_suffix("").as_posix()
-            rows.append((experiment.paper.table, experiment.paper.get("t_param") or 0.0, name))
-    return [name for _, _, name in sorted(rows)]
+            found.append((named[0].table, find_row(named[0]).t_param or 0, name))
+    return [name for _, _, name in sorted(found)]
 
 
 def ledger(configs: Path, experiments: Sequence[str]) -> list[Entry]:
@@ -55,10 +51,14 @@ def ledger(configs: Path, experiments: Sequence[str]) -> list[Entry]:
     for name in experiments:
         config = compose_experiment(configs, name, ["model.backbone.checkpoint=null"])
         param, t_param = count(build_model(config.model))
-        paper = config.paper or {}
-        row = (paper.get("table", 0), paper.get("row", ""))
-        entries.append(Entry(name, *row, param, paper.get("param"), t_param, paper.get("t_param")))
+        named = references(OmegaConf.to_container(config.paper))
+        place, row = (named[0], find_row(named[0])) if named else (Reference(0, ""), Row("", {}))
+        entries.append(Entry(name, place.table, place.row, param, _number(row.param), t_param, _number(row.t_param)))
     return entries
+
+
+def _number(printed: Decimal | None) -> float | None:
+    return None if printed is None else float(printed)
 
 
 def ledger_table(entries: Sequence[Entry]) -> str:
