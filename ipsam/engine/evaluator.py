@@ -15,7 +15,16 @@ from tqdm import tqdm
 
 from ipsam.data import TestSet, collate_test
 from ipsam.engine.evaluation import Evaluation
-from ipsam.engine.metrics import LOWER_IS_BETTER, METRICS, Pixels, Protocol, mean_scores, measure, to_eight_bit
+from ipsam.engine.metrics import (
+    LOWER_IS_BETTER,
+    METRICS,
+    Pixels,
+    Protocol,
+    mean_curves,
+    mean_scores,
+    measure,
+    to_eight_bit,
+)
 from ipsam.engine.scoring import score_set
 
 CONSTANTS = (0, 64, 128, 191, 255)  # greys from black to white
@@ -113,7 +122,7 @@ def evaluate_constant(test_sets: Mapping[str, TestSet], protocol: Protocol | Non
         indices = tqdm(range(len(test_set)), desc=f"{name}, constant maps", unit="image", leave=False, disable=None)
         masks = (test_set.source.read(index, draw=0).mask for index in indices)
         images = [[measure(np.full_like(mask, value), mask, protocol) for value in CONSTANTS] for mask in masks]
-        results = [mean_scores(of_value) for of_value in zip(*images, strict=True)]
+        results = [mean_scores(of_value, mean_curves(of_value)) for of_value in zip(*images, strict=True)]
         best = {m: (min if m in LOWER_IS_BETTER else max)(result[m] for result in results) for m in METRICS}
         evaluation.datasets[name] = {"num_images": len(test_set), **best}
     return evaluation

@@ -5,9 +5,10 @@ processes nor who finishes first changes a bit of the result.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -19,7 +20,8 @@ from ipsam.engine.metrics import ImageScores, Pixels, Protocol, mean_curves, mea
 
 # What is called in a worker for one image: gives its name, prediction (h, w) and mask (h, w).
 Job = Callable[[], tuple[str, Pixels, NDArray[np.uint8]]]
-JOBS_AHEAD = 4  # for each worker: enough to keep it busy, few enough to fit into memory
+TOGETHER = 4  # jobs a worker is handed at a time, since each handing over takes its time
+AHEAD = 2  # handed over ahead for each worker: enough to keep it busy, few enough to fit into memory
 
 
 def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int) -> Evaluation:
@@ -45,13 +47,18 @@ def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol,
     rows: list[dict[str, str | float]] = [
         {"dataset": name, "name": image_name, **image.scores} for image_name, image in zip(names, images, strict=True)
     ]
-    scores = {"num_images": len(images), **mean_scores(images)}
-    return Evaluation({name: scores}, rows, {name: mean_curves(images)}, protocol)
+    curves = mean_curves(images)
+    scores = {"num_images": len(images), **mean_scores(images, curves)}
+    return Evaluation({name: scores}, rows, {name: curves}, protocol)
 
 
 def _score(job: Job, protocol: Protocol) -> tuple[str, ImageScores]:
     name, prediction, mask = job()
     return name, measure(prediction, mask, protocol)
+
+
+def _score_some(jobs: Sequence[Job], protocol: Protocol) -> list[tuple[str, ImageScores]]:
+    return [_score(job, protocol) for job in jobs]
 
 
 def _in_turn(jobs: Iterable[Job], protocol: Protocol) -> Iterator[tuple[str, ImageScores]]:
@@ -61,16 +68,17 @@ def _in_turn(jobs: Iterable[Job], protocol: Protocol) -> Iterator[tuple[str, Ima
 
 def _in_workers(jobs: Iterable[Job], protocol: Protocol, num_workers: int) -> Iterator[tuple[str, ImageScores]]:
     """Results in the order of the jobs; while a job is waited for, others run and the next prediction can be made."""
-    pending: deque[Future[tuple[str, ImageScores]]] = deque()
+    pending: deque[Future[list[tuple[str, ImageScores]]]] = deque()
     # No threads of OpenCV's in a worker. (A forked one that asked for 1 would wait for ever for its parent's to end.)
     pool = ProcessPoolExecutor(num_workers, initializer=cv2.setNumThreads, initargs=(0,))
     try:
-        for job in jobs:
-            pending.append(pool.submit(_score, job, protocol))
-            while pending and (pending[0].done() or len(pending) > JOBS_AHEAD * num_workers):
-                yield pending.popleft().result()
+        jobs = iter(jobs)
+        while some := list(islice(jobs, TOGETHER)):
+            pending.append(pool.submit(_score_some, some, protocol))
+            while pending and (pending[0].done() or len(pending) > AHEAD * num_workers):
+                yield from pending.popleft().result()
         while pending:
-            yield pending.popleft().result()
+            yield from pending.popleft().result()
     except BrokenProcessPool as error:
         raise OSError("a scoring process was killed, perhaps for want of memory; use fewer workers") from error
     finally:

@@ -16,7 +16,7 @@ from ipsam.data import TestSet
 from ipsam.data.sources import Sample, SyntheticSource
 from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.evaluator import evaluate, evaluate_constant, to_map
-from ipsam.engine.metrics import METRICS, Protocol, mean_scores, measure
+from ipsam.engine.metrics import METRICS, Protocol, mean_curves, mean_scores, measure
 
 CPU = torch.device("cpu")
 
@@ -127,7 +127,7 @@ def test_the_protocol_decides_on_size_and_number_format(uneven: TestSet, tmp_pat
             logits = Recorded()(item["image"][None]).logits[0]
             size = (24, 24) if protocol.size else item["mask"].shape
             images.append(measure(to_map(logits, size, eight_bit=protocol.eight_bit), item["mask"], protocol))
-        assert evaluation.datasets["set"] == {"num_images": 5, **mean_scores(images)}
+        assert evaluation.datasets["set"] == {"num_images": 5, **mean_scores(images, mean_curves(images))}
         assert evaluation.protocol == protocol
     assert cv2.imread(str(tmp_path / "set" / "image0.png"), cv2.IMREAD_UNCHANGED).shape == (24, 24)
 
@@ -147,7 +147,7 @@ def test_maps_are_saved_under_their_images_stem(uneven: TestSet, tmp_path: Path)
         written = cv2.imread(str(tmp_path / f"maps/two/image{index}.png"), cv2.IMREAD_UNCHANGED)
         assert written.shape == sample.mask.shape
         images.append(measure(written, sample.mask, Protocol()))
-    assert mean_scores(images).items() <= evaluation.datasets["two"].items()
+    assert mean_scores(images, mean_curves(images)).items() <= evaluation.datasets["two"].items()
 
 
 def test_what_is_written(uneven: TestSet, tmp_path: Path) -> None:
@@ -193,7 +193,8 @@ def test_the_constant_map_is_the_best_of_some_greys_in_each_metric() -> None:
     assert scores["dice_50"] == pytest.approx((2 * 16 / (64 + 16) + 2 * 32 / (64 + 32)) / 2)  # white's; black scores 0
     results = []
     for value in (0, 64, 128, 191, 255):
-        results.append(mean_scores([measure(np.full_like(mask, value), mask, Protocol()) for mask in masks]))
+        images = [measure(np.full_like(mask, value), mask, Protocol()) for mask in masks]
+        results.append(mean_scores(images, mean_curves(images)))
     for metric in METRICS:
         assert scores[metric] == (min if metric == "mae" else max)(result[metric] for result in results)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.metrics import CURVES, METRICS, Pixels, Protocol
-from ipsam.engine.scoring import JOBS_AHEAD, score_set
+from ipsam.engine.scoring import AHEAD, TOGETHER, score_set
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def test_predictions_are_made_while_others_are_scored_and_never_pile_up() -> Non
         ahead.append(drawn - done)
     assert len(ahead) == 30
     assert max(ahead) > 1
-    assert max(ahead) <= JOBS_AHEAD + 2
+    assert max(ahead) <= (AHEAD + 1) * TOGETHER
 
 
 def test_opencv_s_threads_in_this_process_don_t_hang_the_workers() -> None:

@@ -255,3 +255,10 @@ def test_hydra_full_error_shows_the_traceback(script: Callable[..., Any], monkey
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(ValueError, match=r"engine\.epochs must be at least 1"):
         script("train", *TINY, "engine.epochs=0")
+
+
+def test_benchmark_says_what_there_is(script: Callable[..., Any]) -> None:
+    assert "the fused metrics against PySODMetrics" in script("benchmark", "--help").out
+    failed = script("benchmark", "speed")
+    assert failed.status == 2
+    assert "invalid choice: 'speed'" in failed.err

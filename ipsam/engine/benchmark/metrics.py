@@ -16,7 +16,7 @@ from ipsam.engine.scoring import score_set
 from ipsam.engine.tables import markdown
 
 SIZES = ((300, 400), (640, 960), (1080, 1920))  # height, width
-PIXELS_SCORED = 60_000_000  # by one and by two processes; enough that starting a process does not count
+PIXELS_SCORED = 120_000_000  # by one and by two processes; enough that starting a process does not count
 Scene = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # prediction, mask
 
 

@@ -1,7 +1,7 @@
 """From the scores of images to those of a dataset."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,12 @@ def mean_curves(images: Sequence[ImageScores]) -> dict[str, NDArray[np.float64]]
     return dict(zip(CURVES, means.reshape(stacked.shape[1:]), strict=True))
 
 
-def mean_scores(images: Sequence[ImageScores]) -> dict[str, float]:
-    """Scores of a dataset by the names of ``METRICS``: means; ``em_max`` and ``f_max`` are maxima of mean curves."""
-    curves = mean_curves(images)
+def mean_scores(images: Sequence[ImageScores], curves: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    """Scores of a dataset by the names of ``METRICS``: means; but ``em_max`` and ``f_max`` are maxima of mean curves.
+
+    Args:
+        images: at least one.
+        curves: their ``mean_curves``.
+    """
     means = {name: math.fsum(image.scores[name] for image in images) / len(images) for name in METRICS}
     return means | {"em_max": float(curves["em"].max()), "f_max": float(curves["f"].max())}

@@ -1,0 +1,39 @@
+import pytest
+
+from ipsam.engine.benchmark import metrics
+from ipsam.engine.benchmark.timing import environment, side_by_side
+
+
+def test_tasks_take_turns_after_a_call_that_does_not_count() -> None:
+    calls: list[str] = []
+    taken = side_by_side({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=2)
+    assert calls == ["a", "b", "a", "b", "a", "b"]
+    assert list(taken) == ["a", "b"]
+    assert all(seconds >= 0 for seconds in taken.values())
+
+
+def test_the_environment_names_versions() -> None:
+    assert environment("numpy").keys() == {"machine", "python", "numpy"}
+
+
+def test_the_metrics_are_timed_beside_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "SIZES", ((30, 40), (48, 32)))
+    monkeypatch.setattr(metrics, "PIXELS_SCORED", 20_000)
+    table, content = metrics.benchmark_metrics(repeats=1, num_scenes=2)
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:4]] == ["30 x 40", "48 x 32"]
+    for row in content["rows"]:
+        assert row["ratio"] == pytest.approx(row["pysodmetrics_ms"] / row["ipsam_ms"])
+        assert row["two_processes"] > 0
+
+
+def test_both_time_the_same_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ratio between different work would mean nothing."""
+    prediction, mask = metrics._scene((60, 80), seed=2)
+    image = metrics.measure(prediction, mask, metrics.Protocol())
+    mae, fw, sm, em, curves = metrics._reference(prediction, mask)
+    assert image.scores["mae"] == pytest.approx(mae["mae"])
+    assert image.scores["fw"] == pytest.approx(fw["wfm"])
+    assert image.scores["sm"] == pytest.approx(sm["sm"])
+    assert image.scores["em"] == pytest.approx(em["em"]["curve"].mean())
+    assert image.scores["f_adp"] == pytest.approx(curves["f"]["adaptive"])
+    assert image.scores["dice_50"] == pytest.approx(curves["dice"]["binary"])
