@@ -1,7 +1,7 @@
 """The paper's tables as printed: ``printed.yaml``, which holds each number once, and how to look things up in it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -113,7 +113,7 @@ def _table(
     metrics: list[str],
     datasets: list[str],
     sections: list[dict[str, Any]],
-    notes: list[str],
+    notes: Sequence[str] = (),
 ) -> PaperTable:
     def row(*, row: str, remark: str | None = None, **cells: Any) -> Row:
         counts = {name: Decimal(cells.pop(name)) if name in cells else None for name in ("param", "t_param")}
