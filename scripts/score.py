@@ -4,6 +4,7 @@ import hydra
 from omegaconf import DictConfig
 
 from ipsam.engine.cli import user_errors
+from ipsam.engine.folders import writable_folder
 from ipsam.engine.score.comparison import score_maps
 from ipsam.engine.score.request import Request, find_sets
 
@@ -15,7 +16,7 @@ def main(config: DictConfig) -> None:
         request = Request.of(config)
         sets = find_sets(request)
         if request.out is not None:
-            request.out.mkdir(parents=True, exist_ok=True)  # complain now of a folder that can't be written
+            writable_folder(request.out, "out")  # complain now, not after the scoring
         scores = score_maps(sets, request.protocol, num_workers=request.num_workers)
         print(scores)
         if request.out is not None:

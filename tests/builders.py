@@ -1,5 +1,6 @@
-"""Small models for every test: the micro variant, 64 px, widths as in configs/model/micro.yaml."""
+"""Small models for every test: the micro variant, 64 px, widths as in configs/model/micro.yaml; and the real data."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from ipsam.model import (
     SAM2Backbone,
     SelfPromptGenerator,
 )
+
+# Real images and maps, for the tests marked ``data``: where IPSAM_TEST_DATA says, or beside the repository.
+REAL_DATA = Path(os.environ.get("IPSAM_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 
 DIM = 64
 TRANSFORMER: dict[str, Any] = {"depth": 2, "num_heads": 4, "mlp_dim": 128}

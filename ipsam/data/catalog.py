@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ipsam.data.benchmarks import Benchmark, Layout, benchmark
-from ipsam.data.pairs import Pair, SizeMismatch, Stems, find_pairs, image_files, read_list, warn_if_inverted
+from ipsam.data.files import image_files, read_list
+from ipsam.data.pairs import Pair, SizeMismatch, Stems, find_pairs, warn_if_inverted
 
 logger = logging.getLogger(__name__)
 

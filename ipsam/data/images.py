@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ipsam.data.files import unreadable
+
 FOREGROUND_ABOVE = 128  # a ground truth pixel above this value is foreground, as the evaluation protocol has it
 JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 NUM_READERS = 16  # threads that read headers; they mostly wait for the file system
@@ -90,11 +92,13 @@ def read_bytes(path: Path) -> bytes:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty.
+        ValueError: the file is empty or can't be read.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; check the path, or that the dataset was unpacked completely")
-    content = path.read_bytes()
+    try:
+        _check_is_file(path)
+        content = path.read_bytes()
+    except PermissionError as error:
+        raise ValueError(unreadable(path, error)) from error
     if not content:
         raise ValueError(f"{path}: the file is empty; fetch it again or leave it out")
     return content
@@ -119,11 +123,14 @@ def decode(content: bytes, path: Path, flags: int) -> NDArray[Any]:
 
 
 def _header_size(path: Path) -> tuple[int, int]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; check the path, or that the dataset was unpacked completely")
     try:
+        _check_is_file(path)
         with Image.open(path) as image:
             width, height = image.size
+    except FileNotFoundError:
+        raise
+    except PermissionError as error:
+        raise ValueError(unreadable(path, error)) from error
     # Pillow's readers fail in many ways on broken files: OSError, SyntaxError, DecompressionBombError, struct.error.
     except Exception as error:
         raise ValueError(
@@ -131,6 +138,11 @@ def _header_size(path: Path) -> tuple[int, int]:
             "fetch the file again or leave it out"
         ) from error
     return height, width
+
+
+def _check_is_file(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; check the path, or that the dataset was unpacked completely")
 
 
 @contextmanager

@@ -1,8 +1,6 @@
 """Saved maps with the masks they are scored against: paired by stem, checked before anything is computed."""
 
 import logging
-import unicodedata
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +10,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ipsam.data.files import by_stem, hxw, read_list, repeated, some
 from ipsam.data.images import FOREGROUND_ABOVE, image_sizes, read_mask
-from ipsam.data.map_sets import MapFolder, Truth, with_readable_name
+from ipsam.data.map_sets import MapFolder, Truth
 from ipsam.data.maps import read_map
-from ipsam.data.pairs import hxw, image_files, read_list, some
 
 Missing = Literal["error", "exclude"]
 Size = tuple[int, int]
+NUM_NAMED = 50  # masks without a map, in the error that lists them
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SavedMap:
-    """A map and its mask, read when called: `(stem, map, mask)`, the map at the mask's size."""
+    """A map and its mask, read when called: `(stem, map, mask)`, the map at the mask's size unless `any_size`."""
 
     stem: str
     map: Path
@@ -32,11 +31,12 @@ class SavedMap:
     image: Path | None = None
     above: int = FOREGROUND_ABOVE
     resize: bool = False
+    any_size: bool = False
 
     def __call__(self) -> tuple[str, NDArray[np.uint8] | NDArray[np.float32], NDArray[np.uint8]]:
         """Read both; ValueError or FileNotFoundError that names the file where that can't be done."""
         prediction, mask = read_map(self.map), read_mask(self.mask, self.above)
-        if prediction.shape != mask.shape:
+        if prediction.shape != mask.shape and not self.any_size:
             if not self.resize:
                 raise ValueError(
                     f"{self.map}: {hxw(prediction.shape)} pixels, but its mask has {hxw(mask.shape)} "
@@ -61,14 +61,15 @@ def truth_files(truth: Truth, stems: Path | None = None) -> TruthFiles:
 
     Raises:
         FileNotFoundError: there is no such list.
-        ValueError: two masks share a stem; a header can't be read; or the list is empty or names stems without mask.
+        ValueError: two masks share a stem; a header or the list can't be read; the list is empty or names stems that
+            have no mask.
     """
-    masks = _by_stem(truth.masks)
+    masks = by_stem(truth.masks)
     num_all = len(masks)
     if stems is not None:
         if not stems.is_file():
             raise FileNotFoundError(f"stems={stems}: no such file; it is a list of the images to score, a stem a line")
-        listed = {unicodedata.normalize("NFC", stem) for stem in read_list(stems)}
+        listed = set(read_list(stems))
         if not listed:
             raise ValueError(f"stems={stems}: the list is empty; it names the images to score, a stem a line")
         if unknown := sorted(listed - masks.keys()):
@@ -80,7 +81,7 @@ def truth_files(truth: Truth, stems: Path | None = None) -> TruthFiles:
         logger.info("%s: %d of %d masks are in %s and scored", truth.name, len(masks), num_all, stems)
     chosen = _single(masks, f"{truth.name}: masks")
     sizes = _sizes(chosen, truth.name, "masks")
-    images = {} if truth.images is None else {stem: files[0] for stem, files in _by_stem(truth.images).items()}
+    images = {} if truth.images is None else {stem: files[0] for stem, files in by_stem(truth.images).items()}
     return TruthFiles(chosen, sizes, images, num_all - len(chosen))
 
 
@@ -90,6 +91,7 @@ def pair_maps(
     *,
     missing: Missing = "error",
     resize: bool = False,
+    any_size: bool = False,
     above: int = FOREGROUND_ABOVE,
 ) -> list[SavedMap]:
     """Pair the maps of a folder with a dataset's masks; sorted by stem. Says by log what is passed over or resized.
@@ -99,12 +101,13 @@ def pair_maps(
         truth: the masks.
         missing: where a mask has no map: `error`, or `exclude` the mask.
         resize: bring a map of another size to its mask's; otherwise that is an error.
+        any_size: give every map at its own size, as for a protocol that brings map and mask to one size itself.
         above: mask values above it are foreground.
 
     Raises:
         ValueError: maps are missing or of another size; no map fits; two maps share a stem; a header can't be read.
     """
-    maps = _by_stem(found.folder)
+    maps = by_stem(found.folder)
     extra = sorted(maps.keys() - truth.masks.keys())
     absent = sorted(truth.masks.keys() - maps.keys())
     if len(absent) == len(truth.masks):
@@ -115,8 +118,8 @@ def pair_maps(
     if absent and missing == "error":
         raise ValueError(
             f"{found.label}: {len(absent)} of {len(truth.masks)} masks have no map of the same stem in {found.folder}: "
-            f"{some(absent)}; add the missing maps, list the stems to score with stems=FILE, or score what is there "
-            "with missing=exclude"
+            f"{some(absent, NUM_NAMED)}; add the missing maps, list the stems to score with stems=FILE, "
+            "or score what is there with missing=exclude"
         )
     if extra:
         others = " (or their masks are not in the list)" if truth.num_left_out else ""
@@ -128,7 +131,7 @@ def pair_maps(
         )
     chosen = _single({stem: maps[stem] for stem in sorted(truth.masks) if stem in maps}, f"{found.label}: maps")
     sizes = _sizes(chosen, found.label, "maps")
-    differing = {stem: size for stem, size in sizes.items() if size != truth.sizes[stem]}
+    differing = {stem: size for stem, size in sizes.items() if size != truth.sizes[stem] and not any_size}
     shown = some(f"{chosen[stem].name} {hxw(size)}, mask {hxw(truth.sizes[stem])}" for stem, size in differing.items())
     if differing and not resize:
         raise ValueError(
@@ -141,20 +144,13 @@ def pair_maps(
             *(found.label, len(differing), len(chosen), shown),
         )
     return [
-        SavedMap(stem, path, truth.masks[stem], truth.images.get(stem), above, resize) for stem, path in chosen.items()
+        SavedMap(stem, path, truth.masks[stem], truth.images.get(stem), above, resize, any_size)
+        for stem, path in chosen.items()
     ]
 
 
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    files: dict[str, list[Path]] = defaultdict(list)
-    for path in image_files(folder):
-        # A letter with an accent may be stored as one code or as two, as macOS does.
-        files[unicodedata.normalize("NFC", with_readable_name(path).stem)].append(path)
-    return dict(files)
-
-
 def _single(files: Mapping[str, Sequence[Path]], label: str) -> dict[str, Path]:
-    if twice := [stem for stem, paths in files.items() if len(paths) > 1]:
+    if twice := repeated(files):
         raise ValueError(
             f"{label} with the same stem in {files[twice[0]][0].parent}: "
             f"{some(' and '.join(path.name for path in files[stem]) for stem in twice)}; remove one of each"

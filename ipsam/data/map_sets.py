@@ -1,13 +1,12 @@
 """Finding what to score: folders of saved maps, of one or several methods, and the datasets that they belong to."""
 
 import os
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ipsam.data.benchmarks import benchmark
-from ipsam.data.pairs import EXTENSIONS, image_files
+from ipsam.data.files import EXTENSIONS, entries, image_files, normal, some, with_readable_name
 
 MASK_FOLDERS = ("gt", "masks", "mask", "gt_object", "ground truth")  # of a dataset's folder, in any case of letters
 IMAGE_FOLDERS = ("imgs", "images", "image", "img", "im", "original")
@@ -49,11 +48,13 @@ def find_truths(masks: Path, images: Path | None = None) -> list[Truth]:
 
     Raises:
         FileNotFoundError: a folder doesn't exist.
-        ValueError: there are no masks; it is ambiguous which are meant; two folders stand for one dataset; or there are
+        ValueError: there are no masks; it is ambiguous which are meant, as where pictures lie beside folders with
+            pictures; two folders stand for one dataset; or there are
             no images of a dataset in `images`.
     """
     _check_folder(masks, "masks")
-    if image_files(masks):
+    if files := image_files(masks):
+        _refuse_strays(masks, files, "masks", besides=IMAGE_FOLDERS)
         found = [_truth(masks)]
     elif inside := _subfolder_of(masks, MASK_FOLDERS):
         found = [_truth(inside)]
@@ -86,21 +87,24 @@ def find_maps(maps: Path, truths: Sequence[Truth]) -> list[MapFolder]:
 
     Raises:
         FileNotFoundError: the folder doesn't exist.
-        ValueError: a folder holds no maps or fits no dataset; or two folders stand for one dataset.
+        ValueError: a folder holds no maps or fits no dataset; two folders stand for one dataset; or pictures lie
+            beside folders with pictures.
     """
     _check_folder(maps, "maps")
-    if image_files(maps):
+    if files := image_files(maps):
+        _refuse_strays(maps, files, "maps")
         return [MapFolder(None, _direct(maps, truths), maps)]
     folders = _subfolders(maps)
     if not folders:
         raise ValueError(
             f"no maps in {maps}: neither {_kinds()} files nor folders; set maps=FOLDER to one that has them"
         )
-    if any(_fitting(folder.name, truths) and image_files(folder) for folder in folders):
+    if any(fitting(folder.name, truths) and image_files(folder) for folder in folders):
         return _of_method(None, folders, truths)
     found = []
     for folder in folders:
-        if image_files(folder):
+        if files := image_files(folder):
+            _refuse_strays(folder, files, "maps")
             found.append(MapFolder(folder.name, _direct(folder, truths), folder))
         elif datasets := _subfolders(folder):
             found += _of_method(folder.name, datasets, truths)
@@ -112,22 +116,13 @@ def find_maps(maps: Path, truths: Sequence[Truth]) -> list[MapFolder]:
 def method_name(maps: Path, truths: Sequence[Truth]) -> str:
     """What to call the one method whose maps a folder holds: the folder's name, but not where that is a dataset's."""
     path = Path(os.path.abspath(maps))
-    return (path.parent if _fitting(path.name, truths) else path).name or "maps"
-
-
-def with_readable_name(path: Path) -> Path:
-    """The path itself, if its name can be printed and written into a table; otherwise ValueError."""
-    try:
-        path.name.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{os.fsencode(path)!r}: the name is not UTF-8 and can't be reported; rename it") from error
-    return path
+    return (path.parent if fitting(path.name, truths) else path).name or "maps"
 
 
 def _of_method(method: str | None, folders: Sequence[Path], truths: Sequence[Truth]) -> list[MapFolder]:
     found = []
     for folder in folders:
-        truth = _fitting(folder.name, truths)
+        truth = fitting(folder.name, truths)
         if truth is None:
             raise ValueError(
                 f"the maps in {folder} fit no dataset: none is named so, there are {_list(t.name for t in truths)}; "
@@ -142,7 +137,7 @@ def _of_method(method: str | None, folders: Sequence[Path], truths: Sequence[Tru
 
 def _direct(folder: Path, truths: Sequence[Truth]) -> Truth:
     """The dataset that maps directly in a folder belong to."""
-    truth = truths[0] if len(truths) == 1 else _fitting(Path(os.path.abspath(folder)).name, truths)
+    truth = truths[0] if len(truths) == 1 else fitting(Path(os.path.abspath(folder)).name, truths)
     if truth is None:
         raise ValueError(
             f"the maps in {folder} may belong to any of {_list(t.name for t in truths)}; "
@@ -151,7 +146,8 @@ def _direct(folder: Path, truths: Sequence[Truth]) -> Truth:
     return truth
 
 
-def _fitting(name: str, truths: Iterable[Truth]) -> Truth | None:
+def fitting(name: str, truths: Iterable[Truth]) -> Truth | None:
+    """The dataset of this name, in any case of letters or by another of a benchmark's names."""
     return next((truth for truth in truths if _key(truth.name) == _key(name)), None)
 
 
@@ -160,7 +156,7 @@ def _key(name: str) -> str:
     try:
         return benchmark(name).name.casefold()
     except ValueError:
-        return unicodedata.normalize("NFC", name).casefold()
+        return normal(name).casefold()
 
 
 def _truth(masks: Path) -> Truth:
@@ -196,9 +192,19 @@ def _subfolder_of(folder: Path, names: Sequence[str], *, any_of: bool = False) -
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    hidden = (".", "__MACOSX")
-    found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(hidden))
-    return sorted(map(with_readable_name, found))
+    found = (path for path in entries(folder) if path.is_dir() and path.name != "__MACOSX")
+    return list(map(with_readable_name, found))
+
+
+def _refuse_strays(folder: Path, files: Sequence[Path], kind: str, besides: Sequence[str] = ()) -> None:
+    """Refuse a folder that holds pictures, though folders in it do so too: it is not clear which are meant."""
+    below = [path for path in _subfolders(folder) if path.name.casefold() not in besides]
+    if full := [path.name for path in below if any(map(image_files, [path, *_subfolders(path)]))]:
+        raise ValueError(
+            f"{folder} holds pictures ({some(path.name for path in files)}) beside folders with pictures "
+            f"({some(full)}), so that it is not clear which are the {kind}; move the others out, or set "
+            f"{kind}=FOLDER to one that holds the {kind} alone"
+        )
 
 
 def _refuse_namesakes(named: Sequence[tuple[str, Path]]) -> None:

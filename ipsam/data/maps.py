@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ipsam.data.images import decode, read_bytes
 
 TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
+ROUNDING = 1e-6  # by which a float may miss [0, 1], as after an interpolation
 
 
 def read_map(path: str | Path) -> NDArray[np.uint8] | NDArray[np.float32]:
@@ -63,9 +64,9 @@ def _probabilities(values: NDArray[Any], path: Path) -> NDArray[np.float32]:
     if num := int((~np.isfinite(values)).sum()):
         raise ValueError(f"{path}: {num} of the {values.size} values are NaN or infinite; save probabilities in [0, 1]")
     low, high = float(values.min()), float(values.max())
-    if low < 0 or high > 1:
+    if low < -ROUNDING or high > 1 + ROUNDING:
         raise ValueError(
-            f"{path}: float values from {low:g} to {high:g}; a map of floats holds probabilities within [0, 1] "
+            f"{path}: float values from {low:.9g} to {high:.9g}; a map of floats holds probabilities within [0, 1] "
             "(for logits: save their sigmoid; for 0 to 255: divide by 255)"
         )
-    return values.astype(np.float32)
+    return values.clip(0, 1).astype(np.float32)

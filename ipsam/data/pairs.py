@@ -6,16 +6,16 @@ Files are paired by their stem, never by sorted order: one missing file would sh
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from ipsam.data.files import EXTENSIONS, by_stem, hxw, normal, repeated, some
 from ipsam.data.images import FOREGROUND_ABOVE, image_sizes, read_mask
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 NUM_CHECKED_MASKS = 32  # of each set, when looking for inverted masks
 
 SizeMismatch = Literal["error", "resize", "exclude"]
@@ -30,30 +30,6 @@ class Pair:
     stem: str
     image: Path
     mask: Path
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The image files directly in a folder, sorted by name; hidden files and others (`Thumbs.db`) are passed over."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
-    )
-
-
-def read_list(path: Path) -> list[str]:
-    """The stems in a list file: one a line, an image extension allowed; blank lines are passed over.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such list. An undivided dataset needs a list for each split (train.txt, val.txt, test.txt) "
-            "beside its folder of images, with a stem a line"
-        )
-    names = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
-    return [re.sub(f"({'|'.join(map(re.escape, EXTENSIONS))})$", "", name, flags=re.I) for name in names if name]
 
 
 def find_pairs(
@@ -84,15 +60,15 @@ def find_pairs(
     Raises:
         FileNotFoundError: a folder doesn't exist.
         ValueError: a folder or the selection is empty; two files share a stem; an image has no mask or a mask no image;
-            a header can't be read; sizes differ; `exclude` or `only` name stems that aren't there.
+            a folder, a header or a name can't be read; sizes differ; `exclude` or `only` name stems that aren't there.
     """
     if size_mismatch not in ("error", "resize", "exclude"):
         raise ValueError(f"data.size_mismatch={size_mismatch} is none of error, resize, exclude")
-    image_of, mask_of = _by_stem(images, name, "image"), _by_stem(masks, name, "mask")
+    image_of, mask_of = _files(images, name, "image"), _files(masks, name, "mask")
     if stems is not None:
         image_of, mask_of = ({s: f for s, f in d.items() if re.match(stems, s)} for d in (image_of, mask_of))
     if only is not None:
-        listed = set(only)
+        listed = set(map(normal, only))
         if missing := sorted(listed - set(image_of)):
             raise ValueError(
                 f"{name}: the split's list names stems with no image in {images}: {some(missing)}; "
@@ -154,23 +130,21 @@ def warn_if_inverted(pairs: Sequence[Pair], name: str, above: int = FOREGROUND_A
         )
 
 
-def _by_stem(folder: Path, name: str, kind: str) -> dict[str, list[Path]]:
+def _files(folder: Path, name: str, kind: str) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{name}: the folder of {kind}s {folder} doesn't exist; check paths.data and the set")
-    files: dict[str, list[Path]] = defaultdict(list)
-    for path in image_files(folder):
-        files[path.stem].append(path)
+    files = by_stem(folder)
     if not files:
         raise ValueError(
             f"{name}: the folder of {kind}s {folder} is empty (no {'/'.join(e[1:] for e in EXTENSIONS)} file in it); "
             "unpack the set there, or leave it out"
         )
-    return dict(files)
+    return files
 
 
 def _excluded_stems(exclude: Stems, name: str, known: set[str]) -> set[str]:
     wanted, required = set(), set()
-    for entry in map(str, exclude):
+    for entry in (normal(str(entry)) for entry in exclude):
         owner, _, stem = entry.rpartition("/")
         if owner.casefold() in ("", name.casefold()):
             required.add(stem)
@@ -185,7 +159,7 @@ def _excluded_stems(exclude: Stems, name: str, known: set[str]) -> set[str]:
 
 
 def _refuse_duplicates(files: dict[str, list[Path]], name: str, kind: str) -> None:
-    if twice := sorted(stem for stem, paths in files.items() if len(paths) > 1):
+    if twice := repeated(files):
         raise ValueError(
             f"{name}: {len(twice)} stems stand for two {kind}s each in {files[twice[0]][0].parent}: "
             f"{some('/'.join(path.name for path in files[stem]) for stem in twice)}; "
@@ -226,17 +200,6 @@ def _check_sizes(pairs: list[Pair], name: str, size_mismatch: SizeMismatch) -> l
         if not pairs:
             raise ValueError(f"{name}: data.size_mismatch=exclude leaves no pair; use data.size_mismatch=resize")
     return pairs
-
-
-def hxw(size: object) -> str:
-    """A size (height, width) as messages show it."""
-    return "x".join(map(str, size)) if isinstance(size, tuple) else str(size)
-
-
-def some(items: Iterable[str], num: int = 5) -> str:
-    """The first few items and the number of the others."""
-    listed = list(items)
-    return ", ".join(listed[:num]) + (f" and {len(listed) - num} more" if len(listed) > num else "")
 
 
 def _exclude_option(name: str, stems: Sequence[str]) -> str:

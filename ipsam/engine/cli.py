@@ -17,6 +17,8 @@ def user_errors() -> Iterator[None]:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         message = str(error)
+        if isinstance(error, OSError) and error.filename is not None:  # as the system raised it, without a way out
+            message = f"{error.filename}: {error.strerror}; check the path, and your right to read or write there"
         if isinstance(error, OmegaConfBaseException):
             message = message.partition("\n")[0]  # what follows is omegaconf's own bookkeeping
         if message.startswith("Caught "):

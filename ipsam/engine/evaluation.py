@@ -50,7 +50,7 @@ class Evaluation:
 def write_json(path: Path, content: object) -> None:
     """Write a JSON file, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_csv(path: Path, rows: list[dict[str, str | float]]) -> None:

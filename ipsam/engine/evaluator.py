@@ -15,16 +15,7 @@ from tqdm import tqdm
 
 from ipsam.data import TestSet, collate_test
 from ipsam.engine.evaluation import Evaluation
-from ipsam.engine.metrics import (
-    LOWER_IS_BETTER,
-    METRICS,
-    Pixels,
-    Protocol,
-    mean_curves,
-    mean_scores,
-    measure,
-    to_eight_bit,
-)
+from ipsam.engine.metrics import LOWER_IS_BETTER, METRICS, Pixels, Protocol, means, measure, to_eight_bit
 from ipsam.engine.scoring import score_set
 
 CONSTANTS = (0, 64, 128, 191, 255)  # greys from black to white
@@ -70,13 +61,19 @@ def predict(
     num_workers: int,
     maps: Path | None = None,
 ) -> Iterator[Predicted]:
-    """Predictions for a test set, in its order."""
+    """Predictions for a test set, in its order.
+
+    Raises:
+        ValueError: the model's logits for an image are not finite.
+    """
     model.eval()
     loader = DataLoader(test_set, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_test)
     for images, masks, names in loader:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             logits = model(images.to(device)).logits
         for index, (mask, name) in enumerate(zip(masks, names, strict=True)):
+            if not logits[index].isfinite().all():  # which 8 bits could not tell
+                raise ValueError(f"{name}: the model's logits are not finite; its training has diverged")
             prediction = to_map(logits[index], protocol.shape(mask), eight_bit=protocol.eight_bit)
             yield Predicted(name, prediction, mask, None if maps is None else maps / f"{name}.png")
 
@@ -122,7 +119,7 @@ def evaluate_constant(test_sets: Mapping[str, TestSet], protocol: Protocol | Non
         indices = tqdm(range(len(test_set)), desc=f"{name}, constant maps", unit="image", leave=False, disable=None)
         masks = (test_set.source.read(index, draw=0).mask for index in indices)
         images = [[measure(np.full_like(mask, value), mask, protocol) for value in CONSTANTS] for mask in masks]
-        results = [mean_scores(of_value, mean_curves(of_value)) for of_value in zip(*images, strict=True)]
+        results = [means(of_value)[0] for of_value in zip(*images, strict=True)]
         best = {m: (min if m in LOWER_IS_BETTER else max)(result[m] for result in results) for m in METRICS}
         evaluation.datasets[name] = {"num_images": len(test_set), **best}
     return evaluation

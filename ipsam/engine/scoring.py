@@ -4,6 +4,11 @@ Every image is scored by itself and the means don't depend on the order of summa
 processes nor who finishes first changes a bit of the result.
 """
 
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,7 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ipsam.engine.evaluation import Evaluation
-from ipsam.engine.metrics import ImageScores, Pixels, Protocol, mean_curves, mean_scores, measure
+from ipsam.engine.metrics import ImageScores, Pixels, Protocol, means, measure
 
 # What is called in a worker for one image: gives its name, prediction (h, w) and mask (h, w).
 Job = Callable[[], tuple[str, Pixels, NDArray[np.uint8]]]
@@ -36,7 +41,7 @@ def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol,
 
     Raises:
         OSError: a worker was killed.
-        Exception: whatever a job raises.
+        ValueError, OSError: as a job raises them, and for what ``measure`` refuses.
     """
     scored = _in_turn(jobs, protocol) if num_workers == 0 else _in_workers(jobs, protocol, num_workers)
     progress = tqdm(scored, total=total, desc=name, unit="image", leave=False, disable=None)
@@ -47,18 +52,40 @@ def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol,
     rows: list[dict[str, str | float]] = [
         {"dataset": name, "name": image_name, **image.scores} for image_name, image in zip(names, images, strict=True)
     ]
-    curves = mean_curves(images)
-    scores = {"num_images": len(images), **mean_scores(images, curves)}
-    return Evaluation({name: scores}, rows, {name: curves}, protocol)
+    scores, curves = means(images)
+    return Evaluation({name: {"num_images": len(images), **scores}}, rows, {name: curves}, protocol)
 
 
 def _score(job: Job, protocol: Protocol) -> tuple[str, ImageScores]:
     name, prediction, mask = job()
-    return name, measure(prediction, mask, protocol)
+    try:
+        return name, measure(prediction, mask, protocol)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _score_some(jobs: Sequence[Job], protocol: Protocol) -> list[tuple[str, ImageScores]]:
-    return [_score(job, protocol) for job in jobs]
+    """A worker's task."""
+    try:
+        return [_score(job, protocol) for job in jobs]
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # another kind might not survive the way to the other process
+        raise RuntimeError(f"in a scoring process:\n{traceback.format_exc()}") from error
+
+
+def _begin_worker() -> None:
+    """Set up a worker: one thread, the keyboard's interrupt left to the main process, and none without that one."""
+    cv2.setNumThreads(0)  # not 1: a forked process would wait for ever for the end of threads that it does not have
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _in_turn(jobs: Iterable[Job], protocol: Protocol) -> Iterator[tuple[str, ImageScores]]:
@@ -69,8 +96,7 @@ def _in_turn(jobs: Iterable[Job], protocol: Protocol) -> Iterator[tuple[str, Ima
 def _in_workers(jobs: Iterable[Job], protocol: Protocol, num_workers: int) -> Iterator[tuple[str, ImageScores]]:
     """Results in the order of the jobs; while a job is waited for, others run and the next prediction can be made."""
     pending: deque[Future[list[tuple[str, ImageScores]]]] = deque()
-    # No threads of OpenCV's in a worker. (A forked one that asked for 1 would wait for ever for its parent's to end.)
-    pool = ProcessPoolExecutor(num_workers, initializer=cv2.setNumThreads, initargs=(0,))
+    pool = ProcessPoolExecutor(num_workers, initializer=_begin_worker)
     try:
         jobs = iter(jobs)
         while some := list(islice(jobs, TOGETHER)):

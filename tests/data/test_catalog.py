@@ -1,10 +1,10 @@
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import REAL_DATA
 from PIL import Image
 
 from ipsam.data.benchmarks import KNOWN, benchmark
@@ -12,9 +12,7 @@ from ipsam.data.catalog import locate, resolve
 from ipsam.data.images import image_sizes, read_image, read_mask
 from ipsam.data.pairs import Pair
 
-REPO = Path(__file__).resolve().parents[2]
-REAL = Path(os.environ.get("IPSAM_TEST_DATA") or REPO.parent / "shared" / "data")
-real_data = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real data in {REAL} (set IPSAM_TEST_DATA)")
+real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real data in {REAL_DATA} (set IPSAM_TEST_DATA)")
 
 COD_STEMS = ["COD10K-CAM-1-Aquatic-1-BatFish-1", "COD10K-CAM-2-Terrestrial-3"]
 CAMO_STEMS = ["camourflage_00001", "camourflage_00002", "camouflage_00003"]
@@ -242,7 +240,7 @@ def test_faulty_mappings(tmp_path: Path) -> None:
     ],
 )
 def test_real_data(caplog, family: str, name: str, split: str, num_pairs: int, below: str) -> None:
-    pairs = locate(name, split, REAL / family if below else REAL)
+    pairs = locate(name, split, REAL_DATA / family if below else REAL_DATA)
     assert len(pairs) == num_pairs
     differs = num_pairs not in benchmark(name).num_pairs[split]
     assert len(caplog.records) == differs  # the samples of ETIS and CAMO are smaller; no masks look inverted

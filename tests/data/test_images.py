@@ -123,3 +123,15 @@ def test_sizes_of_many_files_hold_their_errors(tmp_path: Path) -> None:
     assert good == (6, 9)
     assert isinstance(bad, ValueError)
     assert isinstance(missing, FileNotFoundError)
+
+
+def test_a_file_that_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Image, "open", refuse)
+    for read in (read_image, read_mask, image_size):
+        with pytest.raises(ValueError, match=r"a\.png: can't be read \(Permission denied\); give yourself the right"):
+            read(tmp_path / "a.png")

@@ -144,3 +144,12 @@ def test_masks_by_another_threshold(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png", above=0), [[0, 255, 255, 255, 255]])
     with pytest.raises(ValueError, match="none above 210, so"):
         read_mask(tmp_path / "a.png", above=210)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_rounding_error_outside_is_clipped(tmp_path: Path, kind: type) -> None:
+    cv2.imwrite(str(tmp_path / "a.tif"), np.array([[-1e-6, 0.5, 1 + 1e-6]], kind))
+    np.testing.assert_array_equal(read_map(tmp_path / "a.tif"), np.array([[0, 0.5, 1]], np.float32))
+    cv2.imwrite(str(tmp_path / "a.tif"), np.array([[-2e-5, 0.5, 1 + 3e-6]], kind))
+    with pytest.raises(ValueError, match=r"a\.tif: float values from -\S+e-05 to 1\.00000\d+; a map of floats"):
+        read_map(tmp_path / "a.tif")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipsam.data.pairs import Pair, find_pairs, read_list, warn_if_inverted
+from ipsam.data.files import read_list
+from ipsam.data.pairs import Pair, find_pairs, warn_if_inverted
 
 
 def save(path: Path, size: tuple[int, int] = (4, 5), value: int = 0) -> Path:
@@ -175,3 +176,23 @@ def test_few_masks_are_read_of_a_large_set(tmp_path: Path, monkeypatch: pytest.M
     warn_if_inverted([Pair(str(i), tmp_path / f"{i}.jpg", tmp_path / f"{i}.png") for i in range(1000)], "set")
     assert len(read) == 32
     assert {read[0].stem, read[-1].stem} == {"0", "999"}
+
+
+def test_a_list_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_bytes("caf\u00e9\n".encode("utf-16"))
+    with pytest.raises(ValueError, match=r"train\.txt: the list is not UTF-8 .*; save it as UTF-8"):
+        read_list(tmp_path / "train.txt")
+
+
+def test_accents_of_one_or_two_codes_are_the_same(tmp_path: Path) -> None:
+    """As where the images were unpacked on a Mac and the masks elsewhere."""
+    one, two = "caf\u00e9", "cafe\u0301"
+    save(tmp_path / "images" / f"{two}.jpg")
+    save(tmp_path / "masks" / f"{one}.png")
+    (tmp_path / "train.txt").write_text(f"{two}.jpg\n", encoding="utf-8")
+    folders = tmp_path / "images", tmp_path / "masks"
+    assert stems(find_pairs(*folders, name="set")) == [one]
+    for listed in ([two], [one], read_list(tmp_path / "train.txt")):
+        assert stems(find_pairs(*folders, name="set", only=listed)) == [one]
+    with pytest.raises(ValueError, match=r"leaving out 1 by data\.exclude"):
+        find_pairs(*folders, name="set", exclude=[two])

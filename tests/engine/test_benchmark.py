@@ -18,12 +18,18 @@ def test_the_environment_names_versions() -> None:
 
 def test_the_metrics_are_timed_beside_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SIZES", ((30, 40), (48, 32)))
+    monkeypatch.setattr(metrics, "SPECKLED", (20, 30))
     monkeypatch.setattr(metrics, "PIXELS_SCORED", 20_000)
     table, content = metrics.benchmark_metrics(repeats=1, num_scenes=2)
-    assert [line.split("|")[1].strip() for line in table.splitlines()[2:4]] == ["30 x 40", "48 x 32"]
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:5]] == ["30 x 40", "48 x 32", "20 x 30"]
     for row in content["rows"]:
         assert row["ratio"] == pytest.approx(row["pysodmetrics_ms"] / row["ipsam_ms"])
         assert row["two_processes"] > 0
+
+
+def test_no_repeats_no_figures() -> None:
+    with pytest.raises(ValueError, match="--repeats must be at least 1, not 0"):
+        metrics.benchmark_metrics(repeats=0)
 
 
 def test_both_time_the_same_scores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from ipsam.data import TestSet
 from ipsam.data.sources import Sample, SyntheticSource
+from ipsam.engine import evaluator
 from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.evaluator import evaluate, evaluate_constant, to_map
-from ipsam.engine.metrics import METRICS, Protocol, mean_curves, mean_scores, measure
+from ipsam.engine.metrics import METRICS, Protocol, means, measure
+from ipsam.engine.scoring import score_set
 
 CPU = torch.device("cpu")
 
@@ -127,9 +129,33 @@ def test_the_protocol_decides_on_size_and_number_format(uneven: TestSet, tmp_pat
             logits = Recorded()(item["image"][None]).logits[0]
             size = (24, 24) if protocol.size else item["mask"].shape
             images.append(measure(to_map(logits, size, eight_bit=protocol.eight_bit), item["mask"], protocol))
-        assert evaluation.datasets["set"] == {"num_images": 5, **mean_scores(images, mean_curves(images))}
+        assert evaluation.datasets["set"] == {"num_images": 5, **means(images)[0]}
         assert evaluation.protocol == protocol
     assert cv2.imread(str(tmp_path / "set" / "image0.png"), cv2.IMREAD_UNCHANGED).shape == (24, 24)
+
+
+def test_as_many_processes_score_as_read(uneven: TestSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def spy(name: str, jobs: Any, total: int, *, protocol: Protocol, num_workers: int) -> Evaluation:
+        asked.append(num_workers)
+        return score_set(name, jobs, total, protocol=protocol, num_workers=0)
+
+    monkeypatch.setattr(evaluator, "score_set", spy)
+    for num_workers in (0, 1):
+        evaluate(Recorded(), {"set": uneven}, device=CPU, num_workers=num_workers)
+    assert asked == [0, 1]
+
+
+def test_logits_that_are_not_finite_are_no_empty_map(uneven: TestSet) -> None:
+    class Diverged(Recorded):
+        def forward(self, image: Tensor) -> Any:
+            output = super().forward(image)
+            output.logits[-1, 0, 3, 3] = torch.nan
+            return output
+
+    with pytest.raises(ValueError, match="image4: the model's logits are not finite; its training has diverged"):
+        evaluate(Diverged(), {"set": uneven}, device=CPU, batch_size=5)
 
 
 def test_float_maps_are_not_rounded() -> None:
@@ -147,7 +173,7 @@ def test_maps_are_saved_under_their_images_stem(uneven: TestSet, tmp_path: Path)
         written = cv2.imread(str(tmp_path / f"maps/two/image{index}.png"), cv2.IMREAD_UNCHANGED)
         assert written.shape == sample.mask.shape
         images.append(measure(written, sample.mask, Protocol()))
-    assert mean_scores(images, mean_curves(images)).items() <= evaluation.datasets["two"].items()
+    assert means(images)[0].items() <= evaluation.datasets["two"].items()
 
 
 def test_what_is_written(uneven: TestSet, tmp_path: Path) -> None:
@@ -194,7 +220,7 @@ def test_the_constant_map_is_the_best_of_some_greys_in_each_metric() -> None:
     results = []
     for value in (0, 64, 128, 191, 255):
         images = [measure(np.full_like(mask, value), mask, Protocol()) for mask in masks]
-        results.append(mean_scores(images, mean_curves(images)))
+        results.append(means(images)[0])
     for metric in METRICS:
         assert scores[metric] == (min if metric == "mae" else max)(result[metric] for result in results)
 

@@ -196,7 +196,7 @@ def test_other_evaluations_replace_no_scores_of_the_run(run_config: Any, eval_co
     best = eval_config(ckpt=str(folder / "checkpoints" / "best"), data={"test": ["NC4K"]})
     assert reopen_run(best)[2] == folder / "eval" / "best" / "NC4K"
     assert reopen_run(eval_config(protocol="sam2_adapter"))[2] == folder / "eval" / "sam2_adapter"
-    assert reopen_run(eval_config(protocol={"size": 64}))[2] == folder / "eval" / "custom"
+    assert reopen_run(eval_config(protocol={"size": 64}))[2] == folder / "eval" / "size=64"
     assert reopen_run(eval_config(protocol={"size": None}))[2] == folder / "eval"
     assert reopen_run(eval_config(data={"exclude": ["x"]}))[2] == folder / "eval" / "other_images"
 

@@ -1,7 +1,11 @@
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -69,6 +73,34 @@ def test_means_don_t_depend_on_the_order() -> None:
     assert all(np.array_equal(backwards.curves["set"][name], here.curves["set"][name]) for name in CURVES)
 
 
+@dataclass(frozen=True)
+class WhoAmI:
+    """Gives the number of the process it is called in as its name."""
+
+    def __call__(self) -> tuple[str, Pixels, NDArray[np.uint8]]:
+        _, prediction, mask = Noise(1)()
+        return str(os.getpid()), prediction, mask
+
+
+def test_workers_are_other_processes() -> None:
+    here = {row["name"] for row in scored([WhoAmI()] * 12, 0).per_image}  # type: ignore[list-item]
+    there = {row["name"] for row in scored([WhoAmI()] * 12, 2).per_image}  # type: ignore[list-item]
+    assert here == {str(os.getpid())}
+    assert not there & here
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    def __call__(self) -> tuple[str, Pixels, NDArray[np.uint8]]:
+        return "image7", np.full((4, 5), np.nan), np.zeros((4, 5), np.uint8)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_what_can_t_be_scored_is_named(num_workers: int) -> None:
+    with pytest.raises(ValueError, match=r"^image7: a prediction in floating point lies in \[0, 1\]"):
+        scored([NotFinite()], num_workers)  # type: ignore[list-item]
+
+
 def test_what_comes_of_it() -> None:
     evaluation = scored([Noise(index) for index in range(12)], 0)
     assert list(evaluation.datasets["set"]) == ["num_images", *METRICS]
@@ -83,6 +115,46 @@ def test_an_error_comes_out_as_it_is(num_workers: int) -> None:
     jobs = [Noise(0), Failing(broken_file), *(Noise(index) for index in range(2, 12))]
     with pytest.raises(ValueError, match=r"^maps/a\.png: broken, or no image$"):
         scored(jobs, num_workers)  # type: ignore[arg-type]
+
+
+class UnpicklableError(Exception):
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def unpicklable() -> None:
+    raise UnpicklableError("this", "that")
+
+
+def test_an_error_that_can_t_be_handed_over_is_told_in_words() -> None:
+    with pytest.raises(RuntimeError, match=r"(?s)in a scoring process:.*UnpicklableError: this and that"):
+        scored([Failing(unpicklable)], 2)  # type: ignore[list-item]
+
+
+ORPHANS = """
+import os, signal, sys
+from test_scoring import Noise, WhoAmI
+from ipsam.engine.scoring import _in_workers
+from ipsam.engine.metrics import Protocol
+
+def jobs():
+    yield from [WhoAmI()] * 8
+    yield from [Noise(1, delay=60)] * 8
+
+for count, (pid, _) in enumerate(_in_workers(jobs(), Protocol(), 2)):
+    print(pid, flush=True)
+    if count == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_no_worker_outlives_a_killed_main_process() -> None:
+    """The output of all of them ends with the last one, which would sleep for a minute."""
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    command = [sys.executable, "-c", ORPHANS]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=50)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.stdout
 
 
 def test_a_killed_worker_is_an_error_not_a_hang() -> None:

@@ -82,3 +82,9 @@ def pairs(tmp_path: Path) -> Callable[[str], str]:
         return f"{{name: {name}, images: {tmp_path}/{name}/images, masks: {tmp_path}/{name}/masks}}"
 
     return write
+
+
+@pytest.fixture
+def score(script: Callable[..., Done]) -> Callable[..., Done]:
+    """Runs scripts/score.py without worker processes."""
+    return lambda *arguments: script("score", *arguments, "num_workers=0")

@@ -1,5 +1,6 @@
 """What the scripts print, and how they fail: exit status 1 and one message that tells the way out."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,33 @@ def no_run(folder: Path = Path("run")) -> bool:
 @pytest.mark.parametrize("name", NAMES)
 def test_scripts_are_short(name: str) -> None:
     assert len((SCRIPTS / f"{name}.py").read_text().splitlines()) <= 40
+
+
+def test_an_evaluation_by_other_rules(script: Callable[..., Any], pairs: Callable[[str], str]) -> None:
+    """The protocol reaches the reading of masks and the metrics, is printed, and gets a folder of its own."""
+    spec = pairs("own")
+    for path in Path("own/masks").iterdir():
+        cv2.imwrite(str(path), np.where(cv2.imread(str(path), 0) > 0, 200, 50).astype(np.uint8))
+    assert script("train", *TINY, f"data.train=[{spec}]", f"data.test=[{spec}]").status == 0
+
+    def scores(folder: str) -> Any:
+        content = json.loads(Path("run/eval", folder, "metrics.json").read_text())
+        return content["protocol"], content["datasets"]["own"]
+
+    _, by_default = scores("")
+    done = script("eval", "ckpt=run", "protocol={gt_threshold: 20, min_max: false}")
+    assert done.status == 0
+    assert "no min-max, ground truth > 20" in done.out
+    protocol, changed = scores("min_max=false+gt_threshold=20")
+    assert protocol["gt_threshold"] == 20
+    assert changed["mdice"] > 2 * by_default["mdice"]  # all of the image is foreground now
+    assert script("eval", "ckpt=run", "protocol={size: 32, binarise: true}").status == 0
+    assert scores("size=32+binarise=true")[1]["mae"] != by_default["mae"]
+    assert scores("")[1] == by_default
+
+    wrong = script("eval", "ckpt=run", "protocol=best")
+    assert wrong.status == 1
+    assert "unknown protocol 'best': choose default, float, sam2_adapter" in wrong.err
 
 
 @pytest.mark.parametrize(

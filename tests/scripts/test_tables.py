@@ -56,7 +56,10 @@ def test_it_can_be_repeated_and_go_elsewhere(script: Callable[..., Any]) -> None
             ["runs=."],
             "error: no results below .; looked for runs, which are folders with config.yaml and eval/metrics.",
         ),
-        (["runs=scores", "out=scores/metrics.json"], "File exists: 'scores/metrics.json'"),
+        (
+            ["runs=scores", "out=scores/metrics.json"],
+            "error: out=scores/metrics.json: can't be made or written to as a folder (File exists); set out=FOLDER",
+        ),
         (["folder=."], "folder"),
     ],
 )
@@ -80,7 +83,7 @@ def test_only_other_protocols(script: Callable[..., Any]) -> None:
 def test_help(script: Callable[..., Any]) -> None:
     done = script("tables", "--help")
     assert done.status == 0
-    for words in ("python scripts/tables.py", "runs: outputs", "out: null"):
+    for words in ("python scripts/tables.py", "runs: outputs", "out: null", "out: folder", "configs/tables.yaml"):
         assert words in done.out
     assert not list(Path.cwd().iterdir())
 

@@ -16,33 +16,38 @@ from ipsam.engine.scoring import score_set
 from ipsam.engine.tables import markdown
 
 SIZES = ((300, 400), (640, 960), (1080, 1920))  # height, width
+SPECKLED = (640, 960)  # the size at which masks of scattered pixels are scored too: the hardest there are
 PIXELS_SCORED = 120_000_000  # by one and by two processes; enough that starting a process does not count
 Scene = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # prediction, mask
 
 
 def benchmark_metrics(*, repeats: int = 9, num_scenes: int = 6) -> tuple[str, dict[str, Any]]:
-    """Time both for each of ``SIZES``.
+    """Time both for each of ``SIZES``, and for speckled masks.
 
     Args:
-        repeats: of each timing; medians are given.
+        repeats: of each timing, and a third of it of the slow ones with processes; medians are given.
         num_scenes: different predictions, a third of them each good, displaced, noisy.
 
     Returns:
         A Markdown table, and the same as data: milliseconds per image, and ratios.
 
     Raises:
-        ValueError: PySODMetrics is not installed.
+        ValueError: PySODMetrics is not installed, or ``repeats`` is below 1.
     """
+    if repeats < 1:
+        raise ValueError(f"--repeats must be at least 1, not {repeats}")
     threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # one thread
     try:
-        rows = [_row([_scene(size, seed) for seed in range(num_scenes)], repeats) for size in SIZES]
+        rows = [_row("smooth", [_scene(size, seed) for seed in range(num_scenes)], repeats) for size in SIZES]
+        rows.append(_row("speckled", [_speckled(SPECKLED, seed) for seed in range(num_scenes)], repeats))
     finally:
         cv2.setNumThreads(threads)
-    header = ["8-bit map", "ipsam, ms", "PySODMetrics, ms", "times faster", "two processes, times one"]
+    header = ["8-bit map", "mask", "ipsam, ms", "PySODMetrics, ms", "times faster", "two processes, times one"]
     cells = [
         [
             "{} x {}".format(*row["size"]),
+            row["mask"],
             f"{row['ipsam_ms']:.1f}",
             f"{row['pysodmetrics_ms']:.1f}",
             f"{row['ratio']:.1f}",
@@ -51,10 +56,16 @@ def benchmark_metrics(*, repeats: int = 9, num_scenes: int = 6) -> tuple[str, di
         for row in rows
     ]
     about = environment("ipsam", "numpy", "opencv-python-headless", "pysodmetrics")
-    notes = f"All metrics that both give, one thread, medians of {repeats}; "
-    notes += "the last column is score.py's way from two PNG files to the scores. "
-    notes += ", ".join(f"{name} {value}" for name, value in about.items())
-    return f"{markdown(header, cells)}\n\n{notes}", {"environment": about, "rows": rows}
+    notes = [
+        f"All metrics that both give, one thread, medians of {repeats}. Smooth: a few ellipses; speckled: 4 % of the",
+        f"pixels, scattered. Last column, medians of {_slow(repeats)}: score.py's way from PNG files to the scores.",
+        ", ".join(f"{name} {value}" for name, value in about.items()),
+    ]
+    return f"{markdown(header, cells)}\n\n{chr(10).join(notes)}", {"environment": about, "rows": rows}
+
+
+def _slow(repeats: int) -> int:
+    return max(1, repeats // 3)
 
 
 def _scene(size: tuple[int, int], seed: int) -> Scene:
@@ -71,7 +82,15 @@ def _scene(size: tuple[int, int], seed: int) -> Scene:
     return soft.clip(0, 255).astype(np.uint8), mask
 
 
-def _row(scenes: Sequence[Scene], repeats: int) -> dict[str, Any]:
+def _speckled(size: tuple[int, int], seed: int) -> Scene:
+    """Objects of a pixel each, and a prediction of them."""
+    rng = np.random.default_rng(seed)
+    mask = (rng.random(size) < 0.04).astype(np.uint8) * np.uint8(255)
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1) * 3 + rng.normal(0, 12, size)
+    return soft.clip(0, 255).astype(np.uint8), mask
+
+
+def _row(kind: str, scenes: Sequence[Scene], repeats: int) -> dict[str, Any]:
     protocol, size = Protocol(), scenes[0][0].shape
     taken = side_by_side(
         {
@@ -87,9 +106,10 @@ def _row(scenes: Sequence[Scene], repeats: int) -> dict[str, Any]:
         def score(num_workers: int) -> None:
             score_set("scenes", jobs, len(jobs), protocol=protocol, num_workers=num_workers)
 
-        scored = side_by_side({"one": lambda: score(0), "two": lambda: score(2)}, repeats=max(1, repeats // 3))
+        scored = side_by_side({"one": lambda: score(0), "two": lambda: score(2)}, repeats=_slow(repeats))
     return {
         "size": size,
+        "mask": kind,
         **{f"{name}_ms": 1000 * seconds / len(scenes) for name, seconds in taken.items()},
         "ratio": taken["pysodmetrics"] / taken["ipsam"],
         "two_processes": scored["one"] / scored["two"],

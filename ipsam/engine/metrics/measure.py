@@ -37,16 +37,17 @@ def measure(prediction: Pixels, mask: NDArray[np.uint8], protocol: Protocol) -> 
 
     Args:
         prediction: (h, w); uint8 of 0 to 255, or floating point of 0 to 1.
-        mask: (h, w) uint8; above 128 is foreground.
+        mask: (h, w) uint8; above the protocol's ``gt_threshold`` is foreground.
         protocol: by which rules.
 
     Raises:
-        ValueError: the shapes differ, and the protocol compares at the ground truth's size.
+        ValueError: prediction or mask is no such array; or the shapes differ, and the protocol compares at the ground
+            truth's size.
     """
     prediction, mask = protocol.prepare(prediction, mask)
     if prediction.shape != mask.shape:
         raise ValueError(f"a prediction of {prediction.shape} pixels can't be scored against a mask of {mask.shape}")
-    truth = GroundTruth(mask)
+    truth = GroundTruth(mask, protocol.gt_threshold)
     num, low, high = truth.num_foreground, 0, 1
     if prediction.dtype == np.uint8:
         levels, statistics = statistics_of_levels(prediction, truth, min_max=protocol.min_max)

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ipsam.data.images import FOREGROUND_ABOVE
+
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
@@ -32,7 +34,7 @@ class Protocol:
 
     eight_bit: bool = True
     min_max: bool = True
-    gt_threshold: int = 128
+    gt_threshold: int = FOREGROUND_ABOVE
     size: int | None = None
     binarise: bool = False
     fw_beta2: float = 1.0
@@ -43,8 +45,8 @@ class Protocol:
                 raise ValueError(f"protocol.{name} must be true or false, not {getattr(self, name)!r}")
         if not _whole(self.gt_threshold) or not 0 <= self.gt_threshold < 255:
             raise ValueError(f"protocol.gt_threshold must be a whole number from 0 to 254, not {self.gt_threshold!r}")
-        if self.size is not None and (not _whole(self.size) or self.size < 1):
-            raise ValueError(f"protocol.size must be null or a whole number of pixels, not {self.size!r}")
+        if self.size is not None and (not _whole(self.size) or self.size < 2):
+            raise ValueError(f"protocol.size must be null or at least 2 pixels, not {self.size!r}")
         number = isinstance(self.fw_beta2, int | float) and not isinstance(self.fw_beta2, bool)
         if not number or not 0 < self.fw_beta2 < math.inf:
             raise ValueError(f"protocol.fw_beta2 must be a number above 0, not {self.fw_beta2!r}")
@@ -71,8 +73,10 @@ class Protocol:
 
     @property
     def name(self) -> str:
-        """The preset's, or ``custom``."""
-        return next((name for name, preset in PRESETS.items() if preset == self), "custom")
+        """The preset's; or, of a custom one, what differs from the default, such as ``min_max=false+size=512``."""
+        default = asdict(Protocol())
+        changed = (f"{name}={value}".lower() for name, value in asdict(self).items() if value != default[name])
+        return next((name for name, preset in PRESETS.items() if preset == self), "+".join(changed))
 
     def describe(self) -> dict[str, Any]:
         """What goes with the numbers into ``metrics.json``: name, options, and which variant each metric is."""
@@ -99,11 +103,15 @@ class Protocol:
 
         Args:
             prediction: (h, w); uint8 of 0 to 255, or floating point of 0 to 1.
-            mask: (h, w) of 0 and 255.
+            mask: (h, w) uint8.
 
         Returns:
             The prediction as uint8 if ``eight_bit``, else as float64; and the mask.
+
+        Raises:
+            ValueError: prediction or mask is no such array.
         """
+        _check(prediction, mask)
         width_height = self.shape(mask)[::-1]
         if self.size is not None:
             prediction = cv2.resize(prediction, width_height, interpolation=cv2.INTER_LINEAR)
@@ -114,6 +122,21 @@ class Protocol:
         if self.eight_bit:
             return to_eight_bit(prediction), mask
         return (prediction / 255 if prediction.dtype == np.uint8 else prediction.astype(np.float64)), mask
+
+
+def _check(prediction: Pixels, mask: NDArray[np.uint8]) -> None:
+    for name, pixels in (("prediction", prediction), ("mask", mask)):
+        if pixels.ndim != 2 or not pixels.size:
+            raise ValueError(f"a {name} has height and width above 0, not the shape {pixels.shape}")
+    if mask.dtype != np.uint8:
+        raise ValueError(f"a mask is of 8 bits, not {mask.dtype}")
+    if prediction.dtype == np.uint8:
+        return
+    if not np.issubdtype(prediction.dtype, np.floating):
+        raise ValueError(f"a prediction is of 8 bits or floating point, not {prediction.dtype}")
+    lowest, highest = prediction.min(), prediction.max()
+    if not (lowest >= 0 and highest <= 1):  # nor NaN
+        raise ValueError(f"a prediction in floating point lies in [0, 1], but this one goes from {lowest} to {highest}")
 
 
 def to_eight_bit(prediction: Pixels) -> NDArray[np.uint8]:

@@ -13,7 +13,8 @@ class GroundTruth:
     """A mask, with what is known of it before a prediction comes.
 
     Args:
-        mask: (h, w) uint8; above 128 is foreground.
+        mask: (h, w) uint8.
+        threshold: above it is foreground.
 
     Attributes:
         foreground: (h, w) uint8 of 0 and 1, contiguous.
@@ -21,8 +22,8 @@ class GroundTruth:
         num_foreground: of them foreground.
     """
 
-    def __init__(self, mask: NDArray[np.uint8]) -> None:
-        self.foreground: NDArray[np.uint8] = cv2.threshold(mask, 128, 1, cv2.THRESH_BINARY)[1]
+    def __init__(self, mask: NDArray[np.uint8], threshold: int) -> None:
+        self.foreground: NDArray[np.uint8] = cv2.threshold(mask, threshold, 1, cv2.THRESH_BINARY)[1]
         self.size = mask.size
         self._in_rows = self._along(1)
         self.num_foreground = int(self._in_rows.sum())

@@ -12,10 +12,11 @@ from omegaconf.errors import OmegaConfBaseException
 from ipsam.data.benchmarks import benchmark
 from ipsam.engine.config import SECTIONS, as_dict, compose_experiment
 
-IRRELEVANT = {  # to the scores: where things lie, how fast, how often
+# To the scores, but for rounding: where things lie, how fast, how often. Not so the precision, in which a run trains.
+IRRELEVANT = {
     "data": ("root", "test"),
     "engine": (
-        *("cpu", "precision", "num_threads", "num_workers", "eval_batch_size"),
+        *("cpu", "num_threads", "num_workers", "eval_batch_size"),
         *("log_every", "val_every", "save_every", "best", "references"),
     ),
 }

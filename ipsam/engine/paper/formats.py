@@ -32,6 +32,7 @@ def to_latex(sheet: Sheet) -> str:
     width = len(sheet.stub) + sum(spans)
     lines = [
         f"% {_plain(sheet.title)}. Needs \\usepackage{{booktabs}} in the preamble.",
+        "% Names with letters other than Latin ones need xelatex or lualatex, and a font that has them.",
         rf"\begin{{tabular}}{{ll{'r' * (width - 2)}}}",
         r"\toprule",
     ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ipsam.engine.paper.averages import Group, group_all
 from ipsam.engine.paper.results import Result
 from ipsam.engine.paper.sheet import AVERAGE, Record, Sheet
-from ipsam.engine.tables import COLUMNS
+from ipsam.engine.tables import LABELS
 
 METRICS = ("mae", "fw", "sm", "em", "mdice", "miou")
 FIELDS = ("run", "dataset", "metric", "mean", "std", "num_seeds", "num_images", "remark")
@@ -17,7 +17,7 @@ def other_sheet(results: Sequence[Result]) -> tuple[Sheet, list[str]]:
         "other",
         "Other runs",
         stub=["run", "source", "dataset", "images"],
-        groups=[("", [COLUMNS[metric] for metric in METRICS])],
+        groups=[("", [LABELS[metric] for metric in METRICS])],
         fields=FIELDS,
         notes=[AVERAGE],
     )

@@ -1,6 +1,7 @@
 """Finding and reading results: the scores of runs, and those of maps that ``scripts/score.py`` scored."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ipsam.engine.checkpoint import CONFIG
 from ipsam.engine.config import as_dict, read_config
+from ipsam.engine.folders import folders_below
 from ipsam.engine.paper.changes import Experiments, Settings, settings_of_run
 from ipsam.engine.paper.printed import Reference, method_key, references
 from ipsam.engine.paper.score_files import Scores, checked_scores, is_number, other_sizes, read_score_file
@@ -17,6 +19,10 @@ METRICS_FILE = "metrics.json"
 LOOKED_FOR = (
     f"runs, which are folders with {CONFIG} and eval/{METRICS_FILE} (scripts/train.py writes both), and every other "
     f"{METRICS_FILE} with the key methods (of scripts/score.py)"
+)
+NEITHER = (
+    "neither a run's last checkpoint on its own test sets nor methods by name; if scripts/score.py wrote it, "
+    "score maps=<the folder above the method's>, so that the method has a name"
 )
 UNREADABLE = (ValueError, OSError, RecursionError, OmegaConfBaseException)
 
@@ -51,6 +57,8 @@ class Result:
 def find_results(runs: Path, configs: Path) -> tuple[list[Result], list[str]]:
     """All results below a folder, in the order of their paths, and a line for each file that could not be used.
 
+    Links to folders are followed, see ``folders_below``.
+
     Args:
         runs: the folder with the runs, such as ``outputs``.
         configs: the repository's ``configs/``, with which the runs are compared.
@@ -64,12 +72,16 @@ def find_results(runs: Path, configs: Path) -> tuple[list[Result], list[str]]:
     experiments = Experiments(configs)
     found: list[Result] = []
     methods: dict[str, Result] = {}
+    folders, unreadable = folders_below(runs)
     left_out = [
-        f"{path.parent}: begun, but not evaluated"
-        for path in sorted(runs.rglob(CONFIG))
-        if (path.parent / "checkpoints").is_dir() and not (path.parent / "eval" / METRICS_FILE).is_file()
+        *unreadable,
+        *(
+            f"{path.parent}: begun, but not evaluated"
+            for path in _files(folders, CONFIG)
+            if (path.parent / "checkpoints").is_dir() and not (path.parent / "eval" / METRICS_FILE).is_file()
+        ),
     ]
-    for path in sorted(runs.rglob(METRICS_FILE)):
+    for path in _files(folders, METRICS_FILE):
         if path.parent.parent.name == "references":  # a run's own: itself untrained, the best constant map
             continue
         try:
@@ -81,7 +93,7 @@ def find_results(runs: Path, configs: Path) -> tuple[list[Result], list[str]]:
                 found.append(result)
                 left_out += complaints
             else:
-                left_out.append(f"{path}: neither a run's last checkpoint on its own test sets nor methods by name")
+                left_out.append(f"{path}: {NEITHER}")
         except UNREADABLE as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             nameless = isinstance(error, RecursionError | OmegaConfBaseException)
@@ -89,6 +101,10 @@ def find_results(runs: Path, configs: Path) -> tuple[list[Result], list[str]]:
     if not found and not methods:
         raise ValueError("\n".join([f"no results below {runs}; looked for {LOOKED_FOR}", *left_out]))
     return [*found, *methods.values()], left_out
+
+
+def _files(folders: Sequence[Path], name: str) -> list[Path]:
+    return [path for folder in folders if (path := folder / name).is_file()]
 
 
 def _read_run(folder: Path, content: dict[str, Any], experiments: Experiments) -> tuple[Result, list[str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipsam.engine.paper.averages import Cell, Group
 from ipsam.engine.paper.printed import PaperTable, Reference, Row
 from ipsam.engine.paper.sheet import AVERAGE, Record, Sheet
-from ipsam.engine.tables import COLUMNS
+from ipsam.engine.tables import LABELS
 
 FIELDS = (
     *("table", "section", "row", "dataset", "metric", "paper"),
@@ -54,7 +54,7 @@ def paper_sheet(table: PaperTable, groups: Mapping[Reference, Group]) -> Sheet:
         f"table{table.number}",
         f"Table {table.number}: {table.title}",
         stub=[table.stub, "source", *(COUNTS[key] for key in counts)],
-        groups=[(dataset, [COLUMNS[metric] for metric in table.metrics]) for dataset in table.datasets],
+        groups=[(dataset, [LABELS[metric] for metric in table.metrics]) for dataset in table.datasets],
         fields=FIELDS,
         notes=[f"{AVERAGE} Difference: ours - paper.", *table.notes],
     )

@@ -2,11 +2,13 @@
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ipsam.data.benchmarks import KNOWN, benchmark
-from ipsam.engine.tables import COLUMNS
+from ipsam.engine.metrics import Protocol
+from ipsam.engine.tables import LABELS
 
 PROTOCOL = "default"
 
@@ -14,7 +16,7 @@ Scores = dict[str, dict[str, float]]  # dataset, then metric; num_images is one 
 
 
 def read_score_file(path: Path) -> dict[str, Any]:
-    """The content, if it was scored by the default protocol.
+    """The content, if it was scored by the default protocol: by its name and by those options that the file tells.
 
     Raises:
         ValueError: if it is broken, no such file, or scored otherwise.
@@ -25,10 +27,16 @@ def read_score_file(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is broken or half-written: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no scores")
-    protocol = content.get("protocol")
-    name = protocol.get("name", PROTOCOL) if isinstance(protocol, dict) else PROTOCOL
-    if name != PROTOCOL:
-        raise ValueError(f"{path}: scored by the protocol {name!r}; the tables take {PROTOCOL!r} alone")
+    given = content.get("protocol")
+    protocol = given if isinstance(given, dict) else {} if given is None else {"name": given}
+    name = protocol.get("name", PROTOCOL)
+    others = [f"{k}={protocol[k]!r}" for k, v in asdict(Protocol()).items() if k in protocol and protocol[k] != v]
+    if name != PROTOCOL or others:
+        told = repr(name) if name != PROTOCOL else f"with {', '.join(others)}"
+        raise ValueError(
+            f"{path}: scored by the protocol {told}; the tables take {PROTOCOL!r} alone: "
+            f"score again with protocol={PROTOCOL}"
+        )
     return content
 
 
@@ -51,7 +59,7 @@ def checked_scores(datasets: object, path: Path) -> Scores:
             raise ValueError(f"{path} has scores of {name} twice, under two names")
         if not isinstance(values, dict):
             raise ValueError(f"{path}: {given} holds no scores")
-        found[name] = {key: values[key] for key in ("num_images", *COLUMNS) if key in values}
+        found[name] = {key: values[key] for key in ("num_images", *LABELS) if key in values}
         for key, value in found[name].items():
             if not is_number(value) or value < 0 or (value > 1 and key != "num_images"):
                 raise ValueError(f"{path}: {key} of {given} is {value!r}, no number that it could be")

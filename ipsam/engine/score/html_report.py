@@ -17,12 +17,8 @@ from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.metrics import LOWER_IS_BETTER, METRICS
 from ipsam.engine.score.cases import FALSE_POSITIVE, MISSED, OBJECT, Case
 from ipsam.engine.score.curves import KINDS, draw_curve, draw_histogram, line_style, png
+from ipsam.engine.tables import LABELS
 
-LABELS = {
-    **{"mae": "MAE", "fw": "Fw", "sm": "Sm", "em": "Em", "em_adp": "Em adp", "em_max": "Em max"},
-    **{"f": "F", "f_adp": "F adp", "f_max": "F max", "mdice": "mDice", "miou": "mIoU"},
-    **{"dice_50": "Dice .5", "iou_50": "IoU .5"},
-}
 HISTOGRAMS = {"sm": "S-measure of an image", "fw": "weighted F-measure of an image", "mae": "MAE of an image"}
 CASE_METRICS = ("sm", "mae", "fw", "em", "mdice", "miou")
 CURVE_DPI = 120

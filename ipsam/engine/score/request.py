@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ipsam.data.map_pairs import Missing, SavedMap, pair_maps, truth_files
-from ipsam.data.map_sets import Truth, find_maps, find_truths, method_name
+from ipsam.data.map_sets import Truth, find_maps, find_truths, fitting, method_name
 from ipsam.data.pairs import Pair, warn_if_inverted
 from ipsam.engine.config import as_dict
 from ipsam.engine.metrics import Protocol
@@ -78,10 +78,14 @@ def find_sets(request: Request) -> list[MapSet]:
     Says by log what a method lacks, and what of its maps is passed over.
 
     Raises:
-        FileNotFoundError, ValueError: a folder or list doesn't exist, or maps and masks don't fit, see
-            ``ipsam.data.map_sets`` and ``ipsam.data.map_pairs``.
+        FileNotFoundError, ValueError: ``out`` lies where the next run would find its pictures; a folder or list doesn't
+            exist; or maps and masks don't fit, see ``ipsam.data.map_sets`` and ``ipsam.data.map_pairs``.
     """
+    given = {"maps": request.maps, "masks": request.masks, "images": request.images}
+    _refuse_inside(request.out, [(f"{name}={folder}", folder) for name, folder in given.items() if folder is not None])
     truths = find_truths(request.masks, request.images)
+    beside = [(f"the images of {truth.name}, {truth.images}", truth.images) for truth in truths if truth.images]
+    _refuse_inside(request.out, beside)
     found = find_maps(request.maps, truths)
     for method in dict.fromkeys(entry.method for entry in found):
         has = {entry.truth.name for entry in found if entry.method == method}
@@ -90,10 +94,19 @@ def find_sets(request: Request) -> list[MapSet]:
     wanted = list({entry.truth.name: entry.truth for entry in found}.values())
     lists = _lists(request, wanted)
     above = request.protocol.gt_threshold
+    # A protocol with a size brings map and mask to it in one step; resized to the mask before, a map would lose detail.
+    any_size = request.protocol.size is not None
     files = {truth.name: truth_files(truth, lists.get(truth.name)) for truth in wanted}
     sets = []
     for entry in found:
-        maps = pair_maps(entry, files[entry.truth.name], missing=request.missing, resize=request.resize, above=above)
+        maps = pair_maps(
+            entry,
+            files[entry.truth.name],
+            missing=request.missing,
+            resize=request.resize,
+            any_size=any_size,
+            above=above,
+        )
         method = method_name(request.maps, truths) if entry.method is None else entry.method
         sets.append(MapSet(method, entry.method is not None, entry.truth.name, maps))
     for truth in wanted:
@@ -114,9 +127,26 @@ def _lists(request: Request, truths: Sequence[Truth]) -> dict[str, Path]:
                 "say which it is for: stems={NAME: FILE}"
             )
         return {names[0]: request.stems}
-    if unknown := [name for name in request.stems if name not in names]:
-        raise ValueError(f"stems has a list for {unknown[0]}; the datasets are {', '.join(names)}")
-    return dict(request.stems)
+    lists: dict[str, Path] = {}
+    for name, path in request.stems.items():
+        truth = fitting(name, truths)
+        if truth is None:
+            raise ValueError(
+                f"stems has a list for {name}; the datasets are {', '.join(names)}: correct the name, or leave it out"
+            )
+        if truth.name in lists:
+            raise ValueError(f"stems has two lists for {truth.name}, as two of the names stand for it; leave one out")
+        lists[truth.name] = path
+    return lists
+
+
+def _refuse_inside(out: Path | None, inputs: Sequence[tuple[str, Path]]) -> None:
+    for label, folder in inputs:
+        if out is not None and out.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(
+                f"out={out} lies in {label}, where the pictures written would be taken for more of them next time; "
+                "set out=FOLDER to one outside it"
+            )
 
 
 def _path(name: str, value: Any) -> Path | None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from metric_cases import Map, cases
 
-from ipsam.engine.metrics import CURVES, METRICS, ImageScores, Protocol, mean_curves, mean_scores, measure
+from ipsam.engine.metrics import CURVES, METRICS, ImageScores, Protocol, means, measure
 
 
 def ellipse(height: int = 40, width: int = 56) -> Map:
@@ -49,7 +49,7 @@ def test_maxima_are_of_the_mean_curve() -> None:
     low, high = np.where(mask > 0, 60, 0), np.where(mask > 0, 255, 200)
     low[0, 0], high[0, 0] = 255, 0  # so that min-max normalisation leaves both as they are
     each = [measure(prediction.astype(np.uint8), mask, Protocol()) for prediction in (low, high)]
-    results = mean_scores(each, mean_curves(each))
+    results, _ = means(each)
     assert results["em_max"] < np.mean([image.scores["em_max"] for image in each]) - 0.1
     assert results["f_max"] < np.mean([image.scores["f_max"] for image in each]) - 0.1
     for name in results.keys() - {"em_max", "f_max"}:  # all others are plain means over the images
@@ -58,14 +58,14 @@ def test_maxima_are_of_the_mean_curve() -> None:
 
 def test_means_are_the_same_in_any_order() -> None:
     in_order = images()
-    curves = mean_curves(in_order)
-    expected = mean_scores(in_order, curves)
+    expected, curves = means(in_order)
     assert tuple(expected) == METRICS
     assert tuple(curves) == CURVES
     for seed in range(5):
         shuffled = [in_order[index] for index in np.random.default_rng(seed).permutation(len(in_order))]
-        assert mean_scores(shuffled, mean_curves(shuffled)) == expected
-        assert all(np.array_equal(mean_curves(shuffled)[name], curves[name]) for name in CURVES)
+        scores, shuffled_curves = means(shuffled)
+        assert scores == expected
+        assert all(np.array_equal(shuffled_curves[name], curves[name]) for name in CURVES)
 
 
 def test_curves_run_from_the_highest_threshold_to_the_lowest() -> None:

@@ -1,7 +1,10 @@
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
 from metric_cases import Map, cases
+from numpy.typing import NDArray
 
 from ipsam.engine.metrics import METRICS, PRESETS, Protocol, measure
 
@@ -20,7 +23,7 @@ def test_the_default_is_the_fields() -> None:
 
 def test_it_describes_itself() -> None:
     described = Protocol.of({"min_max": False}).describe()
-    assert described["name"] == "custom"
+    assert described["name"] == "min_max=false"
     assert described["min_max"] is False
     assert [Protocol.of(name).describe()["name"] for name in PRESETS] == list(PRESETS)
     words = " ".join(map(str, [*described, *described.values()]))
@@ -30,6 +33,7 @@ def test_it_describes_itself() -> None:
 def test_options_make_a_preset_by_any_way() -> None:
     assert Protocol.of({"size": 1024, "binarise": True, "fw_beta2": 0.3}).name == "sam2_adapter"
     assert Protocol.of({"eight_bit": False}).name == "float"
+    assert Protocol.of({"size": 9, "fw_beta2": 0.5}).name == "size=9+fw_beta2=0.5"
     assert Protocol.of(Protocol(size=7)) == Protocol(size=7)
     assert "at 7 x 7" in str(Protocol(size=7))
 
@@ -43,8 +47,8 @@ def test_options_make_a_preset_by_any_way() -> None:
         ({"eight_bit": "no"}, "protocol.eight_bit must be true or false, not 'no'"),
         ({"gt_threshold": 255}, "protocol.gt_threshold must be a whole number from 0 to 254, not 255"),
         ({"gt_threshold": 0.5}, "protocol.gt_threshold must be a whole number from 0 to 254, not 0.5"),
-        ({"size": 0}, "protocol.size must be null or a whole number of pixels, not 0"),
-        ({"size": True}, "protocol.size must be null or a whole number of pixels, not True"),
+        ({"size": 1}, "protocol.size must be null or at least 2 pixels, not 1"),
+        ({"size": True}, "protocol.size must be null or at least 2 pixels, not True"),
         ({"fw_beta2": 0}, "protocol.fw_beta2 must be a number above 0, not 0"),
         ({"fw_beta2": "1"}, "protocol.fw_beta2 must be a number above 0, not '1'"),
         (7, "protocol is one of default, float, sam2_adapter, or options"),
@@ -90,3 +94,35 @@ def test_what_the_choices_are_worth_can_be_seen() -> None:
     default, adapter = (measure(prediction, mask, PRESETS[name]).scores for name in ("default", "sam2_adapter"))
     assert adapter["mae"] != default["mae"]
     assert adapter["fw"] != default["fw"]
+
+
+def test_the_masks_threshold() -> None:
+    mask = np.array([[60, 60, 0], [0, 0, 0]], np.uint8)
+    prediction = np.array([[255, 255, 0], [0, 0, 0]], np.uint8)
+    assert measure(prediction, mask, Protocol(gt_threshold=30)).scores["dice_50"] == 1
+    assert measure(prediction, mask, Protocol()).scores["dice_50"] == 0
+
+
+@pytest.mark.parametrize(
+    ("prediction", "message"),
+    [
+        (np.full((4, 5), np.nan), "lies in \\[0, 1\\], but this one goes from nan to nan"),
+        (np.full((4, 5), 0.5) + np.eye(4, 5), "goes from 0.5 to 1.5"),
+        (np.full((4, 5), -1e-9, np.float32), "goes from -"),
+        (np.zeros((4, 5), np.uint16), "of 8 bits or floating point, not uint16"),
+        (np.zeros((4, 5), bool), "of 8 bits or floating point, not bool"),
+        (np.zeros((4, 5, 3), np.uint8), "a prediction has height and width above 0, not the shape \\(4, 5, 3\\)"),
+        (np.zeros((0, 5), np.uint8), "not the shape \\(0, 5\\)"),
+    ],
+    ids=["NaN", "above 1", "below 0", "16 bits", "bool", "colour", "empty"],
+)
+def test_what_is_no_prediction(prediction: NDArray[Any], message: str) -> None:
+    for protocol in PRESETS.values():
+        with pytest.raises(ValueError, match=message):
+            measure(prediction, np.zeros(prediction.shape[:2], np.uint8), protocol)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_what_is_no_mask() -> None:
+    with pytest.raises(ValueError, match="a mask is of 8 bits, not bool"):
+        measure(np.zeros((4, 5), np.uint8), np.zeros((4, 5), bool), Protocol())

@@ -69,8 +69,10 @@ def test_latex(sheets: list[Sheet]) -> None:
     for sheet in sheets:
         text = to_latex(sheet)
         columns = width(sheet)
-        first, begin, *body, end = text.splitlines()
+        first, second, begin, *body, end = text.splitlines()
         assert first.startswith("% ")
+        assert second.startswith("% ")
+        assert "xelatex or lualatex" in second
         assert r"\usepackage{booktabs}" in first
         assert begin == rf"\begin{{tabular}}{{ll{'r' * (columns - 2)}}}"
         assert end == r"\end{tabular}"

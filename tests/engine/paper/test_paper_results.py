@@ -44,7 +44,7 @@ def test_datasets_go_by_their_benchmarks_name(tmp_path: Path) -> None:
 
 MOVED = [
     *("paths.data=/data", "data.test=[NC4K]", "model.backbone.checkpoint=/weights/large.pt", "engine.num_workers=0"),
-    *("engine.num_threads=3", "engine.cpu=true", "engine.precision=fp32", "engine.eval_batch_size=7"),
+    *("engine.num_threads=3", "engine.cpu=true", "engine.eval_batch_size=7"),
     *("engine.log_every=1", "engine.references=true", "engine.save_every=5"),
 ]
 
@@ -58,6 +58,7 @@ def test_where_things_lie_makes_no_difference(tmp_path: Path) -> None:
     ("overrides", "told"),
     [
         (["engine.epochs=1"], "engine.epochs 1 (100)"),
+        (["engine.precision=fp32"], "engine.precision fp32 (auto)"),
         (["model.backbone.checkpoint=null"], "model.backbone.checkpoint none (SAM2's)"),
         (
             ["model.backbone.lora=null", "model.backbone.fine_tune=true"],
@@ -127,6 +128,39 @@ def test_without_a_protocols_name_it_is_the_default(tmp_path: Path) -> None:
     for protocol in ({}, {"gt_threshold": 128}, None):
         (run / "eval" / "metrics.json").write_text(json.dumps(content | {"protocol": protocol}))
         assert only(tmp_path).name == "cod_r32"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "told"),
+    [
+        ({"eight_bit": False}, "with eight_bit=False"),
+        ({"min_max": True, "size": 1024, "binarise": True}, "with size=1024, binarise=True"),
+        ({"gt_threshold": 0, "fw_beta2": 1}, "with gt_threshold=0"),
+        ({"name": "default", "fw_beta2": 0.3}, "with fw_beta2=0.3"),
+        ("float", "'float'"),
+    ],
+    ids=str,
+)
+def test_other_options_are_another_protocol(tmp_path: Path, protocol: Any, told: str) -> None:
+    save_run(tmp_path / "good", "cod_r32")
+    path = save_run(tmp_path / "run", "cod_r32") / "eval" / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"protocol": protocol}))
+    (_,), (line,) = find_results(tmp_path, CONFIGS)
+    way_out = "the tables take 'default' alone: score again with protocol=default"
+    assert line == f"{path}: scored by the protocol {told}; {way_out}"
+
+
+def test_links_to_runs_are_followed(tmp_path: Path) -> None:
+    """But no run counts twice, and a link in a circle leads nowhere."""
+    elsewhere = save_run(tmp_path / "elsewhere" / "seed0", "cod_r32")
+    own = save_run(tmp_path / "outputs" / "b" / "seed1", "cod_r32", seed=1)
+    (tmp_path / "outputs" / "a").symlink_to(own.parent)
+    (tmp_path / "outputs" / "linked").symlink_to(elsewhere.parent)
+    (elsewhere / "up").symlink_to(tmp_path)
+    (own / "circle").symlink_to(tmp_path / "outputs")
+    results, left_out = find_results(tmp_path / "outputs", CONFIGS)
+    assert [result.place for result in results] == [str(own), str(tmp_path / "outputs" / "linked" / "seed0")]
+    assert left_out == []
 
 
 def scored(datasets: Any, protocol: Any = None) -> str:
@@ -234,7 +268,8 @@ def test_what_is_no_runs_own_evaluation_is_told(tmp_path: Path) -> None:
     assert result.scores["CAMO"]["mae"] == 0.5
     assert left_out == [
         f"{begun}: begun, but not evaluated",
-        f"{best}: neither a run's last checkpoint on its own test sets nor methods by name",
+        f"{best}: neither a run's last checkpoint on its own test sets nor methods by name; "
+        "if scripts/score.py wrote it, score maps=<the folder above the method's>, so that the method has a name",
     ]
 
 

@@ -1,0 +1,50 @@
+"""Folders that results are looked for in and written to."""
+
+import os
+from collections import deque
+from pathlib import Path
+
+from ipsam.data.files import unreadable
+
+
+def folders_below(root: Path) -> tuple[list[Path], list[str]]:
+    """A folder with all folders below it, sorted, and a line for each that can't be read.
+
+    Links to folders are followed, but no folder is named twice: one that is reached both directly and by a link goes by
+    its own path, and a link that leads to a folder above is passed over.
+    """
+    found: list[Path] = []
+    complaints: list[str] = []
+    seen: set[str] = set()
+    above = {str(folder) for folder in root.resolve().parents}
+    pending = deque([str(root)])
+    while pending:
+        for folder, names, _ in os.walk(  # which does not enter links
+            pending.popleft(), onerror=lambda error: complaints.append(unreadable(Path(error.filename), error))
+        ):
+            real = os.path.realpath(folder)
+            if real in seen or real in above:
+                names.clear()
+                continue
+            seen.add(real)
+            found.append(Path(folder))
+            pending += sorted(path for name in names if os.path.islink(path := os.path.join(folder, name)))
+    return sorted(found), complaints
+
+
+def writable_folder(path: Path, option: str) -> Path:
+    """Make a folder, unless it is there, and see that it can be written to; ``option`` is what sets it.
+
+    Raises:
+        ValueError: it can't be made or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(path, os.W_OK | os.X_OK) else "no right to write there"
+    except OSError as error:
+        reason = error.strerror
+    if reason is not None:
+        raise ValueError(
+            f"{option}={path}: can't be made or written to as a folder ({reason}); set {option}=FOLDER to one that can"
+        )
+    return path

@@ -1,0 +1,51 @@
+"""Masks and maps to score, and what scripts/score.py makes of them."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+SIZE = (48, 64)
+
+
+def mask_of(number: int) -> np.ndarray:
+    mask = np.zeros(SIZE, np.uint8)
+    mask[10 + number : 30, 20 : 40 + number] = 255
+    return mask
+
+
+def save(path: Path, pixels: np.ndarray, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+
+
+def write_masks(folder: str, stems: tuple[str, ...] = ("a", "b", "c")) -> None:
+    for number, stem in enumerate(stems):
+        save(Path(folder, f"{stem}.png"), mask_of(number))
+
+
+def write_maps(folder: str, stems: tuple[str, ...] = ("a", "b", "c"), blur: float = 2) -> None:
+    for number, stem in enumerate(stems):
+        save(Path(folder, f"{stem}.png"), cv2.GaussianBlur(mask_of(number), (0, 0), blur))
+
+
+def failed(done: Any) -> str:
+    """The one message of a script that failed as it should."""
+    assert done.status == 1
+    assert "Traceback" not in done.err
+    assert done.err.count("error: ") == 1
+    assert not Path("out").exists()
+    return done.err
+
+
+def row(done: Any, dataset: str) -> list[str]:
+    """The table's first line of a dataset, its cells."""
+    line = next(line for line in done.out.splitlines() if line.startswith(f"| {dataset} "))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def quoted(text: str) -> str:
+    """As --help says."""
+    return '"' + text.replace('"', '\\"') + '"'
