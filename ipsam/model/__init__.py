@@ -12,22 +12,39 @@ Notation for tensor shapes, used throughout the package:
 
 from ipsam.model.backbone import SAM2Backbone
 from ipsam.model.decoder import MaskDecoder
+from ipsam.model.dense_prompt import BinarisedPrompt, ScaledPrompt
+from ipsam.model.feature_addition import FeatureAddition
 from ipsam.model.gating import PromptSpaceGating
+from ipsam.model.gating_variants import (
+    ConcatenationFusion,
+    CrossAttentionFusion,
+    PurifiedAnchorGating,
+    SubtractionFusion,
+)
 from ipsam.model.ipsam import IPSAM, IPSAMOutput
 from ipsam.model.lateral import LateralInhibition
 from ipsam.model.lora import LoRA
+from ipsam.model.minimal_self_prompt import MinimalSelfPromptGenerator
 from ipsam.model.refine import RefinementHead
 from ipsam.model.self_prompt import SelfPromptGenerator, SelfPrompts
 
 __all__ = [
     "IPSAM",
+    "BinarisedPrompt",
+    "ConcatenationFusion",
+    "CrossAttentionFusion",
+    "FeatureAddition",
     "IPSAMOutput",
     "LateralInhibition",
     "LoRA",
     "MaskDecoder",
+    "MinimalSelfPromptGenerator",
     "PromptSpaceGating",
+    "PurifiedAnchorGating",
     "RefinementHead",
     "SAM2Backbone",
+    "ScaledPrompt",
     "SelfPromptGenerator",
     "SelfPrompts",
+    "SubtractionFusion",
 ]

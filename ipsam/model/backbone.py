@@ -1,4 +1,4 @@
-"""SAM2's image encoder and frozen prompt encoder, built from sam2's own YAML."""
+"""SAM2's image encoder and prompt encoder, built from sam2's own YAML."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ PATCH = 16  # pixels a side of one cell of the embedding grid
 class SAM2Backbone(nn.Module):
     """SAM2 but for its mask decoder and its video memory.
 
-    The prompt encoder is always frozen. The image encoder is frozen but for LoRA, or trained whole (``fine_tune``).
+    The image encoder is frozen but for LoRA, or trained whole (``fine_tune``). The prompt encoder is frozen, unless
+    ``train_prompt_encoder`` asks for the ablation of that choice.
 
     Args:
         variant: ``large``, ``base_plus``, ``tiny`` (the paper's SAM2-L, -B, -T), ``small`` or ``micro``.
@@ -48,9 +49,12 @@ class SAM2Backbone(nn.Module):
         checkpoint: a file in SAM2's format; None leaves random weights.
         lora: how the trunk is adapted; None for no LoRA.
         fine_tune: train every weight of the image encoder.
+        train_prompt_encoder: train what IP-SAM uses of the prompt encoder: the mask branch and the point types 0 and 1
+            (Table 3, part I).
 
     Attributes:
         dim: embedding width c.
+        train_prompt_encoder: as given.
         base_sha256: of the checkpoint, or None for random weights.
 
     Raises:
@@ -66,6 +70,7 @@ class SAM2Backbone(nn.Module):
         checkpoint: str | Path | None = None,
         lora: LoRA | None = None,
         fine_tune: bool = False,
+        train_prompt_encoder: bool = False,
     ) -> None:
         super().__init__()
         if variant not in SAM2_YAML:
@@ -75,6 +80,7 @@ class SAM2Backbone(nn.Module):
         if lora is not None and fine_tune:
             raise ValueError("fine_tune trains every weight of the image encoder: set model.backbone.lora=null with it")
         self.image_size = image_size
+        self.train_prompt_encoder = train_prompt_encoder
         self.image_encoder = instantiate(image_encoder_config(variant))
         self.dim = int(self.image_encoder.neck.d_model)
         self.prompt_encoder = PromptEncoder(
@@ -89,6 +95,8 @@ class SAM2Backbone(nn.Module):
             self.base_sha256 = load_sam2_weights(Path(checkpoint), parts)
         self.requires_grad_(False)
         self.image_encoder.requires_grad_(fine_tune)
+        for used in (self.prompt_encoder.mask_downscaling, *self.prompt_encoder.point_embeddings[:2]):
+            used.requires_grad_(train_prompt_encoder)
         if lora is not None:
             lora.inject(self.image_encoder.trunk)
 
@@ -111,7 +119,7 @@ class SAM2Backbone(nn.Module):
         return embedding
 
     def point_type(self, label: int) -> Float[Tensor, "1 c"]:
-        """Frozen point-type embedding: label 1 positive, 0 negative."""
+        """Point-type embedding: label 1 positive, 0 negative."""
         weight: Tensor = self.prompt_encoder.point_embeddings[label].weight
         return weight
 

@@ -20,14 +20,15 @@ class SelfPrompts:
         bg_logits: dense background prompt P-, (b, 1, 4h, 4w).
         fg_tokens: sparse foreground tokens S+, (b, n, c).
         bg_tokens: sparse background tokens S-, (b, n, c).
-        mask_tokens: propagated output tokens T that replace the decoder's mask tokens, (b, m, c) (equation 1).
+        mask_tokens: propagated output tokens T that replace the decoder's mask tokens, (b, m, c) (equation 1); None
+            where the decoder keeps its own.
     """
 
     fg_logits: Float[Tensor, "b 1 hm wm"]
     bg_logits: Float[Tensor, "b 1 hm wm"]
     fg_tokens: Float[Tensor, "b n c"]
     bg_tokens: Float[Tensor, "b n c"]
-    mask_tokens: Float[Tensor, "b m c"]
+    mask_tokens: Float[Tensor, "b m c"] | None
 
 
 class DenseHead(nn.Module):
@@ -93,7 +94,7 @@ class SelfPromptGenerator(nn.Module):
     Args:
         dim: embedding width c.
         num_sparse: sparse prompt tokens a branch.
-        num_mask_tokens: propagated output tokens of the positive branch.
+        num_mask_tokens: propagated output tokens of the positive branch; 0 leaves the decoder its own mask tokens.
         depth, num_heads, mlp_dim: of each branch's two-way transformer.
         head_channels: widths of the dense head's four convolutions.
     """

@@ -2,13 +2,13 @@
 
 import itertools
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from experiments import CONFIGS, FILES, FOLDER, rows_of, tiny
+from omegaconf import OmegaConf
 
 from ipsam.data import Data
 from ipsam.data.benchmarks import benchmark
@@ -19,20 +19,9 @@ from ipsam.engine.paper.ledger import Entry, ledger, ledger_table, paper_experim
 from ipsam.engine.paper.printed import Reference, find_row, paper, references
 from ipsam.engine.settings import Settings
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-FOLDER = CONFIGS / "experiment"
-FILES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
 PAPER = paper_experiments(CONFIGS)
-TINY = [
-    "data.image_size=64",
-    "model.backbone.variant=micro",
-    "model.backbone.checkpoint=null",
-    "model.decoder.dim=64",
-    "model.decoder.num_heads=4",
-    "model.decoder.mlp_dim=64",
-]
 
-# Tables 1 and 2: T-Param in millions, as printed. A second time on purpose, beside ipsam/engine/paper/printed.yaml.
+# Tables 1 to 3: T-Param in millions, as printed. A second time on purpose, beside ipsam/engine/paper/printed.yaml.
 PRINTED = {
     "cod_r16": 18.65,
     "cod_r32": 21.26,
@@ -44,16 +33,26 @@ PRINTED = {
     "ablation/spg_psg": 18.98,
     "ablation/spg_psg_lat": 19.13,
     "ablation/full": 21.26,
+    "ablation/minimal_spg_direct": 13.85,
+    "ablation/minimal_spg": 13.85,
+    "ablation/spg_direct": 21.26,
+    "ablation/trainable_prompt_encoder": 21.26,
+    "ablation/psg_none": 19.27,
+    "ablation/psg_subtraction": 19.93,
+    "ablation/psg_cross_attention": 19.53,
+    "ablation/psg_purified_anchor": 21.26,
+    "ablation/lora_qkv": 19.51,
+    "ablation/lora_deep": 20.87,
+    "ablation/lora_shallow": 16.42,
+    "ablation/lora_sparse": 18.63,
 }
 
-
-def tiny(name: str, *overrides: str) -> DictConfig:
-    return compose_experiment(CONFIGS, name, [*TINY, *overrides])
-
-
-def rows_of(name: str) -> tuple[Reference, ...]:
-    """The rows of the paper that an experiment's file names."""
-    return references(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")).get("paper"))
+# Rows of Table 3 whose layers the paper does not determine: ours to our last digit, and as printed.
+NEAR = {
+    "ablation/feat_add": (19.28, 19.02),
+    "ablation/psg_concatenation": (20.45, 20.37),
+    "ablation/default_mask_tokens": (21.19, 21.26),
+}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -88,6 +87,8 @@ def test_header_names_its_command(name: str) -> None:
     comment = "\n".join(line for line in lines if line.startswith("#"))
     assert f"python scripts/train.py experiment={name}" in comment
     rows = rows_of(name)
+    if name.startswith("ablation/") and not rows:
+        assert "Section 3.2" in comment
     assert ("paper" in yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))) == bool(rows)
     for row in rows[:1]:
         assert f"{row}: python scripts/train.py experiment={name}" in comment
@@ -148,30 +149,32 @@ def test_an_experiment_holds_its_differences_alone() -> None:
 
     for name in FILES:
         delta = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-        groups = {}
+        base_name, choices = "cod_r32", []  # every default of configs/
         for entry in delta.pop("defaults", []):
-            group, choice = next(iter(entry.items()))
-            groups[group.removeprefix("override /")] = choice
+            if isinstance(entry, str):
+                base_name = entry
+            else:
+                group, choice = next(iter(entry.items()))
+                added = not group.startswith("override ")
+                choices.append(f"{'+' * added}{group.removeprefix('override ').removeprefix('/')}={choice}")
         delta.pop("paper", None)
-        base_name = "cod_r32"  # every default of configs/
-        base = OmegaConf.to_container(
-            compose_experiment(CONFIGS, base_name, [f"{group}={choice}" for group, choice in groups.items()])
-        )
+        base = OmegaConf.to_container(compose_experiment(CONFIGS, base_name, choices))
         assert repeated(delta, base, name) == []
 
 
 def test_the_papers_rows_are_all_there() -> None:
-    assert PRINTED.keys() <= set(PAPER)
-    assert {"cod_ft", "kvasir_r32"} <= set(PAPER)
+    assert PRINTED.keys() | NEAR.keys() | {"cod_ft", "kvasir_r32"} <= set(PAPER)
     own = {name: rows_of(name)[0] for name in PAPER}
-    printed = {name: float(find_row(own[name]).t_param or 0) for name in PRINTED}
-    assert printed == PRINTED  # what the data file says the paper says
+    named = {name: float(find_row(own[name]).t_param or 0) for name in PRINTED.keys() | NEAR.keys()}
+    assert named == PRINTED | {name: printed for name, (_, printed) in NEAR.items()}  # in the data file too
     for name in PAPER:
         composed = compose_experiment(CONFIGS, name).paper
         assert references(OmegaConf.to_container(composed)) == rows_of(name)
     variants = {Reference(1, row.label) for row in paper()[1].sections[-1].rows}
     components = {Reference(2, row.label) for row in paper()[2].rows}
-    assert set(own.values()) == variants | components | {Reference(4, "IP-SAM (Ours)")}
+    choices = {Reference(3, row.label) for row in paper()[3].rows}
+    filled = {row for name in PAPER for row in rows_of(name)}
+    assert filled >= variants | components | choices | {Reference(4, "IP-SAM (Ours)")}
 
 
 def check_t_param(name: str) -> None:
@@ -189,6 +192,17 @@ def test_t_param_of_the_smallest_experiment() -> None:
 @pytest.mark.parametrize("name", sorted(PRINTED.keys() - {"cod_t_r32"}))
 def test_t_param_to_the_printed_digit(name: str) -> None:
     check_t_param(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NEAR)
+def test_t_param_of_what_the_paper_does_not_determine(name: str) -> None:
+    """Within 2 % of what is printed, and its file says both."""
+    ours, printed = NEAR[name]
+    (entry,) = ledger(CONFIGS, [name])
+    assert f"{entry.t_param:.2f}" == f"{ours:.2f}"
+    assert entry.t_param == pytest.approx(printed, rel=0.02)
+    assert f"T-Param {ours} against {printed} in print: " in (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def test_the_ledgers_table_shows_the_difference() -> None:

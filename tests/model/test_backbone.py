@@ -48,6 +48,18 @@ def test_point_types_are_sams() -> None:
     assert difference.abs().max() > 0.1
 
 
+def test_the_prompt_encoder_is_frozen_unless_asked_for() -> None:
+    def trainable(backbone: SAM2Backbone) -> set[str]:
+        named = backbone.prompt_encoder.named_parameters()
+        return {".".join(name.split(".")[:2]) for name, parameter in named if parameter.requires_grad}
+
+    assert trainable(micro_backbone(fine_tune=True)) == set()
+    unfrozen = SAM2Backbone("micro", image_size=64, train_prompt_encoder=True)
+    mask_branch = {f"mask_downscaling.{layer}" for layer in (0, 1, 3, 4, 6)}
+    assert trainable(unfrozen) == mask_branch | {"point_embeddings.0", "point_embeddings.1"}
+    assert not any(parameter.requires_grad for parameter in unfrozen.image_encoder.parameters())
+
+
 def test_random_weights_have_no_sha256() -> None:
     assert micro_backbone().base_sha256 is None
 

@@ -1,10 +1,10 @@
-"""IPSAM: outputs of every row of Table 2, how prompts reach the decoder, what fits together, the checkpoint's names."""
+"""IPSAM: outputs of every row of Table 2, how prompts reach the decoder, the checkpoint's names."""
 
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from builders import DIM, micro_backbone, micro_model, micro_parts, randomise
+from builders import DIM, TRANSFORMER, micro_backbone, micro_model, micro_parts, randomise
 from torch import Tensor, nn
 
 from ipsam.model import IPSAM, IPSAMOutput, MaskDecoder, SelfPromptGenerator
@@ -89,6 +89,27 @@ def test_mask_reduction(reduction: str) -> None:
     assert torch.equal(output.coarse[:, 0], expected)
 
 
+@pytest.mark.parametrize("refine", [True, False])
+def test_prediction_by_the_decoder_or_of_the_foreground_prompt(refine: bool) -> None:
+    model = micro_model(refine=refine, prediction="fg_prompt").eval()
+    image = images()
+    direct = model(image)
+    assert direct.logits is direct.fg_logits
+    model.prediction = "decoder"
+    decoded = model(image)
+    assert decoded.logits is (decoded.refined if refine else decoded.coarse)
+    assert torch.equal(decoded.coarse, direct.coarse)  # nothing else is another
+    assert torch.equal(decoded.fg_logits, direct.fg_logits)
+
+
+def test_refinement_starts_as_if_it_were_not_there() -> None:
+    model = micro_model().eval()
+    image = images()
+    with_refinement = model(image).logits
+    model.refine = None
+    assert torch.equal(model(image).logits, with_refinement)
+
+
 class TestConditioning:
     """What the decoder and the gate are handed (paper sections 3.2 to 3.4)."""
 
@@ -115,6 +136,19 @@ class TestConditioning:
         assert torch.equal(tokens, torch.cat([iou_token, mask_tokens, kwargs["sparse"]], dim=1))
         assert torch.equal(image, features + kwargs["dense"])
         assert torch.equal(position, model.backbone.position().expand(2, -1, -1, -1))
+
+    def test_the_decoders_own_mask_tokens_where_self_prompt_makes_none(self) -> None:
+        parts = micro_parts(
+            self_prompt=SelfPromptGenerator(DIM, num_mask_tokens=0, head_channels=(32, 32, 16, 16), **TRANSFORMER),
+            decoder=MaskDecoder(DIM, own_mask_tokens=True, **TRANSFORMER),
+        )
+        model = IPSAM(micro_backbone(), **parts).eval()
+        tokens = []
+        model.decoder.transformer.register_forward_pre_hook(lambda _, args: tokens.append(args[2]))
+        _, _, kwargs = inputs_of(model.decoder, model, images())
+        assert kwargs["mask_tokens"] is None
+        assert kwargs["sparse"].shape == (2, 4, DIM)
+        assert torch.equal(tokens[0][:, 1:5], model.decoder.mask_tokens.weight.expand(2, -1, -1))
 
     def test_dense_prompt_is_the_embedding_of_raw_logits(self) -> None:
         model = micro_model(gating=False).eval()
@@ -148,21 +182,6 @@ class TestConditioning:
         image = images()
         _, (_, _, features), _ = inputs_of(model.refine, model, image)
         assert torch.equal(features, model.backbone(image)[-1])
-
-
-class TestParts:
-    def test_unknown_mask_reduction(self) -> None:
-        with pytest.raises(ValueError, match="mask_reduction must be one of mean, first, not 'max'"):
-            micro_model(mask_reduction="max")
-
-    def test_gating_without_self_prompt(self) -> None:
-        model = micro_model(self_prompt=False)
-        with pytest.raises(ValueError, match=r"model\.gating=null where model\.self_prompt=null"):
-            IPSAM(model.backbone, decoder=model.decoder, gating=micro_parts()["gating"])
-
-    def test_no_self_prompt_and_no_mask_tokens(self) -> None:
-        with pytest.raises(ValueError, match=r"needs model\.decoder\.own_mask_tokens=true"):
-            IPSAM(micro_model().backbone, decoder=micro_parts()["decoder"])
 
 
 class TestNames:
@@ -236,14 +255,3 @@ class TestNames:
     def test_own_mask_tokens(self) -> None:
         assert micro_model(self_prompt=False).state_dict()["decoder.mask_tokens.weight"].shape == (4, DIM)
         assert "decoder.mask_tokens.weight" not in micro_model().state_dict()
-
-
-def test_the_decoders_width_is_the_backbones() -> None:
-    with pytest.raises(ValueError, match=r"decoder\.dim is 32, but the backbone's embedding width is 64"):
-        IPSAM(micro_backbone(), **micro_parts(decoder=MaskDecoder(32, num_heads=4, mlp_dim=32)))
-
-
-def test_self_prompts_tokens_are_as_many_as_the_decoders_masks() -> None:
-    generator = SelfPromptGenerator(64, num_mask_tokens=3, num_heads=4, mlp_dim=32, head_channels=(8, 8, 8, 8))
-    with pytest.raises(ValueError, match=r"num_mask_tokens is 3, but the decoder draws 4 masks"):
-        IPSAM(micro_backbone(), **micro_parts(self_prompt=generator))

@@ -7,13 +7,21 @@ from builders import micro_backbone
 from torch import nn
 
 from ipsam.model import (
+    BinarisedPrompt,
+    ConcatenationFusion,
+    CrossAttentionFusion,
+    FeatureAddition,
     LateralInhibition,
     LoRA,
     MaskDecoder,
+    MinimalSelfPromptGenerator,
     PromptSpaceGating,
+    PurifiedAnchorGating,
     RefinementHead,
     SAM2Backbone,
+    ScaledPrompt,
     SelfPromptGenerator,
+    SubtractionFusion,
 )
 
 LORA_PER_RANK = {"large": 163_152, "base_plus": 63_728, "tiny": 27_552}
@@ -38,6 +46,15 @@ def num_parameters(*modules: nn.Module) -> int:
         (lambda: MaskDecoder(own_mask_tokens=True), 3_924_704 + 1_024),
         (LateralInhibition, 147_585),
         (RefinementHead, 2_125_377),
+        (lambda: MinimalSelfPromptGenerator().positive, 221_825),
+        (lambda: SelfPromptGenerator(num_mask_tokens=0).positive, 3_893_441),
+        (PurifiedAnchorGating, 1_983_873),
+        (SubtractionFusion, 655_872),
+        (ConcatenationFusion, 1_179_904),
+        (CrossAttentionFusion, 262_144),
+        (FeatureAddition, 4_352),
+        (BinarisedPrompt, 0),
+        (lambda: ScaledPrompt(temperature=2.0), 0),
     ],
     ids=[
         "spg+",
@@ -52,6 +69,15 @@ def num_parameters(*modules: nn.Module) -> int:
         "decoder_own_tokens",
         "lateral",
         "refine",
+        "minimal_spg+",
+        "spg+_without_mask_tokens",
+        "purified_anchor",
+        "subtraction",
+        "concatenation",
+        "cross_attention",
+        "feature_addition",
+        "binarised",
+        "scaled",
     ],
 )
 def test_modules_at_width_256(build: Callable[[], nn.Module], expected: int) -> None:
@@ -61,6 +87,24 @@ def test_modules_at_width_256(build: Callable[[], nn.Module], expected: int) -> 
 def test_everything_but_lora() -> None:
     parts = SelfPromptGenerator(), PromptSpaceGating(), MaskDecoder(), LateralInhibition(), RefinementHead()
     assert num_parameters(*parts) == 16_035_237
+
+
+@pytest.mark.parametrize(
+    ("replaced", "by", "printed"),
+    [
+        (SelfPromptGenerator, MinimalSelfPromptGenerator, 13.85),
+        (PromptSpaceGating, nn.Identity, 19.27),
+        (PromptSpaceGating, SubtractionFusion, 19.93),
+        (PromptSpaceGating, CrossAttentionFusion, 19.53),
+        (PromptSpaceGating, PurifiedAnchorGating, 21.26),
+    ],
+)
+def test_t_param_of_table_3_as_printed(replaced: type[nn.Module], by: Callable[[], nn.Module], printed: float) -> None:
+    full = (SelfPromptGenerator, PromptSpaceGating, MaskDecoder, LateralInhibition, RefinementHead)
+    parts = [by() if part is replaced else part() for part in full]
+    own_tokens = 1_024 * (by is MinimalSelfPromptGenerator)
+    millions = (num_parameters(*parts) + own_tokens + 32 * LORA_PER_RANK["large"]) / 1e6
+    assert round(millions, 2) == printed
 
 
 @pytest.fixture(scope="module", params=LORA_PER_RANK)

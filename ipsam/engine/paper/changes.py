@@ -69,14 +69,20 @@ class Experiments:
         return (*other, *_own_folders(config))
 
     def _compose(self, name: str) -> Settings | str:
-        folder = self._configs / "experiment"
+        scale, _, scaled = name.partition("/")
+        overrides = [f"+scale={scale}"] if scale in self._files("scale") else []
+        experiment = scaled if overrides else name
         # Asked for in the list of files, not on the disk: the name comes from a run's file and could lead anywhere.
-        if name not in {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}:
+        if experiment not in self._files("experiment"):
             return f"no such experiment: {name}"
         try:
-            return settings_of_run(compose_experiment(self._configs, name))
+            return settings_of_run(compose_experiment(self._configs, experiment, overrides))
         except (HydraException, OmegaConfBaseException) as error:
             return f"its experiment {name} can't be composed: {str(error).partition(chr(10))[0]}"
+
+    def _files(self, group: str) -> set[str]:
+        folder = self._configs / group
+        return {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
 
 
 def differences(ours: object, theirs: object, key: str = "") -> list[str]:
