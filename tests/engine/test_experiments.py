@@ -178,7 +178,7 @@ def test_the_papers_rows_are_all_there() -> None:
 
 
 def check_t_param(name: str) -> None:
-    (entry,) = ledger(CONFIGS, [name])
+    entry, *_ = ledger(CONFIGS, [name])
     assert f"{entry.t_param:.2f}" == f"{PRINTED[name]:.2f}"
     assert entry.printed_t_param == PRINTED[name]
     assert entry.param > entry.t_param
@@ -197,20 +197,30 @@ def test_t_param_to_the_printed_digit(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NEAR)
 def test_t_param_of_what_the_paper_does_not_determine(name: str) -> None:
-    """Within 2 % of what is printed, and its file says both."""
+    """Within 2 % of what is printed, and its file says why."""
     ours, printed = NEAR[name]
-    (entry,) = ledger(CONFIGS, [name])
+    entry, *_ = ledger(CONFIGS, [name])
     assert f"{entry.t_param:.2f}" == f"{ours:.2f}"
     assert entry.t_param == pytest.approx(printed, rel=0.02)
-    assert f"T-Param {ours} against {printed} in print: " in (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    assert entry.row is not None
+    assert entry.row.why
+
+
+def test_every_row_of_an_experiment_is_counted() -> None:
+    """One model, two rows: the same count beside two printed ones."""
+    first, second = ledger(CONFIGS, ["ablation/psg_none"])
+    assert (first.printed_t_param, second.printed_t_param) == (19.27, 19.11)
+    assert first.t_param == second.t_param
+    assert second.row is not None
+    assert second.row.why
 
 
 def test_the_ledgers_table_shows_the_difference() -> None:
     table = ledger_table(
         [
-            Entry("one", 1, "first row", 237.08, 237.08, 21.2567, 21.26),
-            Entry("two", 2, "second row", 233.9712, 237.08, 16.0, 17.0),
-            Entry("three", 4, "third row", 233.9712, None, 21.26, None),
+            Entry("one", Reference(1, "first row"), 237.08, 237.08, 21.2567, 21.26),
+            Entry("two", Reference(2, "second row", why="it is too small"), 233.9712, 237.08, 16.0, 17.0),
+            Entry("three", Reference(4, "third row"), 233.9712, None, 21.26, None),
         ]
     )
     header, _, first, second, third, *_ = table.splitlines()
@@ -222,4 +232,5 @@ def test_the_ledgers_table_shows_the_difference() -> None:
     assert cells[1] == ["two", "2: second row", "16.00", "17.00", "-1.00", "233.97", "237.08", "-3.11"]
     assert cells[2] == ["three", "4: third row", "21.26", "", "", "233.97", "", ""]
     assert len({len(line) for line in table.splitlines()[:5]}) == 1  # aligned
+    assert table.endswith("\n- second row: it is too small")
     assert "does not name" in table  # the reason for the differences goes with them

@@ -23,11 +23,10 @@ the prompt encoder (0.006) stays frozen, as the text says."""
 
 @dataclass(frozen=True)
 class Entry:
-    """One experiment's counts in millions, at the first row it names; printed values are None where there are none."""
+    """One experiment's counts in millions beside a row's; printed values are None where there are none."""
 
     experiment: str
-    table: int
-    row: str
+    row: Reference | None
     param: float
     printed_param: float | None
     t_param: float
@@ -46,14 +45,14 @@ def paper_experiments(configs: Path) -> list[str]:
 
 
 def ledger(configs: Path, experiments: Sequence[str]) -> list[Entry]:
-    """Build each experiment's model with random weights and count."""
+    """Build each experiment's model with random weights and count; an entry for each row that the experiment names."""
     entries = []
     for name in experiments:
         config = compose_experiment(configs, name, ["model.backbone.checkpoint=null"])
         param, t_param = count(build_model(config.model))
-        named = references(OmegaConf.to_container(config.paper))
-        place, row = (named[0], find_row(named[0])) if named else (Reference(0, ""), Row("", {}))
-        entries.append(Entry(name, place.table, place.row, param, _number(row.param), t_param, _number(row.t_param)))
+        for place in references(OmegaConf.to_container(config.paper)) or (None,):
+            row = Row("", {}) if place is None else find_row(place)
+            entries.append(Entry(name, place, param, _number(row.param), t_param, _number(row.t_param)))
     return entries
 
 
@@ -62,7 +61,7 @@ def _number(printed: Decimal | None) -> float | None:
 
 
 def ledger_table(entries: Sequence[Entry]) -> str:
-    """The entries as a table, with the reason where ours and theirs differ."""
+    """The entries as a table, with the reasons where ours and theirs differ."""
 
     def cells(ours: float, printed: float | None) -> list[str]:
         if printed is None:
@@ -73,10 +72,11 @@ def ledger_table(entries: Sequence[Entry]) -> str:
     rows = [
         [
             entry.experiment,
-            f"{entry.table}: {entry.row}",
+            "" if entry.row is None else f"{entry.row.table}: {entry.row.row}",
             *cells(entry.t_param, entry.printed_t_param),
             *cells(entry.param, entry.printed_param),
         ]
         for entry in entries
     ]
-    return f"{markdown(header, rows)}\n\nMillions of parameters. {REMARK}"
+    whys = [f"- {entry.row.row}: {entry.row.why}" for entry in entries if entry.row is not None and entry.row.why]
+    return "\n".join([markdown(header, rows), "", f"Millions of parameters. {REMARK}", *whys])

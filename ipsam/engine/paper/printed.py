@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from importlib import resources
@@ -50,10 +50,11 @@ class PaperTable:
 
 @dataclass(frozen=True, order=True)
 class Reference:
-    """Where a row stands."""
+    """Where a row stands; and ``why`` the experiment that names it counts other parameters than are printed."""
 
     table: int
     row: str
+    why: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f'Table {self.table}, row "{self.row}"'
@@ -83,6 +84,8 @@ def find_row(reference: Reference) -> Row:
 def references(entries: object) -> tuple[Reference, ...]:
     """The rows that an experiment's ``paper`` key names: a list of ``{table: ..., row: ...}`` or nothing; they exist.
 
+    An entry may also say ``why`` the parameters differ.
+
     Raises:
         ValueError: if it is no such list or names a row that the paper does not have.
     """
@@ -92,10 +95,12 @@ def references(entries: object) -> tuple[Reference, ...]:
         raise ValueError(f"paper is a list of {{table: ..., row: ...}}, not {entries!r}")
     found = []
     for entry in entries:
-        table, row = (entry.get("table"), entry.get("row")) if isinstance(entry, dict) else (None, None)
-        if not isinstance(table, int) or not isinstance(row, str) or len(entry) != 2:
-            raise ValueError(f"each entry of paper is {{table: ..., row: ...}}, not {entry!r}")
-        found.append(Reference(table, row))
+        given = entry if isinstance(entry, dict) else {}
+        table, row, why = given.get("table"), given.get("row"), given.get("why")
+        known = given.keys() <= {"table", "row", "why"}
+        if not (known and isinstance(table, int) and isinstance(row, str) and isinstance(why, str | None)):
+            raise ValueError(f"each entry of paper is {{table: ..., row: ..., why: ... (if needed)}}, not {entry!r}")
+        found.append(Reference(table, row, why))
         find_row(found[-1])
     return tuple(found)
 
