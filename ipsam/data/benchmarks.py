@@ -29,6 +29,7 @@ class Benchmark:
     stems: str = ""  # pattern of its stems, by which it is known in a shared folder
     whole_without_stems: bool = False  # a shared folder in which no stem matches is wholly this set's
     leave_out: str | None = None  # pattern of stems that are no part of the benchmark
+    only: tuple[str, ...] = ()  # its stems, where it is a published part of another set in the same folders
     size_mismatch: SizeMismatch = "error"
     note: str = ""
 
@@ -38,6 +39,16 @@ COD = (("Imgs", "GT"), ("Image", "Mask"), ("im", "gt"), ("Image", "GT_Object"), 
 COD10K = (("Image", "GT_Object"),)  # the original release
 POLYP = (("images", "masks"),)
 CLINICDB = (("Original", "Ground Truth"),)  # the original release
+
+
+# The test list of PraNet (MICCAI 2020).
+# fmt: off
+PRANET_CLINICDB = (
+    14, 21, 25, 31, 42, 50, 52, 61, 65, 66, 73, 80, 89, 100, 106, 119, 134, 148, 154, 163, 166,
+    171, 179, 181, 185, 191, 205, 240, 251, 266, 279, 287, 300, 307, 349, 353, 374, 381, 388, 397, 400, 404,
+    425, 429, 431, 442, 453, 459, 464, 474, 481, 483, 492, 526, 529, 545, 555, 559, 561, 569, 571, 575,
+)
+# fmt: on
 
 
 def _layouts(kinds: Sequence[tuple[str, str]], *folders: str, **flags: bool) -> tuple[Layout, ...]:
@@ -52,6 +63,11 @@ def _original_camo(split: str) -> tuple[Layout, ...]:
         for masks in (f"{split}_gt", f"Images/{split}_gt", "GT")
     )
 
+
+CLINICDB_LAYOUTS = (
+    *_layouts(POLYP, "TestDataset/CVC-ClinicDB", "CVC-ClinicDB"),
+    *_layouts(CLINICDB, "CVC-ClinicDB", "CVC-ClinicDB/TIF", "CVC-ClinicDB/PNG"),
+)
 
 _BENCHMARKS = (
     Benchmark(
@@ -122,13 +138,15 @@ _BENCHMARKS = (
         "CVC-ClinicDB",
         aliases=("ClinicDB",),
         num_pairs={"test": (62, 612)},
-        layouts={
-            "test": (
-                *_layouts(POLYP, "TestDataset/CVC-ClinicDB", "CVC-ClinicDB"),
-                *_layouts(CLINICDB, "CVC-ClinicDB", "CVC-ClinicDB/TIF", "CVC-ClinicDB/PNG"),
-            )
-        },
+        layouts={"test": CLINICDB_LAYOUTS},
         note="62 in PraNet's test list, 612 in all; the other 550 are in PraNet's training set",
+    ),
+    Benchmark(
+        "CVC-ClinicDB-62",
+        num_pairs={"test": (62,)},
+        layouts={"test": CLINICDB_LAYOUTS},
+        only=tuple(map(str, PRANET_CLINICDB)),
+        note="PraNet's test list",
     ),
     Benchmark(
         "ETIS",

@@ -79,7 +79,7 @@ def locate(
         if num_left_out := sum(bool(re.match(known.leave_out, file.stem)) for file in image_files(images)):
             logger.info("%s: %d %s* left out: %s", label, num_left_out, known.leave_out, known.note)
         stems = f"(?!{known.leave_out}){stems or ''}"
-    only = read_list(images.parent / f"{split}.txt") if layout.lists else None
+    only = read_list(images.parent / f"{split}.txt") if layout.lists else known.only or None
     mismatch, extra = size_mismatch or known.size_mismatch, layout.extra_masks
     pairs = find_pairs(
         images, masks, name=label, stems=stems, exclude=exclude, only=only, size_mismatch=mismatch, extra_masks=extra

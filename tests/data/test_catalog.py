@@ -177,6 +177,20 @@ def test_the_published_number_gives_no_warning(tmp_path: Path, caplog) -> None:
     assert not caplog.records
 
 
+def test_pranets_list_of_clinicdb_is_a_set_of_its_own(tmp_path: Path, caplog) -> None:
+    """In the folders of the whole set, whose other images are passed over; a part of the list is an error."""
+    listed = KNOWN["CVC-ClinicDB-62"].only
+    assert len(set(listed)) == 62
+    fill(tmp_path, "CVC-ClinicDB/images", "CVC-ClinicDB/masks", [str(number) for number in range(1, 613)])
+    assert set(stems(locate("CVC-ClinicDB-62", "test", tmp_path))) == set(listed)
+    assert len(locate("CVC-ClinicDB", "test", tmp_path)) == 612
+    assert not caplog.records
+    for kind in ("images", "masks"):
+        next((tmp_path / "CVC-ClinicDB" / kind).glob("575.*")).unlink()
+    with pytest.raises(ValueError, match=r"CVC-ClinicDB-62/test: .*575"):
+        locate("CVC-ClinicDB-62", "test", tmp_path)
+
+
 def test_inverted_masks_give_a_warning(tmp_path: Path, caplog) -> None:
     fill(tmp_path, "CHAMELEON/Imgs", "CHAMELEON/GT", ["1"])
     Image.fromarray(np.full((4, 5), 255, dtype=np.uint8)).save(tmp_path / "CHAMELEON/GT/1.png")
@@ -235,6 +249,7 @@ def test_faulty_mappings(tmp_path: Path) -> None:
         ("polyp", "Kvasir-SEG", "val", 100),
         ("polyp", "Kvasir", "test", 100),
         ("polyp", "CVC-ClinicDB", "test", 612),
+        ("polyp", "CVC-ClinicDB-62", "test", 62),
         ("polyp", "ETIS", "test", 20),
         ("cod", "CAMO", "test", 4),
     ],
