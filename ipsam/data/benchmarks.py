@@ -72,6 +72,7 @@ CLINICDB_LAYOUTS = (
 _BENCHMARKS = (
     Benchmark(
         "COD10K",
+        aliases=("COD10K-TE", "COD10KTE"),
         num_pairs={"train": (3040,), "test": (2026,)},
         layouts={
             "train": (
@@ -90,6 +91,7 @@ _BENCHMARKS = (
     ),
     Benchmark(
         "CAMO",
+        aliases=("CAMO-TE", "CAMOTE"),
         num_pairs={"train": (1000,), "test": (250,)},
         layouts={
             "train": (

@@ -217,6 +217,7 @@ def test_unknown_names_and_splits(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="NC4K has no split 'train', only test"):
         locate("NC4K", "train", tmp_path)
     assert benchmark("kvasir") is benchmark("Kvasir-SEG") is KNOWN["Kvasir-SEG"]
+    assert benchmark("camote") is KNOWN["CAMO"]
 
 
 def test_a_mapping_names_any_two_folders(tmp_path: Path, caplog) -> None:
