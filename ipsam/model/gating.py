@@ -31,6 +31,13 @@ class PromptSpaceGating(nn.Module):
 
         The gate lies in (0, 1); where it is 1 the foreground prompt is suppressed.
         """
+        _, correction, gate = self.suppress(fg_dense, bg_dense)
+        return fg_dense + correction, gate
+
+    def suppress(
+        self, fg_dense: Float[Tensor, "b c h w"], bg_dense: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"], Float[Tensor, "b 1 h w"]]:
+        """The purified prompt and its correction, (b, c, h, w) each, and the gate (b, 1, h, w)."""
         gate = self.predictor(bg_dense).sigmoid()
         purified = fg_dense * (1 - gate)
-        return fg_dense + self.out(self.fuse(torch.cat([purified, fg_dense], dim=1))), gate
+        return purified, self.out(self.fuse(torch.cat([purified, fg_dense], dim=1))), gate

@@ -8,33 +8,22 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipsam.model.layers import conv3x3, conv3x3_block, logit_head, zero_init
+from ipsam.model.gating import PromptSpaceGating
+from ipsam.model.layers import conv3x3, zero_init
 
 
-class PurifiedAnchorGating(nn.Module):
-    """PSG with its residual anchored to the purified prompt ("Anchor to purified E+").
+class PurifiedAnchorGating(PromptSpaceGating):
+    """PSG with its residual anchored to the purified prompt ("Anchor to purified E+"): purified + out(fuse(...)).
 
-    g = sigmoid(predictor(E-)); purified = E+ * (1 - g); result = purified + out(fuse([purified, E+])). Untrained, it
-    hands the purified prompt on, not E+.
-
-    Args:
-        dim: embedding width c.
-        hidden: width inside the gate predictor.
+    Untrained, it hands the purified prompt on, not E+.
     """
-
-    def __init__(self, dim: int = 256, *, hidden: int = 64) -> None:
-        super().__init__()
-        self.predictor = logit_head(dim, hidden)
-        self.fuse = nn.Sequential(conv3x3_block(2 * dim, dim), conv3x3(dim, dim))
-        self.out = zero_init(nn.Conv2d(dim, dim, kernel_size=1))
 
     def forward(
         self, fg_dense: Float[Tensor, "b c h w"], bg_dense: Float[Tensor, "b c h w"]
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 1 h w"]]:
         """E+ and E-, (b, c, h, w) each, to the dense prompt and the gate (b, 1, h, w) in (0, 1)."""
-        gate = self.predictor(bg_dense).sigmoid()
-        purified = fg_dense * (1 - gate)
-        return purified + self.out(self.fuse(torch.cat([purified, fg_dense], dim=1))), gate
+        purified, correction, gate = self.suppress(fg_dense, bg_dense)
+        return purified + correction, gate
 
 
 class SubtractionFusion(nn.Module):
