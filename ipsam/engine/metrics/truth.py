@@ -48,10 +48,11 @@ class GroundTruth:
 
     def box_with_margin(self, margin: int) -> Window:
         """``box`` grown by ``margin`` pixels to each side, within the image."""
-        return tuple(  # type: ignore[return-value]
+        rows, columns = (
             slice(max(0, side.start - margin), min(length, side.stop + margin))
             for side, length in zip(self.box, self.foreground.shape, strict=True)
         )
+        return rows, columns
 
     @cached_property
     def quadrants(self) -> tuple[Window, Window, Window, Window]:
