@@ -18,6 +18,7 @@ from ipsam.engine.paper.changes import settings_of_run
 from ipsam.engine.paper.ledger import Entry, ledger, ledger_table, paper_experiments
 from ipsam.engine.paper.printed import Reference, find_row, paper, references
 from ipsam.engine.settings import Settings
+from ipsam.engine.trainer import seed_everything
 
 PAPER = paper_experiments(CONFIGS)
 
@@ -234,3 +235,16 @@ def test_the_ledgers_table_shows_the_difference() -> None:
     assert len({len(line) for line in table.splitlines()[:5]}) == 1  # aligned
     assert table.endswith("\n- second row: it is too small")
     assert "does not name" in table  # the reason for the differences goes with them
+
+
+@pytest.mark.parametrize("rows", [("spg", "spg_psg"), ("spg_psg_lat", "full"), ("psg_none", "psg_subtraction", "full")])
+def test_zero_initialised_residuals_change_nothing_at_the_start_of_a_seed(rows: tuple[str, ...]) -> None:
+    """PSG, its operators anchored to E+, and refinement: the same seed's models give the same output without them."""
+    image = torch.randn(2, 3, 64, 64)
+    outputs = []
+    for row in rows:
+        config = compose_experiment(CONFIGS, f"ablation/{row}", ["+scale=toy", "data.image_size=64"])
+        seed_everything(3)
+        outputs.append(build_model(config.model).eval()(image).logits)
+    assert outputs[0].abs().max() > 0
+    assert all(torch.equal(outputs[0], other) for other in outputs[1:])
