@@ -87,10 +87,10 @@ class Data:
             raise ValueError("data.val and data.val_fraction exclude each other: set one")
         Synthetic(**self.synthetic), Augment(**self.augment)  # complain now, not after a day of training
 
-    def train_and_val(self, seed: int) -> tuple[TrainSet, TestSet | None]:
-        """The training set, and what is held out to watch (None if nothing is)."""
+    def train_and_val(self, seed: int) -> tuple[TrainSet | None, TestSet | None]:
+        """The training set (None where ``train`` is empty), and what is held out to watch (None if nothing is)."""
         if not self.train:
-            raise ValueError("data.train is empty: name at least one set to train on")
+            return None, None
         whole: Source = Joined([self._source(spec, "train", seed) for spec in self.train])
         held_out: Source | None = None
         if self.val:

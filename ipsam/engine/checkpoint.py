@@ -13,28 +13,28 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ipsam.model import IPSAM
+from ipsam.model import Segmenter
 from ipsam.model.sam2_weights import key_difference
 
 WEIGHTS, CONFIG, TRAINING = "model.safetensors", "config.yaml", "training.pt"
 
 
-def own_weights(model: IPSAM) -> dict[str, Tensor]:
+def own_weights(model: Segmenter) -> dict[str, Tensor]:
     """What a checkpoint has to hold: the trainable weights; all of them if the rest came from no file."""
     state = model.state_dict()
-    if model.backbone.base_sha256 is None:
+    if model.base_sha256 is None:
         return state
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     return {name: tensor for name, tensor in state.items() if name in trainable}
 
 
-def save_checkpoint(folder: Path, model: IPSAM, *, config: str, training: Mapping[str, Any]) -> None:
+def save_checkpoint(folder: Path, model: Segmenter, *, config: str, training: Mapping[str, Any]) -> None:
     """Write a checkpoint beside its place, then move it there, so that the place never holds half of one."""
     fresh, old = folder.with_name(f".{folder.name}.new"), _former(folder)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in own_weights(model).items()}
-    save_file(weights, fresh / WEIGHTS, metadata={"base_sha256": model.backbone.base_sha256 or ""})
+    save_file(weights, fresh / WEIGHTS, metadata={"base_sha256": model.base_sha256 or ""})
     (fresh / CONFIG).write_text(config, encoding="utf-8")
     torch.save(dict(training), fresh / TRAINING)
     shutil.rmtree(old, ignore_errors=True)
@@ -71,7 +71,7 @@ def find_checkpoint(path: Path) -> Path:
     )
 
 
-def load_weights(model: IPSAM, folder: Path) -> None:
+def load_weights(model: Segmenter, folder: Path) -> None:
     """Load a checkpoint's weights, strictly.
 
     Raises:
@@ -87,10 +87,10 @@ def load_weights(model: IPSAM, folder: Path) -> None:
     difference = key_difference(own_weights(model), weights)
     if difference:
         raise ValueError(f"{path} does not fit the model of {folder / CONFIG}\n{difference}")
-    if base != model.backbone.base_sha256:
+    if base != model.base_sha256:
         raise ValueError(
             f"{path} was trained on the SAM2 checkpoint of sha256 {base}, but the one loaded has "
-            f"{model.backbone.base_sha256}: name the right one with model.backbone.checkpoint=... (eval.py: base=...)"
+            f"{model.base_sha256}: name the right one with model.backbone.checkpoint=... (eval.py: base=...)"
         )
     model.load_state_dict(weights, strict=False)  # strict above; the frozen rest is SAM2's own
 

@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 import ipsam.model
-from ipsam.model import IPSAM
+from ipsam.model import Segmenter
 
 # Exactly the public classes of ipsam.model. A configuration that came with somebody's checkpoint can name nothing else,
 # not even through them: hydra would follow "ipsam.model.backbone.torch.load" if a prefix were enough.
@@ -22,7 +22,7 @@ ALLOWED_TARGETS = frozenset(f"ipsam.model.{name}" for name in ipsam.model.__all_
 SECTIONS = ("model", "data", "engine")  # of a run's configuration
 
 
-def build_model(config: DictConfig) -> IPSAM:
+def build_model(config: DictConfig) -> Segmenter:
     """Instantiate the ``model`` section of a configuration.
 
     Raises:
@@ -39,8 +39,10 @@ def build_model(config: DictConfig) -> IPSAM:
         if isinstance(error.__cause__, FileNotFoundError):
             raise FileNotFoundError(f"{where}: {error.__cause__}") from error
         raise ValueError(f"{where}: {error.__cause__ or error}") from error
-    if not isinstance(model, IPSAM):
-        raise ValueError(f"model._target_ must be ipsam.model.IPSAM, not {config.get('_target_')}")
+    if not isinstance(model, Segmenter):
+        raise ValueError(
+            f"model._target_ must be a whole model, such as ipsam.model.IPSAM, not {config.get('_target_')}"
+        )
     return model
 
 

@@ -23,12 +23,14 @@ class Evaluation:
         per_image: rows of ``dataset``, ``name`` and the metrics.
         curves: by dataset and name of the curve, (256,) at the thresholds 255/255 to 0.
         protocol: by which rules.
+        remarks: by dataset, of how many images the model said what; only where it said anything.
     """
 
     datasets: dict[str, Scores] = field(default_factory=dict)
     per_image: list[dict[str, str | float]] = field(default_factory=list)
     curves: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict, compare=False)
     protocol: Protocol = field(default_factory=Protocol)
+    remarks: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @classmethod
     def joined(cls, parts: Iterable["Evaluation"], protocol: Protocol) -> "Evaluation":
@@ -38,11 +40,13 @@ class Evaluation:
             whole.datasets.update(part.datasets)
             whole.per_image.extend(part.per_image)
             whole.curves.update(part.curves)
+            whole.remarks.update(part.remarks)
         return whole
 
     def write(self, folder: Path) -> None:
         """Write ``metrics.json`` and, where single images were scored, ``per_image.csv``."""
-        write_json(folder / "metrics.json", {"protocol": self.protocol.describe(), "datasets": self.datasets})
+        content: dict[str, object] = {"protocol": self.protocol.describe(), "datasets": self.datasets}
+        write_json(folder / "metrics.json", content | ({"remarks": self.remarks} if self.remarks else {}))
         if self.per_image:
             write_csv(folder / "per_image.csv", self.per_image)
 

@@ -1,7 +1,8 @@
 """A model's predictions on test sets, and their scores."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -17,6 +18,7 @@ from ipsam.data import TestSet, collate_test
 from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.metrics import LOWER_IS_BETTER, METRICS, Pixels, Protocol, means, measure, to_eight_bit
 from ipsam.engine.scoring import score_set
+from ipsam.model import IPSAMOutput, Segmenter
 
 CONSTANTS = (0, 64, 128, 191, 255)  # greys from black to white
 
@@ -49,9 +51,19 @@ def to_map(logits: Tensor, size: tuple[int, int], *, eight_bit: bool = True) -> 
     return rounded
 
 
+def forward(
+    model: Segmenter, images: Tensor, masks: Sequence[NDArray[np.uint8]], *, device: torch.device, bf16: bool
+) -> IPSAMOutput:
+    """The model's output for images (b, 3, H, W), wherever they lie; an oracle is shown their masks too."""
+    truth = ([torch.from_numpy(mask > 0) for mask in masks],) if model.oracle else ()
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        output: IPSAMOutput = model(images.to(device), *truth)
+    return output
+
+
 @torch.inference_mode()
 def predict(
-    model: nn.Module,
+    model: Segmenter,
     test_set: TestSet,
     *,
     protocol: Protocol,
@@ -60,8 +72,9 @@ def predict(
     batch_size: int,
     num_workers: int,
     maps: Path | None = None,
+    remarks: Counter[str] | None = None,
 ) -> Iterator[Predicted]:
-    """Predictions for a test set, in its order.
+    """Predictions for a test set, in its order; ``remarks`` counts what the model says of the images.
 
     Raises:
         ValueError: the model's logits for an image are not finite.
@@ -69,8 +82,10 @@ def predict(
     model.eval()
     loader = DataLoader(test_set, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_test)
     for images, masks, names in loader:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            logits = model(images.to(device)).logits
+        output = forward(model, images, masks, device=device, bf16=bf16)
+        logits = output.logits
+        if remarks is not None:
+            remarks.update(filter(None, output.remarks))
         for index, (mask, name) in enumerate(zip(masks, names, strict=True)):
             if not logits[index].isfinite().all():  # which 8 bits could not tell
                 raise ValueError(f"{name}: the model's logits are not finite; its training has diverged")
@@ -79,7 +94,7 @@ def predict(
 
 
 def evaluate(
-    model: nn.Module,
+    model: Segmenter,
     test_sets: Mapping[str, TestSet],
     *,
     device: torch.device,
@@ -92,7 +107,7 @@ def evaluate(
     """Scores of a model on each test set.
 
     Args:
-        model: gives an output with ``logits`` (b, 1, hm, wm) for images (b, 3, H, W).
+        model: with the weights to evaluate.
         test_sets: by name.
         device: where the model is.
         protocol: by which rules to score; None: the default ones.
@@ -105,9 +120,20 @@ def evaluate(
     parts = []
     for name, test_set in test_sets.items():
         folder = None if maps is None else maps / name
-        reading = {"batch_size": batch_size, "num_workers": num_workers}
-        predictions = predict(model, test_set, protocol=protocol, device=device, bf16=bf16, maps=folder, **reading)
-        parts.append(score_set(name, predictions, len(test_set), protocol=protocol, num_workers=num_workers))
+        remarks: Counter[str] = Counter()
+        predictions = predict(
+            model,
+            test_set,
+            protocol=protocol,
+            device=device,
+            bf16=bf16,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            maps=folder,
+            remarks=remarks,
+        )
+        part = score_set(name, predictions, len(test_set), protocol=protocol, num_workers=num_workers)
+        parts.append(replace(part, remarks={name: dict(remarks)} if remarks else {}))
     return Evaluation.joined(parts, protocol)
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ipsam.data import TestSet
 from ipsam.data.transforms import denormalise
+from ipsam.engine.evaluator import forward
 from ipsam.engine.settings import Settings
-from ipsam.model import IPSAM, IPSAMOutput
+from ipsam.model import IPSAMOutput, Segmenter
 
 CELL = 160  # pixels a side
 HEADER = 20  # pixels
@@ -49,7 +50,7 @@ def panel(image: Tensor, mask: Tensor, output: IPSAMOutput, *, most: int = 4) ->
 
 
 @torch.inference_mode()
-def save_panel(model: IPSAM, test_set: TestSet, path: Path, *, settings: Settings, most: int = 4) -> Path:
+def save_panel(model: Segmenter, test_set: TestSet, path: Path, *, settings: Settings, most: int = 4) -> Path:
     """Save the panels of a test set's first images, one below the other, as PNG."""
     model.eval()
     panels = []
@@ -57,8 +58,7 @@ def save_panel(model: IPSAM, test_set: TestSet, path: Path, *, settings: Setting
         item = test_set[index]
         image = item["image"][None]
         mask = cv2.resize(item["mask"], (image.shape[-1], image.shape[-2]), interpolation=cv2.INTER_NEAREST)
-        with torch.autocast(settings.device.type, dtype=torch.bfloat16, enabled=settings.bf16):
-            output = model(image.to(settings.device))
+        output = forward(model, image, [item["mask"]], device=settings.device, bf16=settings.bf16)
         panels.append(panel(image, torch.from_numpy(mask)[None, None] / 255, output))
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), np.concatenate(panels)[..., ::-1]):

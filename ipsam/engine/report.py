@@ -13,11 +13,11 @@ from ipsam.engine.log import Log
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.settings import Settings
 from ipsam.engine.tables import scores_table
-from ipsam.model import IPSAM
+from ipsam.model import Segmenter
 
 
 def evaluate_run(
-    model: IPSAM,
+    model: Segmenter,
     test_sets: Mapping[str, TestSet],
     settings: Settings,
     *,
@@ -60,13 +60,18 @@ def evaluate_run(
     methods = {name: reference.datasets for name, reference in (references or {}).items()}
     print(evaluation.protocol)
     print(scores_table({"model": evaluation.datasets, **methods}))
+    for name, remarks in evaluation.remarks.items():
+        num_images = evaluation.datasets[name]["num_images"]
+        print(*(f"{name}: {remark} in {count} of {num_images} images" for remark, count in remarks.items()), sep="\n")
     print(f"scores: {out / 'metrics.json'}, {out / 'per_image.csv'}")
     if save_maps:
         print(f"maps: {out / 'maps'}")
     print("pictures (image, mask, prompts, gate, coarse, refined):", *pictures, sep="\n  ")
 
 
-def evaluate_references(model: IPSAM, test_sets: Mapping[str, TestSet], settings: Settings) -> dict[str, Evaluation]:
+def evaluate_references(
+    model: Segmenter, test_sets: Mapping[str, TestSet], settings: Settings
+) -> dict[str, Evaluation]:
     """What a trained model has to beat: itself before training, and the best constant map; on the main process only."""
     if not PartialState(cpu=settings.cpu).is_main_process:
         return {}
@@ -77,7 +82,7 @@ def evaluate_references(model: IPSAM, test_sets: Mapping[str, TestSet], settings
 
 
 def _evaluate(
-    model: IPSAM,
+    model: Segmenter,
     test_sets: Mapping[str, TestSet],
     settings: Settings,
     *,

@@ -21,7 +21,7 @@ from ipsam.engine.log import Log
 from ipsam.engine.losses import LossWeights, ipsam_loss
 from ipsam.engine.metrics import LOWER_IS_BETTER
 from ipsam.engine.settings import Settings
-from ipsam.model import IPSAM
+from ipsam.model import Segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ def seed_everything(seed: int) -> None:
 
 
 def train(
-    model: IPSAM,
-    train_set: TrainSet,
+    model: Segmenter,
+    train_set: TrainSet | None,
     val_set: TestSet | None = None,
     *,
     settings: Settings,
@@ -44,17 +44,20 @@ def train(
     seed: int,
     resume: bool = False,
 ) -> None:
-    """Train a model in place, to ``settings.epochs``.
+    """Train a model in place, to ``settings.epochs``; one without anything to train is only saved.
 
     Args:
         model: what to train; parameters without gradient stay as they are.
-        train_set: augmented pairs.
+        train_set: augmented pairs; None is for models without anything to train.
         val_set: held-out pairs to watch; by them ``checkpoints/best`` is chosen.
         settings: the ``engine`` section.
         folder: the run's; gets ``checkpoints/last``, ``checkpoints/best`` and ``tensorboard``.
         config: the resolved configuration, saved with every checkpoint.
         seed: of the order of samples.
         resume: go on from ``checkpoints/last`` if there is one.
+
+    Raises:
+        ValueError: there is something to train, but nothing to train on.
     """
     accelerator = Accelerator(
         cpu=settings.cpu,
@@ -62,6 +65,13 @@ def train(
         gradient_accumulation_steps=settings.accumulate,
     )
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        logger.info("nothing to train: the model is evaluated as it is")
+        if accelerator.is_main_process:
+            save_checkpoint(folder / "checkpoints" / "last", model, config=config, training={})
+        return
+    if train_set is None:
+        raise ValueError("data.train is empty: name at least one set to train on")
     optimizer = torch.optim.AdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay)
     loader, sampler = train_loader(train_set, settings, seed=seed)
     weights = LossWeights(**settings.loss)
@@ -139,7 +149,7 @@ def new_progress() -> dict[str, Any]:
     return {"epoch": 0, "step": 0, "best": None, "history": []}
 
 
-def restore(model: IPSAM, optimizer: torch.optim.Optimizer, checkpoint: Path) -> dict[str, Any]:
+def restore(model: Segmenter, optimizer: torch.optim.Optimizer, checkpoint: Path) -> dict[str, Any]:
     """Put everything back as a checkpoint has it, and return the progress; a new one where there is no checkpoint."""
     put_back(checkpoint)
     if not checkpoint.is_dir():
@@ -154,7 +164,7 @@ def restore(model: IPSAM, optimizer: torch.optim.Optimizer, checkpoint: Path) ->
     return progress
 
 
-def validate(model: IPSAM, val_set: TestSet, settings: Settings) -> dict[str, float]:
+def validate(model: Segmenter, val_set: TestSet, settings: Settings) -> dict[str, float]:
     """Scores of the held-out part."""
     evaluation = evaluate(
         model,

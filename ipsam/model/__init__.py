@@ -26,6 +26,7 @@ from ipsam.model.lateral import LateralInhibition
 from ipsam.model.lora import LoRA
 from ipsam.model.minimal_self_prompt import MinimalSelfPromptGenerator
 from ipsam.model.refine import RefinementHead
+from ipsam.model.segmenter import Segmenter
 from ipsam.model.self_prompt import SelfPromptGenerator, SelfPrompts
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "RefinementHead",
     "SAM2Backbone",
     "ScaledPrompt",
+    "Segmenter",
     "SelfPromptGenerator",
     "SelfPrompts",
     "SubtractionFusion",

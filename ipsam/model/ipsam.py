@@ -1,6 +1,6 @@
 """IP-SAM: SAM2 conditioned through its own prompt space (paper section 3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from ipsam.model.feature_addition import FeatureAddition
 from ipsam.model.lateral import LateralInhibition
 from ipsam.model.minimal_self_prompt import MinimalSelfPromptGenerator
 from ipsam.model.refine import RefinementHead
+from ipsam.model.segmenter import Segmenter
 from ipsam.model.self_prompt import SelfPromptGenerator
 
 MASK_REDUCTIONS = ("mean", "first")
@@ -30,16 +31,18 @@ class IPSAMOutput:
         gate: PSG's suppressive gate in (0, 1), (b, 1, h, w); None where PSG is off or its operator has none.
         auxiliary: lateral inhibition's logits of each pyramid level, in training only; else empty.
         prediction: which of them is the prediction, ``decoder`` or ``fg_prompt``.
+        remarks: for each image, what is to be counted of it, such as "centroid outside the object"; empty for nothing.
     """
 
     mask_logits: Float[Tensor, "b m hm wm"]
     coarse: Float[Tensor, "b 1 hm wm"]
-    refined: Float[Tensor, "b 1 hm wm"] | None
-    fg_logits: Float[Tensor, "b 1 hm wm"] | None
-    bg_logits: Float[Tensor, "b 1 hm wm"] | None
-    gate: Float[Tensor, "b 1 h w"] | None
-    auxiliary: list[Float[Tensor, "b 1 _ _"]]
+    refined: Float[Tensor, "b 1 hm wm"] | None = None
+    fg_logits: Float[Tensor, "b 1 hm wm"] | None = None
+    bg_logits: Float[Tensor, "b 1 hm wm"] | None = None
+    gate: Float[Tensor, "b 1 h w"] | None = None
+    auxiliary: list[Float[Tensor, "b 1 _ _"]] = field(default_factory=list)
     prediction: str = "decoder"
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def logits(self) -> Float[Tensor, "b 1 hm wm"]:
@@ -50,7 +53,7 @@ class IPSAMOutput:
         return self.coarse if self.refined is None else self.refined
 
 
-class IPSAM(nn.Module):
+class IPSAM(Segmenter):
     """The full model; each part but backbone and decoder can be left out (Table 2) or put in another's place (Table 3).
 
     Args:
@@ -90,7 +93,7 @@ class IPSAM(nn.Module):
             raise ValueError(f"mask_reduction must be one of {', '.join(MASK_REDUCTIONS)}, not {mask_reduction!r}")
         if prediction not in PREDICTIONS:
             raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, not {prediction!r}")
-        self.backbone = backbone
+        self.backbone: SAM2Backbone = backbone
         self.self_prompt = self_prompt
         self.dense_prompt = dense_prompt
         self.gating = gating

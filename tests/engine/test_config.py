@@ -76,7 +76,7 @@ def test_allowed_are_the_public_classes_of_the_model() -> None:
 
 @pytest.mark.parametrize("config", [{}, {"a": 1}, {"_target_": "ipsam.model.LoRA"}], ids=str)
 def test_what_is_no_model_is_refused(config: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"model\._target_ must be ipsam\.model\.IPSAM"):
+    with pytest.raises(ValueError, match=r"model\._target_ must be a whole model, such as ipsam\.model\.IPSAM"):
         build_model(OmegaConf.create(config))
 
 

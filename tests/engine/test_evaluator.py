@@ -19,6 +19,7 @@ from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.evaluator import evaluate, evaluate_constant, to_map
 from ipsam.engine.metrics import METRICS, Protocol, means, measure
 from ipsam.engine.scoring import score_set
+from ipsam.model import IPSAMOutput, Segmenter
 
 CPU = torch.device("cpu")
 
@@ -39,15 +40,23 @@ class Uneven:
         return Sample(f"image{index}", cv2.resize(scene.image, size), mask)
 
 
-class Recorded(nn.Module):
+class Recorded(Segmenter):
     """Stands for a model: gives logits made from the image's own brightness, (b, 1, 16, 16)."""
 
-    def forward(self, image: Tensor) -> Any:
-        @dataclass
-        class Output:
-            logits: Tensor
+    def forward(self, image: Tensor) -> IPSAMOutput:
+        logits = nn.functional.avg_pool2d(image.mean(1, keepdim=True), 4) * 3
+        return IPSAMOutput(logits, logits)
 
-        return Output(nn.functional.avg_pool2d(image.mean(1, keepdim=True), 4) * 3)
+
+class Oracle(Recorded):
+    """Gives back the mask that it is shown, and remarks on the tall ones."""
+
+    oracle = True
+
+    def forward(self, image: Tensor, masks: list[Tensor]) -> IPSAMOutput:
+        shown = [nn.functional.interpolate(mask[None, None] * 40.0 - 20, (64, 64)) for mask in masks]
+        remarks = ["tall" if mask.shape[0] > mask.shape[1] else "" for mask in masks]
+        return IPSAMOutput(torch.cat(shown), torch.cat(shown), remarks=remarks)
 
 
 @pytest.fixture(scope="module")
@@ -230,3 +239,12 @@ def test_no_test_set_no_scores(tmp_path: Path) -> None:
     assert evaluation == Evaluation()
     evaluation.write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_an_oracle_is_shown_the_masks_and_its_remarks_are_counted(uneven: TestSet, tmp_path: Path) -> None:
+    evaluation = evaluate(Oracle(), {"set": uneven}, device=CPU, batch_size=2, num_workers=1)
+    assert evaluation.remarks == {"set": {"tall": 2}}
+    assert evaluation.datasets["set"]["miou"] > 0.8
+    evaluation.write(tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text())["remarks"] == {"set": {"tall": 2}}
+    assert evaluate(Recorded(), {"set": uneven}, device=CPU).remarks == {}

@@ -1,0 +1,1 @@
+"""The paper's comparison systems that share this framework (Tables 1 and 4)."""
