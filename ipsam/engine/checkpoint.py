@@ -20,12 +20,20 @@ WEIGHTS, CONFIG, TRAINING = "model.safetensors", "config.yaml", "training.pt"
 
 
 def own_weights(model: Segmenter) -> dict[str, Tensor]:
-    """What a checkpoint has to hold: the trainable weights; all of them if the rest came from no file."""
+    """What a checkpoint has to hold: all weights if they came from no file; else what training changes.
+
+    That is the trainable parameters, and the buffers beside them, such as a normalisation's running statistics.
+    """
     state = model.state_dict()
     if model.base_sha256 is None:
         return state
-    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return {name: tensor for name, tensor in state.items() if name in trainable}
+    changing = set()
+    for prefix, module in model.named_modules():
+        parameters = dict(module.named_parameters(recurse=False))
+        own = [name for name, parameter in parameters.items() if parameter.requires_grad]
+        own += [name for name, _ in module.named_buffers(recurse=False)] if own else []
+        changing |= {f"{prefix}.{name}".lstrip(".") for name in own}
+    return {name: tensor for name, tensor in state.items() if name in changing}
 
 
 def save_checkpoint(folder: Path, model: Segmenter, *, config: str, training: Mapping[str, Any]) -> None:

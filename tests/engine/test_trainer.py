@@ -10,7 +10,7 @@ from ipsam.data import TestSet, TrainSet
 from ipsam.data.sources import Sample, SyntheticSource
 from ipsam.data.transforms import Augment
 from ipsam.engine import trainer
-from ipsam.engine.checkpoint import load_training, load_weights
+from ipsam.engine.checkpoint import find_checkpoint, load_training, load_weights
 from ipsam.engine.losses import LossWeights, ipsam_loss
 from ipsam.model import IPSAM, LoRA
 
@@ -261,3 +261,17 @@ def test_seeds_are_of_everything() -> None:
         trainer.seed_everything(7)
         draws.append((random.random(), float(np.random.rand()), torch.rand(()).item()))
     assert draws[0] == draws[1]
+
+
+def test_nothing_to_train_is_saved_as_it_is(make_settings: Any, tmp_path: Path) -> None:
+    model = model_of(0).requires_grad_(False)
+    fit(model, None, tmp_path, make_settings())
+    assert find_checkpoint(tmp_path) == tmp_path / "checkpoints" / "last"
+    fresh = model_of(1).requires_grad_(False)
+    load_weights(fresh, tmp_path / "checkpoints" / "last")
+    assert all(torch.equal(tensor, fresh.state_dict()[key]) for key, tensor in model.state_dict().items())
+
+
+def test_something_to_train_but_nothing_to_train_on_is_refused(make_settings: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.train is empty: name at least one set"):
+        fit(model_of(0), None, tmp_path, make_settings())

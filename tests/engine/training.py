@@ -17,7 +17,7 @@ class PowerCutError(Exception):
     """Training ends here."""
 
 
-def fit(model: IPSAM, train_set: TrainSet, folder: Path, settings: Any, **options: Any) -> IPSAM:
+def fit(model: IPSAM, train_set: TrainSet | None, folder: Path, settings: Any, **options: Any) -> IPSAM:
     train(model, train_set, settings=settings, folder=folder, config=CONFIG, seed=0, **options)
     return model
 
