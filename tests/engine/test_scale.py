@@ -9,23 +9,23 @@ from ipsam.engine.config import build_model, compose_experiment
 from ipsam.engine.paper.changes import Experiments
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-ROWS = ("baseline", "spg", "spg_psg", "spg_psg_lat", "full")
+NAMES = ("ablation/baseline", "ablation/spg", "ablation/spg_psg", "ablation/spg_psg_lat", "cod_r32")
 
 
-@pytest.mark.parametrize("row", ROWS)
-def test_a_row_at_toy_scale(row: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_at_toy_scale(name: str) -> None:
     """The row's own parts, on the micro backbone with synthetic scenes."""
-    config = compose_experiment(CONFIGS, f"ablation/{row}", ["+scale=toy"])
+    config = compose_experiment(CONFIGS, name, ["+scale=toy"])
     assert config.model.backbone.variant == "micro"
     assert list(config.data.train) == list(config.data.test) == ["synthetic"]
     assert config.paper == []
-    model, full_size = build_model(config.model), compose_experiment(CONFIGS, f"ablation/{row}").model
+    model, full_size = build_model(config.model), compose_experiment(CONFIGS, name).model
     for part in ("self_prompt", "gating", "lateral", "refine"):
         assert (getattr(model, part) is None) == (full_size[part] is None)
 
 
 def test_all_rows_have_one_budget() -> None:
-    budgets = [compose_experiment(CONFIGS, f"ablation/{row}", ["+scale=toy"]) for row in ROWS]
+    budgets = [compose_experiment(CONFIGS, name, ["+scale=toy"]) for name in NAMES]
     assert all((budget.data, budget.engine) == (budgets[0].data, budgets[0].engine) for budget in budgets)
 
 

@@ -168,20 +168,6 @@ def test_the_same_row_and_seed_twice(tmp_path: Path) -> None:
     assert sheets["other"].lines == []
 
 
-def test_two_experiments_with_the_same_row(tmp_path: Path) -> None:
-    """ablation/full and cod_r32 are one model: other seeds are averaged, the same seed is taken once and told."""
-    full = save_run(tmp_path / "ablation/full/seed0", "ablation/full", value=0.4)
-    main = save_run(tmp_path / "cod_r32/seed0", "cod_r32", value=0.5)
-    save_run(tmp_path / "cod_r32/seed1", "cod_r32", value=0.6, seed=1)
-    sheets, (line,) = tables(tmp_path)
-    assert cell(sheets["table1"], MAIN, "CAMO Fw")[1] == "0.550 ± 0.071"
-    assert cell(sheets["table2"], "SPG + PSG + Lat. + Ref.", "CAMO Fw")[1] == "0.500 ± 0.141"
-    assert cell(sheets["table3"], "Full (ours)", "CAMO Fw")[1] == "0.500 ± 0.141"
-    assert line.startswith(f"{main}: the same seed 0 as {full}, ")
-    assert line.count("Table 2, row ") == 1
-    assert line.count("Table 3, row ") == 4
-
-
 def test_other_settings_are_not_averaged(tmp_path: Path) -> None:
     """Neither does a trial come before a run as it should be, though its path does."""
     trial = save_run(tmp_path / "a", "cod_r16", "engine.epochs=1", seed=1, value=0.9)
