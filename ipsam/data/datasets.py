@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ipsam.data.sources import Source
-from ipsam.data.transforms import Augment, network_input, normalise, to_image, to_mask
+from ipsam.data.transforms import Augment, network_input, to_image, to_mask
+from ipsam.imagenet import normalise
 
 
 class TrainItem(TypedDict):

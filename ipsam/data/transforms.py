@@ -10,8 +10,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from ipsam.imagenet import normalise
 
 
 @dataclass(frozen=True)
@@ -58,21 +57,6 @@ class Augment:
         if self.jitter:
             steps.append(v2.ColorJitter(self.jitter, self.jitter, self.jitter))
         return v2.Compose(steps)
-
-
-def normalise(image: Tensor) -> Float[Tensor, "3 H W"]:
-    """An RGB image (3, H, W) uint8 to floats of ImageNet's mean and standard deviation."""
-    scaled = image.as_subclass(Tensor).float().div(255)
-    mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
-    std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
-    return (scaled - mean) / std
-
-
-def denormalise(image: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 H W"]:
-    """The inverse of ``normalise``, to [0, 1]."""
-    mean = torch.tensor(IMAGENET_MEAN, device=image.device).view(3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=image.device).view(3, 1, 1)
-    return (image * std + mean).clamp(0, 1)
 
 
 def to_image(image: NDArray[np.uint8]) -> tv_tensors.Image:

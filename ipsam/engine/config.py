@@ -13,11 +13,14 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 import ipsam.model
+import ipsam.model.baselines
 from ipsam.model import Segmenter
 
-# Exactly the public classes of ipsam.model. A configuration that came with somebody's checkpoint can name nothing else,
+# Exactly the public classes of ipsam.model and its baselines. A configuration that came with somebody's checkpoint can name nothing else,
 # not even through them: hydra would follow "ipsam.model.backbone.torch.load" if a prefix were enough.
-ALLOWED_TARGETS = frozenset(f"ipsam.model.{name}" for name in ipsam.model.__all__)
+ALLOWED_TARGETS = frozenset(
+    f"{package.__name__}.{name}" for package in (ipsam.model, ipsam.model.baselines) for name in package.__all__
+)
 
 SECTIONS = ("model", "data", "engine")  # of a run's configuration
 
@@ -58,6 +61,15 @@ def compose_experiment(configs: Path, name: str, overrides: Sequence[str] = ()) 
     with initialize_config_dir(str(configs.resolve()), version_base="1.3"):
         config: DictConfig = compose("train", [f"experiment={name}", f"name={name}", *overrides])
     return config
+
+
+def drop_checkpoints(model: DictConfig) -> None:
+    """Have a ``model`` section begin from random weights, in place, whatever files it names."""
+    for key in list(model):
+        if key == "checkpoint":
+            model[key] = None
+        elif OmegaConf.is_dict(child := model._get_node(key)):
+            drop_checkpoints(child)
 
 
 def read_config(path: Path) -> DictConfig:

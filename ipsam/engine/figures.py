@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ipsam.data import TestSet
-from ipsam.data.transforms import denormalise
 from ipsam.engine.evaluator import forward
 from ipsam.engine.settings import Settings
+from ipsam.imagenet import denormalise
 from ipsam.model import IPSAMOutput, Segmenter
 
 CELL = 160  # pixels a side

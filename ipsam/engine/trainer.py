@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -63,6 +63,7 @@ def train(
         cpu=settings.cpu,
         mixed_precision="bf16" if settings.bf16 else "no",
         gradient_accumulation_steps=settings.accumulate,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=not model.uses_all_parameters)],
     )
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:

@@ -73,15 +73,12 @@ class SAM2Backbone(nn.Module):
         train_prompt_encoder: bool = False,
     ) -> None:
         super().__init__()
-        if variant not in SAM2_YAML:
-            raise ValueError(f"unknown backbone variant {variant!r}; there are {', '.join(SAM2_YAML)}")
-        if image_size < MULTIPLE or image_size % MULTIPLE:
-            raise ValueError(f"image_size must be a positive multiple of {MULTIPLE} pixels, not {image_size}")
+        config = sam2_config(variant, image_size)
         if lora is not None and fine_tune:
             raise ValueError("fine_tune trains every weight of the image encoder: set model.backbone.lora=null with it")
         self.image_size = image_size
         self.train_prompt_encoder = train_prompt_encoder
-        self.image_encoder = instantiate(image_encoder_config(variant))
+        self.image_encoder = instantiate(config.image_encoder)
         self.dim = int(self.image_encoder.neck.d_model)
         self.prompt_encoder = PromptEncoder(
             embed_dim=self.dim,
@@ -131,8 +128,16 @@ class SAM2Backbone(nn.Module):
         return sparse, dense
 
 
-def image_encoder_config(variant: str) -> Any:
-    """The ``model.image_encoder`` section of sam2's YAML, narrowed for the micro variant."""
-    config = OmegaConf.load(Path(sam2.__path__[0]) / "configs" / "sam2.1" / SAM2_YAML[variant])
-    encoder = config.model.image_encoder
-    return OmegaConf.merge(encoder, MICRO) if variant == "micro" else encoder
+def sam2_config(variant: str, image_size: int) -> Any:
+    """The ``model`` section of sam2's YAML, narrowed for the micro variant.
+
+    Raises:
+        ValueError: for an unknown variant or an impossible size.
+    """
+    if variant not in SAM2_YAML:
+        raise ValueError(f"unknown backbone variant {variant!r}; there are {', '.join(SAM2_YAML)}")
+    if image_size < MULTIPLE or image_size % MULTIPLE:
+        raise ValueError(f"image_size must be a positive multiple of {MULTIPLE} pixels, not {image_size}")
+    config = OmegaConf.load(Path(sam2.__path__[0]) / "configs" / "sam2.1" / SAM2_YAML[variant]).model
+    narrowed = {"image_encoder": MICRO} if variant == "micro" else {}
+    return OmegaConf.merge(config, narrowed, {"image_size": image_size})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 URL = "https://dl.fbaipublicfiles.com/segment_anything_2/092824"
 
-# Parts of a SAM 2.1 checkpoint beside those loaded here: video memory and SAM's own decoder.
+# Parts of a SAM 2.1 checkpoint that not everybody wants: video memory and SAM's own decoder.
 OTHER_PARTS = (
     "sam_mask_decoder.",
     "memory_attention.",
@@ -68,12 +68,13 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def load_sam2_weights(path: Path, parts: Mapping[str, nn.Module]) -> str:
+def load_sam2_weights(path: Path, parts: Mapping[str, nn.Module | nn.Parameter]) -> str:
     """Load a checkpoint in SAM2's format, ``{"model": state_dict}``, strictly into the named parts.
 
     Args:
         path: the checkpoint. One that bears an official file's name must have that file's sha256.
-        parts: modules by their prefix in the state dict, such as ``{"image_encoder": ..., "sam_prompt_encoder": ...}``.
+        parts: modules by their prefix in the state dict, such as ``{"image_encoder": ..., "sam_prompt_encoder": ...}``,
+            and single parameters by their name there.
 
     Returns:
         The file's sha256.
@@ -98,15 +99,16 @@ def load_sam2_weights(path: Path, parts: Mapping[str, nn.Module]) -> str:
             "own belong in a file of another name"
         )
     state = _read_state_dict(path)
-    wanted = {
-        f"{prefix}.{key}": tensor for prefix, module in parts.items() for key, tensor in module.state_dict().items()
-    }
-    found = {key: tensor for key, tensor in state.items() if not key.startswith(OTHER_PARTS)}
+    wanted: dict[str, Tensor] = {}
+    for name, part in parts.items():
+        tensors = {"": part.data} if isinstance(part, nn.Parameter) else part.state_dict(prefix=".")
+        wanted |= {f"{name}{key}": tensor for key, tensor in tensors.items()}
+    found = {key: tensor for key, tensor in state.items() if key in wanted or not key.startswith(OTHER_PARTS)}
     difference = key_difference(wanted, found)
     if difference:
         raise ValueError(f"{path} does not fit the model (is model.backbone.variant the right one?)\n{difference}")
-    for prefix, module in parts.items():
-        module.load_state_dict({key: state[f"{prefix}.{key}"] for key in module.state_dict()})
+    for key, tensor in wanted.items():
+        tensor.copy_(state[key])
     return digest
 
 

@@ -13,11 +13,14 @@ class Segmenter(nn.Module):
 
     Attributes:
         oracle: whether ``forward`` takes the ground truth; such a model is evaluated, never trained.
+        uses_all_parameters: whether the loss reaches every trainable parameter, which training on several processes has
+            to know.
         backbone: what holds the pretrained weights; its ``base_sha256`` names the file that they came from, or is None
             for random weights.
     """
 
     oracle: ClassVar[bool] = False
+    uses_all_parameters: ClassVar[bool] = True
     backbone: nn.Module
 
     @property

@@ -5,16 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ipsam.data.transforms import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Augment,
-    denormalise,
-    network_input,
-    normalise,
-    to_image,
-    to_mask,
-)
+from ipsam.data.transforms import Augment, network_input, to_image, to_mask
+from ipsam.imagenet import MEAN, STD, denormalise, normalise
 
 EVERY_CHANGE: dict[str, dict[str, Any]] = {
     "none": {"hflip": 0.0},
@@ -86,7 +78,7 @@ def test_normalise_is_imagenet_and_can_be_undone() -> None:
     normalised = normalise(image)
     assert type(normalised) is Tensor
     for channel in range(3):
-        expected = (image[channel].numpy() / 255 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
+        expected = (image[channel].numpy() / 255 - MEAN[channel]) / STD[channel]
         np.testing.assert_allclose(normalised[channel].numpy(), expected, atol=1e-6)
     restored = denormalise(normalised).mul(255).round().to(torch.uint8)
     assert torch.equal(restored, image.as_subclass(Tensor))

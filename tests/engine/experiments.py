@@ -3,26 +3,34 @@
 from pathlib import Path
 
 import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from ipsam.engine.config import compose_experiment
+from ipsam.engine.config import compose_experiment, drop_checkpoints
 from ipsam.engine.paper.printed import Reference, references
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FOLDER = CONFIGS / "experiment"
 FILES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
-TINY = [
-    "data.image_size=64",
-    "model.backbone.variant=micro",
-    "model.backbone.checkpoint=null",
-    "model.decoder.dim=64",
-    "model.decoder.num_heads=4",
-    "model.decoder.mlp_dim=64",
-]
+MICRO = {
+    "data.image_size": 64,
+    "model.backbone.variant": "micro",
+    "model.backbone.adapter.scale_factor": 8,
+    "model.decoder.dim": 64,
+    "model.decoder.num_heads": 4,
+    "model.decoder.mlp_dim": 64,
+    "model.detector.size": "n",
+    "model.detector.image_size": 64,
+}
 
 
 def tiny(name: str, *overrides: str) -> DictConfig:
-    return compose_experiment(CONFIGS, name, [*TINY, *overrides])
+    """An experiment with random weights at micro size; a baseline without some of these keys keeps being without."""
+    config = compose_experiment(CONFIGS, name, overrides)
+    drop_checkpoints(config.model)
+    for key, value in MICRO.items():
+        if OmegaConf.select(config, key) is not None:
+            OmegaConf.update(config, key, value)
+    return config
 
 
 def rows_of(name: str) -> tuple[Reference, ...]:

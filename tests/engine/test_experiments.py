@@ -56,28 +56,10 @@ NEAR = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_builds_and_learns_at_tiny_size(name: str) -> None:
-    config = tiny(name)
-    model = build_model(config.model)
+def test_settings_and_data_are_valid(name: str) -> None:
+    config = compose_experiment(CONFIGS, name)
     assert isinstance(settings_of(Settings, config.engine, "engine"), Settings)
     assert isinstance(settings_of(Data, config.data, "data"), Data)
-    output = model(torch.randn(1, 3, 64, 64))
-    losses = ipsam_loss(output, torch.ones(1, 1, 64, 64), LossWeights(**config.engine.loss))
-    losses["total"].backward()
-    assert losses["total"].isfinite()
-    trunk = {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if name.startswith("backbone.image_encoder.trunk")
-    }
-    if config.model.backbone.lora is None:
-        assert config.model.backbone.fine_tune
-        assert all(parameter.requires_grad for parameter in trunk.values())
-    else:
-        assert {name for name, parameter in trunk.items() if parameter.requires_grad} == {
-            name for name in trunk if "lora_" in name
-        }
-        assert any("lora_" in name for name in trunk)
 
 
 @pytest.mark.parametrize("name", FILES)

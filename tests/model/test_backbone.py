@@ -66,9 +66,9 @@ def test_random_weights_have_no_sha256() -> None:
 
 @pytest.mark.parametrize("variant", ["large", "base_plus", "small", "tiny", "micro"])
 def test_variants_are_built_of_sam2s_configurations(variant: str) -> None:
-    from ipsam.model.backbone import image_encoder_config
+    from ipsam.model.backbone import sam2_config
 
-    config = image_encoder_config(variant)
+    config = sam2_config(variant, 128).image_encoder
     widths = {"large": 144, "base_plus": 112, "small": 96, "tiny": 96, "micro": 16}
     stages = {
         "large": [2, 6, 36, 4],

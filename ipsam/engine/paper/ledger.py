@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from omegaconf import OmegaConf
 
-from ipsam.engine.config import build_model, compose_experiment
+from ipsam.engine.config import build_model, compose_experiment, drop_checkpoints
 from ipsam.engine.paper.printed import Reference, Row, find_row, references
 from ipsam.engine.parameters import count
 from ipsam.engine.tables import markdown
@@ -18,7 +18,8 @@ T-Param counts what trains, Param everything the model holds: image encoder, pro
 The paper's Param exceeds the sum of its own parts: for SAM2-L, image encoder 212.70 + prompt encoder 0.006 + 21.26 is
 233.97, but 237.08 is printed. The surplus is the same for every row of a backbone (3.11 L, 1.88 B, 1.39 T), so it lies
 in something of the backbone's that the text does not name. FT: the paper prints all of that Param as trainable; here
-the prompt encoder (0.006) stays frozen, as the text says."""
+the prompt encoder (0.006) stays frozen, as the text says. SAM2's printed Param includes its video memory (7.5), which no
+image meets and which is not built here."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def ledger(configs: Path, experiments: Sequence[str]) -> list[Entry]:
     """Build each experiment's model with random weights and count; an entry for each row that the experiment names."""
     entries = []
     for name in experiments:
-        config = compose_experiment(configs, name, ["model.backbone.checkpoint=null"])
+        config = compose_experiment(configs, name)
+        drop_checkpoints(config.model)
         param, t_param = count(build_model(config.model))
         for place in references(OmegaConf.to_container(config.paper)) or (None,):
             row = Row("", {}) if place is None else find_row(place)

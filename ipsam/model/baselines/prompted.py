@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ipsam.model.baselines.promptable import Promptable
+from ipsam.model.baselines.promptable import Promptable, Prompts
 from ipsam.model.ipsam import IPSAMOutput
 from ipsam.model.segmenter import Segmenter
 
@@ -17,31 +17,38 @@ EMPTY = "no object, the point is the image's centre"
 class NullPrompt(Segmenter):
     """Prompt-absent SAM or SAM2: empty tokens and a zero mask (section 4.1).
 
-    What of the backbone trains, LoRA or the decoder, is the backbone's own choice.
+    What of the backbone trains, LoRA, adapters or the decoder, is the backbone's own choice.
+
+    Args:
+        backbone: SAM or SAM2.
+        zero_mask: False gives the learned embedding for "no mask" instead, as SAM-Adapter and SAM2-Adapter do.
     """
 
-    def __init__(self, backbone: Promptable) -> None:
+    uses_all_parameters = False
+
+    def __init__(self, backbone: Promptable, *, zero_mask: bool = True) -> None:
         super().__init__()
         self.backbone: Promptable = backbone
+        self.prompts = Prompts(zero_mask=zero_mask)
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> IPSAMOutput:
         """Mask logits (b, 1, hm, wm) of images (b, 3, H, W)."""
-        logits, _ = self.backbone.segment(image, zero_mask=True)
+        logits, _ = self.backbone.segment(image, self.prompts)
         return IPSAMOutput(logits, logits)
 
 
 class WholeImageBox(Segmenter):
     """MedSAM without its user: the box prompt is the whole image (Table 1, "MedSAM")."""
 
+    uses_all_parameters = False
+
     def __init__(self, backbone: Promptable) -> None:
         super().__init__()
         self.backbone: Promptable = backbone
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> IPSAMOutput:
         """Mask logits (b, 1, hm, wm) of images (b, 3, H, W)."""
-        height, width = image.shape[-2:]
-        boxes = torch.tensor([[0.0, 0.0, width, height]], device=image.device).expand(image.shape[0], 4)
-        logits, _ = self.backbone.segment(image, boxes=boxes)
+        logits, _ = self.backbone.segment(image, Prompts(boxes=whole_image(image)))
         return IPSAMOutput(logits, logits)
 
 
@@ -68,9 +75,15 @@ class OraclePoint(Segmenter):
         found = [centroid(mask) for mask in masks]
         size = torch.tensor(image.shape[:1:-1], dtype=torch.float32)  # W, H
         points = torch.stack([point for point, _ in found])[:, None] * size
-        logits, scores = self.backbone.segment(image, points=points.to(image.device), multimask=self.multimask)
-        best = logits[torch.arange(len(logits)), scores.argmax(1)][:, None]
+        logits, iou = self.backbone.segment(image, Prompts(points=points.to(image.device)), multimask=self.multimask)
+        best = logits[torch.arange(len(logits)), iou.argmax(1)][:, None]
         return IPSAMOutput(logits, best, remarks=[remark for _, remark in found])
+
+
+def whole_image(image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 4"]:
+    """The box around each whole image (b, 3, H, W)."""
+    height, width = image.shape[-2:]
+    return torch.tensor([[0.0, 0.0, width, height]], device=image.device).repeat(image.shape[0], 1)
 
 
 def centroid(mask: Bool[Tensor, "height width"]) -> tuple[Float[Tensor, "2"], str]:
@@ -81,5 +94,4 @@ def centroid(mask: Bool[Tensor, "height width"]) -> tuple[Float[Tensor, "2"], st
         return torch.tensor([0.5, 0.5]), EMPTY
     y, x = rows.double().mean(), columns.double().mean()
     inside = bool(mask[int(y.round()), int(x.round())])
-    point = torch.stack([(x + 0.5) / width, (y + 0.5) / height]).float()
-    return point, "" if inside else OUTSIDE
+    return torch.stack([x / width, y / height]).float(), "" if inside else OUTSIDE

@@ -1,4 +1,4 @@
-"""The experiments of Table 3, and section 3.2's two forms of dense prompt: each trains what it should and evaluates."""
+"""Every experiment trains what it should, for two steps at micro size, and is evaluated."""
 
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from ipsam.engine.checkpoint import load_weights, own_weights, save_checkpoint
 from ipsam.engine.config import build_model, compose_experiment
 from ipsam.engine.evaluator import evaluate
 from ipsam.engine.losses import LossWeights, ipsam_loss
-from ipsam.model import IPSAM, SAM2Backbone
+from ipsam.model import SAM2Backbone, Segmenter
 
 SECTION_3_2 = ["ablation/prompt_binarised", "ablation/prompt_scaled"]
-TABLE_3 = [name for name in FILES if any(row.table == 3 for row in rows_of(name))]
+TABLE_3 = [name for name in FILES if any(row.table == 3 for row in rows_of(name)) and name != "cod_r32"]
 LORA = [name for name in TABLE_3 if name.startswith("ablation/lora_")]
 PROMPT_ENCODER = (
     "backbone.prompt_encoder.mask_downscaling.",
@@ -25,18 +25,48 @@ PROMPT_ENCODER = (
     "backbone.prompt_encoder.point_embeddings.1.",
 )
 
+# What each comparison system trains, by the beginning of the parameters' names; nothing where it is only evaluated.
+SAM_ADAPTER = tuple(f"backbone.model.vision_encoder.{part}." for part in ("of_patches", "of_frequencies", "tune", "up"))
+SAM2_ADAPTER = tuple(f"backbone.model.image_encoder.trunk.{part}." for part in ("stages", "frequencies"))
+TRAINED: dict[str, tuple[str, ...]] = {
+    "sam": (),
+    "sam_oracle": (),
+    "sam2": (),
+    "sam2_oracle": (),
+    "sam2_amg": (),
+    "yolov8_sam2": (),
+    "sam_adapter": (*SAM_ADAPTER, "backbone.model.mask_decoder."),
+    "medsam": ("backbone.model.vision_encoder.", "backbone.model.mask_decoder."),
+    "mdsam": ("adapters.", "necks.", "decoder.", "fusion.", "deep.", "detail."),
+    "sam2_adapter": (*SAM2_ADAPTER, "backbone.model.sam_mask_decoder."),
+    "sam2_r80": ("backbone.model.sam_mask_decoder.",),  # and LoRA
+}
+# Trained in name, as the comparison systems' own code has it: no loss on the one mask reaches these.
+OUT_OF_REACH = (".iou_prediction_head.", ".pred_obj_score_head.", *(f".output_hypernetworks_mlps.{i}." for i in (1, 2, 3)))
 
-def intended(name: str, model: IPSAM) -> set[str]:
-    """The parameters that an experiment is to train: LoRA and all of the modules that are not SAM2's."""
-    more = PROMPT_ENCODER if name == "ablation/trainable_prompt_encoder" else ()
-    return {
-        key
-        for key, _ in model.named_parameters()
-        if not key.startswith("backbone.") or ".lora_" in key or key.startswith(more)
-    }
+
+def intended(name: str, model: Segmenter) -> set[str]:
+    """The parameters that an experiment is to train."""
+    group, _, short = name.partition("/")
+    keys = {key for key, _ in model.named_parameters()}
+    lora = {key for key in keys if ".lora_" in key}
+    if group in ("baseline", "kvasir"):
+        return lora | {key for key in keys if key.startswith(TRAINED[short])}
+    begins: tuple[str, ...] = ()
+    if name == "ablation/trainable_prompt_encoder":
+        begins = PROMPT_ENCODER
+    if name in ("cod_ft", "quickstart", "kvasir_micro"):
+        begins = ("backbone.image_encoder.",)
+    return lora | {key for key in keys if not key.startswith("backbone.") or key.startswith(begins)}
 
 
-def backward(model: IPSAM) -> None:
+def within_reach(name: str, keys: set[str]) -> set[str]:
+    """Those of an experiment's parameters that a loss reaches."""
+    decoder = {key for key in keys if "mask_decoder." in key and any(part in key for part in OUT_OF_REACH)}
+    return keys - decoder if name.startswith(("baseline/", "kvasir/")) else keys
+
+
+def backward(model: Segmenter) -> None:
     output = model.train()(torch.randn(2, 3, 64, 64))
     ipsam_loss(output, torch.randint(2, (2, 1, 64, 64)).float(), LossWeights())["total"].backward()
 
@@ -46,27 +76,36 @@ def no_effect(name: str) -> bool:
     return name.endswith("k_proj.bias")
 
 
-@pytest.mark.parametrize("name", [*TABLE_3, *SECTION_3_2])
+@pytest.mark.parametrize("name", FILES)
 def test_two_steps_move_what_should_train_and_nothing_else(
     name: str, train_set: TrainSet, test_set: TestSet, make_settings: Any, tmp_path: Path
 ) -> None:
     model = build_model(tiny(name).model)
-    expected = intended(name, model)
-    assert {key for key, parameter in model.named_parameters() if parameter.requires_grad} == expected
-    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    fit(model, train_set, tmp_path, make_settings(weight_decay=0.1))  # two steps, after which no zero start is left
-    moved = {key for key, tensor in model.state_dict().items() if not torch.equal(tensor, before[key])}
+    trainable = intended(name, model)
+    assert {key for key, parameter in model.named_parameters() if parameter.requires_grad} == trainable
+    expected = within_reach(name, trainable)
+    assert (expected == trainable) or not model.uses_all_parameters
+    before = {key: parameter.clone() for key, parameter in model.named_parameters()}
+    fit(model, train_set, tmp_path, make_settings(weight_decay=0.0))  # two steps, after which no zero start is left
+    moved = {key for key, parameter in model.named_parameters() if not torch.equal(parameter, before[key])}
     assert {key for key in moved ^ expected if not no_effect(key)} == set()
 
-    model.zero_grad()
-    backward(model)
-    gradients = {key: parameter.grad for key, parameter in model.named_parameters() if parameter.grad is not None}
-    assert gradients.keys() == expected
-    assert not [key for key, gradient in gradients.items() if not gradient.abs().sum() > 0 and not no_effect(key)]
+    if expected:
+        model.zero_grad()
+        backward(model)
+        gradients = {key: parameter.grad for key, parameter in model.named_parameters() if parameter.grad is not None}
+        arrived = {key for key, gradient in gradients.items() if gradient.abs().sum() > 0}
+        assert {key for key in arrived ^ expected if not no_effect(key)} == set()
 
     scores = evaluate(model, {"synthetic": test_set}, device=torch.device("cpu"), batch_size=3).datasets["synthetic"]
     assert scores["num_images"] == 3
     assert 0 <= scores["mae"] <= 1
+
+
+def test_every_comparison_system_of_the_paper_is_there() -> None:
+    assert {name.partition("/")[2] for name in FILES if name.startswith("baseline/")} == TRAINED.keys()
+    trainable = {name for name, parts in TRAINED.items() if parts}
+    assert {name.partition("/")[2] for name in FILES if name.startswith("kvasir/")} == trainable
 
 
 @pytest.mark.parametrize("name", [name for name in [*TABLE_3, *SECTION_3_2] if name not in LORA])

@@ -1,0 +1,20 @@
+"""The normalisation of every network's input: ImageNet's mean and standard deviation, as SAM and SAM2 have it."""
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def normalise(image: UInt8[Tensor, "*b 3 H W"]) -> Float[Tensor, "*b 3 H W"]:
+    """RGB of 0 to 255, (3, H, W) or (b, 3, H, W), to the network's input."""
+    mean, std = (torch.tensor(values, device=image.device).view(3, 1, 1) for values in (MEAN, STD))
+    return (image.as_subclass(Tensor).float().div(255) - mean) / std
+
+
+def denormalise(image: Float[Tensor, "*b 3 H W"]) -> Float[Tensor, "*b 3 H W"]:
+    """The inverse of ``normalise``, but to [0, 1]."""
+    mean, std = (torch.tensor(values, device=image.device).view(3, 1, 1) for values in (MEAN, STD))
+    return (image * std + mean).clamp(0, 1)

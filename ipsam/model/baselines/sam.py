@@ -1,0 +1,158 @@
+"""SAM through transformers' ``SamModel``."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ipsam.model.baselines.promptable import Features, Promptable, Prompts
+from ipsam.model.baselines.vit_adapter import ViTAdapter
+from ipsam.model.sam2_weights import key_difference, sha256_of
+
+WEIGHTS = "model.safetensors"
+REPOSITORIES = {variant: f"facebook/sam-vit-{variant}" for variant in ("huge", "large", "base")}
+
+# What transformers' configuration of each vision encoder says beyond its defaults.
+VISION: dict[str, dict[str, Any]] = {
+    "huge": {
+        "hidden_size": 1280,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "mlp_dim": 5120,
+        "global_attn_indexes": [7, 15, 23, 31],
+    },
+    "large": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "mlp_dim": 4096,
+        "global_attn_indexes": [5, 11, 17, 23],
+    },
+    "base": {},
+    "micro": {
+        "hidden_size": 48,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "mlp_dim": 96,
+        "global_attn_indexes": [1, 3],
+        "window_size": 3,
+        "output_channels": 32,
+        "num_pos_feats": 16,
+        "initializer_range": 0.02,
+    },
+}
+DECODER: dict[str, dict[str, Any]] = {
+    "micro": {"hidden_size": 32, "mlp_dim": 64, "num_attention_heads": 4, "iou_head_hidden_dim": 32}
+}
+
+
+class SAM(Promptable):
+    """SAM, frozen but for what is asked to train.
+
+    Args:
+        variant: ``huge``, ``large``, ``base`` (ViT-H, -L, -B) or ``micro``.
+        image_size: side of the square input in pixels, a multiple of 16; 1024 for pretrained weights, whose position
+            embeddings are made for it.
+        checkpoint: folder with ``model.safetensors`` as published on the Hugging Face Hub; None leaves random weights.
+        train_encoder: train the image encoder.
+        train_decoder: train the mask decoder, of which a loss on the single mask reaches all but the IoU head and the
+            other masks' hypernetworks.
+        adapter: SAM-Adapter's way to adapt the image encoder; None for none.
+
+    Attributes:
+        model: transformers' ``SamModel``.
+
+    Raises:
+        ValueError: for an unknown variant, an impossible size, an adapter together with ``train_encoder``, or weights
+            that don't fit.
+        FileNotFoundError: for missing weights.
+    """
+
+    def __init__(
+        self,
+        variant: str = "huge",
+        *,
+        image_size: int = 1024,
+        checkpoint: str | Path | None = None,
+        train_encoder: bool = False,
+        train_decoder: bool = False,
+        adapter: ViTAdapter | None = None,
+    ) -> None:
+        from transformers import SamConfig, SamModel  # here, as it takes seconds that only SAM should cost
+
+        super().__init__()
+        if variant not in VISION:
+            raise ValueError(f"unknown SAM variant {variant!r}; there are {', '.join(VISION)}")
+        if image_size < 16 or image_size % 16:
+            raise ValueError(f"image_size must be a positive multiple of 16 pixels, not {image_size}")
+        if adapter is not None and train_encoder:
+            raise ValueError("an adapter leaves the image encoder frozen: set train_encoder=false or adapter=null")
+        self.image_size = image_size
+        decoder = DECODER.get(variant, {})
+        width = {"hidden_size": decoder["hidden_size"]} if decoder else {}
+        config = SamConfig(
+            vision_config={**VISION[variant], "image_size": image_size},
+            prompt_encoder_config={**width, "image_size": image_size},
+            mask_decoder_config=decoder,
+        )
+        self.model: Any = SamModel(config)
+        if checkpoint is not None:
+            self._load(Path(checkpoint), variant)
+        # Two names of one frozen tensor, which a checkpoint could not hold.
+        self.model.prompt_encoder.shared_embedding = deepcopy(self.model.prompt_encoder.shared_embedding)
+        self.requires_grad_(False)
+        self.model.vision_encoder.requires_grad_(train_encoder)
+        self.model.mask_decoder.requires_grad_(train_decoder)
+        if adapter is not None:
+            self.model.vision_encoder = adapter.around(self.model.vision_encoder)
+
+    def encode(self, image: Float[Tensor, "b 3 H W"]) -> Features:
+        """Image embedding (b, c, H/16, W/16); no finer features."""
+        return Features(self.model.vision_encoder(image)[0])
+
+    def decode(
+        self, features: Features, prompts: Prompts, *, multimask: bool = False
+    ) -> tuple[Float[Tensor, "b m hm wm"], Float[Tensor, "b m"]]:
+        """Mask logits (b, m, H/4, W/4) and estimated IoU (b, m); m is 3 with ``multimask``, else 1."""
+        embedding, grid = features.embedding, self.image_size // 4
+        output = self.model(
+            image_embeddings=embedding,
+            input_points=None if prompts.points is None else prompts.points[:, None],  # (b, objects, n, 2)
+            input_boxes=None if prompts.boxes is None else prompts.boxes[:, None],  # (b, objects, 4)
+            input_masks=embedding.new_zeros(len(embedding), 1, grid, grid) if prompts.zero_mask else None,
+            multimask_output=multimask,
+        )
+        return output.pred_masks[:, 0], output.iou_scores[:, 0]
+
+    def _load(self, folder: Path, variant: str) -> None:
+        path = folder / WEIGHTS
+        repository = REPOSITORIES.get(variant, "facebook/sam-vit-...")
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"no SAM weights at {path}\nget them with: hf download {repository} {WEIGHTS} --local-dir {folder}\n"
+                "name another folder with model.backbone.checkpoint=..., or take random weights with "
+                "model.backbone.checkpoint=null"
+            )
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            found = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
+        # Two names of one tensor, of which a file may hold either or both.
+        shared = ("prompt_encoder.shared_embedding.positional_embedding", "shared_image_embedding.positional_embedding")
+        for name, other in (shared, shared[::-1]):
+            if other in found:
+                found.setdefault(name, found[other])
+        wanted: dict[str, torch.Tensor] = self.model.state_dict()
+        if difference := key_difference(wanted, found):
+            raise ValueError(
+                f"{path} does not fit SAM's variant {variant} at {self.image_size} px (model.backbone.variant, "
+                f"data.image_size)\n{difference}"
+            )
+        self.model.load_state_dict(found)
+        self.base_sha256 = sha256_of(path)

@@ -1,0 +1,121 @@
+"""SAM2 as a model for single images: image encoder, prompt encoder and mask decoder, without the video memory."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from omegaconf import OmegaConf
+from sam2.build_sam import instantiate
+from torch import Tensor
+
+from ipsam.model.backbone import sam2_config
+from ipsam.model.baselines.hiera_adapter import HieraAdapter
+from ipsam.model.baselines.promptable import Features, Promptable, Prompts
+from ipsam.model.lora import LoRA
+from ipsam.model.sam2_weights import load_sam2_weights
+
+POSITIVE, TOP_LEFT, BOTTOM_RIGHT = 1, 2, 3  # SAM2's labels of points and of a box's corners
+
+# SAM2Base without what only videos need.
+IMAGES_ONLY = {
+    "memory_attention": None,
+    "memory_encoder": None,
+    "num_maskmem": 1,
+    "use_obj_ptrs_in_encoder": False,
+    "proj_tpos_enc_in_obj_ptrs": False,
+    "fixed_no_obj_ptr": False,
+    "no_obj_embed_spatial": False,
+}
+# As sam2's build_sam2 sets it: a single mask that is not stable gives way to the best of the three others.
+STABLE_MASK = {
+    "dynamic_multimask_via_stability": True,
+    "dynamic_multimask_stability_delta": 0.05,
+    "dynamic_multimask_stability_thresh": 0.98,
+}
+
+
+class SAM2(Promptable):
+    """SAM2, frozen but for what is asked to train.
+
+    Args:
+        variant: ``large``, ``base_plus``, ``small``, ``tiny`` or ``micro``.
+        image_size: side of the square input in pixels, a multiple of 32.
+        checkpoint: a file in SAM2's format; None leaves random weights.
+        lora: how the trunk is adapted; None for no LoRA.
+        adapter: SAM2-Adapter's way to adapt the trunk instead; None for none.
+        train_decoder: train the mask decoder, of which a loss on the single mask reaches all but the heads for IoU and
+            object score and the other masks' hypernetworks. Unstable masks then give way to none of these.
+
+    Attributes:
+        model: sam2's ``SAM2Base``, as its ``SAM2ImagePredictor`` takes it.
+
+    Raises:
+        ValueError: for an unknown variant, an impossible size, LoRA together with an adapter, or a wrong checkpoint.
+        FileNotFoundError: for a missing checkpoint.
+    """
+
+    def __init__(
+        self,
+        variant: str = "large",
+        *,
+        image_size: int = 1024,
+        checkpoint: str | Path | None = None,
+        lora: LoRA | None = None,
+        adapter: HieraAdapter | None = None,
+        train_decoder: bool = False,
+    ) -> None:
+        super().__init__()
+        if lora is not None and adapter is not None:
+            raise ValueError("the trunk is adapted by LoRA or by an adapter: set one of lora and adapter to null")
+        extra = {"sam_mask_decoder_extra_args": None if train_decoder else STABLE_MASK}
+        self.image_size = image_size
+        self.model: Any = instantiate(OmegaConf.merge(sam2_config(variant, image_size), IMAGES_ONLY, extra))
+        if checkpoint is not None:
+            names = ("image_encoder", "sam_prompt_encoder", "sam_mask_decoder", "no_mem_embed")
+            self.base_sha256 = load_sam2_weights(Path(checkpoint), {name: getattr(self.model, name) for name in names})
+        self.requires_grad_(False)
+        self.model.sam_mask_decoder.requires_grad_(train_decoder)
+        encoder = self.model.image_encoder
+        if lora is not None:
+            lora.inject(encoder.trunk)
+        if adapter is not None:
+            encoder.trunk = adapter.around(encoder.trunk)
+
+    def encode(self, image: Float[Tensor, "b 3 H W"]) -> Features:
+        """Image embedding (b, c, h, w), and finer features of the first two levels, narrowed for the decoder."""
+        *high_res, embedding = self.model.forward_image(image)["backbone_fpn"]
+        return Features(embedding + self.model.no_mem_embed.view(1, -1, 1, 1), high_res)  # as SAM2ImagePredictor does
+
+    def decode(
+        self, features: Features, prompts: Prompts, *, multimask: bool = False
+    ) -> tuple[Float[Tensor, "b m hm wm"], Float[Tensor, "b m"]]:
+        """Mask logits (b, m, H/4, W/4) and estimated IoU (b, m); m is 3 with ``multimask``, else 1."""
+        embedding, encoder = features.embedding, self.model.sam_prompt_encoder
+        b = embedding.shape[0]
+        masks = embedding.new_zeros(b, 1, *encoder.mask_input_size) if prompts.zero_mask else None
+        sparse, dense = encoder(points=_corners_and_points(prompts), boxes=None, masks=masks)
+        logits, iou, _, _ = self.model.sam_mask_decoder(
+            image_embeddings=embedding,
+            image_pe=encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse.expand(b, -1, -1),
+            dense_prompt_embeddings=dense.expand(b, -1, -1, -1),
+            multimask_output=multimask,
+            repeat_image=False,
+            high_res_features=features.high_res,
+        )
+        return logits, iou
+
+
+def _corners_and_points(prompts: Prompts) -> tuple[Tensor, Tensor] | None:
+    """Points (b, n, 2) with labels (b, n), a box's two corners first; None for neither."""
+    parts = []
+    if prompts.boxes is not None:
+        parts.append((prompts.boxes.reshape(-1, 2, 2), [TOP_LEFT, BOTTOM_RIGHT]))
+    if prompts.points is not None:
+        parts.append((prompts.points, [POSITIVE] * prompts.points.shape[1]))
+    if not parts:
+        return None
+    points = torch.cat([part for part, _ in parts], dim=1)
+    labels = torch.tensor([label for _, some in parts for label in some], dtype=torch.int, device=points.device)
+    return points, labels.expand(points.shape[0], -1)

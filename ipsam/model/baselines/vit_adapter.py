@@ -1,0 +1,76 @@
+"""SAM-Adapter's adaptation of a ViT: a prompt of task-specific knowledge added before each block.
+
+Chen et al., *SAM-Adapter: Adapting Segment Anything in Underperformed Scenes*, ICCV 2023 workshops.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ipsam.model.baselines.high_pass import high_pass
+
+
+@dataclass(frozen=True)
+class ViTAdapter:
+    """How SAM-Adapter adapts an image encoder.
+
+    Args:
+        scale_factor: an adapter is this many times narrower than the encoder.
+        rate: share of the spectrum that is removed for the high-frequency components.
+    """
+
+    scale_factor: int = 32
+    rate: float = 0.25
+
+    def around(self, encoder: Any) -> "AdaptedViT":
+        """The encoder, transformers' ``SamVisionEncoder``, with adapters; it stays as it is, frozen or not."""
+        return AdaptedViT(encoder, scale_factor=self.scale_factor, rate=self.rate)
+
+
+class AdaptedViT(nn.Module):
+    """A ViT whose blocks each see their input plus a prompt.
+
+    The prompt of block i is up(gelu(tune_i(F))): ``up`` is shared by all blocks, ``tune_i`` the block's own, and F the
+    sum of two projections, of the patch embedding and of the image's high-frequency components.
+
+    Args:
+        encoder: transformers' ``SamVisionEncoder``.
+        scale_factor, rate: as ``ViTAdapter`` has them.
+
+    Raises:
+        ValueError: for an encoder narrower than ``scale_factor``.
+    """
+
+    def __init__(self, encoder: Any, *, scale_factor: int, rate: float) -> None:
+        super().__init__()
+        dim, patch, depth = encoder.config.hidden_size, encoder.config.patch_size, len(encoder.layers)
+        hidden = narrow(dim, scale_factor)
+        self.encoder = encoder
+        self.rate = rate
+        self.of_patches = nn.Linear(dim, hidden)
+        self.of_frequencies = nn.Conv2d(3, hidden, kernel_size=patch, stride=patch)
+        self.tune = nn.ModuleList(nn.Sequential(nn.Linear(hidden, hidden), nn.GELU()) for _ in range(depth))
+        self.up = nn.Linear(hidden, dim)
+
+    def forward(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b c h w"]]:
+        """Image embedding (b, c, H/16, W/16), in a tuple as the encoder's own."""
+        x = self.encoder.patch_embed(image)  # (b, h, w, dim)
+        frequencies = self.of_frequencies(high_pass(image, rate=self.rate)).permute(0, 2, 3, 1)
+        task = self.of_patches(x) + frequencies  # (b, h, w, hidden)
+        x = x + self.encoder.pos_embed
+        for layer, tune in zip(self.encoder.layers, self.tune, strict=True):
+            x = layer(x + self.up(tune(task)))
+        return (self.encoder.neck(x),)
+
+
+def narrow(dim: int, scale_factor: int) -> int:
+    """Width of an adapter in a layer of width ``dim``.
+
+    Raises:
+        ValueError: if nothing is left.
+    """
+    if scale_factor < 1 or dim < scale_factor:
+        raise ValueError(f"adapter.scale_factor={scale_factor} leaves nothing of a layer of width {dim}")
+    return dim // scale_factor
