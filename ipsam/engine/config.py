@@ -16,8 +16,8 @@ import ipsam.model
 import ipsam.model.baselines
 from ipsam.model import Segmenter
 
-# Exactly the public classes of ipsam.model and its baselines. A configuration that came with somebody's checkpoint can name nothing else,
-# not even through them: hydra would follow "ipsam.model.backbone.torch.load" if a prefix were enough.
+# Exactly the public classes of ipsam.model and its baselines. A configuration that came with somebody's checkpoint can
+# name nothing else, not even through them: if a prefix were enough, hydra would follow "ipsam.model.lora.torch.load".
 ALLOWED_TARGETS = frozenset(
     f"{package.__name__}.{name}" for package in (ipsam.model, ipsam.model.baselines) for name in package.__all__
 )
@@ -68,8 +68,8 @@ def drop_checkpoints(model: DictConfig) -> None:
     for key in list(model):
         if key == "checkpoint":
             model[key] = None
-        elif OmegaConf.is_dict(child := model._get_node(key)):
-            drop_checkpoints(child)
+        elif isinstance(model[key], DictConfig):
+            drop_checkpoints(model[key])
 
 
 def read_config(path: Path) -> DictConfig:

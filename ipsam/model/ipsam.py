@@ -26,8 +26,8 @@ class IPSAMOutput:
     Attributes:
         mask_logits: the decoder's masks, (b, m, hm, wm).
         coarse: the decoder's masks reduced to one, (b, 1, hm, wm).
-        refined: coarse plus the refinement head's residual (MDSAM: its detail branch's mask, at the size of the input); None
-            without such a head.
+        refined: coarse plus the refinement head's residual; None where that head is off. Of MDSAM, the detail branch's
+            mask, at the size of the input.
         fg_logits, bg_logits: SPG's dense prompts P+ and P-; None where SPG is off.
         gate: PSG's suppressive gate in (0, 1), (b, 1, h, w); None where PSG is off or its operator has none.
         auxiliary: lateral inhibition's logits of each pyramid level, in training only; else empty.

@@ -42,7 +42,11 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "sam2_r80": ("backbone.model.sam_mask_decoder.",),  # and LoRA
 }
 # Trained in name, as the comparison systems' own code has it: no loss on the one mask reaches these.
-OUT_OF_REACH = (".iou_prediction_head.", ".pred_obj_score_head.", *(f".output_hypernetworks_mlps.{i}." for i in (1, 2, 3)))
+OUT_OF_REACH = (
+    ".iou_prediction_head.",
+    ".pred_obj_score_head.",
+    *(f".output_hypernetworks_mlps.{i}." for i in (1, 2, 3)),
+)
 
 
 def intended(name: str, model: Segmenter) -> set[str]:

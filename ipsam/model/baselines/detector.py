@@ -60,7 +60,7 @@ class YOLOv8(nn.Module):
             self._load(Path(checkpoint), size)
         self.requires_grad_(False)
 
-    def forward(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b 4"], Bool[Tensor, "b"]]:
+    def forward(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b 4"], Bool[Tensor, " b"]]:
         """The most confident box of each image, of any class, and whether it is confident enough to count.
 
         Args:

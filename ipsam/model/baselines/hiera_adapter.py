@@ -4,6 +4,7 @@ Chen et al., *SAM2-Adapter: Evaluating & Adapting Segment Anything 2 in Downstre
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -55,6 +56,14 @@ class StageAdapter(nn.Module):
         self.tune = nn.ModuleList(nn.Sequential(nn.Linear(hidden, hidden), nn.GELU()) for _ in range(depth))
         self.up = nn.Linear(hidden, dim)
 
+    def forward(
+        self, embedding: Float[Tensor, "b h w c"], frequencies: Float[Tensor, "b c_hidden h w"]
+    ) -> Iterator[Float[Tensor, "b h w c"]]:
+        """One prompt after the other, (b, h, w, dim), of the stage's input and the carried frequencies."""
+        task = self.of_embedding(embedding) + frequencies.permute(0, 2, 3, 1)
+        for tune in self.tune:
+            yield self.up(tune(task))
+
 
 class AdaptedHiera(nn.Module):
     """Hiera whose blocks each see their input plus a prompt, as ``AdaptedViT`` has it.
@@ -100,9 +109,8 @@ class AdaptedHiera(nn.Module):
         outputs = []
         for stage, carry in zip(self.stages, self.frequencies, strict=True):
             frequencies = carry(frequencies)  # (b, hidden, height, width)
-            task = stage.of_embedding(x) + frequencies.permute(0, 2, 3, 1)
-            for tune, (index, block) in zip(stage.tune, blocks, strict=False):
-                x = block(x + stage.up(tune(task)))
+            for prompt, (index, block) in zip(stage(x, frequencies), blocks, strict=False):
+                x = block(x + prompt)
                 if index in self.trunk.stage_ends:
                     outputs.append(x.permute(0, 3, 1, 2))
         return outputs

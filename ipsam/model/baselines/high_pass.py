@@ -17,4 +17,5 @@ def high_pass(image: Float[Tensor, "b 3 H W"], *, rate: float = 0.25) -> Float[T
     spectrum = torch.fft.fftshift(torch.fft.fft2(image.float(), norm="forward"), dim=(-2, -1))
     spectrum[..., height // 2 - half : height // 2 + half, width // 2 - half : width // 2 + half] = 0
     kept = torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1)), norm="forward")
-    return kept.real.abs()
+    magnitude: Tensor = kept.real.abs()
+    return magnitude

@@ -62,7 +62,8 @@ class MultiScaleAdapter(nn.Module):
         """Tokens (b, h, w, dim) to tokens of the same shape."""
         grid = self.down(tokens).permute(0, 3, 1, 2)
         mixed = self.mix(torch.cat([self.local(grid), *(scale(grid) for scale in self.pooled)], dim=1))
-        return tokens + self.up(mixed.permute(0, 2, 3, 1))
+        update: Tensor = self.up(mixed.permute(0, 2, 3, 1))
+        return tokens + update
 
 
 class MultiLevelFusion(nn.Module):
@@ -94,7 +95,8 @@ class EdgeEnhancer(nn.Module):
 
     def forward(self, features: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
         """(b, c, H, W) to the same shape."""
-        return features + self.conv(features - F.avg_pool2d(features, 3, stride=1, padding=1))
+        edges: Tensor = self.conv(features - F.avg_pool2d(features, 3, stride=1, padding=1))
+        return features + edges
 
 
 class MultiScaleEdges(nn.Module):

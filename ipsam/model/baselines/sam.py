@@ -104,10 +104,11 @@ class SAM(Promptable):
         # Two names of one frozen tensor, which a checkpoint could not hold.
         self.model.prompt_encoder.shared_embedding = deepcopy(self.model.prompt_encoder.shared_embedding)
         self.requires_grad_(False)
-        self.model.vision_encoder.requires_grad_(train_encoder)
+        encoder: Any = self.model.vision_encoder
+        encoder.requires_grad_(train_encoder)
         self.model.mask_decoder.requires_grad_(train_decoder)
         if adapter is not None:
-            self.model.vision_encoder = adapter.around(self.model.vision_encoder)
+            self.model.vision_encoder = adapter.around(encoder)
 
     def encode(self, image: Float[Tensor, "b 3 H W"]) -> Features:
         """Image embedding (b, c, H/16, W/16); no finer features."""

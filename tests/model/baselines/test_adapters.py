@@ -1,0 +1,79 @@
+"""SAM-Adapter and SAM2-Adapter: high frequencies, and prompts before each block."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ipsam.model.baselines import SAM, SAM2, HieraAdapter, ViTAdapter
+from ipsam.model.baselines.high_pass import high_pass
+
+
+def wave(size: int, periods: int) -> torch.Tensor:
+    x = torch.arange(size) * (2 * math.pi * periods / size)
+    return x.sin().expand(1, 3, size, size)
+
+
+def test_high_pass_drops_slow_waves_and_keeps_fast_ones() -> None:
+    """A rate of 0.25 removes half of each side of the spectrum: 16 of 32 periods around none."""
+    assert high_pass(wave(64, 5)).abs().max() < 1e-5
+    fast = wave(64, 20)
+    torch.testing.assert_close(high_pass(fast), fast.abs(), atol=1e-5, rtol=0)
+    assert high_pass(torch.full((1, 3, 64, 48), 7.0)).abs().max() < 1e-5
+
+
+def test_high_pass_is_numpys() -> None:
+    image = torch.randn(2, 3, 32, 48)
+    spectrum = np.fft.fftshift(np.fft.fft2(image.double().numpy()), axes=(-2, -1))
+    half = int((32 * 48 * 0.25) ** 0.5 / 2)
+    spectrum[..., 16 - half : 16 + half, 24 - half : 24 + half] = 0
+    expected = np.abs(np.fft.ifft2(np.fft.ifftshift(spectrum, axes=(-2, -1))).real)
+    np.testing.assert_allclose(high_pass(image).numpy(), expected, atol=1e-5)
+
+
+def silence(module: torch.nn.Module, ending: str) -> None:
+    for name, parameter in module.named_parameters():
+        if f".{ending}." in f".{name}":
+            torch.nn.init.zeros_(parameter)
+
+
+@torch.no_grad()
+def test_a_silent_vit_adapter_changes_nothing() -> None:
+    torch.manual_seed(1)
+    plain = SAM("micro", image_size=64).eval()
+    torch.manual_seed(1)
+    adapted = SAM("micro", image_size=64, adapter=ViTAdapter(scale_factor=8)).eval()
+    image = torch.randn(2, 3, 64, 64)
+    assert not torch.allclose(adapted.encode(image).embedding, plain.encode(image).embedding)
+    silence(adapted.model.vision_encoder, "up")
+    assert torch.equal(adapted.encode(image).embedding, plain.encode(image).embedding)
+
+
+@torch.no_grad()
+def test_a_silent_hiera_adapter_changes_nothing() -> None:
+    torch.manual_seed(1)
+    plain = SAM2("micro", image_size=64).eval()
+    torch.manual_seed(1)
+    adapted = SAM2("micro", image_size=64, adapter=HieraAdapter(scale_factor=8)).eval()
+    image = torch.randn(2, 3, 64, 64)
+    levels = [(features.embedding, *features.high_res) for features in (adapted.encode(image), plain.encode(image))]
+    assert not any(torch.allclose(one, other) for one, other in zip(*levels, strict=True))
+    silence(adapted.model.image_encoder.trunk, "up")
+    features, expected = adapted.encode(image), plain.encode(image)
+    assert torch.equal(features.embedding, expected.embedding)
+    assert all(torch.equal(one, other) for one, other in zip(features.high_res, expected.high_res, strict=True))
+
+
+def test_every_block_has_a_prompt_of_its_own() -> None:
+    trunk = SAM2("micro", image_size=64, adapter=HieraAdapter(scale_factor=8)).model.image_encoder.trunk
+    assert sum(len(stage.tune) for stage in trunk.stages) == len(trunk.trunk.blocks) == 5
+    assert [stage.up.out_features for stage in trunk.stages] == [16, 32, 64]  # the last block's input
+    encoder = SAM("micro", image_size=64, adapter=ViTAdapter(scale_factor=8)).model.vision_encoder
+    assert len(encoder.tune) == len(encoder.encoder.layers) == 4
+
+
+@pytest.mark.parametrize("scale_factor", [0, 17])
+def test_too_narrow(scale_factor: int) -> None:
+    with pytest.raises(ValueError, match=rf"scale_factor={scale_factor} leaves nothing of a layer of width 16"):
+        SAM2("micro", image_size=64, adapter=HieraAdapter(scale_factor=scale_factor))

@@ -1,0 +1,111 @@
+"""YOLOv8: the most confident box; files unpickled without running anything."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ipsam.model.baselines import SAM2, DetectedBox, WholeImageBox, YOLOv8
+from ipsam.model.baselines.detected_box import NOTHING_FOUND
+from ipsam.model.baselines.promptable import Prompts
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file as YOLOv8's authors publish it: whole modules in half precision, pickled."""
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.manual_seed(3)
+    model = DetectionModel("yolov8n.yaml", verbose=False).half()
+    path = tmp_path_factory.mktemp("weights") / "yolov8n.pt"
+    torch.save({"epoch": -1, "model": model, "ema": None, "optimizer": None, "train_args": {"lr0": 0.01}}, path)
+    return path
+
+
+class Fixed(nn.Module):
+    """Stands in for the network: candidates (b, 4 + 2, 3) as x, y, width, height and the scores of two classes."""
+
+    def __init__(self, *candidates: list[list[float]]) -> None:
+        super().__init__()
+        self.candidates = torch.tensor(candidates).transpose(1, 2)
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        assert image.shape[-2:] == (64, 64)
+        return (self.candidates,)
+
+
+@pytest.fixture
+def detector() -> YOLOv8:
+    detector = YOLOv8("n", image_size=64)
+    detector.model = Fixed(
+        [[10, 20, 8, 4, 0.1, 0.3], [32, 32, 16, 8, 0.9, 0.0], [1, 1, 1, 1, 0.2, 0.2]],
+        [[10, 20, 8, 4, 0.1, 0.2], [32, 32, 90, 8, 0.0, 0.24], [1, 1, 1, 1, 0.2, 0.2]],
+    )
+    return detector
+
+
+def test_the_most_confident_box_in_pixels_of_the_image(detector: YOLOv8) -> None:
+    boxes, found = detector(torch.rand(2, 3, 128, 256))
+    assert boxes[0].tolist() == [96, 56, 160, 72]
+    assert boxes[1].tolist() == [0, 56, 256, 72]  # cut to the image
+    assert found.tolist() == [True, False]
+
+
+@torch.no_grad()
+def test_nothing_found_is_the_whole_image_and_counted(detector: YOLOv8) -> None:
+    sam2 = SAM2("micro", image_size=64).eval()
+    images = torch.randn(2, 3, 64, 64)
+    output = DetectedBox(sam2, detector=detector).eval()(images)
+    assert output.remarks == ["", NOTHING_FOUND]
+    expected, _ = sam2.segment(images[:1], Prompts(boxes=torch.tensor([[24.0, 28.0, 40.0, 36.0]])))
+    torch.testing.assert_close(output.logits[:1], expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(output.logits[1:], WholeImageBox(sam2)(images[1:]).logits, atol=1e-4, rtol=0)
+
+
+def test_a_published_file_is_loaded(published: Path) -> None:
+    detector = YOLOv8("n", checkpoint=published, image_size=64)
+    state = torch.load(published, weights_only=False)["model"].state_dict()
+    assert all(torch.equal(tensor, state[key].float()) for key, tensor in detector.model.state_dict().items())
+    assert detector.sha256 is not None
+    assert not any(parameter.requires_grad for parameter in detector.parameters())
+    boxes, found = detector(torch.rand(1, 3, 64, 64))
+    assert boxes.isfinite().all()
+    assert found.shape == (1,)
+
+
+class Bomb:
+    """What a hostile file would hold."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.canary}",)
+
+
+def test_nothing_in_a_file_runs(tmp_path: Path) -> None:
+    canary, path = tmp_path / "canary", tmp_path / "yolov8n.pt"
+    torch.save({"model": Bomb(canary)}, path)
+    with pytest.raises(ValueError, match=r"damaged, or holds more than YOLOv8's own modules: .*system"):
+        YOLOv8("n", checkpoint=path)
+    path.write_bytes(pickle.dumps(Bomb(canary)))
+    with pytest.raises(ValueError, match="damaged, or holds more than YOLOv8's own modules"):
+        YOLOv8("n", checkpoint=path)
+    assert not canary.exists()
+
+
+def test_wrong_files_and_options(published: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no YOLOv8 weights at .*\n.*curl .*/yolov8n\.pt"):
+        YOLOv8("n", checkpoint=tmp_path / "none.pt")
+    with pytest.raises(ValueError, match=r"does not fit YOLOv8s .*\n.*of another shape"):
+        YOLOv8("s", checkpoint=published)
+    torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r'must hold its module under "model"'):
+        YOLOv8("n", checkpoint=tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"sizes n, s, m, l and x, not 'huge'"):
+        YOLOv8("huge")
+    with pytest.raises(ValueError, match=r"detector\.image_size must be a positive multiple of 32, not 100"):
+        YOLOv8("n", image_size=100)

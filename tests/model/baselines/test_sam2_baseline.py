@@ -1,0 +1,172 @@
+"""SAM2 as a baseline draws what sam2's own predictor and mask generator draw."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
+from sam2.sam2_image_predictor import SAM2ImagePredictor
+from torch import Tensor
+
+from ipsam.imagenet import normalise
+from ipsam.model import LoRA
+from ipsam.model.baselines import SAM2, AutomaticMask, HieraAdapter, NullPrompt, OraclePoint, WholeImageBox
+from ipsam.model.baselines.automatic import NONE_FOUND
+from ipsam.model.baselines.promptable import Prompts
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # sam2's predictor
+SIZE = 64
+FEATURES = [(16, 16), (8, 8), (4, 4)]  # which sam2's predictor takes to be those of 1024 px
+
+
+@pytest.fixture
+def sam2() -> SAM2:
+    return lively(SAM2("micro", image_size=SIZE))
+
+
+def lively(model: SAM2) -> SAM2:
+    """Random weights far enough from zero that every part shows in the output."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model.eval()
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def network_input(picture: np.ndarray) -> Tensor:
+    return normalise(torch.from_numpy(picture).permute(2, 0, 1))[None]
+
+
+def predictor(model: SAM2, picture: np.ndarray) -> SAM2ImagePredictor:
+    predictor = SAM2ImagePredictor(model.model)
+    predictor._bb_feat_sizes = FEATURES
+    predictor.set_image(picture)
+    return predictor
+
+
+@torch.no_grad()
+def test_null_prompt_is_the_predictors(sam2: SAM2, picture: np.ndarray) -> None:
+    ours = NullPrompt(sam2)(network_input(picture)).logits
+    zeros = np.zeros((1, SIZE // 4, SIZE // 4), np.float32)
+    _, _, logits = predictor(sam2, picture).predict(mask_input=zeros, multimask_output=False)
+    assert np.abs(logits).max() > 0.1
+    np.testing.assert_allclose(ours[0].clamp(-32, 32).numpy(), logits, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("multimask", [False, True])
+def test_oracle_is_the_predictors(sam2: SAM2, picture: np.ndarray, multimask: bool) -> None:
+    mask = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    mask[10:21, 30:51] = True
+    ours = OraclePoint(sam2, multimask=multimask)(network_input(picture), [mask]).logits
+    _, iou, logits = predictor(sam2, picture).predict(
+        point_coords=np.array([[40.0, 15.0]]), point_labels=np.array([1]), multimask_output=multimask
+    )
+    np.testing.assert_allclose(ours[0, 0].clamp(-32, 32).numpy(), logits[iou.argmax()], atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_box_is_the_predictors(sam2: SAM2, picture: np.ndarray) -> None:
+    box = np.array([5.0, 6.0, 40.0, 50.0], np.float32)
+    ours, iou = sam2.segment(network_input(picture), Prompts(boxes=torch.from_numpy(box)[None]))
+    _, expected_iou, logits = predictor(sam2, picture).predict(box=box, multimask_output=False)
+    np.testing.assert_allclose(ours[0].clamp(-32, 32).numpy(), logits, atol=1e-4)
+    np.testing.assert_allclose(iou[0].numpy(), expected_iou, atol=1e-4)
+    whole = WholeImageBox(sam2)(network_input(picture)).logits
+    _, _, logits = predictor(sam2, picture).predict(box=np.array([0, 0, SIZE, SIZE]), multimask_output=False)
+    np.testing.assert_allclose(whole[0].clamp(-32, 32).numpy(), logits, atol=1e-4)
+
+
+@torch.no_grad()
+def test_prompts_together_are_the_predictors(sam2: SAM2, picture: np.ndarray) -> None:
+    box, point = np.array([5.0, 6.0, 40.0, 50.0], np.float32), np.array([[20.0, 30.0]], np.float32)
+    ours, _ = sam2.segment(
+        network_input(picture), Prompts(points=torch.from_numpy(point)[None], boxes=torch.from_numpy(box)[None])
+    )
+    _, _, logits = predictor(sam2, picture).predict(point, np.array([1]), box=box, multimask_output=False)
+    np.testing.assert_allclose(ours[0].clamp(-32, 32).numpy(), logits, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_batch_is_its_images(sam2: SAM2) -> None:
+    images = torch.randn(3, 3, SIZE, SIZE)
+    boxes = torch.tensor([[0.0, 0, 64, 64], [5, 6, 40, 50], [10, 10, 20, 20]])
+    together, _ = sam2.segment(images, Prompts(boxes=boxes))
+    for index in range(3):
+        alone, _ = sam2.segment(images[index : index + 1], Prompts(boxes=boxes[index : index + 1]))
+        torch.testing.assert_close(together[index], alone[0], atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_an_unstable_mask_gives_way_as_in_sam2(sam2: SAM2, picture: np.ndarray) -> None:
+    """By the best of the three others; but not where the decoder was trained on the single mask alone."""
+    trained = SAM2("micro", image_size=SIZE, train_decoder=True).eval()
+    trained.load_state_dict(sam2.state_dict())
+    prompts = Prompts(zero_mask=True)
+    image = network_input(picture)
+    three, iou = sam2.segment(image, prompts, multimask=True)
+    one, _ = sam2.segment(image, prompts)
+    own, _ = trained.segment(image, prompts)
+    assert torch.equal(one[:, 0], three[:, iou[0].argmax()])
+    assert not torch.equal(own, one)
+
+
+@torch.no_grad()
+def test_amg_is_sam2s_generators_best(sam2: SAM2) -> None:
+    thresholds = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
+    pictures = np.random.default_rng(1).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
+    images = torch.cat([network_input(picture) for picture in pictures])
+    output = AutomaticMask(sam2, points_per_side=4, **thresholds)(images)
+    generator = SAM2AutomaticMaskGenerator(sam2.model, points_per_side=4, **thresholds)
+    generator.predictor._bb_feat_sizes = FEATURES
+    for index, picture in enumerate(pictures):
+        masks = generator.generate(picture)
+        assert len(masks) > 1
+        best = max(masks, key=lambda mask: mask["predicted_iou"])
+        np.testing.assert_array_equal(output.logits[index, 0].numpy() > 0, best["segmentation"])
+    assert output.remarks == ["", ""]
+    assert {-10.0, 10.0} >= set(output.logits.unique().tolist())
+
+
+@torch.no_grad()
+def test_amg_without_a_find_is_an_empty_map_with_a_remark(sam2: SAM2, picture: np.ndarray) -> None:
+    output = AutomaticMask(sam2, points_per_side=2, pred_iou_thresh=1.0)(network_input(picture))
+    assert (output.logits == -10).all()
+    assert output.remarks == [NONE_FOUND]
+
+
+def test_weights_in_sam2s_format(sam2: SAM2, tmp_path: Path, picture: np.ndarray) -> None:
+    """Encoders, mask decoder and the embedding for "no memory" come from the file; the rest of it is passed over."""
+    names = ("image_encoder.", "sam_prompt_encoder.", "sam_mask_decoder.", "no_mem_embed")
+    state = {key: tensor for key, tensor in sam2.model.state_dict().items() if key.startswith(names)}
+    state |= {"memory_attention.norm.weight": torch.zeros(3), "obj_ptr_proj.layers.0.weight": torch.zeros(2)}
+    path = tmp_path / "micro.pt"
+    torch.save({"model": state}, path)
+    loaded = SAM2("micro", image_size=SIZE, checkpoint=path).eval()
+    assert loaded.base_sha256 is not None
+    with torch.no_grad():
+        image = network_input(picture)
+        assert torch.equal(NullPrompt(loaded)(image).logits, NullPrompt(sam2)(image).logits)
+    del state["sam_mask_decoder.iou_token.weight"]
+    torch.save({"model": state}, path)
+    with pytest.raises(ValueError, match=r"does not fit the model.*\n +1 missing: sam_mask_decoder\.iou_token\.weight"):
+        SAM2("micro", image_size=SIZE, checkpoint=path)
+
+
+@pytest.mark.parametrize("options", [{"lora": LoRA(rank=2)}, {"adapter": HieraAdapter(scale_factor=8)}, {}])
+def test_only_what_is_asked_trains(options: dict[str, Any]) -> None:
+    model = SAM2("micro", image_size=SIZE, **options)
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert bool(trainable) == bool(options)
+    assert all(name.startswith("model.image_encoder.trunk.") for name in trainable)
+
+
+def test_lora_and_an_adapter_exclude_each_other() -> None:
+    with pytest.raises(ValueError, match="set one of lora and adapter to null"):
+        SAM2("micro", image_size=SIZE, lora=LoRA(), adapter=HieraAdapter(scale_factor=8))
