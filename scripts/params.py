@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from ipsam.engine.cli import user_errors
-from ipsam.engine.paper.ledger import ledger, ledger_table, paper_experiments
+from ipsam.engine.paper.ledger import ledger, ledger_table, paper_experiments, rows_of_others
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -16,8 +16,8 @@ def main(config: DictConfig) -> None:
     """Build every model, count, print."""
     with user_errors():
         names = [config.experiments] if isinstance(config.experiments, str) else config.experiments
-        names = names or paper_experiments(CONFIGS)
-        print(ledger_table(ledger(CONFIGS, names)))
+        entries = ledger(CONFIGS, names or paper_experiments(CONFIGS))
+        print(ledger_table(entries if names else [*entries, *rows_of_others(entries)]))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ def evaluate_run(
     print(scores_table({"model": evaluation.datasets, **methods}))
     for name, remarks in evaluation.remarks.items():
         num_images = evaluation.datasets[name]["num_images"]
-        print(*(f"{name}: {remark} in {count} of {num_images} images" for remark, count in remarks.items()), sep="\n")
+        for remark, count in remarks.items():
+            print(f"{name}: {remark} in {count} of {num_images:.0f} images ({count / num_images:.1%})")
     print(f"scores: {out / 'metrics.json'}, {out / 'per_image.csv'}")
     if save_maps:
         print(f"maps: {out / 'maps'}")

@@ -9,7 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from ipsam.engine.config import build_model, compose_experiment, drop_checkpoints
-from ipsam.engine.paper.printed import Reference, Row, find_row, references
+from ipsam.engine.paper.printed import Reference, Row, find_row, paper, references
 from ipsam.engine.parameters import count
 from ipsam.engine.tables import markdown
 
@@ -21,16 +21,18 @@ in something of the backbone's that the text does not name. FT: the paper prints
 the prompt encoder (0.006) stays frozen, as the text says. SAM2's printed Param includes its video memory (7.5), which
 no image meets and which is not built here."""
 
+OTHERS_CODE = "their own code is not part of this project; score.py fills their rows from saved maps"
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One experiment's counts in millions beside a row's; printed values are None where there are none."""
+    """One experiment's counts in millions beside a row's; None where there are none, ours or printed."""
 
     experiment: str
     row: Reference | None
-    param: float
+    param: float | None
     printed_param: float | None
-    t_param: float
+    t_param: float | None
     printed_t_param: float | None
 
 
@@ -58,6 +60,14 @@ def ledger(configs: Path, experiments: Sequence[str]) -> list[Entry]:
     return entries
 
 
+def rows_of_others(experiments: Sequence[Entry]) -> list[Entry]:
+    """An entry without counts of ours for each row of Tables 1 to 3 that none of the experiments names."""
+    named = {entry.row for entry in experiments}
+    others = [Reference(table, row.label, OTHERS_CODE) for table in (1, 2, 3) for row in paper()[table].rows]
+    rows = [(place, find_row(place)) for place in others if place not in named]
+    return [Entry("", place, None, _number(row.param), None, _number(row.t_param)) for place, row in rows]
+
+
 def _number(printed: Decimal | None) -> float | None:
     return None if printed is None else float(printed)
 
@@ -65,10 +75,9 @@ def _number(printed: Decimal | None) -> float | None:
 def ledger_table(entries: Sequence[Entry]) -> str:
     """The entries as a table, with the reasons where ours and theirs differ."""
 
-    def cells(ours: float, printed: float | None) -> list[str]:
-        if printed is None:
-            return [f"{ours:.2f}", "", ""]
-        return [f"{ours:.2f}", f"{printed:.2f}", f"{round(ours, 2) - printed:+.2f}"]
+    def cells(ours: float | None, printed: float | None) -> list[str]:
+        numbers = ["" if number is None else f"{number:.2f}" for number in (ours, printed)]
+        return [*numbers, "" if ours is None or printed is None else f"{round(ours, 2) - printed:+.2f}"]
 
     header = ["experiment", "table: row", "T-Param", "paper", "diff", "Param", "paper", "diff"]
     rows = [
@@ -80,5 +89,9 @@ def ledger_table(entries: Sequence[Entry]) -> str:
         ]
         for entry in entries
     ]
-    whys = [f"- {entry.row.row}: {entry.row.why}" for entry in entries if entry.row is not None and entry.row.why]
+    reasons: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.row is not None and entry.row.why:
+            reasons.setdefault(entry.row.why, []).append(entry.row.row)
+    whys = [f"- {', '.join(labels)}: {why}" for why, labels in reasons.items()]
     return "\n".join([markdown(header, rows), "", f"Millions of parameters. {REMARK}", *whys])
