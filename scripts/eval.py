@@ -20,7 +20,7 @@ def main(config: DictConfig) -> None:
         protocol = Protocol.of(plain(config.protocol))
         checkpoint, run_config, out = reopen_run(config)
         settings = settings_of(Settings, run_config.engine, "engine")
-        settings.limit_threads()
+        settings.set_up_process()
         test_sets = settings_of(Data, run_config.data, "data").test_sets(foreground_above=protocol.gt_threshold)
         model = build_model(run_config.model)
         load_weights(model, checkpoint)

@@ -7,9 +7,10 @@ from ipsam.data import Data
 from ipsam.engine.cli import user_errors
 from ipsam.engine.config import build_model, settings_of
 from ipsam.engine.report import evaluate_references, evaluate_run
+from ipsam.engine.rng import seed_everything
 from ipsam.engine.run import check_run, open_run
 from ipsam.engine.settings import Settings
-from ipsam.engine.trainer import seed_everything, train
+from ipsam.engine.trainer import check_can_train, train
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
@@ -18,12 +19,13 @@ def main(config: DictConfig) -> None:
     with user_errors():
         check_run(config)
         settings = settings_of(Settings, config.engine, "engine")
-        settings.limit_threads()
+        settings.set_up_process()
         data = settings_of(Data, config.data, "data")
         train_set, val_set = data.train_and_val(config.seed)
         test_sets = data.test_sets()  # before training: a missing set should not be found out after a day
         seed_everything(config.seed)
         model = build_model(config.model)
+        check_can_train(model, train_set)
         folder, resolved = open_run(config, model)
         references = evaluate_references(model, test_sets, settings) if settings.references else {}
         run = {"folder": folder, "config": resolved, "seed": config.seed, "resume": config.resume}

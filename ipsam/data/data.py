@@ -83,6 +83,8 @@ class Data:
             raise ValueError(f"data.image_size is a whole number of pixels, not {self.image_size!r}")
         if not 0 <= self.val_fraction < 1:
             raise ValueError(f"data.val_fraction is a share in [0, 1), not {self.val_fraction}")
+        if not self.train and (self.val or self.val_fraction):
+            raise ValueError("data.val and data.val_fraction are for training, and data.train is empty")
         if self.val and self.val_fraction:
             raise ValueError("data.val and data.val_fraction exclude each other: set one")
         Synthetic(**self.synthetic), Augment(**self.augment)  # complain now, not after a day of training

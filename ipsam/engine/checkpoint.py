@@ -1,22 +1,29 @@
-"""A checkpoint is a folder: ``model.safetensors`` (what trains), ``config.yaml`` and ``training.pt`` (to go on)."""
+"""A checkpoint is a folder, written whole or not at all.
 
-import random
+It holds ``model.safetensors`` (what trains), ``config.yaml``, ``training.pt`` (what it takes to go on) and
+``checksums.json``, by which a damaged file is known.
+"""
+
+import hashlib
+import io
+import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ipsam.model import Segmenter
-from ipsam.model.sam2_weights import key_difference
+from ipsam.model.sam2_weights import key_difference, sha256_of
 
-WEIGHTS, CONFIG, TRAINING = "model.safetensors", "config.yaml", "training.pt"
+WEIGHTS, CONFIG, TRAINING, CHECKSUMS = "model.safetensors", "config.yaml", "training.pt", "checksums.json"
+STATE = ("optimizer", "rng", "progress")  # what training.pt holds at least
 
 
 def own_weights(model: Segmenter) -> dict[str, Tensor]:
@@ -37,55 +44,86 @@ def own_weights(model: Segmenter) -> dict[str, Tensor]:
 
 
 def save_checkpoint(folder: Path, model: Segmenter, *, config: str, training: Mapping[str, Any]) -> None:
-    """Write a checkpoint beside its place, then move it there, so that the place never holds half of one."""
-    fresh, old = folder.with_name(f".{folder.name}.new"), _former(folder)
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in own_weights(model).items()}
-    save_file(weights, fresh / WEIGHTS, metadata={"base_sha256": model.base_sha256 or ""})
-    (fresh / CONFIG).write_text(config, encoding="utf-8")
-    torch.save(dict(training), fresh / TRAINING)
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    """Write a checkpoint, so that ``folder`` holds either all of it or what it held before.
 
-
-def _former(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.old")
-
-
-def put_back(folder: Path) -> None:
-    """Undo the first of ``save_checkpoint``'s two moves where a run was killed before the second."""
-    if not folder.exists() and _former(folder).exists():
-        with suppress(FileNotFoundError):  # another process was faster
-            _former(folder).rename(folder)
-
-
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint folder that a user means: the folder itself, or a run's last.
+    The files are written to a hidden folder beside it and brought to the disk, then that folder is renamed.
 
     Raises:
-        FileNotFoundError: if it is neither.
+        OSError: it can't be written, for want of space or of the right to; what was there before is still whole.
     """
-    last = path / "checkpoints" / "last"
-    for folder in (path, last, _former(last)):
-        if (folder / WEIGHTS).is_file():
-            return folder
-    raise FileNotFoundError(
-        f"no checkpoint at {path}: ckpt= takes a run's folder (which holds checkpoints/last/{WEIGHTS}) "
-        "or a checkpoint's, such as outputs/cod_r32/seed0/checkpoints/best"
-    )
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in own_weights(model).items()}
+    state = io.BytesIO()
+    torch.save(dict(training), state)
+    files = {
+        WEIGHTS: safetensors.torch.save(weights, metadata={"base_sha256": model.base_sha256 or ""}),
+        CONFIG: config.encode(),
+        TRAINING: state.getvalue(),
+    }
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    files[CHECKSUMS] = (json.dumps(sums, indent=2) + "\n").encode()
+    write_folder(folder, files)
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Put a folder of these files in a place, in one step.
+
+    Raises:
+        OSError: it can't be written; nothing is left of it, and what was in the place before is still whole.
+    """
+    fresh, old = (folder.with_name(f".{kind}-{folder.name}") for kind in ("new", "old"))
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        fresh.mkdir(parents=True)
+        for name, content in files.items():
+            with (fresh / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        _sync(fresh)
+    except OSError:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():  # a damaged one, or of a former run
+        folder.rename(old)
+    fresh.rename(folder)
+    _sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Bring a folder's list of names to the disk, where the system can."""
+    with suppress(OSError, AttributeError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def damage(folder: Path, names: Sequence[str] = (WEIGHTS, CONFIG, TRAINING)) -> str | None:
+    """What is wrong with a checkpoint that was written by ``save_checkpoint``; None if its files are as they were."""
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        for name in names:
+            if sha256_of(folder / name) != sums[name]:
+                return f"{name} is damaged: it is not what was written"
+    except OSError as error:
+        return f"{Path(error.filename or folder).name}: {error.strerror}"
+    except (ValueError, TypeError, KeyError):
+        return f"{CHECKSUMS} is damaged"
+    return None
 
 
 def load_weights(model: Segmenter, folder: Path) -> None:
     """Load a checkpoint's weights, strictly.
 
     Raises:
-        ValueError: if the file is damaged, its keys or shapes differ, or it was trained on another SAM2 checkpoint.
+        ValueError: if the file is damaged, its keys or shapes differ, or it was trained on other pretrained weights.
     """
     path = folder / WEIGHTS
+    if (folder / CHECKSUMS).is_file() and (wrong := damage(folder, [WEIGHTS])):
+        raise ValueError(f"{folder}: {wrong}; name another checkpoint, or fetch this one again")
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
@@ -97,8 +135,8 @@ def load_weights(model: Segmenter, folder: Path) -> None:
         raise ValueError(f"{path} does not fit the model of {folder / CONFIG}\n{difference}")
     if base != model.base_sha256:
         raise ValueError(
-            f"{path} was trained on the SAM2 checkpoint of sha256 {base}, but the one loaded has "
-            f"{model.base_sha256}: name the right one with model.backbone.checkpoint=... (eval.py: base=...)"
+            f"{path} was trained on pretrained weights of sha256 {base}, but those loaded have "
+            f"{model.base_sha256}: name the right ones with model.backbone.checkpoint=... (eval.py: base=...)"
         )
     model.load_state_dict(weights, strict=False)  # strict above; the frozen rest is SAM2's own
 
@@ -115,29 +153,6 @@ def load_training(folder: Path) -> dict[str, Any]:
     except Exception as error:  # bytes that are no checkpoint make the unpickler fail in any way
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"cannot resume from {path}: {first_line}") from error
-    if not isinstance(content, dict) or not {"optimizer", "rng", "progress"} <= content.keys():
-        raise ValueError(f"cannot resume from {path}: it must hold optimizer, rng and progress")
+    if not isinstance(content, dict) or not set(STATE) <= content.keys():
+        raise ValueError(f"cannot resume from {path}: it must hold {', '.join(STATE)}")
     return content
-
-
-def rng_state() -> dict[str, Any]:
-    """State of every random generator of this process, as plain values and tensors."""
-    version, words, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    return {
-        "python": [version, list(words), gauss],
-        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-    }
-
-
-def set_rng_state(state: Mapping[str, Any]) -> None:
-    """Undo whatever was drawn since ``rng_state``."""
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
-    kind, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])

@@ -5,7 +5,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from omegaconf.errors import OmegaConfBaseException
+
+from ipsam.engine.stopping import StoppedError
 
 
 @contextmanager
@@ -13,6 +16,11 @@ def user_errors() -> Iterator[None]:
     """Turn what the user can mend into one message and exit status 1; HYDRA_FULL_ERROR=1 shows the traceback too."""
     try:
         yield
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    except StoppedError as stopped:
+        sys.stderr.write(f"{stopped}\n")
+        sys.exit(stopped.status)
     except (ValueError, OSError, OmegaConfBaseException) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise

@@ -4,20 +4,23 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from ipsam.data import TestSet, collate_test
 from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.metrics import LOWER_IS_BETTER, METRICS, Pixels, Protocol, means, measure, to_eight_bit
-from ipsam.engine.scoring import score_set
+from ipsam.engine.scoring import score_images, summary
 from ipsam.model import IPSAMOutput, Segmenter
 
 CONSTANTS = (0, 64, 128, 191, 255)  # greys from black to white
@@ -64,7 +67,7 @@ def forward(
 @torch.inference_mode()
 def predict(
     model: Segmenter,
-    test_set: TestSet,
+    test_set: Dataset[Any],
     *,
     protocol: Protocol,
     device: torch.device,
@@ -106,6 +109,8 @@ def evaluate(
 ) -> Evaluation:
     """Scores of a model on each test set.
 
+    Of several processes each predicts and scores its share of the images, and all return the scores of all.
+
     Args:
         model: with the weights to evaluate.
         test_sets: by name.
@@ -116,14 +121,15 @@ def evaluate(
         num_workers: processes that read images, and as many that score predictions.
         maps: folder in which to save each prediction, as ``<dataset>/<image's stem>.png``.
     """
-    protocol = protocol or Protocol()
+    protocol, processes = protocol or Protocol(), PartialState()
     parts = []
     for name, test_set in test_sets.items():
         folder = None if maps is None else maps / name
         remarks: Counter[str] = Counter()
+        share = range(processes.process_index, len(test_set), processes.num_processes)
         predictions = predict(
             model,
-            test_set,
+            Subset(test_set, share),
             protocol=protocol,
             device=device,
             bf16=bf16,
@@ -132,8 +138,11 @@ def evaluate(
             maps=folder,
             remarks=remarks,
         )
-        part = score_set(name, predictions, len(test_set), protocol=protocol, num_workers=num_workers)
-        parts.append(replace(part, remarks={name: dict(remarks)} if remarks else {}))
+        scored = score_images(name, predictions, len(share), protocol=protocol, num_workers=num_workers)
+        shares = gather_object([(scored, remarks)])
+        in_order = [shares[i % len(shares)][0][i // len(shares)] for i in range(len(test_set))]
+        said = sum((told for _, told in shares), Counter[str]())
+        parts.append(replace(summary(name, in_order, protocol), remarks={name: dict(said)} if said else {}))
     return Evaluation.joined(parts, protocol)
 
 

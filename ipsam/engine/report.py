@@ -27,7 +27,7 @@ def evaluate_run(
     references: Mapping[str, Evaluation] | None = None,
     log: Path | None = None,
 ) -> None:
-    """Score every test set, write scores and pictures, and print the table; on the main process only.
+    """Score every test set; the main process writes scores and pictures, and prints the table.
 
     Writes ``metrics.json``, ``per_image.csv`` and ``<dataset>.png`` (what the model made of the first images).
 
@@ -41,10 +41,9 @@ def evaluate_run(
         references: evaluations to show beside the model's, by name.
         log: TensorBoard folder that gets the scores too, at the last epoch.
     """
-    if not PartialState(cpu=settings.cpu).is_main_process:
-        return
+    processes = PartialState(cpu=settings.cpu)
     evaluation = _evaluate(model, test_sets, settings, protocol=protocol, maps=out / "maps" if save_maps else None)
-    if not test_sets:
+    if not test_sets or not processes.is_main_process:
         return
     evaluation.write(out)
     for name, reference in (references or {}).items():
@@ -73,13 +72,12 @@ def evaluate_run(
 def evaluate_references(
     model: Segmenter, test_sets: Mapping[str, TestSet], settings: Settings
 ) -> dict[str, Evaluation]:
-    """What a trained model has to beat: itself before training, and the best constant map; on the main process only."""
-    if not PartialState(cpu=settings.cpu).is_main_process:
-        return {}
-    return {
-        "untrained": _evaluate(model, test_sets, settings),
-        "best constant map": evaluate_constant(test_sets),
-    }
+    """What a trained model has to beat: itself before training, and, on the main process, the best constant map."""
+    processes = PartialState(cpu=settings.cpu)
+    references = {"untrained": _evaluate(model, test_sets, settings)}
+    if processes.is_main_process:
+        references["best constant map"] = evaluate_constant(test_sets)
+    return references
 
 
 def _evaluate(

@@ -15,10 +15,11 @@ from accelerate import PartialState
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from ipsam.engine.checkpoint import CONFIG, find_checkpoint
+from ipsam.engine.checkpoint import CONFIG
 from ipsam.engine.config import as_dict, plain, read_config
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.parameters import count
+from ipsam.engine.store import BEST, Store, find_checkpoint
 
 PACKAGES = (
     "ipsam",
@@ -31,7 +32,7 @@ PACKAGES = (
     "numpy",
     "opencv-python-headless",
 )
-OWN_FOLDERS = ("checkpoints", "tensorboard", "eval")
+OWN_FOLDERS = ("checkpoints", "diverged", "tensorboard", "eval")
 FREE_ON_RESUME = (
     "resume",
     "overwrite",
@@ -41,12 +42,15 @@ FREE_ON_RESUME = (
     "data.root",
     "data.test",
     "model.backbone.checkpoint",  # may have moved; that it is the same file is checked by its sha256
+    "model.detector.checkpoint",
     "engine.num_workers",
     "engine.num_threads",
     "engine.eval_batch_size",
     "engine.log_every",
     "engine.val_every",
     "engine.save_every",
+    "engine.keep",
+    "engine.on_divergence",
     "engine.references",
 )
 
@@ -164,11 +168,17 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
         raise ValueError("nothing to evaluate on, as the run names no test set: data.test=[...]")
     if config.paths.data is not None:
         run.data.root = config.paths.data
-    if config.base is not None:
-        run.model.backbone.checkpoint = config.base
+    base = plain(config.base)
+    for part, place in (base if isinstance(base, dict) else {"backbone": base}).items():
+        if place is not None and part not in run.model:
+            raise ValueError(f"base={{{part}: ...}}: the run's model has no {part}")
+        if place is not None:
+            run.model[part].checkpoint = place
     if config.out is not None:
         return checkpoint, run, Path(config.out)
-    parts = [] if checkpoint.name.strip(".").startswith("last") else [checkpoint.name]
+    newest = next(iter(Store(checkpoint.parent).all()), checkpoint)
+    is_newest = checkpoint.name != BEST and checkpoint.resolve() == newest.resolve()
+    parts = [] if is_newest else [checkpoint.name]
     protocol = Protocol.of(plain(config.protocol)).name
     parts += [] if protocol == "default" else [protocol]
     parts += [] if config.data.exclude is None and config.data.size_mismatch is None else ["other_images"]

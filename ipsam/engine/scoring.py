@@ -30,7 +30,14 @@ AHEAD = 2  # handed over ahead for each worker: enough to keep it busy, few enou
 
 
 def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int) -> Evaluation:
-    """Score the predictions of one dataset.
+    """Score the predictions of one dataset: ``summary`` of ``score_images``."""
+    return summary(name, score_images(name, jobs, total, protocol=protocol, num_workers=num_workers), protocol)
+
+
+def score_images(
+    name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int
+) -> list[tuple[str, ImageScores]]:
+    """The name and the scores of each image of a dataset, in the order of the jobs.
 
     Args:
         name: of the dataset.
@@ -44,16 +51,16 @@ def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol,
         ValueError, OSError: as a job raises them, and for what ``measure`` refuses.
     """
     scored = _in_turn(jobs, protocol) if num_workers == 0 else _in_workers(jobs, protocol, num_workers)
-    progress = tqdm(scored, total=total, desc=name, unit="image", leave=False, disable=None)
-    names, images = [], []
-    for image_name, image in progress:
-        names.append(image_name)
-        images.append(image)
+    return list(tqdm(scored, total=total, desc=name, unit="image", leave=False, disable=None))
+
+
+def summary(name: str, scored: Sequence[tuple[str, ImageScores]], protocol: Protocol) -> Evaluation:
+    """What the images of a dataset come to."""
     rows: list[dict[str, str | float]] = [
-        {"dataset": name, "name": image_name, **image.scores} for image_name, image in zip(names, images, strict=True)
+        {"dataset": name, "name": image_name, **image.scores} for image_name, image in scored
     ]
-    scores, curves = means(images)
-    return Evaluation({name: {"num_images": len(images), **scores}}, rows, {name: curves}, protocol)
+    scores, curves = means([image for _, image in scored])
+    return Evaluation({name: {"num_images": len(scored), **scores}}, rows, {name: curves}, protocol)
 
 
 def _score(job: Job, protocol: Protocol) -> tuple[str, ImageScores]:

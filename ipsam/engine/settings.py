@@ -1,6 +1,7 @@
 """What ``engine`` holds in the configuration, checked."""
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
@@ -10,6 +11,7 @@ from ipsam.engine.losses import LossWeights
 from ipsam.engine.metrics import METRICS
 
 PRECISIONS = ("auto", "fp32", "bf16")
+ON_DIVERGENCE = ("stop", "skip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +33,11 @@ class Settings:
         eval_batch_size: images a forward pass in evaluation.
         log_every: optimiser steps between two entries in the log.
         val_every: epochs between two looks at what is held out.
-        save_every: epochs between two checkpoints; the last epoch is always saved.
+        save_every: optimiser steps between two checkpoints; the end of each epoch is always saved.
+        keep: how many of the newest checkpoints are kept; the best one is kept besides.
         best: the metric of the held-out part by which the checkpoint ``best`` is chosen.
+        on_divergence: at a loss or gradient that is not finite, ``stop``, or ``skip`` the step and count it.
+        deterministic: use only algorithms that give equal bits whenever they are repeated on a machine.
         references: also report the untrained model and the best constant map.
         loss: weight of each supervised output.
     """
@@ -52,8 +57,11 @@ class Settings:
     eval_batch_size: int = 1
     log_every: int = 20
     val_every: int = 1
-    save_every: int = 1
+    save_every: int = 1000
+    keep: int = 2
     best: str = "sm"
+    on_divergence: str = "stop"
+    deterministic: bool = False
     references: bool = False
     loss: Mapping[str, float] = field(default_factory=dict)
 
@@ -67,7 +75,10 @@ class Settings:
                 raise ValueError(f"engine.{entry.name} must be a number, not {value!r}")
             if isinstance(default, bool) and not isinstance(value, bool):
                 raise ValueError(f"engine.{entry.name} must be true or false, not {value!r}")
-        for name in ("epochs", "batch_size", "accumulate", "eval_batch_size", "log_every", "val_every", "save_every"):
+        for name in (
+            *("epochs", "batch_size", "accumulate", "eval_batch_size"),
+            *("log_every", "val_every", "save_every", "keep"),
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"engine.{name} must be at least 1, not {getattr(self, name)}")
         for name in ("num_threads", "num_workers", "warmup_steps", "weight_decay"):
@@ -79,6 +90,10 @@ class Settings:
             raise ValueError(f"engine.clip must be above 0, not {self.clip}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"engine.precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
+        if self.on_divergence not in ON_DIVERGENCE:
+            raise ValueError(
+                f"engine.on_divergence must be one of {', '.join(ON_DIVERGENCE)}, not {self.on_divergence!r}"
+            )
         if self.best not in METRICS:
             raise ValueError(f"engine.best must be one of {', '.join(METRICS)}, not {self.best!r}")
         if not isinstance(self.loss, Mapping):
@@ -87,10 +102,14 @@ class Settings:
             raise ValueError(f"unknown key engine.loss.{unknown[0]}")
         LossWeights(**self.loss)  # complain now of a wrong weight
 
-    def limit_threads(self) -> None:
-        """Give this process ``num_threads`` CPU threads."""
+    def set_up_process(self) -> None:
+        """Give this process ``num_threads`` CPU threads, and only such algorithms as ``deterministic`` allows."""
         if self.num_threads:
             torch.set_num_threads(self.num_threads)
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+            torch.backends.cudnn.benchmark = False
+            torch.use_deterministic_algorithms(True)
 
     @property
     def device(self) -> torch.device:

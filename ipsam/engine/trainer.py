@@ -2,35 +2,28 @@
 
 import logging
 import math
-import random
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, skip_first_batches
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ipsam.data import EpochSampler, TestSet, TrainSet
-from ipsam.engine.checkpoint import load_training, load_weights, put_back, rng_state, save_checkpoint, set_rng_state
+from ipsam.engine.divergence import Guard
 from ipsam.engine.evaluator import evaluate
 from ipsam.engine.figures import panel
 from ipsam.engine.log import Log
 from ipsam.engine.losses import LossWeights, ipsam_loss
-from ipsam.engine.metrics import LOWER_IS_BETTER
+from ipsam.engine.run_state import RunState
 from ipsam.engine.settings import Settings
+from ipsam.engine.stopping import Stop, ignore_signals
+from ipsam.engine.store import Store
 from ipsam.model import Segmenter
 
 logger = logging.getLogger(__name__)
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def train(
@@ -51,77 +44,117 @@ def train(
         train_set: augmented pairs; None is for models without anything to train.
         val_set: held-out pairs to watch; by them ``checkpoints/best`` is chosen.
         settings: the ``engine`` section.
-        folder: the run's; gets ``checkpoints/last``, ``checkpoints/best`` and ``tensorboard``.
+        folder: the run's; gets ``checkpoints`` and ``tensorboard``.
         config: the resolved configuration, saved with every checkpoint.
         seed: of the order of samples.
-        resume: go on from ``checkpoints/last`` if there is one.
+        resume: go on from the newest whole checkpoint if there is one, to the same result as without interruption.
 
     Raises:
-        ValueError: there is something to train, but nothing to train on.
+        ValueError: there is something to train, but nothing to train on; a checkpoint can't be gone on from; or the
+            training diverged.
+        StoppedError: the run was asked to stop, and has saved.
+        OSError: a checkpoint can't be written.
     """
-    accelerator = Accelerator(
+    accelerator = make_accelerator(model, settings)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        logger.info("nothing to train: the model is evaluated as it is")
+        if accelerator.is_main_process:
+            Store(folder / "checkpoints").save(0, model, config=config, training={}, best=False)
+        return
+    check_can_train(model, train_set)
+    assert train_set is not None
+    optimizer = torch.optim.AdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay)
+    loader, sampler = train_loader(train_set, settings, seed=seed)
+    weights = LossWeights(**settings.loss)
+    parallel, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    num_steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
+    run = RunState(model, optimizer, accelerator, folder=folder, config=config, keep=settings.keep)
+    if resume:
+        run.restore()
+    progress, guard = run.progress, Guard(accelerator)
+    log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress.step + 1)
+    bar = progress_bar(num_steps, progress.step, shown=accelerator.is_main_process)
+
+    with Stop() as stop:
+        for epoch in range(progress.epoch, settings.epochs):
+            sampler.epoch = epoch
+            parallel.train()
+            for batch in skip_first_batches(loader, progress.batch) if progress.batch else loader:
+                lr = settings.lr_at(progress.step, num_steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                with accelerator.accumulate(parallel):
+                    output = parallel(batch["image"])
+                    losses = ipsam_loss(output, batch["mask"], weights)
+                    accelerator.backward(losses["total"])
+                    guard.see(batch["name"], losses["total"])
+                    if accelerator.sync_gradients:
+                        norm = accelerator.clip_grad_norm_(trainable, settings.clip)
+                        if not guard.passes(norm):
+                            if settings.on_divergence == "stop":
+                                raise run.diverged(guard.seen(norm), batch)
+                            logger.warning("step %d is left out: %s", progress.step + 1, guard.seen(norm))
+                            progress.skipped += 1
+                            optimizer.zero_grad()  # without a gradient the step below changes nothing
+                        guard.forget()
+                    optimizer.step()
+                    optimizer.zero_grad()
+                progress.batch += 1
+                if accelerator.sync_gradients:
+                    progress.step += 1
+                    bar.update()
+                    if logged := progress.step % settings.log_every == 0:
+                        bar.set_postfix(
+                            epoch=epoch + 1, loss=f"{losses['total'].item():.4f}", lr=f"{lr:.1e}", refresh=False
+                        )
+                        log.scalars("loss", losses, progress.step)
+                        log.scalars("optimiser", {"lr": lr, "skipped": progress.skipped}, progress.step)
+                    if not accelerator.gradient_state.end_of_dataloader:  # what follows there saves anyway
+                        stops = stop.agreed(accelerator, ask=logged)
+                        if stops or progress.step % settings.save_every == 0:
+                            run.save()
+                        if stops:
+                            raise run.stopped(num_steps)
+
+            progress.epoch, progress.batch = epoch + 1, 0
+            is_last, best = epoch + 1 == settings.epochs, False
+            if val_set is not None and (is_last or (epoch + 1) % settings.val_every == 0):
+                scores = validate(model, val_set, settings)
+                best = progress.is_best(scores, settings.best)
+                log.scalars("val", scores, progress.step)
+            log.picture("panel", panel(batch["image"], batch["mask"], output), progress.step)
+            run.save(best=best)
+            if not is_last and stop.agreed(accelerator, ask=True):
+                raise run.stopped(num_steps)
+    bar.close()
+    log.close()
+
+
+def check_can_train(model: Segmenter, train_set: TrainSet | None) -> None:
+    """Complain before any work is done, if there is something to train that can't be.
+
+    Raises:
+        ValueError: there is nothing to train on, or the model is for evaluation only.
+    """
+    if any(parameter.requires_grad for parameter in model.parameters()):
+        if not model.can_train:
+            raise ValueError(
+                f"{type(model).__name__} is evaluated only: leave everything in model.backbone frozen, or take another "
+                "model._target_ to train it"
+            )
+        if train_set is None:
+            raise ValueError("data.train is empty: name at least one set to train on")
+
+
+def make_accelerator(model: Segmenter, settings: Settings) -> Accelerator:
+    """Devices, processes, precision and accumulation."""
+    return Accelerator(
         cpu=settings.cpu,
         mixed_precision="bf16" if settings.bf16 else "no",
         gradient_accumulation_steps=settings.accumulate,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=not model.uses_all_parameters)],
     )
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trainable:
-        logger.info("nothing to train: the model is evaluated as it is")
-        if accelerator.is_main_process:
-            save_checkpoint(folder / "checkpoints" / "last", model, config=config, training={})
-        return
-    if train_set is None:
-        raise ValueError("data.train is empty: name at least one set to train on")
-    optimizer = torch.optim.AdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay)
-    loader, sampler = train_loader(train_set, settings, seed=seed)
-    weights = LossWeights(**settings.loss)
-    parallel, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    progress = restore(model, optimizer, folder / "checkpoints" / "last") if resume else new_progress()
-    num_steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
-    log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress["step"] + 1)
-    bar = progress_bar(num_steps, progress["step"], shown=accelerator.is_main_process)
-
-    for epoch in range(progress["epoch"], settings.epochs):
-        sampler.epoch = epoch
-        parallel.train()
-        for batch in loader:
-            lr = settings.lr_at(progress["step"], num_steps)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            with accelerator.accumulate(parallel):
-                output = parallel(batch["image"])
-                losses = ipsam_loss(output, batch["mask"], weights)
-                accelerator.backward(losses["total"])
-                if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(trainable, settings.clip)
-                optimizer.step()
-                optimizer.zero_grad()
-            if accelerator.sync_gradients:
-                progress["step"] += 1
-                bar.update()
-                if progress["step"] % settings.log_every == 0:
-                    bar.set_postfix(
-                        epoch=epoch + 1, loss=f"{losses['total'].item():.4f}", lr=f"{lr:.1e}", refresh=False
-                    )
-                    log.scalars("loss", losses, progress["step"])
-                    log.scalars("optimiser", {"lr": lr}, progress["step"])
-
-        progress["epoch"] = epoch + 1
-        is_last = epoch + 1 == settings.epochs
-        names = ["last"] if is_last or (epoch + 1) % settings.save_every == 0 else []
-        if val_set is not None and (is_last or (epoch + 1) % settings.val_every == 0):
-            scores = validate(model, val_set, settings)
-            names += ["best"] if update_best(progress, scores, settings.best) else []
-            log.scalars("val", scores, progress["step"])
-        log.picture("panel", panel(batch["image"], batch["mask"], output), progress["step"])
-        if accelerator.is_main_process:
-            training = {"optimizer": optimizer.state_dict(), "rng": rng_state(), "progress": progress}
-            for name in names:
-                save_checkpoint(folder / "checkpoints" / name, model, config=config, training=training)
-    bar.close()
-    log.close()
-    accelerator.end_training()
 
 
 def train_loader(train_set: TrainSet, settings: Settings, *, seed: int) -> tuple[DataLoader[Any], EpochSampler]:
@@ -134,6 +167,7 @@ def train_loader(train_set: TrainSet, settings: Settings, *, seed: int) -> tuple
         num_workers=settings.num_workers,
         persistent_workers=settings.num_workers > 0,
         generator=torch.Generator(),  # the global one would be drawn from once more where a run is resumed
+        worker_init_fn=ignore_signals,
         pin_memory=settings.device.type == "cuda",
     )
     return loader, sampler
@@ -143,26 +177,6 @@ def progress_bar(num_steps: int, done: int, *, shown: bool) -> tqdm:
     """Optimiser steps, loss and rate; in a log file, where each update stays, one every ten seconds."""
     interval = 0.2 if sys.stderr.isatty() else 10
     return tqdm(total=num_steps, initial=done, unit="step", disable=not shown, mininterval=interval)
-
-
-def new_progress() -> dict[str, Any]:
-    """How far a run has come: epochs and optimiser steps done, the held-out part's best score and all its scores."""
-    return {"epoch": 0, "step": 0, "best": None, "history": []}
-
-
-def restore(model: Segmenter, optimizer: torch.optim.Optimizer, checkpoint: Path) -> dict[str, Any]:
-    """Put everything back as a checkpoint has it, and return the progress; a new one where there is no checkpoint."""
-    put_back(checkpoint)
-    if not checkpoint.is_dir():
-        logger.info("nothing to resume at %s: starting anew", checkpoint)
-        return new_progress()
-    load_weights(model, checkpoint)
-    state = load_training(checkpoint)
-    optimizer.load_state_dict(state["optimizer"])
-    set_rng_state(state["rng"])
-    progress: dict[str, Any] = state["progress"]
-    logger.info("resumed from %s after epoch %d", checkpoint, progress["epoch"])
-    return progress
 
 
 def validate(model: Segmenter, val_set: TestSet, settings: Settings) -> dict[str, float]:
@@ -176,13 +190,3 @@ def validate(model: Segmenter, val_set: TestSet, settings: Settings) -> dict[str
         num_workers=settings.num_workers,
     )
     return evaluation.datasets["val"]
-
-
-def update_best(progress: dict[str, Any], scores: dict[str, float], metric: str) -> bool:
-    """Note the scores, and whether they are the best so far in ``metric``."""
-    progress["history"].append({"epoch": progress["epoch"], **scores})
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    if progress["best"] is not None and sign * scores[metric] <= sign * progress["best"]:
-        return False
-    progress["best"] = scores[metric]
-    return True

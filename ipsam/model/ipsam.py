@@ -46,7 +46,7 @@ class IPSAMOutput:
     remarks: list[str] = field(default_factory=list)
 
     @property
-    def logits(self) -> Float[Tensor, "b 1 hm wm"]:
+    def logits(self) -> Float[Tensor, "b 1 _ _"]:
         """The prediction: refined where there is a refinement head, else coarse; or P+ itself, as the model is told."""
         if self.prediction == "fg_prompt":
             assert self.fg_logits is not None, "no SPG, no P+"

@@ -12,7 +12,8 @@ class Segmenter(nn.Module):
     takes the ground truth too: ``forward(image, masks)``, b boolean masks, each (height, width) of its own image.
 
     Attributes:
-        oracle: whether ``forward`` takes the ground truth; such a model is evaluated, never trained.
+        oracle: whether ``forward`` takes the ground truth.
+        can_train: False for models that are evaluated only.
         uses_all_parameters: whether the loss reaches every trainable parameter, which training on several processes has
             to know.
         backbone: what holds the pretrained weights; its ``base_sha256`` names the file that they came from, or is None
@@ -20,12 +21,13 @@ class Segmenter(nn.Module):
     """
 
     oracle: ClassVar[bool] = False
+    can_train: ClassVar[bool] = True
     uses_all_parameters: ClassVar[bool] = True
     backbone: nn.Module
 
     @property
     def base_sha256(self) -> str | None:
-        """Of the file that the pretrained weights came from; None for random weights."""
+        """Of what the pretrained weights came from; None if any of them are random."""
         digest = self.backbone.base_sha256
         assert digest is None or isinstance(digest, str)
         return digest

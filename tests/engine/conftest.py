@@ -10,7 +10,7 @@ from accelerate.state import AcceleratorState, GradientState
 from training import PowerCutError
 
 from ipsam.data import Data, TestSet, TrainSet
-from ipsam.engine import trainer
+from ipsam.engine import store
 from ipsam.engine.settings import Settings
 from ipsam.model import IPSAM
 
@@ -83,15 +83,15 @@ def untyped() -> Iterator[None]:
 
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Cuts training off behind the checkpoint of an epoch; undone by calling it with None."""
-    save = trainer.save_checkpoint
+    """Cuts training off behind the checkpoint of an optimiser step; undone by calling it with None."""
+    save = store.save_checkpoint
 
-    def after(epoch: int | None) -> None:
+    def after(step: int | None) -> None:
         def then_stop(folder: Path, model: IPSAM, *, config: str, training: Any) -> None:
             save(folder, model, config=config, training=training)
-            if training["progress"]["epoch"] == epoch:
+            if training["progress"]["step"] == step:
                 raise PowerCutError
 
-        monkeypatch.setattr(trainer, "save_checkpoint", save if epoch is None else then_stop)
+        monkeypatch.setattr(store, "save_checkpoint", save if step is None else then_stop)
 
     return after

@@ -16,8 +16,8 @@ from ipsam.engine.config import build_model, compose_experiment, settings_of
 from ipsam.engine.paper.changes import settings_of_run
 from ipsam.engine.paper.ledger import Entry, ledger, ledger_table, paper_experiments, rows_of_others
 from ipsam.engine.paper.printed import Reference, find_row, paper, references
+from ipsam.engine.rng import seed_everything
 from ipsam.engine.settings import Settings
-from ipsam.engine.trainer import seed_everything
 
 PAPER = paper_experiments(CONFIGS)
 

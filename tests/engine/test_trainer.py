@@ -9,9 +9,10 @@ from training import CONFIG, PowerCutError, fit, model_of
 from ipsam.data import TestSet, TrainSet
 from ipsam.data.sources import Sample, SyntheticSource
 from ipsam.data.transforms import Augment
-from ipsam.engine import trainer
-from ipsam.engine.checkpoint import find_checkpoint, load_training, load_weights
+from ipsam.engine import rng, store, trainer
+from ipsam.engine.checkpoint import load_training, load_weights, save_checkpoint
 from ipsam.engine.losses import LossWeights, ipsam_loss
+from ipsam.engine.store import find_checkpoint
 from ipsam.model import IPSAM, LoRA
 
 
@@ -55,7 +56,7 @@ def test_one_batch_is_learnt_by_heart(tmp_path: Path, make_settings: Any, monkey
         model,
         plain,
         tmp_path,
-        make_settings(epochs=80, batch_size=8, lr=2e-3, min_lr=2e-3, warmup_steps=10, save_every=80),
+        make_settings(epochs=80, batch_size=8, lr=2e-3, min_lr=2e-3, warmup_steps=10),
     )
     after = loss()
     assert after["total"] < 0.3 * before["total"]
@@ -63,21 +64,26 @@ def test_one_batch_is_learnt_by_heart(tmp_path: Path, make_settings: Any, monkey
         assert after[f"{output}/iou"] < 0.4
 
 
-@pytest.mark.parametrize(("cut", "num_workers"), [(1, 0), (2, 2)])
+@pytest.mark.usefixtures("untyped")  # beartype draws from Python's generator
+@pytest.mark.parametrize(("cuts", "num_workers"), [((3,), 0), ((2,), 2), ((1, 3, 4, 5), 2)])
 def test_resumed_equals_uninterrupted_to_the_bit(
-    tmp_path: Path, make_settings: Any, scenes: Any, interrupt: Any, num_workers: int, cut: int
+    tmp_path: Path, make_settings: Any, scenes: Any, interrupt: Any, num_workers: int, cuts: tuple[int, ...]
 ) -> None:
-    """With dropout, so that the random generators' states count too; the last step of an epoch is a short one."""
+    """In the middle of an epoch (1, 3, 5) and at its end (2, 4); the last step of each epoch is a short one.
+
+    With dropout, so that the random generators' states count too.
+    """
     options = {"lora": LoRA(rank=2, dropout=0.3)}
     sets = scenes(num_train=7, num_test=2, hflip=0.5)
     train_set, val_set = sets.train_and_val(seed=0)[0], sets.test_sets()["synthetic"]
-    settings = make_settings(epochs=3, accumulate=2, num_workers=num_workers)
+    settings = make_settings(epochs=3, accumulate=2, num_workers=num_workers, save_every=1)
 
     straight = fit(model_of(1, **options), train_set, tmp_path / "one", settings, val_set=val_set)
 
-    interrupt(cut)
-    with pytest.raises(PowerCutError):
-        fit(model_of(1, **options), train_set, tmp_path / "two", settings, val_set=val_set)
+    for number, cut in enumerate(cuts):
+        interrupt(cut)
+        with pytest.raises(PowerCutError):
+            fit(model_of(1 + number, **options), train_set, tmp_path / "two", settings, val_set=val_set, resume=True)
     interrupt(None)
     resumed = fit(model_of(2, **options), train_set, tmp_path / "two", settings, val_set=val_set, resume=True)
 
@@ -87,7 +93,7 @@ def test_resumed_equals_uninterrupted_to_the_bit(
         assert same(load_training(one), load_training(two))  # optimiser, random generators, history
         assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
     progress = load_training(tmp_path / "two" / "checkpoints" / "last")["progress"]
-    assert progress["epoch"] == 3
+    assert (progress["epoch"], progress["batch"]) == (3, 0)
     assert progress["step"] == 3 * 2  # 7 scenes by 2 are 4 batches, by 2 again 2 steps
     assert [entry["epoch"] for entry in progress["history"]] == [1, 2, 3]
 
@@ -129,19 +135,44 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, make_settings: 
     assert files == {path: path.read_bytes() for path in (tmp_path / "checkpoints").rglob("*.*") if path.is_file()}
 
 
-def test_resuming_puts_a_checkpoint_back_whose_saving_was_killed(
-    tmp_path: Path, make_settings: Any, train_set: TrainSet, interrupt: Any
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("name", ["model.safetensors", "training.pt"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, interrupt: Any, name: str, caplog: Any
 ) -> None:
-    straight = fit(model_of(1), train_set, tmp_path / "one", make_settings(epochs=2))
-    interrupt(1)
+    settings = make_settings(epochs=3, save_every=1)
+    straight = fit(model_of(1), train_set, tmp_path / "one", settings)
+    interrupt(3)
     with pytest.raises(PowerCutError):
-        fit(model_of(1), train_set, tmp_path / "two", make_settings(epochs=2))
+        fit(model_of(1), train_set, tmp_path / "two", settings)
     interrupt(None)
-    checkpoints = tmp_path / "two" / "checkpoints"
-    (checkpoints / "last").rename(checkpoints / ".last.old")  # the one moment without a folder of that name
-    resumed = fit(model_of(2), train_set, tmp_path / "two", make_settings(epochs=2), resume=True)
+    damaged = tmp_path / "two" / "checkpoints" / "step_00000003"
+    content = bytearray((damaged / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (damaged / name).write_bytes(content)
+    resumed = fit(model_of(2), train_set, tmp_path / "two", settings, resume=True)
+    assert f"{damaged} is passed over: {name} is damaged" in caplog.text
     assert same(straight.state_dict(), resumed.state_dict())
     assert same(*(load_training(tmp_path / run / "checkpoints" / "last") for run in ("one", "two")))
+
+
+def test_another_number_of_processes_is_refused(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
+    fit(model_of(1), train_set, tmp_path, make_settings())
+    checkpoint = tmp_path / "checkpoints" / "step_00000002"
+    training = load_training(checkpoint)
+    save_checkpoint(checkpoint, model_of(1), config=CONFIG, training=training | {"rng": training["rng"] * 2})
+    with pytest.raises(ValueError, match=r"was saved by 2 processes, not 1: go on with as many"):
+        fit(model_of(1), train_set, tmp_path, make_settings(epochs=2), resume=True)
+
+
+def test_a_state_of_another_version_is_refused(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
+    fit(model_of(1), train_set, tmp_path, make_settings())
+    checkpoint = tmp_path / "checkpoints" / "step_00000002"
+    training = load_training(checkpoint)
+    training["progress"]["unheard_of"] = 1
+    save_checkpoint(checkpoint, model_of(1), config=CONFIG, training=training)
+    with pytest.raises(ValueError, match=r"cannot resume from .*step_00000002: it is of another version or model"):
+        fit(model_of(1), train_set, tmp_path, make_settings(epochs=2), resume=True)
 
 
 def test_only_what_trains_changes(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
@@ -189,7 +220,7 @@ def test_the_learning_rate_is_that_of_the_schedule(
 
 def test_no_validation_no_best(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
     fit(model_of(1), train_set, tmp_path, make_settings())
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["last", "step_00000002"]
     assert (tmp_path / "checkpoints" / "last" / "config.yaml").read_text() == CONFIG
     assert load_training(tmp_path / "checkpoints" / "last")["progress"]["history"] == []
 
@@ -227,21 +258,39 @@ def test_validation_scores_what_the_checkpoint_holds(
     assert {"epoch": 2, **trainer.validate(model, test_set, make_settings())} == history[-1]
 
 
-def test_validation_and_saving_every_few_epochs(
-    tmp_path: Path, make_settings: Any, train_set: TrainSet, test_set: TestSet, monkeypatch: pytest.MonkeyPatch
+def test_saving_every_few_steps_and_at_the_end_of_epochs(
+    tmp_path: Path, make_settings: Any, scenes: Any, test_set: TestSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved: list[tuple[str, int]] = []
-    save = trainer.save_checkpoint
+    """Of all these the newest two are kept, and the best."""
+    saved: list[tuple[int, int, int]] = []
+    save = store.save_checkpoint
 
     def watched(folder: Path, model: IPSAM, *, config: str, training: Any) -> None:
-        saved.append((folder.name, training["progress"]["epoch"]))
+        progress = training["progress"]
+        saved.append((progress["step"], progress["epoch"], progress["batch"]))
         save(folder, model, config=config, training=training)
 
-    monkeypatch.setattr(trainer, "save_checkpoint", watched)
-    monkeypatch.setattr(trainer, "validate", lambda *_: {"sm": len(saved) / 10})
-    settings = make_settings(epochs=5, batch_size=8, save_every=2, val_every=3)
+    monkeypatch.setattr(store, "save_checkpoint", watched)
+    monkeypatch.setattr(trainer, "validate", lambda *_: {"sm": 1 / len(saved)})
+    train_set = scenes(num_train=10).train_and_val(seed=0)[0]
+    settings = make_settings(epochs=3, save_every=2, val_every=1)
     fit(model_of(1), train_set, tmp_path, settings, val_set=test_set)
-    assert saved == [("last", 2), ("best", 3), ("last", 4), ("last", 5), ("best", 5)]
+    assert saved == [
+        (2, 0, 2),
+        (4, 0, 4),
+        (5, 1, 0),
+        (6, 1, 1),
+        (8, 1, 3),
+        (10, 2, 0),
+        (12, 2, 2),
+        (14, 2, 4),
+        (15, 3, 0),
+    ]
+    folder = tmp_path / "checkpoints"
+    steps = ["step_00000005", "step_00000014", "step_00000015"]
+    assert sorted(path.name for path in folder.iterdir()) == ["best", "last", *steps]
+    assert (folder / "best").resolve() == (folder / steps[0]).resolve()
+    assert (folder / "last").resolve() == (folder / steps[2]).resolve()
 
 
 def test_bf16_trains_and_keeps_weights_in_single_precision(
@@ -258,7 +307,7 @@ def test_seeds_are_of_everything() -> None:
 
     draws = []
     for _ in range(2):
-        trainer.seed_everything(7)
+        rng.seed_everything(7)
         draws.append((random.random(), float(np.random.rand()), torch.rand(()).item()))
     assert draws[0] == draws[1]
 
@@ -266,7 +315,7 @@ def test_seeds_are_of_everything() -> None:
 def test_nothing_to_train_is_saved_as_it_is(make_settings: Any, tmp_path: Path) -> None:
     model = model_of(0).requires_grad_(False)
     fit(model, None, tmp_path, make_settings())
-    assert find_checkpoint(tmp_path) == tmp_path / "checkpoints" / "last"
+    assert find_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step_00000000"
     fresh = model_of(1).requires_grad_(False)
     load_weights(fresh, tmp_path / "checkpoints" / "last")
     assert all(torch.equal(tensor, fresh.state_dict()[key]) for key, tensor in model.state_dict().items())

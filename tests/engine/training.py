@@ -6,7 +6,7 @@ from typing import Any
 from builders import micro_model
 
 from ipsam.data import TrainSet
-from ipsam.engine import trainer
+from ipsam.engine.rng import seed_everything
 from ipsam.engine.trainer import train
 from ipsam.model import IPSAM
 
@@ -23,5 +23,5 @@ def fit(model: IPSAM, train_set: TrainSet | None, folder: Path, settings: Any, *
 
 
 def model_of(seed: int, **options: Any) -> IPSAM:
-    trainer.seed_everything(seed)
+    seed_everything(seed)
     return micro_model(**options)

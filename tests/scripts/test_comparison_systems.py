@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from saved_maps import write_maps, write_masks
@@ -37,16 +39,47 @@ def pretrained() -> None:
     SAM("micro", image_size=64).model.save_pretrained("checkpoints/sam-vit-micro")
 
 
-def test_an_oracle_is_evaluated_only_and_says_how_often_its_point_is_outside(script: Callable[..., Any]) -> None:
-    done = script("train", "experiment=baseline/sam2_oracle", *TINY, "data.train=[]")
+def test_an_oracle_is_evaluated_only_and_says_how_often_its_point_is_outside(
+    script: Callable[..., Any], pairs: Callable[[str], str]
+) -> None:
+    test = pairs("own")
+    ring = np.full((64, 64), 255, np.uint8)
+    ring[10:-10, 10:-10] = 0
+    cv2.imwrite("own/masks/b.png", ring)
+    done = script("train", "experiment=baseline/sam2_oracle", *TINY, "data.train=[]", f"data.test=[{test}]")
     assert done.status == 0, done.err
+    assert "own: centroid outside the object in 1 of 3 images (33.3%)" in done.out
     folder = Path("outputs/baseline/sam2_oracle/seed0")
-    remarks = json.loads((folder / "eval/metrics.json").read_text()).get("remarks", {}).get("synthetic", {})
-    for remark, count in remarks.items():
-        assert f"synthetic: {remark} in {count} of 3 images ({count / 3:.1%})" in done.out
+    assert json.loads((folder / "eval/metrics.json").read_text())["remarks"] == {
+        "own": {"centroid outside the object": 1}
+    }
     again = script("eval", f"ckpt={folder}", "out=again")
     assert again.status == 0, again.err
     assert Path("again/metrics.json").read_bytes() == (folder / "eval/metrics.json").read_bytes()
+
+
+def test_what_yolo_does_not_find_is_counted(script: Callable[..., Any]) -> None:
+    """Random weights are not confident of anything; a run that depends on them keeps them."""
+    pytest.importorskip("ultralytics")
+    narrow = ["model.detector.size=n", "model.detector.image_size=64", "model.detector.checkpoint=null"]
+    done = script("train", "experiment=baseline/yolov8_sam2", *TINY, *narrow, "data.train=[]")
+    assert done.status == 0, done.err
+    assert "synthetic: nothing detected, the box is the whole image in 3 of 3 images (100.0%)" in done.out
+    folder = Path("outputs/baseline/yolov8_sam2/seed0")
+    Path("checkpoints/sam2.1_hiera_micro.pt").rename("elsewhere.pt")
+    again = script("eval", f"ckpt={folder}", "out=again", "base={backbone: elsewhere.pt}")
+    assert again.status == 0, again.err
+    assert Path("again/metrics.json").read_bytes() == (folder / "eval/metrics.json").read_bytes()
+    wrong = script("eval", f"ckpt={folder}", "base={head: elsewhere.pt}")
+    assert "base={head: ...}: the run's model has no head" in wrong.err
+
+
+@pytest.mark.parametrize("name", ["oracle", "amg"])
+def test_what_is_evaluated_only_can_not_be_trained(script: Callable[..., Any], name: str) -> None:
+    done = script("train", f"experiment=baseline/sam2_{name}", *TINY, "model.backbone.train_decoder=true")
+    assert done.status == 1
+    assert "is evaluated only: leave everything in model.backbone frozen" in done.err
+    assert not list(Path("outputs").rglob("environment.jsonl"))
 
 
 @pytest.mark.parametrize("name", ["mdsam", "sam2_adapter"])

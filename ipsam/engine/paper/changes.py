@@ -17,7 +17,7 @@ IRRELEVANT = {
     "data": ("root", "test"),
     "engine": (
         *("cpu", "num_threads", "num_workers", "eval_batch_size"),
-        *("log_every", "val_every", "save_every", "best", "references"),
+        *("log_every", "val_every", "save_every", "keep", "best", "references", "deterministic"),
     ),
 }
 MAX_SHOWN = 8
@@ -27,15 +27,15 @@ Settings = dict[str, Any]
 
 
 def settings_of_run(config: DictConfig) -> Settings:
-    """The settings that its scores depend on; of SAM2's checkpoint, which may lie anywhere, only that there is one."""
+    """The settings that its scores depend on; of pretrained weights, which may lie anywhere, only whether there are."""
     values = as_dict(config)
     found = {
         section: {key: value for key, value in values[section].items() if key not in IRRELEVANT.get(section, ())}
         for section in SECTIONS
     }
-    backbone = found["model"].get("backbone")
-    if isinstance(backbone, dict):
-        backbone["checkpoint"] = "none" if backbone.get("checkpoint") is None else "SAM2's"
+    for part in found["model"].values():
+        if isinstance(part, dict) and "checkpoint" in part:
+            part["checkpoint"] = "none" if part["checkpoint"] is None else "pretrained"
     return found
 
 

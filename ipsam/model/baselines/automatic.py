@@ -32,6 +32,8 @@ class AutomaticMask(Segmenter):
         box_nms_thresh: box IoU above which the worse of two masks is dropped.
     """
 
+    can_train = False
+
     def __init__(
         self,
         backbone: SAM2,

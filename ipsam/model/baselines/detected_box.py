@@ -22,10 +22,18 @@ class DetectedBox(Segmenter):
         detector: finds the boxes.
     """
 
+    uses_all_parameters = False
+
     def __init__(self, backbone: Promptable, *, detector: YOLOv8) -> None:
         super().__init__()
         self.backbone: Promptable = backbone
         self.detector = detector
+
+    @property
+    def base_sha256(self) -> str | None:
+        """Of both files, joined by a plus; None if either's weights are random."""
+        digests = (self.backbone.base_sha256, self.detector.base_sha256)
+        return None if None in digests else "+".join(map(str, digests))
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> IPSAMOutput:
         """Mask logits (b, 1, hm, wm) of images (b, 3, H, W)."""

@@ -1,4 +1,4 @@
-"""YOLOv8, which finds the boxes for YOLOv8+SAM2; needs the extra ``[yolo]``."""
+"""YOLOv8, which finds the boxes for YOLOv8+SAM2; needs the package ``ultralytics-opencv-headless``."""
 
 import os
 from pathlib import Path
@@ -13,12 +13,6 @@ from ipsam.model.sam2_weights import key_difference, sha256_of
 
 URL = "https://github.com/ultralytics/assets/releases/download/v8.3.0"
 STRIDE = 32  # the coarsest grid's, in pixels
-# What a published file consists of beside plain values: it is a pickle of whole modules, and only these are unpickled.
-ALLOWED = {
-    "torch.nn": ("BatchNorm2d", "Conv2d", "MaxPool2d", "ModuleList", "Sequential", "SiLU", "Upsample"),
-    "ultralytics.nn.tasks": ("DetectionModel",),
-    "ultralytics.nn.modules": ("Bottleneck", "C2f", "Concat", "Conv", "DFL", "Detect", "SPPF"),
-}
 
 
 class YOLOv8(nn.Module):
@@ -31,10 +25,10 @@ class YOLOv8(nn.Module):
         confidence: the least that counts as a find.
 
     Attributes:
-        sha256: of the checkpoint; None for random weights.
+        base_sha256: of the checkpoint; None for random weights.
 
     Raises:
-        ImportError: without the extra ``[yolo]``.
+        ImportError: without that package.
         ValueError: for a size there isn't, or a file that doesn't fit.
         FileNotFoundError: for a missing file.
     """
@@ -55,7 +49,7 @@ class YOLOv8(nn.Module):
         self.image_size = image_size
         self.confidence = confidence
         self.model: Any = _detection_model()(f"yolov8{size}.yaml", verbose=False)
-        self.sha256: str | None = None
+        self.base_sha256: str | None = None
         if checkpoint is not None:
             self._load(Path(checkpoint), size)
         self.requires_grad_(False)
@@ -71,43 +65,71 @@ class YOLOv8(nn.Module):
         """
         height, width = image.shape[-2:]
         size = (self.image_size, self.image_size)
-        resized = F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
-        found = self.model.eval()(resized)[0].float()  # (b, 4 + classes, candidates); x, y, width, height
+        resized = F.interpolate(image.float(), size=size, mode="bilinear", align_corners=False, antialias=True)
+        with torch.autocast(image.device.type, enabled=False):  # bf16 would round boxes to several pixels
+            found = self.model.eval()(resized)[0]  # (b, 4 + classes, candidates); x, y, width, height
         scores, best = found[:, 4:].amax(1).max(1)
         x, y, w, h = found[torch.arange(len(found)), :4, best].unbind(1)
-        scale = torch.tensor([width, height, width, height], device=image.device) / self.image_size
-        boxes = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], dim=1) * scale
-        limits = torch.tensor([width, height, width, height], dtype=boxes.dtype, device=image.device)
+        limits = torch.tensor([width, height, width, height], dtype=found.dtype, device=image.device)
+        boxes = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], dim=1) * limits / self.image_size
         return boxes.clamp(min=0).minimum(limits), scores >= self.confidence
 
     def _load(self, path: Path, size: str) -> None:
         if not path.is_file():
             raise FileNotFoundError(
                 f"no YOLOv8 weights at {path}\nget them with: curl -L --create-dirs -o {path} {URL}/yolov8{size}.pt\n"
-                "name another file with model.detector.checkpoint=..., or take random weights with "
-                "model.detector.checkpoint=null"
+                "name another file with model.detector.checkpoint=... (eval.py: base={detector: ...}), or take random "
+                "weights with model.detector.checkpoint=null"
             )
-        allowed = [getattr(_module(module), name) for module, names in ALLOWED.items() for name in names]
-        try:
-            with torch.serialization.safe_globals(allowed):
-                content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # bytes that are no checkpoint make the unpickler fail in any way
-            reason = next((line for line in str(error).splitlines() if "GLOBAL" in line), str(error).splitlines()[0])
-            raise ValueError(f"{path} is damaged, or holds more than YOLOv8's own modules: {reason.strip()}") from error
-        model = (content.get("ema") or content.get("model")) if isinstance(content, dict) else None
-        if not isinstance(model, nn.Module):
-            raise ValueError(f'{path} is no checkpoint of YOLOv8: it must hold its module under "model"')
-        found = {key: tensor.float() for key, tensor in model.state_dict().items()}
+        found = _read_tensors(path)
         if difference := key_difference(self.model.state_dict(), found):
             raise ValueError(f"{path} does not fit YOLOv8{size} (is model.detector.size the right one?)\n{difference}")
         self.model.load_state_dict(found)
-        self.sha256 = sha256_of(path)
+        self.base_sha256 = sha256_of(path)
 
 
-def _module(name: str) -> Any:
-    from importlib import import_module
+class _Inert:
+    """Stands in for every class and function that a file names: holds what it is given, and runs nothing."""
 
-    return import_module(name)
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        self.__dict__.update(state if isinstance(state, dict) else {})
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """The weights of a file that is a pickle of whole modules, of which no code is run.
+
+    Raises:
+        ValueError: it is damaged, or holds no modules.
+    """
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        with torch.serialization.safe_globals([(_Inert, name) for name in names]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # bytes that are no checkpoint make the unpickler fail in any way
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"{path} is damaged, or no file of YOLOv8's: {reason}") from error
+    model = (content.get("ema") or content.get("model")) if isinstance(content, dict) else None
+    tensors = _tensors_of(model, "")
+    if not tensors:
+        raise ValueError(f'{path} is no file of YOLOv8\'s: it must hold its module under "model"')
+    return tensors
+
+
+def _tensors_of(module: object, prefix: str) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    parts = module.__dict__ if isinstance(module, _Inert) else {}
+    for kind in ("_parameters", "_buffers"):
+        of_kind = parts.get(kind)
+        for name, tensor in of_kind.items() if isinstance(of_kind, dict) else ():
+            if isinstance(tensor, Tensor):
+                found[f"{prefix}{name}"] = tensor.detach().float() if tensor.is_floating_point() else tensor.detach()
+    children = parts.get("_modules")
+    for name, child in children.items() if isinstance(children, dict) else ():
+        found |= _tensors_of(child, f"{prefix}{name}.")
+    return found
 
 
 def _detection_model() -> Any:
@@ -116,5 +138,5 @@ def _detection_model() -> Any:
     try:
         from ultralytics.nn.tasks import DetectionModel
     except ImportError as error:
-        raise ImportError("YOLOv8 needs the extra [yolo]: pip install 'ipsam[yolo]' (AGPL-3.0)") from error
+        raise ImportError("YOLOv8 needs: pip install 'ultralytics-opencv-headless>=8.4' (AGPL-3.0)") from error
     return DetectionModel

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ipsam.model.baselines.high_pass import high_pass
-from ipsam.model.baselines.vit_adapter import narrow
+from ipsam.model.baselines.vit_adapter import begin_small, narrow
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,8 @@ class AdaptedHiera(nn.Module):
                 *(OverlapPatches(before, after, kernel_size=3, stride=2) for before, after in pairwise(hidden)),
             ]
         )
+        for added in (self.stages, self.frequencies):
+            added.apply(begin_small)
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b _ _ _"]]:
         """Features of each stage's last block, (b, dim, H/4, W/4) to (b, dim, H/32, W/32), as the trunk's own."""

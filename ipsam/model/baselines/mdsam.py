@@ -19,6 +19,8 @@ NUM_LEVELS = 4
 class SingleMaskDecoder(nn.Module):
     """SAM's mask decoder without prompts, with one mask token and its hypernetwork, both new.
 
+    As in SAM, the hypernetwork reads the token behind the transformer; in the authors' released code, before it.
+
     Args:
         decoder: transformers' ``SamMaskDecoder``, whose transformer, IoU token and upscaling are used on.
     """

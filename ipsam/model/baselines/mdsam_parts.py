@@ -69,6 +69,8 @@ class MultiScaleAdapter(nn.Module):
 class MultiLevelFusion(nn.Module):
     """Multi-Level Fusion Module (MLFM): levels are fused, and weighed channel by channel by what they are together.
 
+    In the authors' released code each gate sees its own level instead, and nothing the fused one.
+
     Args:
         dim: channels of each level.
         num_levels: levels.

@@ -64,6 +64,7 @@ class OraclePoint(Segmenter):
     """
 
     oracle = True
+    can_train = False
 
     def __init__(self, backbone: Promptable, *, multimask: bool = False) -> None:
         super().__init__()

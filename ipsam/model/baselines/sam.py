@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ipsam.model.baselines.promptable import Features, Promptable, Prompts
@@ -13,7 +15,6 @@ from ipsam.model.baselines.vit_adapter import ViTAdapter
 from ipsam.model.sam2_weights import key_difference, sha256_of
 
 WEIGHTS = "model.safetensors"
-REPOSITORIES = {variant: f"facebook/sam-vit-{variant}" for variant in ("huge", "large", "base")}
 
 # What transformers' configuration of each vision encoder says beyond its defaults.
 VISION: dict[str, dict[str, Any]] = {
@@ -90,6 +91,8 @@ class SAM(Promptable):
             raise ValueError(f"image_size must be a positive multiple of 16 pixels, not {image_size}")
         if adapter is not None and train_encoder:
             raise ValueError("an adapter leaves the image encoder frozen: set train_encoder=false or adapter=null")
+        if checkpoint is not None:
+            _check_exists(Path(checkpoint), variant)  # before a model of gigabytes is built
         self.image_size = image_size
         decoder = DECODER.get(variant, {})
         width = {"hidden_size": decoder["hidden_size"]} if decoder else {}
@@ -130,16 +133,6 @@ class SAM(Promptable):
 
     def _load(self, folder: Path, variant: str) -> None:
         path = folder / WEIGHTS
-        repository = REPOSITORIES.get(variant, "facebook/sam-vit-...")
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"no SAM weights at {path}\nget them with: hf download {repository} {WEIGHTS} --local-dir {folder}\n"
-                "name another folder with model.backbone.checkpoint=..., or take random weights with "
-                "model.backbone.checkpoint=null"
-            )
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         try:
             found = load_file(path)
         except (SafetensorError, OSError) as error:
@@ -157,3 +150,14 @@ class SAM(Promptable):
             )
         self.model.load_state_dict(found)
         self.base_sha256 = sha256_of(path)
+
+
+def _check_exists(folder: Path, variant: str) -> None:
+    path = folder / WEIGHTS
+    if not path.is_file():
+        source = f"get them with: hf download facebook/sam-vit-{variant} {WEIGHTS} --local-dir {folder}\n"
+        raise FileNotFoundError(
+            f"no SAM weights at {path}\n{'' if variant == 'micro' else source}"
+            "name another folder with model.backbone.checkpoint=... (eval.py: base=...), or take random weights with "
+            "model.backbone.checkpoint=null"
+        )

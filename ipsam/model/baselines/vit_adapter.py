@@ -3,6 +3,7 @@
 Chen et al., *SAM-Adapter: Adapting Segment Anything in Underperformed Scenes*, ICCV 2023 workshops.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,8 @@ class AdaptedViT(nn.Module):
         self.of_frequencies = nn.Conv2d(3, hidden, kernel_size=patch, stride=patch)
         self.tune = nn.ModuleList(nn.Sequential(nn.Linear(hidden, hidden), nn.GELU()) for _ in range(depth))
         self.up = nn.Linear(hidden, dim)
+        for added in (self.of_patches, self.of_frequencies, self.tune, self.up):
+            added.apply(begin_small)
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b c h w"]]:
         """Image embedding (b, c, H/16, W/16), in a tuple as the encoder's own."""
@@ -63,6 +66,18 @@ class AdaptedViT(nn.Module):
         for layer, tune in zip(self.encoder.layers, self.tune, strict=True):
             x = layer(x + self.up(tune(task)))
         return (self.encoder.neck(x),)
+
+
+def begin_small(module: nn.Module) -> None:
+    """The authors' initialisation, by which a fresh adapter changes little: torch's own would drown the features."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def narrow(dim: int, scale_factor: int) -> int:

@@ -65,6 +65,25 @@ def test_a_silent_hiera_adapter_changes_nothing() -> None:
     assert all(torch.equal(one, other) for one, other in zip(features.high_res, expected.high_res, strict=True))
 
 
+def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
+    return torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0).item()
+
+
+@torch.no_grad()
+def test_a_fresh_adapter_changes_little() -> None:
+    """The pretrained features are what training begins from."""
+    image = torch.randn(2, 3, 64, 64)
+    outputs = []
+    for adapters in ((None, None), (ViTAdapter(scale_factor=8), HieraAdapter(scale_factor=8))):
+        torch.manual_seed(1)
+        sam = SAM("micro", image_size=64, adapter=adapters[0]).eval()
+        torch.manual_seed(1)
+        sam2 = SAM2("micro", image_size=64, adapter=adapters[1]).eval()
+        outputs.append((sam.encode(image).embedding, sam2.encode(image).embedding))
+    for plain, adapted in zip(*outputs, strict=True):
+        assert cosine(plain, adapted) > 0.99
+
+
 def test_every_block_has_a_prompt_of_its_own() -> None:
     trunk = SAM2("micro", image_size=64, adapter=HieraAdapter(scale_factor=8)).model.image_encoder.trunk
     assert sum(len(stage.tune) for stage in trunk.stages) == len(trunk.trunk.blocks) == 5

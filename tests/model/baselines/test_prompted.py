@@ -1,9 +1,8 @@
 """The oracle's point: the centroid, and what is said where it lies on no object."""
 
-import pytest
 import torch
 
-from ipsam.model.baselines import SAM2, NullPrompt, OraclePoint
+from ipsam.model.baselines import SAM2, OraclePoint
 from ipsam.model.baselines.prompted import EMPTY, OUTSIDE, centroid
 
 
@@ -44,8 +43,3 @@ def test_each_image_has_its_own_point() -> None:
     for index, own in enumerate([mask, ring()]):
         alone = model(images[index : index + 1], [own])
         torch.testing.assert_close(output.logits[index], alone.logits[0], atol=1e-4, rtol=0)
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-def test_null_prompts_of_any_batch(batch: int) -> None:
-    assert NullPrompt(SAM2("micro", image_size=64))(torch.randn(batch, 3, 64, 64)).logits.shape == (batch, 1, 16, 16)

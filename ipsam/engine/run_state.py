@@ -1,0 +1,148 @@
+"""How far a training run has come: saved, restored, and ended before its time."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from ipsam.engine.checkpoint import load_training, load_weights, save_checkpoint
+from ipsam.engine.divergence import save_for_inspection
+from ipsam.engine.metrics import LOWER_IS_BETTER
+from ipsam.engine.rng import rng_state, set_rng_state
+from ipsam.engine.stopping import StoppedError
+from ipsam.engine.store import NAME, Store
+from ipsam.model import Segmenter
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        epoch: finished epochs.
+        batch: forward passes of this process in the epoch that is not finished.
+        step: finished optimiser steps.
+        skipped: those among them that were left out, as their gradient was not finite.
+        best: the held-out part's best score, None before there was one.
+        history: all scores of the held-out part.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    skipped: int = 0
+    best: float | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def is_best(self, scores: Mapping[str, float], metric: str) -> bool:
+        """Note the held-out part's scores, and whether they are the best so far in ``metric``."""
+        self.history.append({"epoch": self.epoch, **scores})
+        sign = -1 if metric in LOWER_IS_BETTER else 1
+        if self.best is not None and sign * scores[metric] <= sign * self.best:
+            return False
+        self.best = scores[metric]
+        return True
+
+
+class RunState:
+    """All that a run consists of while it trains.
+
+    Args:
+        model: what trains.
+        optimizer: its optimiser.
+        accelerator: knows the other processes; all of them call every method at the same time.
+        folder: the run's.
+        config: the resolved configuration, saved with every checkpoint.
+        keep: how many checkpoints are kept.
+
+    Attributes:
+        progress: where it stands.
+    """
+
+    def __init__(
+        self,
+        model: Segmenter,
+        optimizer: torch.optim.Optimizer,
+        accelerator: Accelerator,
+        *,
+        folder: Path,
+        config: str,
+        keep: int,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.accelerator = accelerator
+        self.folder = folder
+        self.config = config
+        self.checkpoints = Store(folder / "checkpoints", keep=keep)
+        self.progress = Progress()
+
+    def save(self, *, best: bool = False) -> None:
+        """Write a checkpoint of this step.
+
+        Raises:
+            OSError: it can't be written; the former one is still whole.
+        """
+        training = self._training()
+        if self.accelerator.is_main_process:
+            self.checkpoints.save(self.progress.step, self.model, config=self.config, training=training, best=best)
+        self.accelerator.wait_for_everyone()
+
+    def restore(self) -> None:
+        """Put everything back as the newest whole checkpoint has it; leave it where there is none.
+
+        Raises:
+            ValueError: there are checkpoints, but none is whole; or it does not fit the model or the processes.
+        """
+        checkpoint = self.checkpoints.newest()
+        if checkpoint is None:
+            logger.info("nothing to resume in %s: starting anew", self.checkpoints.folder)
+            return
+        state = load_training(checkpoint)
+        saved, now = len(state["rng"]), self.accelerator.num_processes
+        if saved != now:
+            raise ValueError(f"{checkpoint} was saved by {saved} processes, not {now}: go on with as many")
+        load_weights(self.model, checkpoint)
+        try:
+            self.progress = Progress(**state["progress"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            set_rng_state(state["rng"][self.accelerator.process_index])
+        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+            raise ValueError(f"cannot resume from {checkpoint}: it is of another version or model ({error})") from error
+        logger.info("resumed from %s, in epoch %d", checkpoint, self.progress.epoch + 1)
+
+    def stopped(self, num_steps: int) -> StoppedError:
+        """The end of a run that was asked to stop, and has saved."""
+        return StoppedError(
+            f"stopped as asked, at step {self.progress.step} of {num_steps}; everything is saved in "
+            f"{self.checkpoints.folder}: go on with resume=true"
+        )
+
+    def diverged(self, seen: Mapping[str, Any], batch: Mapping[str, Any]) -> ValueError:
+        """The end of a run with a loss or gradient that is not finite; what led to it is kept for inspection."""
+        folder = self.folder / "diverged" / NAME.format(self.progress.step + 1)
+        training = self._training()
+        if self.accelerator.is_main_process:
+            save_checkpoint(folder, self.model, config=self.config, training=training)
+            save_for_inspection(folder, seen, batch)
+        losses = ", ".join(f"{loss:.4g}" for loss in seen["losses"])
+        return ValueError(
+            f"training diverged at step {self.progress.step + 1}, in epoch {self.progress.epoch + 1}: loss {losses}, "
+            f"norm of the gradient {seen['gradient_norm']:.4g}, images {', '.join(seen['images'])}. No weight was "
+            f"changed by it; {folder} holds the state before this step, and the batch. Look at the images, lower "
+            "engine.lr, or leave such steps out with engine.on_divergence=skip; then go on with resume=true"
+        )
+
+    def _training(self) -> dict[str, Any]:
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "rng": gather_object([rng_state()]),
+            "progress": asdict(self.progress),
+        }

@@ -1,0 +1,57 @@
+"""Being asked to stop: SIGTERM, as clusters send it before they take a machine away, and Ctrl-C."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StoppedError(Exception):
+    """The run was asked to stop, has saved everything and can go on later."""
+
+    status = 128 + signal.SIGTERM
+
+
+class Stop:
+    """Notes the signals instead of dying of them, while it is entered; a second one ends the process as ever.
+
+    Outside the main thread, where Python takes no signals, it notes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._former: dict[int, Any] = {}
+
+    def __enter__(self) -> "Stop":
+        try:
+            self._former = {number: signal.signal(number, self._note) for number in SIGNALS}
+        except ValueError:  # not the main thread
+            self._former = {}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.requested = True
+        signal.signal(number, self._former[number])
+
+    def agreed(self, accelerator: Accelerator, *, ask: bool) -> bool:
+        """Whether to stop now: by what this process was told, or, of several, any, which they ask when told ``ask``."""
+        if accelerator.num_processes == 1:
+            return self.requested
+        if not ask:
+            return False
+        told = torch.tensor(int(self.requested), device=accelerator.device)
+        return bool(accelerator.reduce(told, reduction="sum").item())
+
+
+def ignore_signals(_: int) -> None:
+    """For the workers of a DataLoader: a signal to the whole group of processes is the main process's to handle."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
