@@ -9,7 +9,7 @@ from training import CONFIG, PowerCutError, fit, model_of
 from ipsam.data import TestSet, TrainSet
 from ipsam.data.sources import Sample, SyntheticSource
 from ipsam.data.transforms import Augment
-from ipsam.engine import rng, store, trainer
+from ipsam.engine import store, trainer
 from ipsam.engine.checkpoint import load_training, load_weights, save_checkpoint
 from ipsam.engine.losses import LossWeights, ipsam_loss
 from ipsam.engine.store import find_checkpoint
@@ -300,16 +300,6 @@ def test_bf16_trains_and_keeps_weights_in_single_precision(
     assert all(tensor.dtype == torch.float32 for tensor in model.state_dict().values() if tensor.is_floating_point())
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
     assert not same(model.state_dict(), model_of(1).state_dict())
-
-
-def test_seeds_are_of_everything() -> None:
-    import random
-
-    draws = []
-    for _ in range(2):
-        rng.seed_everything(7)
-        draws.append((random.random(), float(np.random.rand()), torch.rand(()).item()))
-    assert draws[0] == draws[1]
 
 
 def test_nothing_to_train_is_saved_as_it_is(make_settings: Any, tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""Asked to stop, a run saves and can go on."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training import fit, model_of
+
+from ipsam.data import TrainSet
+from ipsam.engine import trainer
+from ipsam.engine.checkpoint import load_training
+from ipsam.engine.stopping import Stop, StoppedError
+
+
+@pytest.fixture
+def signal_at(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sends this process a signal in the middle of a forward pass."""
+
+    def at(forward_pass: int, number: int) -> None:
+        loss, calls = trainer.ipsam_loss, []
+
+        def signalled(*arguments: Any) -> dict[str, torch.Tensor]:
+            calls.append(1)
+            if len(calls) == forward_pass:
+                os.kill(os.getpid(), number)
+            return loss(*arguments)
+
+        monkeypatch.setattr(trainer, "ipsam_loss", signalled)
+
+    return at
+
+
+@pytest.mark.parametrize(("forward_pass", "step"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_saves_says_so_and_goes_on_to_the_same_bits(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, signal_at: Any, number: int, forward_pass: int, step: int
+) -> None:
+    """At the next optimiser step, of two forward passes each; or, at the end of an epoch, after what it ends with."""
+    settings = make_settings(epochs=3, batch_size=1, accumulate=2)
+    straight = fit(model_of(1), train_set, tmp_path / "one", settings)
+    with pytest.MonkeyPatch.context() as patch:
+        loss = trainer.ipsam_loss
+        signal_at(forward_pass, number)
+        with pytest.raises(StoppedError, match=rf"stopped as asked, at step {step} of 6; .*go on with resume=true"):
+            fit(model_of(1), train_set, tmp_path / "two", settings)
+        patch.setattr(trainer, "ipsam_loss", loss)
+        saved = load_training(tmp_path / "two" / "checkpoints" / "last")["progress"]
+        assert saved["step"] == step
+        resumed = fit(model_of(2), train_set, tmp_path / "two", settings, resume=True)
+    assert all(torch.equal(tensor, resumed.state_dict()[key]) for key, tensor in straight.state_dict().items())
+
+
+def test_in_the_last_epoch_it_is_finished(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, signal_at: Any
+) -> None:
+    signal_at(4, signal.SIGTERM)
+    fit(model_of(1), train_set, tmp_path, make_settings(batch_size=1))
+    assert load_training(tmp_path / "checkpoints" / "last")["progress"]["epoch"] == 1
+
+
+def test_a_second_signal_ends_the_process_as_ever() -> None:
+    with Stop() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_in_another_thread_nothing_is_noted() -> None:
+    entered = []
+
+    def run() -> None:
+        with Stop() as stop:
+            entered.append(stop.requested)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert entered == [False]

@@ -1,0 +1,156 @@
+"""A run's checkpoints: found again, kept, dropped; and whatever happens while one is written."""
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import micro_model
+
+from ipsam.engine.checkpoint import TRAINING, WEIGHTS, damage, load_training
+from ipsam.engine.store import Store, find_checkpoint
+from ipsam.model import IPSAM
+
+MODEL: IPSAM = micro_model(self_prompt=False, lateral=False, refine=False)
+
+
+def save(store: Store, step: int, *, best: bool = False) -> None:
+    training = {"optimizer": {}, "rng": [], "progress": {"step": step}}
+    store.save(step, MODEL, config="model: {}\n", training=training, best=best)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "checkpoints", keep=2)
+
+
+def test_the_newest_are_kept_and_the_best(store: Store) -> None:
+    for step in (9, 10, 11, 100):  # by number, not by name
+        save(store, step, best=step == 9)
+    assert names(store.folder) == ["best", "last", "step_00000009", "step_00000011", "step_00000100"]
+    assert os.readlink(store.folder / "best") == "step_00000009"
+    assert os.readlink(store.folder / "last") == "step_00000100"
+    assert store.newest() == store.folder / "step_00000100"
+    save(store, 101, best=True)
+    assert names(store.folder) == ["best", "last", "step_00000100", "step_00000101"]
+
+
+def test_none_is_none(store: Store) -> None:
+    assert store.newest() is None
+
+
+def test_damaged_ones_are_named_and_passed_over(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    for step in (1, 2):
+        save(store, step)
+    (store.folder / "step_00000002" / WEIGHTS).write_bytes(b"")
+    assert store.newest() == store.folder / "step_00000001"
+    assert "step_00000002 is passed over: model.safetensors is damaged" in caplog.text
+    (store.folder / "step_00000001" / TRAINING).unlink()
+    with pytest.raises(ValueError, match=r"none of the 2 checkpoints in .* is whole; start anew with overwrite=true"):
+        store.newest()
+    save(store, 2)  # written again, it is whole again
+    assert store.newest() == store.folder / "step_00000002"
+
+
+def test_a_run_or_a_checkpoint_is_found(store: Store, tmp_path: Path) -> None:
+    for step in (1, 2):
+        save(store, step, best=step == 1)
+    last, best = store.folder / "step_00000002", store.folder / "step_00000001"
+    assert find_checkpoint(tmp_path) == last
+    assert find_checkpoint(store.folder / "last").resolve() == last
+    assert find_checkpoint(store.folder / "best").resolve() == best
+    assert find_checkpoint(best) == best
+    for nowhere in (tmp_path / "nowhere", store.folder, best / WEIGHTS):
+        with pytest.raises(FileNotFoundError, match=rf"no checkpoint at {nowhere}: ckpt= takes a run's folder"):
+            find_checkpoint(nowhere)
+
+
+class KilledError(BaseException):
+    """The process ends here, without any of its own cleaning up."""
+
+
+@contextmanager
+def killed_at(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Ends everything at the given one of the system calls that writing a checkpoint takes."""
+    import shutil
+
+    made: list[str] = []
+
+    def watch(owner: Any, name: str, label: str) -> None:
+        original = getattr(owner, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            made.append(label)
+            if len(made) == number:
+                raise KilledError
+            return original(*arguments, **options)
+
+        patch.setattr(owner, name, call)
+
+    with monkeypatch.context() as patch:
+        watch(os, "fsync", "fsync")
+        watch(os, "replace", "replace")
+        watch(Path, "mkdir", "mkdir")
+        watch(Path, "rename", "rename")
+        watch(Path, "symlink_to", "symlink")
+        watch(shutil, "rmtree", "rmtree")
+        yield made
+
+
+def test_killed_anywhere_the_former_or_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every call in turn, also where a damaged folder of the same step is replaced and an old one dropped."""
+    ended = 0
+    for number in range(1, 100):
+        store = Store(tmp_path / str(number), keep=1)
+        save(store, 1)
+        save(Store(store.folder, keep=2), 2)
+        (store.folder / "step_00000002" / WEIGHTS).write_bytes(b"damaged")
+        try:
+            with killed_at(number, monkeypatch) as made:
+                save(store, 2)
+        except KilledError:
+            ended += 1
+        found = store.newest()
+        assert found is not None
+        assert damage(found) is None
+        assert load_training(found)["progress"]["step"] in (1, 2)
+        save(store, 3)  # whatever was left lying about is no obstacle
+        assert [name for name in names(store.folder) if not name.startswith(".")] == ["last", "step_00000003"]
+        if len(made) < number:
+            break
+    assert ended == len(made) > 10
+
+
+def test_a_full_disk_leaves_the_former_one_and_is_told(store: Store) -> None:
+    """The kernel refuses to let files grow: by a limit on their size, which is met in the middle of the weights."""
+    save(store, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(
+            OSError, match=r"the checkpoint of step 2 could not be written to .*checkpoints: File too large"
+        ) as told:
+            save(store, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "step_00000001 is still whole. Make room, or give the right to write there" in str(told.value)
+    assert names(store.folder) == ["last", "step_00000001"]
+    assert store.newest() == store.folder / "step_00000001"
+
+
+def test_the_first_one_may_fail_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device; there is no former one"):
+        save(store, 1)
+    assert names(store.folder) == []
