@@ -7,9 +7,10 @@ from ipsam.data import Data
 from ipsam.engine.checkpoint import load_weights
 from ipsam.engine.cli import user_errors
 from ipsam.engine.config import build_model, plain, settings_of
+from ipsam.engine.data_seen import named_sets, warn_of_other_data
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.report import evaluate_run
-from ipsam.engine.run import reopen_run
+from ipsam.engine.run import reopen_run, run_of
 from ipsam.engine.settings import Settings
 
 
@@ -22,6 +23,7 @@ def main(config: DictConfig) -> None:
         settings = settings_of(Settings, run_config.engine, "engine")
         settings.set_up_process()
         test_sets = settings_of(Data, run_config.data, "data").test_sets(foreground_above=protocol.gt_threshold)
+        warn_of_other_data(run_of(checkpoint), named_sets(test_sets))
         model = build_model(run_config.model)
         load_weights(model, checkpoint)
         evaluate_run(model, test_sets, settings, out=out, protocol=protocol, save_maps=config.maps)

@@ -1,6 +1,6 @@
 """Where samples come from: folders on disk or the synthetic generator, behind one small interface."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -36,6 +36,10 @@ class Source(Protocol):
         """Sample ``index`` of pass ``draw``."""
         ...
 
+    def listing(self) -> Iterator[str]:
+        """Lines that are the same wherever the same samples are."""
+        ...
+
 
 @dataclass(frozen=True)
 class FolderSource:
@@ -51,6 +55,12 @@ class FolderSource:
         """Read pair ``index``."""
         pair = self.pairs[index]
         return Sample(pair.stem, read_image(pair.image), read_mask(pair.mask, self.foreground_above))
+
+    def listing(self) -> Iterator[str]:
+        """Stem, names and sizes in bytes of each pair."""
+        for pair in self.pairs:
+            files = (f"{path.name} {path.stat().st_size}" for path in (pair.image, pair.mask))
+            yield "\t".join((pair.stem, *files))
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,10 @@ class SyntheticSource:
         scene = camouflaged_scene(rng, size=self.size, difficulty=float(rng.uniform(*self.difficulty)))
         return Sample(f"scene_{draw:03d}_{index:05d}", scene.image, scene.mask)
 
+    def listing(self) -> Iterator[str]:
+        """What the scenes are made from."""
+        yield repr(self)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -92,6 +106,11 @@ class Part:
     def read(self, index: int, draw: int) -> Sample:
         """Sample ``indices[index]`` of the whole."""
         return self.source.read(self.indices[index], draw)
+
+    def listing(self) -> Iterator[str]:
+        """That of the whole, and which of it."""
+        yield from self.source.listing()
+        yield repr(list(self.indices))
 
 
 @dataclass(frozen=True)
@@ -110,3 +129,8 @@ class Joined:
                 return source.read(index, draw)
             index -= len(source)
         raise IndexError(index)
+
+    def listing(self) -> Iterator[str]:
+        """Those of all sources."""
+        for source in self.sources:
+            yield from source.listing()

@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -15,8 +16,11 @@ from accelerate import PartialState
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from ipsam.data import TestSet, TrainSet
 from ipsam.engine.checkpoint import CONFIG
 from ipsam.engine.config import as_dict, plain, read_config
+from ipsam.engine.data_seen import FILE as DATA
+from ipsam.engine.data_seen import note_data
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.parameters import count
 from ipsam.engine.store import BEST, Store, find_checkpoint
@@ -79,11 +83,19 @@ def check_run(config: DictConfig) -> None:
     _check_unchanged(as_dict(read_config(folder / CONFIG)), as_dict(config), folder)
 
 
-def open_run(config: DictConfig, model: nn.Module) -> tuple[Path, str]:
-    """Make the run's folder (or empty it, with ``overwrite``) and write down the configuration and the environment.
+def open_run(
+    config: DictConfig, model: nn.Module, sets: Mapping[str, TrainSet | TestSet] | None = None
+) -> tuple[Path, str]:
+    """Make the run's folder (or empty it, with ``overwrite``) and write down what it takes to repeat the run.
 
+    ``config.yaml`` is the whole configuration, ``data.json`` the numbers and a hash of the files of each set.
     ``environment.jsonl`` gets a line each time a run begins or goes on: seed, command, code revision, versions, and how
     many millions of parameters the model has. Of several processes only the main one writes; the others wait for it.
+
+    Args:
+        config: composed.
+        model: of the run.
+        sets: what the run sees, as ``named_sets`` gives them.
 
     Returns:
         The folder, and the resolved configuration as YAML.
@@ -94,10 +106,13 @@ def open_run(config: DictConfig, model: nn.Module) -> tuple[Path, str]:
     if state.is_main_process:
         for name in OWN_FOLDERS if config.overwrite else ():
             shutil.rmtree(folder / name, ignore_errors=True)
+        if config.overwrite:
+            (folder / DATA).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(resolved, encoding="utf-8")
         with (folder / "environment.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(_environment(config.seed, model)) + "\n")
+        note_data(folder, sets or {})
         logger.info("run folder: %s", folder)
     state.wait_for_everyone()
     return folder, resolved
@@ -183,8 +198,12 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
     parts += [] if protocol == "default" else [protocol]
     parts += [] if config.data.exclude is None and config.data.size_mismatch is None else ["other_images"]
     parts += [] if config.data.test is None else ["+".join(map(_name, config.data.test))]
-    in_run = checkpoint.parent.name == "checkpoints"
-    return checkpoint, run, (checkpoint.parents[1] if in_run else checkpoint).joinpath("eval", *parts)
+    return checkpoint, run, run_of(checkpoint).joinpath("eval", *parts)
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run that a checkpoint is in; the checkpoint's own, where it is in none."""
+    return checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else checkpoint
 
 
 def _name(spec: Any) -> str:

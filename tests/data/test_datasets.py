@@ -7,14 +7,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from ipsam.data import EpochSampler, TestSet, TrainSet, collate_test
-from ipsam.data.sources import Sample, SyntheticSource
+from ipsam.data.sources import Sample, Source, SyntheticSource
 from ipsam.data.transforms import Augment, network_input
 
 FULL = Augment(hflip=0.5, vflip=0.5, rotate=20.0, crop=0.5, jitter=0.3)
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(Source):
     """Samples that are the same in every pass, so that only augmentation can differ."""
 
     samples: Sequence[Sample]

@@ -13,19 +13,19 @@ from builders import micro_model
 from torch import Tensor, nn
 
 from ipsam.data import TestSet
-from ipsam.data.sources import Sample, SyntheticSource
+from ipsam.data.sources import Sample, Source, SyntheticSource
 from ipsam.engine import evaluator
 from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.evaluator import evaluate, evaluate_constant, to_map
 from ipsam.engine.metrics import METRICS, Protocol, means, measure
-from ipsam.engine.scoring import score_set
+from ipsam.engine.scoring import score_images
 from ipsam.model import IPSAMOutput, Segmenter
 
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Uneven:
+class Uneven(Source):
     """Scenes whose masks, and images, have sizes of their own."""
 
     sizes: Sequence[tuple[int, int]] = ((40, 60), (64, 64), (81, 33), (64, 48), (50, 50))
@@ -146,11 +146,11 @@ def test_the_protocol_decides_on_size_and_number_format(uneven: TestSet, tmp_pat
 def test_as_many_processes_score_as_read(uneven: TestSet, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def spy(name: str, jobs: Any, total: int, *, protocol: Protocol, num_workers: int) -> Evaluation:
+    def spy(name: str, jobs: Any, total: int, *, protocol: Protocol, num_workers: int) -> Any:
         asked.append(num_workers)
-        return score_set(name, jobs, total, protocol=protocol, num_workers=0)
+        return score_images(name, jobs, total, protocol=protocol, num_workers=0)
 
-    monkeypatch.setattr(evaluator, "score_set", spy)
+    monkeypatch.setattr(evaluator, "score_images", spy)
     for num_workers in (0, 1):
         evaluate(Recorded(), {"set": uneven}, device=CPU, num_workers=num_workers)
     assert asked == [0, 1]
@@ -214,7 +214,7 @@ def test_the_constant_map_is_the_best_of_some_greys_in_each_metric() -> None:
     masks = [np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)]
     masks[0][:2], masks[1][:4] = 255, 255  # a quarter and a half
 
-    class Given:
+    class Given(Source):
         def __len__(self) -> int:
             return 2
 

@@ -8,9 +8,9 @@ from builders import micro_model
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from ipsam.engine.checkpoint import save_checkpoint
 from ipsam.engine.config import compose_experiment, read_config
 from ipsam.engine.run import OWN_FOLDERS, check_run, open_run, reopen_run
+from ipsam.engine.store import Store
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MODEL = nn.Sequential(nn.Linear(9, 10), nn.Linear(10, 1).requires_grad_(False))
@@ -168,15 +168,16 @@ def test_resume_and_overwrite_exclude_each_other(run_config: Any) -> None:
 
 def finish(config: DictConfig) -> Path:
     folder, resolved = open_run(config, MODEL)
-    for name in ("last", "best"):
-        save_checkpoint(folder / "checkpoints" / name, micro_model(), config=resolved, training={})
+    checkpoints = Store(folder / "checkpoints", keep=2)
+    for step in (1, 2):
+        checkpoints.save(step, micro_model(), config=resolved, training={}, best=step == 1)
     return folder
 
 
 def test_a_finished_run_is_reopened_as_it_was(run_config: Any, eval_config: Any, tmp_path: Path) -> None:
     folder = finish(run_config())
     checkpoint, config, out = reopen_run(eval_config())
-    assert checkpoint == folder / "checkpoints" / "last"
+    assert checkpoint == folder / "checkpoints" / "step_00000002"
     assert config == OmegaConf.to_container(run_config(), resolve=True)
     assert out == folder / "eval"
 
@@ -187,6 +188,8 @@ def test_other_evaluations_replace_no_scores_of_the_run(run_config: Any, eval_co
     results = {
         "last": folder / "eval",
         "best": folder / "eval" / "best",
+        "step_00000001": folder / "eval" / "step_00000001",
+        "step_00000002": folder / "eval",
     }
     for name, expected in results.items():
         checkpoint, _, out = reopen_run(eval_config(ckpt=str(folder / "checkpoints" / name)))

@@ -7,7 +7,7 @@ import torch
 from training import CONFIG, PowerCutError, fit, model_of
 
 from ipsam.data import TestSet, TrainSet
-from ipsam.data.sources import Sample, SyntheticSource
+from ipsam.data.sources import Sample, Source, SyntheticSource
 from ipsam.data.transforms import Augment
 from ipsam.engine import store, trainer
 from ipsam.engine.checkpoint import load_training, load_weights, save_checkpoint
@@ -27,7 +27,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-class Repeated:
+class Repeated(Source):
     """The same eight scenes in every pass."""
 
     scenes = SyntheticSource(8, 64, (0.0, 0.1), (9,))

@@ -54,7 +54,7 @@ def test_training_leaves_everything(trained: tuple[Path, str]) -> None:
         "config.yaml",
         "environment.jsonl",
         "train.log",
-        *(f"checkpoints/last/{name}" for name in ("model.safetensors", "config.yaml", "training.pt")),
+        *(f"checkpoints/step_00000002/{name}" for name in ("model.safetensors", "config.yaml", "training.pt")),
         *(f"eval/{name}" for name in ("metrics.json", "per_image.csv", "synthetic.png")),
         *(f"eval/references/{name}/metrics.json" for name in ("untrained", "best_constant_map")),
     }

@@ -59,7 +59,7 @@ def test_where_things_lie_makes_no_difference(tmp_path: Path) -> None:
     [
         (["engine.epochs=1"], "engine.epochs 1 (100)"),
         (["engine.precision=fp32"], "engine.precision fp32 (auto)"),
-        (["model.backbone.checkpoint=null"], "model.backbone.checkpoint none (SAM2's)"),
+        (["model.backbone.checkpoint=null"], "model.backbone.checkpoint none (pretrained)"),
         (
             ["model.backbone.lora=null", "model.backbone.fine_tune=true"],
             "model.backbone.fine_tune true (false), model.backbone.lora null ({...})",
