@@ -1,6 +1,7 @@
 """What the scripts share at the command line."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ import torch
 from omegaconf.errors import OmegaConfBaseException
 
 from ipsam.engine.stopping import StoppedError
+
+# What gloo and NCCL say when they no longer reach another process.
+LOST = r"connection (closed|reset|refused)|timed out|unhandled system error|remote process exited|socket"
 
 
 @contextmanager
@@ -21,6 +25,10 @@ def user_errors() -> Iterator[None]:
     except StoppedError as stopped:
         sys.stderr.write(f"{stopped}\n")
         sys.exit(stopped.status)
+    except RuntimeError as error:
+        if not (torch.distributed.is_initialized() and re.search(LOST, str(error), re.I)):
+            raise
+        sys.exit(f"error: another process of this run is gone, see its own message; go on with resume=true\n({error})")
     except (ValueError, OSError, OmegaConfBaseException) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
