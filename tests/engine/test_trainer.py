@@ -175,6 +175,18 @@ def test_a_state_of_another_version_is_refused(tmp_path: Path, make_settings: An
         fit(model_of(1), train_set, tmp_path, make_settings(epochs=2), resume=True)
 
 
+def test_deterministic_runs_give_equal_bits(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
+    """With torch refusing whatever would not; every operation of training and prediction has a deterministic form."""
+    settings = make_settings(epochs=2, deterministic=True)
+    try:
+        settings.set_up_process()
+        assert torch.are_deterministic_algorithms_enabled()
+        one, two = (fit(model_of(1), train_set, tmp_path / name, settings) for name in ("one", "two"))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert same(one.state_dict(), two.state_dict())
+
+
 def test_only_what_trains_changes(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
     model = model_of(1, lora=LoRA(rank=2))
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
