@@ -4,7 +4,7 @@ import hydra
 from omegaconf import DictConfig
 
 from ipsam.data import Data
-from ipsam.engine.checkpoint import load_weights
+from ipsam.engine.checkpoint import finished_epochs, load_weights
 from ipsam.engine.cli import user_errors
 from ipsam.engine.config import build_model, plain, settings_of
 from ipsam.engine.data_seen import named_sets, warn_of_other_data
@@ -26,7 +26,8 @@ def main(config: DictConfig) -> None:
         warn_of_other_data(run_of(checkpoint), named_sets(test_sets))
         model = build_model(run_config.model)
         load_weights(model, checkpoint)
-        evaluate_run(model, test_sets, settings, out=out, protocol=protocol, save_maps=config.maps)
+        epochs = finished_epochs(checkpoint)
+        evaluate_run(model, test_sets, settings, out=out, epochs=epochs, protocol=protocol, save_maps=config.maps)
 
 
 if __name__ == "__main__":

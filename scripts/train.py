@@ -30,8 +30,9 @@ def main(config: DictConfig) -> None:
         folder, resolved = open_run(config, model, named_sets(test_sets, train_set, val_set))
         references = evaluate_references(model, test_sets, settings) if settings.references else {}
         run = {"folder": folder, "config": resolved, "seed": config.seed, "resume": config.resume}
-        train(model, train_set, val_set, settings=settings, **run)
-        evaluate_run(model, test_sets, settings, out=folder / "eval", references=references, log=folder / "tensorboard")
+        epochs = train(model, train_set, val_set, settings=settings, **run)
+        places = {"out": folder / "eval", "log": folder / "tensorboard"}
+        evaluate_run(model, test_sets, settings, **places, epochs=epochs, references=references)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A checkpoint is a folder, written whole or not at all.
 
 It holds ``model.safetensors`` (what trains), ``config.yaml``, ``training.pt`` (what it takes to go on) and
-``checksums.json``, by which a damaged file is known.
+``checkpoint.json``: how far training had come, and checksums by which a damaged file is known.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from torch import Tensor
 from ipsam.model import Segmenter
 from ipsam.model.sam2_weights import key_difference, sha256_of
 
-WEIGHTS, CONFIG, TRAINING, CHECKSUMS = "model.safetensors", "config.yaml", "training.pt", "checksums.json"
+WEIGHTS, CONFIG, TRAINING, ABOUT = "model.safetensors", "config.yaml", "training.pt", "checkpoint.json"
 STATE = ("optimizer", "rng", "progress")  # what training.pt holds at least
 
 
@@ -59,8 +59,10 @@ def save_checkpoint(folder: Path, model: Segmenter, *, config: str, training: Ma
         CONFIG: config.encode(),
         TRAINING: state.getvalue(),
     }
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    files[CHECKSUMS] = (json.dumps(sums, indent=2) + "\n").encode()
+    progress = training.get("progress", {})
+    about = {name: progress[name] for name in ("epoch", "step") if name in progress}
+    about["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    files[ABOUT] = (json.dumps(about, indent=2) + "\n").encode()
     write_folder(folder, files)
 
 
@@ -104,15 +106,24 @@ def _sync(folder: Path) -> None:
 def damage(folder: Path, names: Sequence[str] = (WEIGHTS, CONFIG, TRAINING)) -> str | None:
     """What is wrong with a checkpoint that was written by ``save_checkpoint``; None if its files are as they were."""
     try:
-        sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        sums = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["sha256"]
         for name in names:
             if sha256_of(folder / name) != sums[name]:
                 return f"{name} is damaged: it is not what was written"
     except OSError as error:
         return f"{Path(error.filename or folder).name}: {error.strerror}"
     except (ValueError, TypeError, KeyError):
-        return f"{CHECKSUMS} is damaged"
+        return f"{ABOUT} is damaged"
     return None
+
+
+def finished_epochs(folder: Path) -> int | None:
+    """How many epochs a checkpoint's training had finished; None where it does not say."""
+    try:
+        epochs = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["epoch"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return epochs if isinstance(epochs, int) else None
 
 
 def load_weights(model: Segmenter, folder: Path) -> None:
@@ -122,7 +133,7 @@ def load_weights(model: Segmenter, folder: Path) -> None:
         ValueError: if the file is damaged, its keys or shapes differ, or it was trained on other pretrained weights.
     """
     path = folder / WEIGHTS
-    if (folder / CHECKSUMS).is_file() and (wrong := damage(folder, [WEIGHTS])):
+    if (folder / ABOUT).is_file() and (wrong := damage(folder, [WEIGHTS])):
         raise ValueError(f"{folder}: {wrong}; name another checkpoint, or fetch this one again")
     try:
         with safe_open(path, framework="pt") as file:

@@ -24,6 +24,7 @@ class Evaluation:
         curves: by dataset and name of the curve, (256,) at the thresholds 255/255 to 0.
         protocol: by which rules.
         remarks: by dataset, of how many images the model said what; only where it said anything.
+        epochs: how many the model was trained for; None where that is not known, or nothing was trained.
     """
 
     datasets: dict[str, Scores] = field(default_factory=dict)
@@ -31,6 +32,7 @@ class Evaluation:
     curves: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict, compare=False)
     protocol: Protocol = field(default_factory=Protocol)
     remarks: dict[str, dict[str, int]] = field(default_factory=dict)
+    epochs: int | None = None
 
     @classmethod
     def joined(cls, parts: Iterable["Evaluation"], protocol: Protocol) -> "Evaluation":
@@ -46,7 +48,9 @@ class Evaluation:
     def write(self, folder: Path) -> None:
         """Write ``metrics.json`` and, where single images were scored, ``per_image.csv``."""
         content: dict[str, object] = {"protocol": self.protocol.describe(), "datasets": self.datasets}
-        write_json(folder / "metrics.json", content | ({"remarks": self.remarks} if self.remarks else {}))
+        more = {"epochs": self.epochs, "remarks": self.remarks or None}
+        content |= {name: value for name, value in more.items() if value is not None}
+        write_json(folder / "metrics.json", content)
         if self.per_image:
             write_csv(folder / "per_image.csv", self.per_image)
 

@@ -1,6 +1,7 @@
 """What a run prints and writes when it is evaluated: one way for train.py and eval.py, so that the numbers agree."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate import PartialState
@@ -22,6 +23,7 @@ def evaluate_run(
     settings: Settings,
     *,
     out: Path,
+    epochs: int | None = None,
     protocol: Protocol | None = None,
     save_maps: bool = False,
     references: Mapping[str, Evaluation] | None = None,
@@ -36,6 +38,7 @@ def evaluate_run(
         test_sets: by name; with none, nothing is done.
         settings: device, precision, batch size and workers.
         out: folder for what is written.
+        epochs: how many the model was trained for, if that is known.
         protocol: by which rules to score; None: the default ones.
         save_maps: also write every probability map to ``out/maps/<dataset>/<image's stem>.png``.
         references: evaluations to show beside the model's, by name.
@@ -45,7 +48,7 @@ def evaluate_run(
     evaluation = _evaluate(model, test_sets, settings, protocol=protocol, maps=out / "maps" if save_maps else None)
     if not test_sets or not processes.is_main_process:
         return
-    evaluation.write(out)
+    replace(evaluation, epochs=epochs).write(out)
     for name, reference in (references or {}).items():
         reference.write(out / "references" / name.replace(" ", "_"))
     pictures = [

@@ -41,12 +41,10 @@ class Stop:
         self.requested = True
         signal.signal(number, self._former[number])
 
-    def agreed(self, accelerator: Accelerator, *, ask: bool) -> bool:
-        """Whether to stop now: by what this process was told, or, of several, any, which they ask when told ``ask``."""
+    def agreed(self, accelerator: Accelerator) -> bool:
+        """Whether to stop now, as this process was told to, or, of several, any, which all ask at the same time."""
         if accelerator.num_processes == 1:
             return self.requested
-        if not ask:
-            return False
         told = torch.tensor(int(self.requested), device=accelerator.device)
         return bool(accelerator.reduce(told, reduction="sum").item())
 

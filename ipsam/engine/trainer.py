@@ -36,7 +36,7 @@ def train(
     config: str,
     seed: int,
     resume: bool = False,
-) -> None:
+) -> int | None:
     """Train a model in place, to ``settings.epochs``; one without anything to train is only saved.
 
     Args:
@@ -48,6 +48,9 @@ def train(
         config: the resolved configuration, saved with every checkpoint.
         seed: of the order of samples.
         resume: go on from the newest whole checkpoint if there is one, to the same result as without interruption.
+
+    Returns:
+        The number of epochs that the model is trained for now; None if there was nothing to train.
 
     Raises:
         ValueError: there is something to train, but nothing to train on; a checkpoint can't be gone on from; or the
@@ -61,7 +64,7 @@ def train(
         logger.info("nothing to train: the model is evaluated as it is")
         if accelerator.is_main_process:
             Store(folder / "checkpoints").save(0, model, config=config, training={}, best=False)
-        return
+        return None
     check_can_train(model, train_set)
     assert train_set is not None
     optimizer = torch.optim.AdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay)
@@ -104,14 +107,14 @@ def train(
                 if accelerator.sync_gradients:
                     progress.step += 1
                     bar.update()
-                    if logged := progress.step % settings.log_every == 0:
+                    if progress.step % settings.log_every == 0:
                         bar.set_postfix(
                             epoch=epoch + 1, loss=f"{losses['total'].item():.4f}", lr=f"{lr:.1e}", refresh=False
                         )
                         log.scalars("loss", losses, progress.step)
                         log.scalars("optimiser", {"lr": lr, "skipped": progress.skipped}, progress.step)
                     if not accelerator.gradient_state.end_of_dataloader:  # what follows there saves anyway
-                        stops = stop.agreed(accelerator, ask=logged)
+                        stops = stop.agreed(accelerator)
                         if stops or progress.step % settings.save_every == 0:
                             run.save()
                         if stops:
@@ -125,10 +128,11 @@ def train(
                 log.scalars("val", scores, progress.step)
             log.picture("panel", panel(batch["image"], batch["mask"], output), progress.step)
             run.save(best=best)
-            if not is_last and stop.agreed(accelerator, ask=True):
+            if not is_last and stop.agreed(accelerator):
                 raise run.stopped(num_steps)
     bar.close()
     log.close()
+    return progress.epoch
 
 
 def check_can_train(model: Segmenter, train_set: TrainSet | None) -> None:

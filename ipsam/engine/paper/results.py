@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ipsam.engine.checkpoint import CONFIG
@@ -119,13 +120,20 @@ def _read_run(folder: Path, content: dict[str, Any], experiments: Experiments) -
     except ValueError as error:
         raise ValueError(f"{folder / CONFIG}: {error}") from error
     scores = checked_scores(content.get("datasets"), folder / "eval" / METRICS_FILE)
-    remarks = (*experiments.changes(config), *other_sizes(scores))
+    remarks = (*experiments.changes(config), *_unfinished(content.get("epochs"), config), *other_sizes(scores))
     result = Result(str(folder), name, seed, rows, scores, settings_of_run(config), remarks)
     try:
         param, t_param = _parameters(folder / "environment.jsonl")
         return replace(result, param=param, t_param=t_param), []
     except UNREADABLE as error:
         return result, [f"{folder / 'environment.jsonl'}: {error}; Param and T-Param of this run stay blank"]
+
+
+def _unfinished(epochs: object, config: DictConfig) -> tuple[str, ...]:
+    planned = config.engine.get("epochs")
+    if not isinstance(epochs, int) or not isinstance(planned, int) or epochs >= planned:
+        return ()
+    return (f"evaluated after {epochs} of {planned} epochs",)
 
 
 def _parameters(path: Path) -> tuple[float | None, float | None]:

@@ -284,3 +284,11 @@ def test_nothing_found(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"with the key methods \(of scripts/score.py\)\n.*protocol 'float'") as error:
         find_results(tmp_path, CONFIGS)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(("epochs", "remarks"), [(100, ()), (3, ("evaluated after 3 of 100 epochs",)), ("x", ())])
+def test_a_run_evaluated_before_its_end_is_told(tmp_path: Path, epochs: object, remarks: tuple[str, ...]) -> None:
+    run = save_run(tmp_path / "run", "cod_r16")
+    file = run / "eval" / "metrics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"epochs": epochs}))
+    assert only(tmp_path).remarks == remarks
