@@ -1,3 +1,24 @@
-"""IP-SAM: prompt-space conditioning for prompt-absent segmentation."""
+"""IP-SAM: prompt-space conditioning for prompt-absent camouflaged object detection.
+
+Masks for your own images: ``ipsam.load("micro").predict("image.jpg")``.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ipsam.engine.predictor import Predictor as Predictor
+    from ipsam.engine.pretrained import load as load
+    from ipsam.engine.result import Result as Result
+
+_PLACES = {"load": "pretrained", "Predictor": "predictor", "Result": "result"}  # in ipsam.engine
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch and the rest when they are first needed, and not before."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"ipsam.engine.{_PLACES[name]}"), name)

@@ -24,15 +24,20 @@ JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 NUM_READERS = 16  # threads that read headers; they mostly wait for the file system
 
 
-def read_image(path: str | Path) -> NDArray[np.uint8]:
+def read_image(path: str | Path, *, upright: bool = False) -> NDArray[np.uint8]:
     """Read a colour or grey image as uint8 RGB of shape (H, W, 3); an alpha channel is dropped.
+
+    Args:
+        path: of the file.
+        upright: turn the image as its EXIF orientation says, as for anybody's photographs; a dataset's stay as stored.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is empty, broken or no image.
     """
     path = Path(path)
-    image: NDArray[np.uint8] = cv2.cvtColor(decode(read_bytes(path), path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    pixels = decode(read_bytes(path), path, cv2.IMREAD_COLOR, upright=upright)
+    image: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     return image
 
 
@@ -104,17 +109,20 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def decode(content: bytes, path: Path, flags: int) -> NDArray[Any]:
-    """An image file's pixels, as OpenCV gives them by its ``flags`` but never turned; ``path`` is for messages.
+def decode(content: bytes, path: Path, flags: int, *, upright: bool = False) -> NDArray[Any]:
+    """An image file's pixels, as OpenCV gives them by its ``flags``; ``path`` is for messages.
+
+    They are turned as the EXIF orientation says only if they are to be ``upright``.
 
     Raises:
         ValueError: the content is broken, cut off or no image.
     """
     pixels: NDArray[Any] | None = None
+    turning = 0 if upright else cv2.IMREAD_IGNORE_ORIENTATION
     # Without its end marker a JPEG is cut off, which older versions of OpenCV fill up with grey.
     if not content.startswith(JPEG_BEGIN) or JPEG_END in content:
         try:
-            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags | turning)
         except cv2.error as error:
             raise ValueError(f"{path}: can't be decoded ({error}); fetch the file again or leave it out") from error
     if pixels is None:

@@ -96,6 +96,17 @@ def plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
+def given(config: DictConfig, key: str) -> str:
+    """A value that has to be given on the command line.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if OmegaConf.is_missing(config, key):
+        raise ValueError(f"{key}=... is missing; --help tells what it takes")
+    return str(config[key])
+
+
 def as_dict(config: DictConfig) -> dict[str, Any]:
     """A section as plain, resolved Python values, to be passed on as keyword arguments."""
     container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

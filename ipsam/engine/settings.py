@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, fields
 
 import torch
 
+from ipsam.engine.device import PRECISIONS, best_device, uses_bf16
 from ipsam.engine.losses import LossWeights
 from ipsam.engine.metrics import METRICS
 
-PRECISIONS = ("auto", "fp32", "bf16")
 ON_DIVERGENCE = ("stop", "skip")
 
 
@@ -114,18 +114,12 @@ class Settings:
     @property
     def device(self) -> torch.device:
         """Where the run computes."""
-        if self.cpu:
-            return torch.device("cpu")
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cpu") if self.cpu else best_device()
 
     @property
     def bf16(self) -> bool:
         """Whether to compute in bf16 (weights and optimiser stay in fp32)."""
-        if self.precision == "auto":
-            return self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return self.precision == "bf16"
+        return uses_bf16(self.precision, self.device)
 
     def lr_at(self, step: int, num_steps: int) -> float:
         """Learning rate of optimiser step ``step``, counted from 0, of ``num_steps``: linear rise, then cosine."""

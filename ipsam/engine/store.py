@@ -97,7 +97,7 @@ def find_checkpoint(path: Path) -> Path:
         FileNotFoundError: if it is neither.
     """
     newest = Store(path / "checkpoints").all()
-    for folder in (path, *newest[:1]):
+    for folder in (path, *newest[:1], path / "checkpoints" / LAST):
         if (folder / WEIGHTS).is_file():
             return folder
     raise FileNotFoundError(

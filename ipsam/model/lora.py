@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -72,3 +73,13 @@ class LoRA:
             target_modules=self.target_modules(trunk),
         )
         inject_adapter_in_model(config, trunk)
+
+
+def merge_lora(model: nn.Module) -> None:
+    """Add every update to the weights it adapts, in place; the wrapped layers are plain linear layers again."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            layer: Any = child
+            if hasattr(layer, "get_base_layer") and hasattr(layer, "merge"):  # peft's; not imported where there is none
+                layer.merge()
+                setattr(module, name, layer.get_base_layer())

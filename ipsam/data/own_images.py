@@ -1,0 +1,56 @@
+"""Anybody's images: of any source, size and mode, the right way up."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from ipsam.data.images import read_image
+
+ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor
+
+
+def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
+    """An image as RGB (height, width, 3) uint8; grey is repeated, an alpha channel dropped.
+
+    Args:
+        image: a path; a Pillow image; an array (height, width), (height, width, 1), (height, width, 3) or
+            (height, width, 4) of uint8; or a tensor (3, height, width) or (1, height, width) of uint8, or of floats in
+            [0, 1]. An EXIF orientation, of a file or Pillow image, is carried out.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is broken or no image; its shape, type or range is another.
+    """
+    if isinstance(image, str | Path):
+        return read_image(image, upright=True)
+    if isinstance(image, Image.Image):
+        return np.ascontiguousarray(ImageOps.exif_transpose(image).convert("RGB"))
+    pixels = _of_tensor(image) if isinstance(image, Tensor) else image
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+        kind = getattr(pixels, "dtype", type(pixels).__name__)
+        raise ValueError(f"an image is a path, a Pillow image, an array of uint8 or a tensor, not {kind}")
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or 0 in pixels.shape:
+        raise ValueError(f"an image has the shape (height, width) or (height, width, 1, 3 or 4), not {pixels.shape}")
+    colours = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
+    return np.ascontiguousarray(colours)
+
+
+def _of_tensor(image: Tensor) -> NDArray[np.uint8]:
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise ValueError(f"an image tensor has the shape (3, height, width), not {tuple(image.shape)}")
+    image = image.detach().cpu()
+    if image.is_floating_point():
+        if not (image.isfinite().all() and image.min() >= 0 and image.max() <= 1):
+            raise ValueError(
+                f"an image tensor of floats holds values from 0 to 1, not {image.min():.3g} to {image.max():.3g}: "
+                "give it as it is, not normalised"
+            )
+        image = (image * 255).round().to(torch.uint8)
+    pixels: NDArray[np.uint8] = image.permute(1, 2, 0).numpy()
+    return pixels

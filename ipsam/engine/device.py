@@ -1,0 +1,25 @@
+"""Where to compute, and how precisely."""
+
+import torch
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def best_device() -> torch.device:
+    """A CUDA device, else Apple's, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def uses_bf16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bf16, the weights staying in fp32; ``auto`` is: on a CUDA device that has it.
+
+    Raises:
+        ValueError: for a precision that is none of ``PRECISIONS``.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return precision == "bf16"

@@ -1,0 +1,174 @@
+"""Predictions for files: a picture, a folder tree, a glob or a video, written in the same structure."""
+
+import glob
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ipsam.data.files import EXTENSIONS
+from ipsam.data.own_images import to_rgb
+from ipsam.engine.predictor import Predictor
+from ipsam.engine.result import KINDS, Result
+from ipsam.engine.video import VIDEOS, predict_video
+
+AHEAD = 4  # images read before they are needed
+NUM_THREADS = 2  # that read and write beside the model
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file, and where each kind of picture of it goes."""
+
+    source: Path
+    targets: dict[str, Path]
+
+    @property
+    def done(self) -> bool:
+        """Whether all of it is there already."""
+        return all(path.exists() for path in self.targets.values())
+
+
+@dataclass
+class Outcome:
+    """What became of the files.
+
+    Attributes:
+        written: how many were predicted.
+        skipped: how many were there already.
+        failed: why, for each other file.
+    """
+
+    written: int = 0
+    skipped: int = 0
+    failed: dict[Path, str] = field(default_factory=dict)
+
+
+def find_jobs(source: str, output: Path, kinds: Sequence[str]) -> list[Job]:
+    """Every picture and video of an input, with the files to be written.
+
+    Args:
+        source: a file; a folder, searched to any depth; or a glob such as ``photos/**/*.jpg``.
+        output: folder of the predictions. With several kinds each has a folder of its own in it.
+        kinds: some of ``KINDS``.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: nothing there is a picture or a video; or a kind is unknown.
+    """
+    if not kinds or set(kinds) - set(KINDS):
+        raise ValueError(f"save takes some of {', '.join(KINDS)}, not {', '.join(map(str, kinds)) or 'nothing'}")
+    root, files = _files(source)
+    endings = (*EXTENSIONS, *VIDEOS)
+    places = {file: file.relative_to(root).with_suffix("") for file in files if file.suffix.lower() in endings}
+    if not places:
+        raise ValueError(
+            f"input={source}: no picture or video among {len(files)} files; known are {', '.join(endings)}"
+        )
+    times = Counter(places.values())
+    jobs = []
+    for file, place in sorted(places.items()):
+        if times[place] > 1:  # a.jpg beside a.png
+            place = place.with_name(file.name)
+        ending = ".mp4" if file.suffix.lower() in VIDEOS else ".png"
+        folders = {kind: output / kind if len(kinds) > 1 else output for kind in kinds}
+        jobs.append(Job(file, {kind: folder / f"{place}{ending}" for kind, folder in folders.items()}))
+    return jobs
+
+
+def predict_files(
+    predictor: Predictor, jobs: Sequence[Job], *, batch_size: int = 1, overwrite: bool = False
+) -> Outcome:
+    """Predict every job that is not done; a file that can't be read or written does not keep the others back.
+
+    Pictures are read before they are needed, and written while the next ones are predicted.
+
+    Args:
+        predictor: the model.
+        jobs: as ``find_jobs`` gives them.
+        batch_size: images that go through the model together.
+        overwrite: also those that are done.
+    """
+    todo = [job for job in jobs if overwrite or not job.done]
+    outcome = Outcome(skipped=len(jobs) - len(todo))
+    pictures = [job for job in todo if job.source.suffix.lower() not in VIDEOS]
+    videos = [job for job in todo if job.source.suffix.lower() in VIDEOS]
+    with ThreadPoolExecutor(NUM_THREADS) as pool, tqdm(total=len(todo), unit="file", disable=None) as bar:
+
+        def settle(job: Job, future: Future[None]) -> None:
+            try:
+                future.result()
+                outcome.written += 1
+            except (ValueError, OSError) as error:
+                outcome.failed[job.source] = str(error)
+            bar.update()
+
+        saving: list[tuple[Job, Future[None]]] = []
+        reading = _read_ahead(pool, pictures, lambda job, error: settle(job, _failed(error)))
+        while some := list(islice(reading, batch_size)):
+            results = predictor.predict([image for _, image in some], batch_size=batch_size)
+            for job, future in saving:
+                settle(job, future)
+            saving = [(job, pool.submit(_save, job, result)) for (job, _), result in zip(some, results, strict=True)]
+        for job, future in saving:
+            settle(job, future)
+        for job in videos:
+            settle(job, pool.submit(predict_video, predictor, job.source, job.targets))
+    return outcome
+
+
+def _read_ahead(
+    pool: ThreadPoolExecutor, jobs: Sequence[Job], complain: Callable[[Job, Exception], None]
+) -> Iterator[tuple[Job, NDArray[np.uint8]]]:
+    """The pictures in their order, some read in advance; those that can't be read are complained of."""
+    waiting = iter(jobs)
+    pending: deque[tuple[Job, Future[NDArray[np.uint8]]]] = deque()
+    while True:
+        for job in islice(waiting, AHEAD - len(pending)):
+            pending.append((job, pool.submit(to_rgb, job.source)))
+        if not pending:
+            return
+        job, future = pending.popleft()
+        try:
+            yield job, future.result()
+        except (ValueError, OSError) as error:
+            complain(job, error)
+
+
+def _failed(error: Exception) -> Future[None]:
+    future: Future[None] = Future()
+    future.set_exception(error)
+    return future
+
+
+def _save(job: Job, result: Result) -> None:
+    for kind, path in job.targets.items():
+        unfinished = path.with_name(f".{path.stem}.part{path.suffix}")
+        result.save(unfinished, kind).replace(path)  # so that half a file never passes for a finished one
+
+
+def _files(source: str) -> tuple[Path, list[Path]]:
+    """The folder that the files' places are relative to, and all files but hidden ones."""
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path.parent, [path]
+    if path.is_dir():
+        below = [file for file in path.rglob("*") if file.is_file()]
+        return path, [file for file in below if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    found = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
+    if not found:
+        raise FileNotFoundError(f"input={source}: no such file or folder, and no file that a glob would find")
+    return Path(*_before_wildcard(path.parts)), found
+
+
+def _before_wildcard(parts: Sequence[str]) -> Iterator[str]:
+    for part in parts[:-1]:
+        if glob.has_magic(part):
+            return
+        yield part

@@ -1,0 +1,122 @@
+"""Masks for anybody's images: a trained model, ready to be used."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ipsam.data.own_images import ImageLike, to_rgb
+from ipsam.data.transforms import network_input
+from ipsam.engine.device import best_device, uses_bf16
+from ipsam.engine.evaluator import to_map
+from ipsam.engine.result import Result
+from ipsam.model import IPSAMOutput, Segmenter
+from ipsam.model.lora import merge_lora
+
+
+class Predictor:
+    """A model in evaluation mode on its device, LoRA merged into its weights.
+
+    Args:
+        model: with the weights to use; changed in place.
+        image_size: side of the square that it sees, in pixels.
+        device: where it computes; None for a GPU if there is one.
+        precision: ``bf16``, ``fp32``, or ``auto``: bf16 on a CUDA device that has it.
+        source: the folder that the weights came from, where they did; needed to save them elsewhere.
+
+    Raises:
+        ValueError: for a model that needs the ground truth, or an unknown precision.
+    """
+
+    def __init__(
+        self,
+        model: Segmenter,
+        *,
+        image_size: int,
+        device: torch.device | str | None = None,
+        precision: str = "auto",
+        source: Path | None = None,
+    ) -> None:
+        if model.oracle:
+            raise ValueError(f"{type(model).__name__} needs the ground truth: it can be evaluated, not used")
+        self.image_size = image_size
+        self.source = source
+        self.device = torch.device(device) if device is not None else best_device()
+        self.bf16 = uses_bf16(precision, self.device)
+        self.model = model.requires_grad_(False).eval()
+        merge_lora(self.model)
+        self.model.to(self.device)
+
+    def predict(self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 1) -> Any:
+        """The result of one image, or the list of results of several.
+
+        Args:
+            images: a path, a Pillow image, an array (height, width), (height, width, 3) or (height, width, 4) of uint8,
+                or a tensor (3, height, width) of uint8 or of floats in [0, 1]; or a sequence of such. Files and Pillow
+                images with an EXIF orientation are turned the right way up.
+            batch_size: images of a sequence that go through the model together.
+
+        Raises:
+            FileNotFoundError, ValueError: an image can't be read, or is none.
+        """
+        if isinstance(images, str | Path | Image.Image | np.ndarray | Tensor):
+            return self._predict([to_rgb(images)])[0]
+        results: list[Result] = []
+        pending: list[NDArray[np.uint8]] = []
+        for image in images:
+            pending.append(to_rgb(image))
+            if len(pending) == batch_size:
+                results += self._predict(pending)
+                pending = []
+        return results + (self._predict(pending) if pending else [])
+
+    @torch.inference_mode()
+    def _predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Result]:
+        inputs = torch.stack([network_input(image, self.image_size) for image in images]).to(self.device)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            output: IPSAMOutput = self.model(inputs)
+        remarks = output.remarks or [""] * len(images)
+        parts = {
+            "fg_logits": output.fg_logits,
+            "bg_logits": output.bg_logits,
+            "gate_grid": output.gate,
+        }
+        return [
+            Result(
+                image,
+                to_map(output.logits[index], image.shape[:2], eight_bit=False),
+                **{name: None if grid is None else grid[index, 0].float().cpu() for name, grid in parts.items()},
+                remark=remarks[index],
+            )
+            for index, image in enumerate(images)
+        ]
+
+    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
+        """Write the model to a folder to share, see ``ipsam.engine.pretrained.save_pretrained``.
+
+        Raises:
+            ValueError: the model did not come from a folder.
+        """
+        from ipsam.engine.pretrained import save_pretrained  # which needs this module
+
+        if self.source is None:
+            raise ValueError("this model came from no folder: save a checkpoint of its training, and load that")
+        return save_pretrained(self.source, folder, half=half)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, half: bool = False) -> str:
+        """Upload the model to the Hugging Face Hub, where you are logged in; returns the address of the commit.
+
+        Raises:
+            ValueError: the model did not come from a folder.
+            OSError: the Hub refused it, or can't be reached.
+        """
+        from ipsam.engine.hub import push
+
+        with TemporaryDirectory() as folder:
+            return push(self.save_pretrained(folder, half=half), repo_id, private=private)

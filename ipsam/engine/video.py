@@ -1,0 +1,73 @@
+"""Predictions for videos, frame by frame."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ipsam.engine.predictor import Predictor
+from ipsam.engine.result import Result
+
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+
+
+def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path]) -> None:
+    """Write a video of the predictions, of the source's size and frame rate.
+
+    Args:
+        predictor: the model.
+        source: a video that OpenCV can read.
+        targets: where each kind of picture goes, as .mp4.
+
+    Raises:
+        ValueError: the video can't be read, holds no frame, or a kind can't be a video.
+        OSError: a video can't be written.
+    """
+    if "cutout" in targets:
+        raise ValueError(f"{source}: a cutout has an alpha channel, which a video can't hold; save an overlay or mask")
+    capture = cv2.VideoCapture(str(source))
+    unfinished = {kind: path.with_name(f".{path.stem}.part{path.suffix}") for kind, path in targets.items()}
+    writers: dict[str, cv2.VideoWriter] = {}
+    try:
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        rate = rate if 0 < rate < 1000 else 25.0  # some files don't tell
+        for frame in _frames(capture):
+            result: Result = predictor.predict(frame)
+            for kind, path in unfinished.items():
+                if kind not in writers:
+                    writers[kind] = _writer(path, rate, frame.shape[:2])
+                writers[kind].write(cv2.cvtColor(_picture(result, kind), cv2.COLOR_RGB2BGR))
+    finally:
+        capture.release()
+        for writer in writers.values():
+            writer.release()
+    if not writers:
+        raise ValueError(f"{source}: no video that OpenCV can read")
+    for kind, path in targets.items():
+        unfinished[kind].replace(path)
+
+
+def _frames(capture: cv2.VideoCapture) -> Iterator[NDArray[np.uint8]]:
+    while True:
+        there, frame = capture.read()
+        if not there:
+            return
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def _picture(result: Result, kind: str) -> NDArray[np.uint8]:
+    if kind == "overlay":
+        return np.asarray(result.overlay())
+    grey = result.map if kind == "map" else result.mask.astype(np.uint8) * np.uint8(255)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _writer(path: Path, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = size
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
+    if not writer.isOpened():
+        raise OSError(f"{path}: OpenCV can't write this video")
+    return writer

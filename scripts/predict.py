@@ -1,0 +1,31 @@
+"""Masks for your own images: python scripts/predict.py input=FOLDER output=FOLDER (--help tells what can be set)."""
+
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from ipsam.engine.cli import user_errors
+from ipsam.engine.config import given, plain
+from ipsam.engine.folders import writable_folder
+from ipsam.engine.predict_files import find_jobs, predict_files
+from ipsam.engine.pretrained import load
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="predict")
+def main(config: DictConfig) -> None:
+    """Find the files, load the model, predict, tell what became of them."""
+    with user_errors():
+        source, output = given(config, "input"), Path(given(config, "output"))
+        jobs = find_jobs(source, output, plain(config.save))
+        writable_folder(output, "output")
+        predictor = load(config.ckpt, device=config.device, precision=config.precision, base=config.base)
+        outcome = predict_files(predictor, jobs, batch_size=config.batch_size, overwrite=config.overwrite)
+        print(f"{outcome.written} written, {outcome.skipped} there already, {len(outcome.failed)} failed: {output}")
+        if outcome.failed:
+            sys.exit("\n".join(["failed:", *(f"  {reason}" for reason in outcome.failed.values())]))
+
+
+if __name__ == "__main__":
+    main()
