@@ -28,7 +28,7 @@ def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
         return read_image(image, upright=True)
     if isinstance(image, Image.Image):
-        return np.ascontiguousarray(ImageOps.exif_transpose(image).convert("RGB"))
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     pixels = _of_tensor(image) if isinstance(image, Tensor) else image
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         kind = getattr(pixels, "dtype", type(pixels).__name__)
@@ -38,7 +38,7 @@ def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or 0 in pixels.shape:
         raise ValueError(f"an image has the shape (height, width) or (height, width, 1, 3 or 4), not {pixels.shape}")
     colours = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
-    return np.ascontiguousarray(colours)
+    return np.require(colours, requirements=["C", "W"])  # torch warns of arrays that can't be written to
 
 
 def _of_tensor(image: Tensor) -> NDArray[np.uint8]:

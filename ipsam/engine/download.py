@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ipsam.model.sam2_weights import OFFICIAL_FILES
 
-CHUNK = 1 << 20  # bytes
+CHUNK = 1 << 16  # bytes; what is left of one when the connection breaks is lost
 TIMEOUT = 30  # seconds without a byte
 TRIES = 5  # connections, before it is given up
 
@@ -41,7 +41,7 @@ def fetch(url: str, target: Path, *, sha256: str | None = None) -> Path:
         OSError: it can't be fetched, or written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("pooch").setLevel(logging.WARNING)  # it would tell of things that are told here
+    pooch.get_logger().setLevel(logging.WARNING)  # it would tell of what is told here
     try:
         found = pooch.retrieve(
             url,
