@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from ipsam.engine.pretrained import ABOUT, CARD, WEIGHTS
 
@@ -19,9 +19,14 @@ def fetch(repo_id: str, *, revision: str | None = None) -> Path:
     """
     try:
         folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES)))
-    except (HFValidationError, RepositoryNotFoundError) as error:
+    except HFValidationError as error:
         raise FileNotFoundError(f"no model {repo_id} on the Hugging Face Hub: {_first_line(error)}") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except RepositoryNotFoundError as error:
+        raise FileNotFoundError(
+            f"no model {repo_id} on the Hugging Face Hub: there is none of this id, or it is private and you are not "
+            "logged in (hf auth login)"
+        ) from error
+    except Exception as error:  # of the Hub's client, and of whatever library it speaks HTTP by
         raise FileNotFoundError(
             f"the model {repo_id} could not be fetched from the Hugging Face Hub: {_first_line(error)}"
         ) from error
@@ -45,7 +50,7 @@ def push(folder: Path, repo_id: str, *, private: bool = False, message: str = "U
         commit = api.upload_folder(
             repo_id=repo_id, folder_path=folder, allow_patterns=list(FILES), commit_message=message
         )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except Exception as error:  # as above
         raise OSError(f"{repo_id} could not be written on the Hugging Face Hub: {_first_line(error)}") from error
     return str(commit.commit_url)
 
