@@ -1,25 +1,24 @@
-"""Finding image/mask pairs in two folders, and refusing to guess where they don't fit.
-
-Files are paired by their stem, never by sorted order: one missing file would shift every pair behind it.
-"""
+"""Finding image/mask pairs in two folders, and refusing to guess where they don't fit."""
 
 import logging
-import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ipsam.data.files import EXTENSIONS, by_stem, hxw, normal, repeated, some
+from ipsam.data.files import hxw, some
+from ipsam.data.findings import Finding, act_on
 from ipsam.data.images import FOREGROUND_ABOVE, image_sizes, read_mask
+from ipsam.data.matching import Matched, Stems, exclude_option, match_files
 
 NUM_CHECKED_MASKS = 32  # of each set, when looking for inverted masks
 
 SizeMismatch = Literal["error", "resize", "exclude"]
-Stems = Sequence[str | int]  # a numbered stem arrives from YAML as an int
+Size = tuple[int, int]  # height, width
 logger = logging.getLogger(__name__)
 
 
@@ -64,46 +63,22 @@ def find_pairs(
     """
     if size_mismatch not in ("error", "resize", "exclude"):
         raise ValueError(f"data.size_mismatch={size_mismatch} is none of error, resize, exclude")
-    image_of, mask_of = _files(images, name, "image"), _files(masks, name, "mask")
-    if stems is not None:
-        image_of, mask_of = ({s: f for s, f in d.items() if re.match(stems, s)} for d in (image_of, mask_of))
-    if only is not None:
-        listed = set(map(normal, only))
-        if missing := sorted(listed - set(image_of)):
-            raise ValueError(
-                f"{name}: the split's list names stems with no image in {images}: {some(missing)}; "
-                "correct the list, or fetch the missing images"
-            )
-        image_of, mask_of = ({s: f for s, f in d.items() if s in listed} for d in (image_of, mask_of))
-
-    left_out = _excluded_stems(exclude, name, {*image_of, *mask_of})
-    if left_out:
-        logger.info("%s: %d left out by data.exclude: %s", name, len(left_out), ", ".join(sorted(left_out)))
-    image_of, mask_of = ({s: f for s, f in d.items() if s not in left_out} for d in (image_of, mask_of))
-    if not image_of:
-        raise ValueError(
-            f"{name}: no image left in {images} after selecting "
-            f"{'all stems' if stems is None else f'stems matching {stems!r}'}{'' if only is None else ' in the list'} "
-            f"and leaving out {len(left_out)} by data.exclude; exclude fewer, or name another folder"
-        )
-
-    _refuse_duplicates(image_of, name, "image")
-    _refuse_duplicates(mask_of, name, "mask")
-    if no_mask := sorted(set(image_of) - set(mask_of)):
-        raise ValueError(
-            f"{name}: {len(no_mask)} of {len(image_of)} images have no mask of the same stem in {masks}: "
-            f"{some(image_of[stem][0].name for stem in no_mask)}; {_fetch_or_exclude(name, no_mask)}"
-        )
-    no_image = sorted(set(mask_of) - set(image_of))
-    if no_image and not extra_masks:
-        raise ValueError(
-            f"{name}: {len(no_image)} of {len(mask_of)} masks have no image of the same stem in {images}: "
-            f"{some(mask_of[stem][0].name for stem in no_image)}; {_fetch_or_exclude(name, no_image)}"
-        )
-    if no_image:
-        logger.info("%s: %d masks in %s belong to no image of this split", name, len(no_image), masks)
-    pairs = [Pair(stem, image_of[stem][0], mask_of[stem][0]) for stem in sorted(image_of)]
-    return _check_sizes(pairs, name, size_mismatch)
+    matched = match_files(images, masks, name=name, stems=stems, exclude=exclude, only=only, extra_masks=extra_masks)
+    act_on(matched.findings, logger)
+    pairs = pairs_of(matched)
+    sizes: dict[Path, Size] = {}
+    broken: dict[str, list[str]] = defaultdict(list)
+    files = [(pair.stem, path) for pair in pairs for path in (pair.image, pair.mask)]
+    for (stem, path), size in zip(files, image_sizes([path for _, path in files]), strict=True):
+        if isinstance(size, Exception):
+            broken[stem].append(str(size))
+        else:
+            sizes[path] = size
+    if broken:
+        raise ValueError(unreadable_pairs(broken, len(pairs), name))
+    pairs, findings = fitting_pairs(pairs, sizes, name, size_mismatch)
+    act_on(findings, logger)
+    return pairs
 
 
 def warn_if_inverted(pairs: Sequence[Pair], name: str, above: int = FOREGROUND_ABOVE) -> None:
@@ -115,97 +90,74 @@ def warn_if_inverted(pairs: Sequence[Pair], name: str, above: int = FOREGROUND_A
         FileNotFoundError, ValueError: a mask can't be read, see `read_mask`.
     """
     chosen = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), NUM_CHECKED_MASKS)).round().astype(int))
-    inverted: list[Path] = []
-    for index in chosen:
-        mask = read_mask(pairs[index].mask, above)
-        on_border = np.ones(mask.shape, dtype=bool)
-        on_border[1:-1, 1:-1] = False
-        if (mask[on_border] > 0).mean() > 0.5:
-            inverted.append(pairs[index].mask)
-    if len(inverted) > len(chosen) / 2:
-        logger.warning(
-            "%s: the masks look inverted: in %d of %d (%.0f%%) most of the border is foreground (e.g. %s). "
-            "Objects must be 255 and background 0; if they are the other way round, save each mask as 255 - mask.",
-            *(name, len(inverted), len(chosen), 100 * len(inverted) / len(chosen), inverted[0]),
-        )
+    masks = [pairs[index].mask for index in chosen]
+    inverted = [path for path in masks if border_is_foreground(read_mask(path, above))]
+    act_on(inverted_masks(inverted, len(masks), name), logger)
 
 
-def _files(folder: Path, name: str, kind: str) -> dict[str, list[Path]]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{name}: the folder of {kind}s {folder} doesn't exist; check paths.data and the set")
-    files = by_stem(folder)
-    if not files:
-        raise ValueError(
-            f"{name}: the folder of {kind}s {folder} is empty (no {'/'.join(e[1:] for e in EXTENSIONS)} file in it); "
-            "unpack the set there, or leave it out"
-        )
-    return files
+def pairs_of(matched: Matched) -> list[Pair]:
+    """The pairs among matched files, sorted by stem; of several files of one stem the first."""
+    both = sorted(matched.images.keys() & matched.masks.keys())
+    return [Pair(stem, matched.images[stem][0], matched.masks[stem][0]) for stem in both]
 
 
-def _excluded_stems(exclude: Stems, name: str, known: set[str]) -> set[str]:
-    wanted, required = set(), set()
-    for entry in (normal(str(entry)) for entry in exclude):
-        owner, _, stem = entry.rpartition("/")
-        if owner.casefold() in ("", name.casefold()):
-            required.add(stem)
-        elif name.casefold().startswith(f"{owner.casefold()}/"):
-            wanted.add(stem)
-    if unknown := sorted(required - known):
-        raise ValueError(
-            f"{name}: data.exclude names stems that the set doesn't have: {some(unknown)}; give them as file names "
-            "without extension, and as data.exclude=[NAME/stem,...] where they belong to only one of several sets"
-        )
-    return required | (wanted & known)
+def unreadable_pairs(reasons: Mapping[str, Sequence[str]], num_pairs: int, name: str) -> str:
+    """The message on files that can't be read, given why by the stem of their pair."""
+    listed = some(reason for of_pair in reasons.values() for reason in of_pair)
+    return (
+        f"{name}: {len(reasons)} of {num_pairs} pairs can't be read: {listed}; "
+        f"or leave them out with {exclude_option(name, list(reasons))}"
+    )
 
 
-def _refuse_duplicates(files: dict[str, list[Path]], name: str, kind: str) -> None:
-    if twice := repeated(files):
-        raise ValueError(
-            f"{name}: {len(twice)} stems stand for two {kind}s each in {files[twice[0]][0].parent}: "
-            f"{some('/'.join(path.name for path in files[stem]) for stem in twice)}; "
-            f"remove one of each, or leave both out with {_exclude_option(name, twice)}"
-        )
-
-
-def _check_sizes(pairs: list[Pair], name: str, size_mismatch: SizeMismatch) -> list[Pair]:
-    sizes = image_sizes([pair.image for pair in pairs] + [pair.mask for pair in pairs])
-    differing: dict[str, str] = {}
-    broken: dict[str, list[str]] = defaultdict(list)
-    for pair, image, mask in zip(pairs, sizes[: len(pairs)], sizes[len(pairs) :], strict=True):
-        for size in (image, mask):
-            if isinstance(size, Exception):
-                broken[pair.stem].append(str(size))
-        if pair.stem not in broken and image != mask:
-            differing[pair.stem] = f"{pair.image.name} {hxw(image)} with mask {hxw(mask)}"
-    if broken:
-        reasons = some(reason for of_pair in broken.values() for reason in of_pair)
-        raise ValueError(
-            f"{name}: {len(broken)} of {len(pairs)} pairs can't be read: {reasons}; "
-            f"or leave them out with {_exclude_option(name, list(broken))}"
-        )
-    if differing and size_mismatch == "error":
-        raise ValueError(
+def fitting_pairs(
+    pairs: Sequence[Pair], sizes: Mapping[Path, Size], name: str, size_mismatch: SizeMismatch
+) -> tuple[list[Pair], list[Finding]]:
+    """The pairs that `size_mismatch` keeps, and what was found about those whose image and mask differ in size."""
+    differing = {
+        pair.stem: f"{pair.image.name} {hxw(sizes[pair.image])} with mask {hxw(sizes[pair.mask])}"
+        for pair in pairs
+        if sizes[pair.image] != sizes[pair.mask]
+    }
+    if not differing:
+        return list(pairs), []
+    files = tuple(path for pair in pairs if pair.stem in differing for path in (pair.image, pair.mask))
+    if size_mismatch == "error":
+        message = (
             f"{name}: in {len(differing)} of {len(pairs)} pairs image and mask differ in size (height x width): "
             f"{some(differing.values())}; resize them with data.size_mismatch=resize, leave them out with "
-            f"data.size_mismatch=exclude, or {_exclude_option(name, list(differing))}"
+            f"data.size_mismatch=exclude, or {exclude_option(name, list(differing))}"
         )
-    if differing:
-        done = "scored at the mask's size" if size_mismatch == "resize" else "left out"
-        logger.info(
-            "%s: %d of %d pairs differ in size and are %s (data.size_mismatch=%s): %s",
-            *(name, len(differing), len(pairs), done, size_mismatch, some(differing.values())),
-        )
-    if size_mismatch == "exclude":
-        pairs = [pair for pair in pairs if pair.stem not in differing]
-        if not pairs:
-            raise ValueError(f"{name}: data.size_mismatch=exclude leaves no pair; use data.size_mismatch=resize")
-    return pairs
+        return list(pairs), [Finding("size mismatch", "error", message, files)]
+    done = "scored at the mask's size" if size_mismatch == "resize" else "left out"
+    message = (
+        f"{name}: {len(differing)} of {len(pairs)} pairs differ in size and are {done} "
+        f"(data.size_mismatch={size_mismatch}): {some(differing.values())}"
+    )
+    findings = [Finding("size mismatch", "remark", message, files)]
+    if size_mismatch == "resize":
+        return list(pairs), findings
+    kept = [pair for pair in pairs if pair.stem not in differing]
+    if not kept:
+        message = f"{name}: data.size_mismatch=exclude leaves no pair; use data.size_mismatch=resize"
+        findings.append(Finding("no pair left", "error", message))
+    return kept, findings
 
 
-def _exclude_option(name: str, stems: Sequence[str]) -> str:
-    shown = ",".join(f"{name}/{stem}" for stem in stems[:5])
-    return f"data.exclude=[{shown}{',...' if len(stems) > 5 else ''}]"
+def border_is_foreground(mask: NDArray[np.uint8]) -> bool:
+    """Whether most of the one-pixel border of a mask (H, W) is foreground, as in an inverted one."""
+    on_border = np.ones(mask.shape, dtype=bool)
+    on_border[1:-1, 1:-1] = False
+    return bool((mask[on_border] > 0).mean() > 0.5)
 
 
-def _fetch_or_exclude(name: str, stems: Sequence[str]) -> str:
-    return f"add the missing files, or leave these out with {_exclude_option(name, stems)}"
+def inverted_masks(inverted: Sequence[Path], num_masks: int, name: str) -> list[Finding]:
+    """A warning if more than half of the masks looked at have their border in the foreground."""
+    if len(inverted) <= num_masks / 2:
+        return []
+    message = (
+        f"{name}: the masks look inverted: in {len(inverted)} of {num_masks} ({len(inverted) / num_masks:.0%}) "
+        f"most of the border is foreground (e.g. {inverted[0]}). "
+        "Objects must be 255 and background 0; if they are the other way round, save each mask as 255 - mask."
+    )
+    return [Finding("inverted masks", "warning", message, tuple(inverted))]
