@@ -24,6 +24,10 @@ JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 NUM_READERS = 16  # threads that read headers; they mostly wait for the file system
 
 
+class MaskError(ValueError):
+    """A picture that can be read, but is no mask."""
+
+
 def read_image(path: str | Path, *, upright: bool = False) -> NDArray[np.uint8]:
     """Read a colour or grey image as uint8 RGB of shape (H, W, 3); an alpha channel is dropped.
 
@@ -36,9 +40,7 @@ def read_image(path: str | Path, *, upright: bool = False) -> NDArray[np.uint8]:
         ValueError: the file is empty, broken or no image.
     """
     path = Path(path)
-    pixels = decode(read_bytes(path), path, cv2.IMREAD_COLOR, upright=upright)
-    image: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return image
+    return as_image(read_bytes(path), path, upright=upright)
 
 
 def read_mask(path: str | Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:
@@ -48,23 +50,45 @@ def read_mask(path: str | Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uin
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, broken or no image; or its values are labels (such as 0/1) rather than 0/255.
+        ValueError: the file is empty, broken or no image; MaskError: its values are labels (such as 0/1) rather than
+            0/255, or have other than 8 bits.
+    """
+    path = Path(path)
+    return binary(as_grey(read_bytes(path), path), path, above)
+
+
+def as_image(content: bytes, path: Path, *, upright: bool = False) -> NDArray[np.uint8]:
+    """`read_image` of a file's content; `path` is for messages."""
+    pixels = decode(content, path, cv2.IMREAD_COLOR, upright=upright)
+    image: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return image
+
+
+def as_grey(content: bytes, path: Path) -> NDArray[np.uint8]:
+    """The grey values (H, W) of a mask, given its file's content; `path` is for messages.
+
+    Raises:
+        ValueError: the content is broken or no image; MaskError: it has other than 8 bits.
     """
     # ANYDEPTH keeps 16-bit values as they are; squeezed to 8 bits, 16-bit labels would all become background.
-    path = Path(path)
-    mask = decode(read_bytes(path), path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    mask = decode(content, path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     if mask.dtype != np.uint8:
-        raise ValueError(f"{path}: a mask of type {mask.dtype}; masks must be 8-bit, 0 for background, 255 for object")
+        raise MaskError(f"{path}: a mask of type {mask.dtype}; masks must be 8-bit, 0 for background, 255 for object")
+    return mask
+
+
+def binary(mask: NDArray[np.uint8], path: Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:
+    """A mask's grey values (H, W) as 0 and 255; MaskError that names `path` where they are labels."""
     foreground = mask > above
     if not foreground.any() and mask.any():
         values = np.unique(mask)
         shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
-        raise ValueError(
+        raise MaskError(
             f"{path}: the mask's values are {shown}, none above {above}, so that it holds no foreground; "
             "masks must be 0 for background and 255 for object (for 0/1 labels: multiply by 255 and save again)"
         )
-    binary: NDArray[np.uint8] = foreground.astype(np.uint8) * np.uint8(255)
-    return binary
+    values_255: NDArray[np.uint8] = foreground.astype(np.uint8) * np.uint8(255)
+    return values_255
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -74,7 +98,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
         FileNotFoundError: there is no such file.
         ValueError: the header can't be read.
     """
-    with _no_warnings():
+    with no_warnings():
         return _header_size(Path(path))
 
 
@@ -88,7 +112,7 @@ def image_sizes(paths: Sequence[Path]) -> list[tuple[int, int] | ValueError | Fi
             return error
 
     # The warning filters belong to the whole process, so they are set once around the pool and not by each thread.
-    with _no_warnings(), ThreadPoolExecutor(NUM_READERS) as pool:
+    with no_warnings(), ThreadPoolExecutor(NUM_READERS) as pool:
         return list(pool.map(size_or_error, paths))
 
 
@@ -130,11 +154,18 @@ def decode(content: bytes, path: Path, flags: int, *, upright: bool = False) -> 
     return pixels
 
 
-def _header_size(path: Path) -> tuple[int, int]:
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A picture as Pillow opens it, its header read and no more.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the header can't be read.
+    """
     try:
         _check_is_file(path)
         with Image.open(path) as image:
-            width, height = image.size
+            yield image
     except FileNotFoundError:
         raise
     except PermissionError as error:
@@ -145,17 +176,22 @@ def _header_size(path: Path) -> tuple[int, int]:
             f"{path}: the image header can't be read ({type(error).__name__}: {error}); "
             "fetch the file again or leave it out"
         ) from error
+
+
+@contextmanager
+def no_warnings() -> Iterator[None]:
+    """Keep Pillow from warning of large images ("decompression bomb") and odd metadata: a size is all that is read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _header_size(path: Path) -> tuple[int, int]:
+    with opened(path) as image:
+        width, height = image.size
     return height, width
 
 
 def _check_is_file(path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; check the path, or that the dataset was unpacked completely")
-
-
-@contextmanager
-def _no_warnings() -> Iterator[None]:
-    # Pillow warns of large images ("decompression bomb") and odd metadata; neither matters for reading a size.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -4,10 +4,6 @@ Every image is scored by itself and the means don't depend on the order of summa
 processes nor who finishes first changes a bit of the result.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,13 +11,13 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.metrics import ImageScores, Pixels, Protocol, means, measure
+from ipsam.workers import begin_worker
 
 # What is called in a worker for one image: gives its name, prediction (h, w) and mask (h, w).
 Job = Callable[[], tuple[str, Pixels, NDArray[np.uint8]]]
@@ -81,20 +77,6 @@ def _score_some(jobs: Sequence[Job], protocol: Protocol) -> list[tuple[str, Imag
         raise RuntimeError(f"in a scoring process:\n{traceback.format_exc()}") from error
 
 
-def _begin_worker() -> None:
-    """Set up a worker: one thread, the keyboard's interrupt left to the main process, and none without that one."""
-    cv2.setNumThreads(0)  # not 1: a forked process would wait for ever for the end of threads that it does not have
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
 def _in_turn(jobs: Iterable[Job], protocol: Protocol) -> Iterator[tuple[str, ImageScores]]:
     for job in jobs:
         yield _score(job, protocol)
@@ -103,7 +85,7 @@ def _in_turn(jobs: Iterable[Job], protocol: Protocol) -> Iterator[tuple[str, Ima
 def _in_workers(jobs: Iterable[Job], protocol: Protocol, num_workers: int) -> Iterator[tuple[str, ImageScores]]:
     """Results in the order of the jobs; while a job is waited for, others run and the next prediction can be made."""
     pending: deque[Future[list[tuple[str, ImageScores]]]] = deque()
-    pool = ProcessPoolExecutor(num_workers, initializer=_begin_worker)
+    pool = ProcessPoolExecutor(num_workers, initializer=begin_worker)
     try:
         jobs = iter(jobs)
         while some := list(islice(jobs, TOGETHER)):

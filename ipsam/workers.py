@@ -1,0 +1,22 @@
+"""What every worker process begins with."""
+
+import multiprocessing
+import os
+import signal
+import threading
+
+import cv2
+
+
+def begin_worker() -> None:
+    """Set up a worker: one thread, the keyboard's interrupt left to the main process, and none without that one."""
+    cv2.setNumThreads(0)  # not 1: a forked process would wait for ever for the end of threads that it does not have
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
