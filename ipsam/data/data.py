@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ipsam.data.catalog import Spec, resolve
+from ipsam.data.catalog import resolve
 from ipsam.data.datasets import TestSet, TrainSet
 from ipsam.data.images import FOREGROUND_ABOVE
 from ipsam.data.pairs import SizeMismatch
+from ipsam.data.places import Spec, name_of
 from ipsam.data.sources import FolderSource, Joined, Part, Source, SyntheticSource
 from ipsam.data.transforms import Augment
 
@@ -99,11 +100,7 @@ class Data:
             held_out = Joined([self._source(spec, "val", seed) for spec in self.val])
         elif self.val_fraction:
             order = np.random.default_rng((seed, len(whole))).permutation(len(whole)).tolist()
-            num_held_out = max(1, round(self.val_fraction * len(whole)))
-            if num_held_out == len(whole):
-                raise ValueError(
-                    f"data.val_fraction={self.val_fraction} of {len(whole)} training pairs leaves none to train on"
-                )
+            num_held_out = self.num_held_out(len(whole))
             whole, held_out = Part(whole, sorted(order[num_held_out:])), Part(whole, sorted(order[:num_held_out]))
         train_set = TrainSet(whole, image_size=self.image_size, augment=Augment(**self.augment), seed=seed)
         return train_set, None if held_out is None else TestSet(held_out, image_size=self.image_size)
@@ -114,11 +111,25 @@ class Data:
         Args:
             foreground_above: mask pixels above this value are foreground.
         """
-        names = [spec if isinstance(spec, str) else str(spec.get("name")) for spec in self.test]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"data.test names {', '.join(sorted(twice))} more than once")
+        names = self.test_names()
         sources = [self._source(spec, "test", 0, foreground_above) for spec in self.test]
         return {name: TestSet(source, image_size=self.image_size) for name, source in zip(names, sources, strict=True)}
+
+    def num_held_out(self, num_pairs: int) -> int:
+        """How many of the training pairs ``val_fraction`` holds out; ValueError where that leaves none to train on."""
+        num_held_out = max(1, round(self.val_fraction * num_pairs))
+        if num_held_out == num_pairs:
+            raise ValueError(
+                f"data.val_fraction={self.val_fraction} of {num_pairs} training pairs leaves none to train on"
+            )
+        return num_held_out
+
+    def test_names(self) -> list[str]:
+        """The names of the test sets; ValueError where two are the same."""
+        names = [name_of(spec) for spec in self.test]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"data.test names {', '.join(sorted(twice))} more than once")
+        return names
 
     def _source(self, spec: Spec, split: str, seed: int, foreground_above: int = FOREGROUND_ABOVE) -> Source:
         if spec == SYNTHETIC:

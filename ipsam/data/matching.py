@@ -79,8 +79,12 @@ def match_files(
 
 def exclude_option(name: str, stems: Sequence[str]) -> str:
     """The option that leaves some stems of a set out, as messages show it."""
-    shown = ",".join(f"{name}/{stem}" for stem in stems[:5])
-    return f"data.exclude=[{shown}{',...' if len(stems) > 5 else ''}]"
+    return exclude_entries([f"{name}/{stem}" for stem in stems])
+
+
+def exclude_entries(entries: Sequence[str]) -> str:
+    """The option that leaves out some `NAME/stem`, as messages show it."""
+    return f"data.exclude=[{','.join(entries[:5])}{',...' if len(entries) > 5 else ''}]"
 
 
 def _files(folder: Path, name: str, kind: str) -> dict[str, list[Path]]:

@@ -61,8 +61,7 @@ def find_pairs(
         ValueError: a folder or the selection is empty; two files share a stem; an image has no mask or a mask no image;
             a folder, a header or a name can't be read; sizes differ; `exclude` or `only` name stems that aren't there.
     """
-    if size_mismatch not in ("error", "resize", "exclude"):
-        raise ValueError(f"data.size_mismatch={size_mismatch} is none of error, resize, exclude")
+    check_size_mismatch(size_mismatch)
     matched = match_files(images, masks, name=name, stems=stems, exclude=exclude, only=only, extra_masks=extra_masks)
     act_on(matched.findings, logger)
     pairs = pairs_of(matched)
@@ -93,6 +92,12 @@ def warn_if_inverted(pairs: Sequence[Pair], name: str, above: int = FOREGROUND_A
     masks = [pairs[index].mask for index in chosen]
     inverted = [path for path in masks if border_is_foreground(read_mask(path, above))]
     act_on(inverted_masks(inverted, len(masks), name), logger)
+
+
+def check_size_mismatch(size_mismatch: str) -> None:
+    """ValueError unless it is something that can be done about a size mismatch."""
+    if size_mismatch not in ("error", "resize", "exclude"):
+        raise ValueError(f"data.size_mismatch={size_mismatch} is none of error, resize, exclude")
 
 
 def pairs_of(matched: Matched) -> list[Pair]:

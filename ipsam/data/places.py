@@ -52,6 +52,11 @@ class Place:
         return [Finding("number of pairs", "warning", message)]
 
 
+def name_of(spec: Spec) -> str:
+    """What a set is called."""
+    return spec if isinstance(spec, str) else str(spec.get("name"))
+
+
 def find_place(spec: Spec, split: str, root: str | Path) -> Place:
     """Where a set's split lies; arguments as for `resolve`.
 

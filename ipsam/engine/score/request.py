@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,6 +12,7 @@ from ipsam.data.map_sets import Truth, find_maps, find_truths, fitting, method_n
 from ipsam.data.pairs import Pair, warn_if_inverted
 from ipsam.engine.config import as_dict
 from ipsam.engine.metrics import Protocol
+from ipsam.engine.options import path_or_none, true_or_false, whole_number
 
 logger = logging.getLogger(__name__)
 
@@ -45,19 +45,19 @@ class Request:
             )
         values = as_dict(config)
         for name in ("cases", "num_workers"):
-            if not isinstance(values[name], int) or isinstance(values[name], bool) or values[name] < 0:
-                raise ValueError(f"{name} must be a whole number, 0 or above, not {values[name]!r}")
-        if not isinstance(values["resize"], bool):
-            raise ValueError(f"resize must be true or false, not {values['resize']!r}")
+            whole_number(name, values[name])
+        true_or_false("resize", values["resize"])
         if values["missing"] not in ("error", "exclude"):
             raise ValueError(f"missing must be error or exclude, not {values['missing']!r}")
         values["protocol"] = Protocol.of(values["protocol"])
         for name in ("maps", "masks", "out", "images"):
-            values[name] = _path(name, values[name])
+            values[name] = path_or_none(name, values[name])
         stems = values["stems"]
         several = isinstance(stems, dict)
         values["stems"] = (
-            {str(k): _path(f"stems.{k}", v) for k, v in stems.items()} if several else _path("stems", stems)
+            {str(k): path_or_none(f"stems.{k}", v) for k, v in stems.items()}
+            if several
+            else path_or_none("stems", stems)
         )
         return cls(**values)
 
@@ -147,12 +147,3 @@ def _refuse_inside(out: Path | None, inputs: Sequence[tuple[str, Path]]) -> None
                 f"out={out} lies in {label}, where the pictures written would be taken for more of them next time; "
                 "set out=FOLDER to one outside it"
             )
-
-
-def _path(name: str, value: Any) -> Path | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value:
-        hint = "" if isinstance(value, str) else f"; if that is its name, quote it twice: {name}='\"{value}\"'"
-        raise ValueError(f"{name} must be a path, not {value!r}{hint}")
-    return Path(value)
