@@ -2,7 +2,7 @@
 
 Files are told apart by their content, not by their name: some benchmarks hold PNGs called `.jpg`. The EXIF orientation
 is ignored throughout, because image and mask of a dataset are aligned as stored pixels; turning only the one that
-happens to carry the tag would tear the pair apart.
+happens to carry the tag would tear the pair apart. Only a TIFF's cannot be: OpenCV and Pillow both apply it.
 """
 
 import warnings

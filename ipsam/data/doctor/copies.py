@@ -11,19 +11,20 @@ BLOCK = 256  # pictures compared with all others at a time: of 10,000 others a m
 NUM_CANDIDATES = 32  # nearest hashes whose thumbnails are looked at, so that 10,000 black pictures take no time either
 
 
-def copies(pictures: Sequence[Fingerprint], others: Sequence[Fingerprint]) -> Iterator[tuple[int, int]]:
-    """For each picture that is among the others too, its index and that of the one most like it."""
+def copies(pictures: Sequence[Fingerprint], others: Sequence[Fingerprint]) -> Iterator[tuple[int, list[int]]]:
+    """Each picture that is among the others too, by its index, with the indices of those: the most like it first."""
     yield from _copies(pictures, others, earlier=False)
 
 
 def repetitions(pictures: Sequence[Fingerprint]) -> Iterator[tuple[int, int]]:
-    """For each picture that one before it shows already, its index and that of the earlier one most like it."""
-    yield from _copies(pictures, pictures, earlier=True)
+    """Each picture that one before it shows already, by its index, with that of the earlier one most like it."""
+    for index, others in _copies(pictures, pictures, earlier=True):
+        yield index, others[0]
 
 
 def _copies(
     pictures: Sequence[Fingerprint], others: Sequence[Fingerprint], *, earlier: bool
-) -> Iterator[tuple[int, int]]:
+) -> Iterator[tuple[int, list[int]]]:
     if not pictures or not others:
         return
     signs, signs_of_others = _signs(pictures), _signs(others)
@@ -39,7 +40,8 @@ def _copies(
                 _thumbnails([pictures[start + row]])[0], _thumbnails([others[index] for index in near])
             )
             if alike.any():
-                yield start + row, int(near[np.where(alike, difference, np.inf).argmin()])
+                by_likeness = np.argsort(difference[alike], kind="stable")
+                yield start + row, near[alike][by_likeness].tolist()
 
 
 def _signs(pictures: Sequence[Fingerprint]) -> NDArray[np.float32]:

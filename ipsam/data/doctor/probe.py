@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -130,10 +131,10 @@ def _oddity(image: Image.Image) -> str:
 
 
 def _mask_facts(grey: NDArray[np.uint8], mask: NDArray[np.uint8]) -> MaskFacts:
-    counts = np.bincount(grey.ravel(), minlength=256)
+    counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel()  # bincount would take eight times the memory
     return MaskFacts(
-        share=float((mask > 0).mean()),
+        share=np.count_nonzero(mask) / mask.size,
         between=(np.flatnonzero(counts[1:-1]) + 1).astype(np.uint8).tobytes(),
-        share_between=float(counts[1:-1].sum() / grey.size),
+        share_between=float(counts[1:-1].sum()) / grey.size,
         border=border_is_foreground(mask),
     )

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ipsam.data.doctor.probe import Facts, File, examine
 from ipsam.workers import begin_worker
 
-TOGETHER = 16  # files a process is handed at a time
+TOGETHER = 16  # files a process is handed at a time, as long as there are enough for all
 SECONDS = 120.0  # for one file; the largest that a dataset might hold takes a few
 
 
@@ -35,9 +35,10 @@ def _in_workers(files: Sequence[File], num_workers: int) -> Iterator[Facts]:
         while waiting or any(worker.files for worker in workers):
             while len(workers) < min(num_workers, len(waiting)):
                 workers.append(_Worker())
+            num_together = max(1, min(TOGETHER, len(waiting) // num_workers))
             for worker in workers:
                 if waiting and not worker.files:
-                    worker.begin([waiting.popleft() for _ in range(min(TOGETHER, len(waiting)))])
+                    worker.begin([waiting.popleft() for _ in range(min(num_together, len(waiting)))])
             ready = wait([worker.connection for worker in workers if worker.files], timeout=1)
             for worker in list(workers):
                 facts = worker.report() if worker.connection in ready else worker.overdue()
