@@ -36,8 +36,8 @@ def by_name(sets: Mapping[str, Sequence[str]], stems: Sequence[str]) -> dict[str
     if unknown := [stem for stem in stems if not any(stem in place for place in places.values())]:
         those = "; ".join(f"{dataset} has {len(names)}: {some(names, 3)}" for dataset, names in sets.items())
         raise ValueError(
-            f"stems: no image is called {some(unknown)}. Give file names without their ending, and choose the set with "
-            f"data.test=[NAME] ({those})"
+            f"stems: no image is called {some(unknown)} ({those}). Give file names without their ending, one that "
+            "looks like a number in quotes (stems='[\"1_2\"]'), and choose the set with data.test=[NAME]"
         )
     chosen = {
         dataset: [Chosen(place[stem], stem) for stem in stems if stem in place] for dataset, place in places.items()

@@ -15,12 +15,12 @@ from ipsam.engine.lettering import boxes_for_unknown_letters, fonts, short
 from ipsam.engine.visualize.columns import Column, Key
 from ipsam.engine.visualize.pictures import WIDTH, Picture, resized
 
-DPI = 400  # so that a picture is 1.2 inches wide
+DPI = 512  # a power of two, by which no size in inches is rounded and then a pixel short
 GAP = 10  # pixels between pictures, as all lengths that follow
 TITLE, KEY = 82, 50  # heights of the lines of titles and of keys
 PATCH, RAMP, SPACE = 28, 120, 20  # of the colours in a key, PATCH being the height of both, and between its parts
 LARGEST = 2**16 - 1  # width or height that matplotlib can draw
-TITLE_SIZE, KEY_SIZE, SMALLEST = 10.0, 7.0, 6.0  # of letters, in points
+TITLE_SIZE, KEY_SIZE, SMALLEST = 8.0, 5.5, 4.8  # of letters, in points
 FRAME, NOTHING = "0.5", "0.94"  # greys of a picture's frame, and of a cell without a picture
 
 
@@ -86,25 +86,21 @@ def _title(page: Axes, title: str, left: float) -> None:
 
 def _key(page: Axes, key: Key, left: float) -> None:
     """Words and colours side by side in the middle of their column."""
-    words = {part: _text(page, part, 0, TITLE + PATCH / 2, KEY_SIZE) for part in key if isinstance(part, str)}
-    widths = [_extent(words[part]) if isinstance(part, str) else _width(part) for part in key]
+    parts = [_text(page, part, 0, TITLE + PATCH / 2, KEY_SIZE) if isinstance(part, str) else part for part in key]
+    widths = [_extent(part) if isinstance(part, Text) else PATCH if part.shape[1] == 1 else RAMP for part in parts]
     x = left + (WIDTH - sum(widths) - SPACE * (len(key) - 1)) / 2
-    for part, width in zip(key, widths, strict=True):
-        if isinstance(part, str):
-            words[part].set_x(x)
+    for part, width in zip(parts, widths, strict=True):
+        if isinstance(part, Text):
+            part.set_x(x)
         else:
             _picture(page, part, x, TITLE, width, PATCH)
         x += width + SPACE
 
 
-def _width(colours: Picture) -> float:
-    return PATCH if colours.shape[1] == 1 else RAMP
-
-
 def _picture(page: Axes, picture: Picture, left: float, top: float, width: float, height: float) -> None:
     page.imshow(picture, extent=(left, left + width, top + height, top), aspect="auto", interpolation="none")
     # Without a frame a white picture would run into the page.
-    page.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=FRAME, linewidth=0.3))
+    page.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=FRAME, linewidth=0.25))
 
 
 def _text(page: Axes, text: str, x: float, y: float, size: float, *, ha: str = "left") -> Text:
