@@ -56,7 +56,6 @@ def draw_figures(config: DictConfig) -> list[Drawn]:
     checkpoint, run = reopen(config, given(config, "ckpt"))
     if not run.data.test:
         raise ValueError("nothing to draw, as the run names no test set: data.test=[...]")
-    out = writable_folder(run_of(checkpoint) / "figures" if config.out is None else Path(str(config.out)), "out")
     sets = settings_of(Data, run.data, "data").test_sets(foreground_above=request.protocol.gt_threshold)
     warn_of_other_data(run_of(checkpoint), named_sets(sets))
     stems, maps = request.stems, request.maps
@@ -66,6 +65,7 @@ def draw_figures(config: DictConfig) -> list[Drawn]:
     ours = open_subject(checkpoint, run)
     ours.settings.set_up_process()
     baseline = None if config.baseline is None else _open_baseline(config)
+    out = writable_folder(run_of(checkpoint) / "figures" if config.out is None else Path(str(config.out)), "out")
     if chosen is None:
         places = results_folder(config, checkpoint), evaluation_folder(checkpoint, request.protocol)
         epochs = finished_epochs(checkpoint)
