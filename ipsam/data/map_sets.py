@@ -148,7 +148,12 @@ def _direct(folder: Path, truths: Sequence[Truth]) -> Truth:
 
 def fitting(name: str, truths: Iterable[Truth]) -> Truth | None:
     """The dataset of this name, in any case of letters or by another of a benchmark's names."""
-    return next((truth for truth in truths if _key(truth.name) == _key(name)), None)
+    return next((truth for truth in truths if same_dataset(truth.name, name)), None)
+
+
+def same_dataset(one: str, other: str) -> bool:
+    """Whether two names are one dataset's: alike but for the case of letters, or two of a benchmark's names."""
+    return _key(one) == _key(other)
 
 
 def _key(name: str) -> str:

@@ -36,6 +36,10 @@ class Source(Protocol):
         """Sample ``index`` of pass ``draw``."""
         ...
 
+    def names(self) -> list[str]:
+        """The samples' names on the first pass, in order, told without reading them."""
+        ...
+
     def listing(self) -> Iterator[str]:
         """Lines that are the same wherever the same samples are."""
         ...
@@ -55,6 +59,10 @@ class FolderSource:
         """Read pair ``index``."""
         pair = self.pairs[index]
         return Sample(pair.stem, read_image(pair.image), read_mask(pair.mask, self.foreground_above))
+
+    def names(self) -> list[str]:
+        """The images' stems."""
+        return [pair.stem for pair in self.pairs]
 
     def listing(self) -> Iterator[str]:
         """Stem, names and sizes in bytes of each pair."""
@@ -86,7 +94,11 @@ class SyntheticSource:
         """Make scene ``index`` of pass ``draw``."""
         rng = np.random.default_rng((*self.stream, draw, index))
         scene = camouflaged_scene(rng, size=self.size, difficulty=float(rng.uniform(*self.difficulty)))
-        return Sample(f"scene_{draw:03d}_{index:05d}", scene.image, scene.mask)
+        return Sample(_scene_name(draw, index), scene.image, scene.mask)
+
+    def names(self) -> list[str]:
+        """Those that tell pass and index."""
+        return [_scene_name(0, index) for index in range(self.length)]
 
     def listing(self) -> Iterator[str]:
         """What the scenes are made from."""
@@ -106,6 +118,11 @@ class Part:
     def read(self, index: int, draw: int) -> Sample:
         """Sample ``indices[index]`` of the whole."""
         return self.source.read(self.indices[index], draw)
+
+    def names(self) -> list[str]:
+        """Those of the whole, at ``indices``."""
+        whole = self.source.names()
+        return [whole[index] for index in self.indices]
 
     def listing(self) -> Iterator[str]:
         """That of the whole, and which of it."""
@@ -130,7 +147,15 @@ class Joined:
             index -= len(source)
         raise IndexError(index)
 
+    def names(self) -> list[str]:
+        """Those of all sources."""
+        return [name for source in self.sources for name in source.names()]
+
     def listing(self) -> Iterator[str]:
         """Those of all sources."""
         for source in self.sources:
             yield from source.listing()
+
+
+def _scene_name(draw: int, index: int) -> str:
+    return f"scene_{draw:03d}_{index:05d}"

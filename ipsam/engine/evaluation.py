@@ -2,14 +2,15 @@
 
 import csv
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ipsam.engine.metrics import Protocol
+from ipsam.engine.metrics import LOWER_IS_BETTER, Protocol
 
 Scores = dict[str, float]
 
@@ -53,6 +54,12 @@ class Evaluation:
         write_json(folder / "metrics.json", content)
         if self.per_image:
             write_csv(folder / "per_image.csv", self.per_image)
+
+
+def ranking(scores: Sequence[float], metric: str) -> list[int]:
+    """Indices of the scores by a metric, from the best to the worst; what is not finite comes last."""
+    sign = 1 if metric in LOWER_IS_BETTER else -1
+    return sorted(range(len(scores)), key=lambda i: sign * scores[i] if math.isfinite(scores[i]) else math.inf)
 
 
 def write_json(path: Path, content: object) -> None:

@@ -81,21 +81,7 @@ class Predictor:
         inputs = torch.stack([network_input(image, self.image_size) for image in images]).to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             output: IPSAMOutput = self.model(inputs)
-        remarks = output.remarks or [""] * len(images)
-        parts = {
-            "fg_logits": output.fg_logits,
-            "bg_logits": output.bg_logits,
-            "gate_grid": output.gate,
-        }
-        return [
-            Result(
-                image,
-                to_map(output.logits[index], image.shape[:2], eight_bit=False),
-                **{name: None if grid is None else grid[index, 0].float().cpu() for name, grid in parts.items()},
-                remark=remarks[index],
-            )
-            for index, image in enumerate(images)
-        ]
+        return results_of(output, images)
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
         """Write the model to a folder to share, see ``ipsam.engine.pretrained.save_pretrained``.
@@ -120,3 +106,18 @@ class Predictor:
 
         with TemporaryDirectory() as folder:
             return push(self.save_pretrained(folder, half=half), repo_id, private=private)
+
+
+def results_of(output: IPSAMOutput, images: Sequence[NDArray[np.uint8]]) -> list[Result]:
+    """What a model made of some images, RGB (height, width, 3) each, at their own sizes."""
+    remarks = output.remarks or [""] * len(images)
+    parts = {"fg_logits": output.fg_logits, "bg_logits": output.bg_logits, "gate_grid": output.gate}
+    return [
+        Result(
+            image,
+            to_map(output.logits[index], image.shape[:2], eight_bit=False),
+            **{name: None if grid is None else grid[index, 0].float().cpu() for name, grid in parts.items()},
+            remark=remarks[index],
+        )
+        for index, image in enumerate(images)
+    ]

@@ -173,14 +173,24 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
     """
     if OmegaConf.is_missing(config, "ckpt"):
         raise ValueError("say what to evaluate: ckpt=<a run's folder or a checkpoint's>")
-    checkpoint = find_checkpoint(Path(config.ckpt))
+    checkpoint, run = reopen(config, config.ckpt)
+    if not run.data.test:
+        raise ValueError("nothing to evaluate on, as the run names no test set: data.test=[...]")
+    return checkpoint, run, results_folder(config, checkpoint) if config.out is None else Path(config.out)
+
+
+def reopen(config: DictConfig, ckpt: str) -> tuple[Path, DictConfig]:
+    """The folder of the checkpoint that is meant by ``ckpt``, and its run's configuration, changed as ``config`` says.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is none, or ``config.base`` names a part that the model does not have.
+    """
+    checkpoint = find_checkpoint(Path(ckpt))
     run = read_config(checkpoint / CONFIG)
     for section in ("data", "engine"):
         for key, value in config[section].items():
             if value is not None:
                 run[section][key] = value
-    if not run.data.test:
-        raise ValueError("nothing to evaluate on, as the run names no test set: data.test=[...]")
     if config.paths.data is not None:
         run.data.root = config.paths.data
     base = plain(config.base)
@@ -189,16 +199,24 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
             raise ValueError(f"base={{{part}: ...}}: the run's model has no {part}")
         if place is not None:
             run.model[part].checkpoint = place
-    if config.out is not None:
-        return checkpoint, run, Path(config.out)
+    return checkpoint, run
+
+
+def results_folder(config: DictConfig, checkpoint: Path) -> Path:
+    """Where the evaluation that ``config`` describes belongs, see ``reopen_run``."""
+    folder = evaluation_folder(checkpoint, Protocol.of(plain(config.protocol)))
+    parts = [] if config.data.exclude is None and config.data.size_mismatch is None else ["other_images"]
+    parts += [] if config.data.test is None else ["+".join(map(_name, config.data.test))]
+    return folder.joinpath(*parts)
+
+
+def evaluation_folder(checkpoint: Path, protocol: Protocol) -> Path:
+    """Where a checkpoint's evaluation on the run's own test sets belongs."""
     newest = next(iter(Store(checkpoint.parent).all()), checkpoint)
     is_newest = checkpoint.name != BEST and checkpoint.resolve() == newest.resolve()
     parts = [] if is_newest else [checkpoint.name]
-    protocol = Protocol.of(plain(config.protocol)).name
-    parts += [] if protocol == "default" else [protocol]
-    parts += [] if config.data.exclude is None and config.data.size_mismatch is None else ["other_images"]
-    parts += [] if config.data.test is None else ["+".join(map(_name, config.data.test))]
-    return checkpoint, run, run_of(checkpoint).joinpath("eval", *parts)
+    parts += [] if protocol.name == "default" else [protocol.name]
+    return run_of(checkpoint).joinpath("eval", *parts)
 
 
 def run_of(checkpoint: Path) -> Path:

@@ -63,5 +63,13 @@ def test_part_and_joined_count_through(folder: FolderSource) -> None:
         joined.read(5, 0)
 
 
+def test_names_are_told_without_reading(folder: FolderSource) -> None:
+    for source in (folder, SCENES, Joined([folder, SCENES]), Part(Joined([folder, SCENES]), [4, 0])):
+        assert source.names() == [source.read(index, draw=0).name for index in range(len(source))]
+    for pair in folder.pairs:
+        pair.image.unlink()
+    assert folder.names() == ["one", "two"]
+
+
 def test_all_are_sources(folder: FolderSource) -> None:
     assert all(isinstance(source, Source) for source in (folder, SCENES, Part(SCENES, [0]), Joined([SCENES])))

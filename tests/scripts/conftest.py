@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from figure_runs import write_run, write_set
 from hydra.core.global_hydra import GlobalHydra
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -88,3 +89,15 @@ def pairs(tmp_path: Path) -> Callable[[str], str]:
 def score(script: Callable[..., Done]) -> Callable[..., Done]:
     """Runs scripts/score.py without worker processes."""
     return lambda *arguments: script("score", *arguments, "num_workers=0")
+
+
+@pytest.fixture
+def run() -> Path:
+    """The checkpoint of the run in ``run``, which is tested on the set ``own``, images a to d."""
+    return write_run("run", [write_set("own")])
+
+
+@pytest.fixture
+def visualize(script: Callable[..., Done], run: Path) -> Callable[..., Done]:
+    """Runs scripts/visualize.py on that run."""
+    return lambda *arguments: script("visualize", "ckpt=run", *arguments)

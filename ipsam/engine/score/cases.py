@@ -1,7 +1,6 @@
 """The images that a method does best and worst on, as pictures: image, truth, map and error."""
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from ipsam.data.images import read_image
 from ipsam.data.map_pairs import SavedMap
+from ipsam.engine.evaluation import ranking
 from ipsam.engine.metrics import Protocol
 
 SIDE = 160  # pixels, the longer side of a picture
@@ -37,9 +37,7 @@ class Case:
 
 def choose(rows: Sequence[Mapping[str, str | float]], num: int, by: str = "sm") -> list[tuple[int, int]]:
     """Rank and index of the ``num`` best and the ``num`` worst rows by a score, the worst first; each at most once."""
-    scores = [float(row[by]) for row in rows]
-    order = sorted(range(len(rows)), key=lambda index: -scores[index] if math.isfinite(scores[index]) else math.inf)
-    ranked = list(enumerate(order, start=1))
+    ranked = list(enumerate(ranking([float(row[by]) for row in rows], by), start=1))
     chosen = ranked if len(ranked) <= 2 * num else [*ranked[:num], *ranked[len(ranked) - num :]]
     return chosen[::-1]
 

@@ -2,7 +2,6 @@
 
 import io
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,16 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+
+from ipsam.engine.lettering import boxes_for_unknown_letters, fonts, short
 
 # Okabe and Ito's colours, told apart with any kind of colour vision; without the black and the yellow.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 STYLES = ("-", "--", ":", "-.")  # after one round of the colours, the next
 KINDS = {"pr": "precision and recall", "f": "F-measure", "em": "E-measure"}
-# For letters that DejaVu Sans, which comes with matplotlib, does not have; the first of them that is installed.
-OTHER_FONTS = ("Noto Sans CJK SC", "Source Han Sans SC", "Microsoft YaHei", "PingFang SC", "Arial Unicode MS")
 NUM_BINS = 25
 
 Curves = Mapping[str, NDArray[np.float64]]  # by the names of ipsam.engine.metrics.CURVES, at the thresholds 255 to 0
@@ -48,13 +46,13 @@ def draw_curve(kind: str, methods: Mapping[str, Curves | None], *, title: str | 
     if kind != "pr":
         axes.set_xticks(range(0, 256, 51))
     if title is not None:
-        fonts = _fonts()
+        families = fonts()
         drawn = [name for name, curves in methods.items() if curves is not None]
-        axes.set_title(_short(title), parse_math=False, family=fonts, fontsize=11)
-        legend = axes.legend(axes.lines, ["method"] * len(drawn), loc="best", framealpha=0.8, prop={"family": fonts})
+        axes.set_title(short(title), parse_math=False, family=families, fontsize=11)
+        legend = axes.legend(axes.lines, ["method"] * len(drawn), loc="best", framealpha=0.8, prop={"family": families})
         # Set afterwards, because matplotlib passes over labels that begin with "_".
         for text, name in zip(legend.get_texts(), drawn, strict=True):
-            text.set(text=_short(name), parse_math=False)
+            text.set(text=short(name), parse_math=False)
     return figure
 
 
@@ -88,9 +86,7 @@ def line_style(line: int) -> tuple[str, str]:
 def png(figure: Figure, dpi: int = 150) -> bytes:
     """The figure as the content of a PNG file."""
     content = io.BytesIO()
-    with warnings.catch_warnings():
-        # A letter that no installed font has becomes a box; the report has the name as text.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+    with boxes_for_unknown_letters():  # the report has the name as text
         figure.savefig(content, format="png", dpi=dpi)
     return content.getvalue()
 
@@ -116,12 +112,3 @@ def _empty() -> tuple[Figure, Axes]:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return figure, axes
-
-
-def _fonts() -> list[str]:
-    installed = {font.name for font in fontManager.ttflist}
-    return ["DejaVu Sans", *(name for name in OTHER_FONTS if name in installed)]
-
-
-def _short(name: str, most: int = 48) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
