@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BASE := $(VENV)/.base
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
@@ -10,9 +11,9 @@ READY := $(VENV)/.ready
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
-setup: $(READY)  ## make .venv and install everything into it
+setup: $(READY)  ## make .venv and install everything into it, for the tests too
 
-quickstart: $(READY)  ## train and evaluate a micro model on synthetic scenes, minutes on a CPU
+quickstart: $(BASE)  ## train and evaluate a micro model on synthetic scenes, minutes on a CPU
 	$(BIN)/python scripts/train.py experiment=quickstart overwrite=true
 
 test: $(READY)  ## run the tests (ARGS='-m "not slow"' for the quick ones)
@@ -25,9 +26,15 @@ lint: $(READY)  ## ruff and mypy
 
 # sam2's build asks for torch; in pip's build isolation that would be a second one of several GB. So torch goes first, and
 # the rest is built with it. sam2's compiled extension serves video only.
-$(READY): pyproject.toml pins.txt
+INSTALL := SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install -q -c pins.txt --no-build-isolation
+
+$(BASE): pyproject.toml pins.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c pins.txt setuptools wheel
 	$(BIN)/python -m pip install -q -c pins.txt torch torchvision
-	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install -q -c pins.txt --no-build-isolation -e '.[dev]'
+	$(INSTALL) -e .
+	touch $@
+
+$(READY): $(BASE)
+	$(INSTALL) -e '.[dev]'
 	touch $@

@@ -46,6 +46,8 @@ def card(about: Mapping[str, Any], base_sha256: str | None) -> str:
             "model is loaded."
         )
     trained_on = ", ".join(map(_name, about.get("trained_on") or [])) or "nothing that is noted"
+    if about.get("name"):
+        needs += f" Made by `python scripts/train.py experiment={about['name']}`."
     what = (
         f"Draws the mask of an image's objects without prompts. `{about['model'].get('_target_')}` on the "
         f"{backbone.get('variant')} backbone, at {about['image_size']} px, trained on {trained_on}. {needs}"
