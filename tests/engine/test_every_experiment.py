@@ -59,7 +59,7 @@ def intended(name: str, model: Segmenter) -> set[str]:
     begins: tuple[str, ...] = ()
     if name == "ablation/trainable_prompt_encoder":
         begins = PROMPT_ENCODER
-    if name in ("cod_ft", "quickstart", "kvasir_micro"):
+    if compose_experiment(CONFIGS, name).model.backbone.get("fine_tune"):
         begins = ("backbone.image_encoder.",)
     return lora | {key for key in keys if not key.startswith("backbone.") or key.startswith(begins)}
 
