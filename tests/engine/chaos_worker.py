@@ -116,13 +116,13 @@ def main(folder: Path, seed: int) -> None:
 
     deaths = ["kill"] * (KILLS - IN_SAVING) + ["save"] * IN_SAVING + ["ask"] * ASKED
     rng.shuffle(deaths)
-    told = {"killed": 0, "killed in saving": 0, "asked": 0, "finished early": 0, "runs": 0}
+    told = {"killed": 0, "killed in saving": 0, "asked": 0, "asked too soon": 0, "finished early": 0, "runs": 0}
     while deaths and told["runs"] < MOST:
         told["runs"] += 1
         kind = deaths[-1]
         child = fork(folder / "chaos", folder / "chaos.log", kill_at=rng.randint(1, 40) if kind == "save" else 0)
         if kind != "save":
-            time.sleep(rng.uniform(0, 0.25 * whole))
+            time.sleep(rng.uniform(0, 0.4 * whole))
             os.kill(child, signal.SIGKILL if kind == "kill" else signal.SIGTERM)
         status = wait(child)
         if status == 0:  # it was faster: once more from the beginning
@@ -131,9 +131,11 @@ def main(folder: Path, seed: int) -> None:
         elif status == -signal.SIGKILL:
             told["killed in saving" if kind == "save" else "killed"] += 1
             deaths.pop()
-        elif kind == "ask" and status in (128 + signal.SIGTERM, -signal.SIGTERM):  # saved, or before it began
+        elif kind == "ask" and status == 128 + signal.SIGTERM:  # it saved first
             told["asked"] += 1
             deaths.pop()
+        elif kind == "ask" and status == -signal.SIGTERM:  # before there was anything to save: asked again
+            told["asked too soon"] += 1
         else:
             sys.exit(f"status {status} of a run to be ended by {kind}:\n{(folder / 'chaos.log').read_text()}")
     if wait(fork(folder / "chaos", folder / "chaos.log")) != 0:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
+from PIL import Image
 from torch import Tensor, nn
 
 from ipsam.model.sam2_weights import key_difference, sha256_of
@@ -135,8 +136,13 @@ def _tensors_of(module: object, prefix: str) -> dict[str, Tensor]:
 def _detection_model() -> Any:
     for key, value in (("YOLO_OFFLINE", "true"), ("YOLO_AUTOINSTALL", "false")):
         os.environ.setdefault(key, value)  # it would look for the network when imported, and install what it misses
+    environment, image_open, torch_save = dict(os.environ), Image.open, torch.save
     try:
         from ultralytics.nn.tasks import DetectionModel
     except ImportError as error:
         raise ImportError("YOLOv8 needs: pip install 'ultralytics-opencv-headless>=8.4' (AGPL-3.0)") from error
+    finally:  # importing it replaces these for the whole process: no image would be opened as before
+        Image.open, torch.save = image_open, torch_save
+        os.environ.clear()
+        os.environ.update(environment)
     return DetectionModel

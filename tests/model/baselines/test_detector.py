@@ -2,17 +2,21 @@
 
 import os
 import pickle
+import sys
 from contextlib import suppress
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-pytest.importorskip("ultralytics")
+if find_spec("ultralytics") is None:
+    pytest.skip("needs ultralytics", allow_module_level=True)
 
 from ipsam.model.baselines import SAM2, DetectedBox, WholeImageBox, YOLOv8
 from ipsam.model.baselines.detected_box import NOTHING_FOUND
@@ -22,6 +26,7 @@ from ipsam.model.baselines.promptable import Prompts
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file as YOLOv8's authors publish it: whole modules in half precision, pickled, and what else lies about."""
+    YOLOv8("n")  # ultralytics is imported here first, see the test below
     from ultralytics.nn.tasks import DetectionModel
     from ultralytics.utils import IterableSimpleNamespace
 
@@ -64,6 +69,13 @@ def test_the_most_confident_box_in_pixels_of_the_image(detector: YOLOv8) -> None
 
 
 @torch.no_grad()
+def test_the_package_changes_nothing_for_others(published: Path) -> None:
+    """Imported, ultralytics replaces PIL.Image.open by one that installs packages, and torch.save."""
+    assert "ultralytics" in sys.modules
+    assert Image.open.__module__ == "PIL.Image"
+    assert torch.save.__module__ == "torch.serialization"
+
+
 def test_nothing_found_is_the_whole_image_and_counted(detector: YOLOv8) -> None:
     sam2 = SAM2("micro", image_size=64).eval()
     images = torch.randn(2, 3, 64, 64)
