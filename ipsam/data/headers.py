@@ -16,8 +16,10 @@ MAX_SCANS = 100  # a progressive JPEG has about ten; every one goes over the who
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # the last one is met under the name of a JPEG
 CHECKED_BY_OPENCV = ("JPEG", "MPO", "PNG")  # in the others it fills up what is damaged or missing, and says nothing
 TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
-TIFF_WIDTH, TIFF_HEIGHT = 256, 257
+TIFF_SIZES = (257, 256, 323, 322)  # tags of height and width, of a page and of its tiles
+TIFF_SAMPLE_FORMAT, TIFF_FLOAT = 339, 3
 JPEG_BEGIN, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 
 Size = tuple[int, int]
 
@@ -58,12 +60,13 @@ def check_content(content: bytes, path: Path) -> Size:
     if content.startswith(JPEG_BEGIN) and (num_scans := _scans(content).count(JPEG_SCAN)) > MAX_SCANS:
         raise ValueError(f"{path}: a JPEG of {num_scans} scans, above the limit of {MAX_SCANS}; save it again")
     with quiet_pillow():
+        size_of_floats = _check_tiff(content, path) if content.startswith(TIFF_BEGINNINGS) else None
         try:
             image = _open(BytesIO(content), path)
         except ValueError:
-            if content.startswith(TIFF_BEGINNINGS):  # Pillow knows no floats of three channels
-                return _tiff_size(content, path)
-            raise
+            if size_of_floats is None:
+                raise
+            return size_of_floats
         with image:
             size = _checked(image.height, image.width, path)
             if image.mode == "LAB":
@@ -74,7 +77,15 @@ def check_content(content: bytes, path: Path) -> Size:
 
 
 def is_cut_off(content: bytes) -> bool:
-    """Whether a JPEG has lost its end, which older versions of OpenCV fill up with grey."""
+    """Whether a JPEG or PNG has lost its end.
+
+    Older versions of OpenCV fill up such a JPEG with grey; of a PNG it makes room for as many bytes as a chunk claims.
+    """
+    if content.startswith(PNG_BEGIN):
+        at = len(PNG_BEGIN)
+        while content[at + 4 : at + 8] not in (PNG_END, b""):  # a chunk: length, kind, content, checksum
+            at += 12 + int.from_bytes(content[at : at + 4], "big")
+        return content[at + 4 : at + 8] != PNG_END
     return content.startswith(JPEG_BEGIN) and not _scans(content)
 
 
@@ -94,16 +105,22 @@ def _open(file: Path | BytesIO, path: Path) -> Image.Image:
         raise _unreadable(path, error) from error
 
 
-def _tiff_size(content: bytes, path: Path) -> Size:
+def _check_tiff(content: bytes, path: Path) -> Size | None:
+    """Size of a TIFF's first page if it holds floats, for some of which Pillow has no mode; else None.
+
+    Its tiles have limits as well, as room is made for a whole one.
+    """
     file = BytesIO(content)
     try:
-        directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(16 if b"+" in content[2:4] else 8))
-        file.seek(directory.next)
-        directory.load(file)
-        height, width = int(directory[TIFF_HEIGHT]), int(directory[TIFF_WIDTH])
+        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(16 if b"+" in content[2:4] else 8))
+        file.seek(tags.next)
+        tags.load(file)
+        height, width, tile_height, tile_width = (int(tags.get(tag, 0)) for tag in TIFF_SIZES)
+        holds_floats = set(tags.get(TIFF_SAMPLE_FORMAT, ())) == {TIFF_FLOAT}
     except Exception as error:
         raise _unreadable(path, error) from error
-    return _checked(height, width, path)
+    _checked(tile_height, tile_width, path)
+    return _checked(height, width, path) if holds_floats else None
 
 
 def _checked(height: int, width: int, path: Path) -> Size:
