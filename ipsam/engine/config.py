@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 import ipsam.model
 import ipsam.model.baselines
 from ipsam.engine.budget import MAX_NUMBER, parameter_budget
-from ipsam.engine.plain_yaml import read_plain_yaml
+from ipsam.engine.plain_data import read_plain_yaml
 from ipsam.model import Segmenter
 
 # Exactly the public classes of ipsam.model and its baselines. A configuration that came with somebody's checkpoint can

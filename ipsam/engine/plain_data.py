@@ -1,8 +1,10 @@
-"""YAML that somebody else wrote, as plain data of bounded size.
+"""YAML or JSON that somebody else wrote, as plain data of bounded size.
 
 Aliases and merged keys make a kilobyte into gigabytes, tags make objects, and interpolations read the environment.
 """
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,22 @@ def read_plain_yaml(path: Path) -> Any:
     Raises:
         ValueError: the file holds anything else, or too much of it; an interpolation, or a value left open.
     """
+    return _read(path, lambda text: yaml.load(text, _Loader), "YAML")  # noqa: S506 (safer than the safe one)
+
+
+def read_plain_json(path: Path) -> Any:
+    """The same from JSON."""
+    return _read(path, json.loads, "JSON")
+
+
+def _read(path: Path, parse: Callable[[str], Any], language: str) -> Any:
     if (num_bytes := path.stat().st_size) > MAX_BYTES:
         raise ValueError(f"{path} has {num_bytes:,} bytes, above the limit of {MAX_BYTES:,} for a configuration")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (safer than the safe one)
+        content = parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or the 99th of May
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{path} is not a plain YAML configuration: {reason:.200}") from error
+        raise ValueError(f"{path} is not a plain {language} configuration: {reason:.200}") from error
     try:
         _check(content, "", 0)
     except ValueError as error:
@@ -51,7 +62,7 @@ def _check(value: Any, key: str, depth: int) -> None:
     if isinstance(value, dict):
         for name, child in value.items():
             if not isinstance(name, str):
-                raise ValueError(f"is not a plain YAML configuration: a key of type {type(name).__name__} {place}")
+                raise ValueError(f"is not a plain configuration: a key of type {type(name).__name__} {place}")
             _check_text(name, place)
             _check(child, f"{key}.{name}".lstrip("."), depth + 1)
     elif isinstance(value, list):
@@ -63,7 +74,7 @@ def _check(value: Any, key: str, depth: int) -> None:
         if value != value or (isinstance(value, int) and abs(value) >= MAX_WHOLE):
             raise ValueError(f"holds NaN or a whole number of more than 64 bits {place}")
     elif value is not None:
-        raise ValueError(f"is not a plain YAML configuration: a value of type {type(value).__name__} {place}")
+        raise ValueError(f"is not a plain configuration: a value of type {type(value).__name__} {place}")
 
 
 def _check_text(text: str, place: str) -> None:
