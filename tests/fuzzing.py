@@ -58,17 +58,17 @@ def _forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def is_clear(error: BaseException, *names: str) -> bool:
-    """Whether an error is one for users: of the right class, short, and with one of the names in it."""
+def clear(error: BaseException, *names: str) -> str:
+    """An error's message, if it is one for users: of the right class, short, and with one of the names in it."""
     message = str(error)
-    lines = message.splitlines()
+    num_lines = len(message.splitlines())
     assert isinstance(error, ValueError | OSError), f"{type(error).__name__} escapes: {message[:500]}"
     assert not isinstance(error, UnicodeError), f"not said in words for users: {error!r}"
-    assert 1 <= len(lines) <= MOST_LINES, f"{len(lines)} lines: {message[:500]}"
+    assert 1 <= num_lines <= MOST_LINES, f"{num_lines} lines: {message[:500]}"
     assert len(message) <= MOST_CHARACTERS, f"{len(message)} characters: {message[:500]}"
-    assert not re.search(r"[Mm]emory|alloc|Traceback|object at 0x", message), message
+    assert not re.search(r"[Mm]emory|alloc|Traceback|object at 0x|\x1b", message), message
     assert any(name in message for name in names), f"names none of {names}: {message}"
-    return True
+    return message
 
 
 class Tally(Counter[str]):

@@ -25,6 +25,8 @@ from ipsam.model.archive import check_archive
 from ipsam.model.sam2_weights import key_difference, sha256_of
 
 WEIGHTS, CONFIG, TRAINING, ABOUT = "model.safetensors", "config.yaml", "training.pt", "checkpoint.json"
+# Bytes; many times what the largest model here takes. A file of nothing, of any size, is made in no time.
+LIMITS = {WEIGHTS: 1 << 33, CONFIG: 1 << 20, TRAINING: 1 << 34, ABOUT: 1 << 20}
 STATE = ("optimizer", "rng", "progress")  # what training.pt holds at least
 
 
@@ -112,6 +114,8 @@ def damage(folder: Path, names: Sequence[str] = (WEIGHTS, CONFIG, TRAINING)) -> 
         for name in names:
             if not (folder / name).is_file():
                 return f"{name} is missing, or no file"
+            if (folder / name).stat().st_size > LIMITS[name]:
+                return f"{name} is larger than any"
             if sha256_of(folder / name) != sums[name]:
                 return f"{name} is damaged: it is not what was written"
     except OSError as error:
@@ -138,6 +142,8 @@ def _about(folder: Path) -> dict[str, Any]:
     """
     if not (folder / ABOUT).is_file():  # to read a pipe might take forever
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / ABOUT))
+    if (folder / ABOUT).stat().st_size > LIMITS[ABOUT]:
+        raise ValueError(f"{folder / ABOUT} is larger than any")
     try:
         content = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except RecursionError as error:
@@ -168,7 +174,7 @@ def load_weights(model: Segmenter, folder: Path) -> None:
         raise ValueError(f"{path} does not fit the model of {folder / CONFIG}\n{difference}")
     if base != model.base_sha256:
         raise ValueError(
-            f"{path} was trained on pretrained weights of sha256 {base!s:.64}, but those loaded have "
+            f"{path} was trained on pretrained weights of sha256 {ascii(str(base)[:140])[1:-1]}, but those loaded have "
             f"{model.base_sha256}: name the right ones with model.backbone.checkpoint=... (eval.py: base=...)"
         )
     if spoilt := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:

@@ -11,17 +11,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-import ipsam.model
-import ipsam.model.baselines
-from ipsam.engine.budget import MAX_NUMBER, parameter_budget
+from ipsam.engine.budget import parameter_budget
+from ipsam.engine.model_section import check_model_section
 from ipsam.engine.plain_data import read_plain_yaml
 from ipsam.model import Segmenter
-
-# Exactly the public classes of ipsam.model and its baselines. A configuration that came with somebody's checkpoint can
-# name nothing else, not even through them: if a prefix were enough, hydra would follow "ipsam.model.lora.torch.load".
-ALLOWED_TARGETS = frozenset(
-    f"{package.__name__}.{name}" for package in (ipsam.model, ipsam.model.baselines) for name in package.__all__
-)
 
 SECTIONS = ("model", "data", "engine")  # of a run's configuration
 
@@ -33,7 +26,7 @@ def build_model(config: DictConfig) -> Segmenter:
         ValueError, FileNotFoundError: whatever a constructor complains of, with the key in front; a ``_target_`` that
             is not one of this project's model classes; or a size that no model here has.
     """
-    _check_section(OmegaConf.to_container(config, resolve=True), "model")
+    check_model_section(OmegaConf.to_container(config, resolve=True))
     try:
         with parameter_budget():
             model = hydra.utils.instantiate(config, _convert_="all")
@@ -125,20 +118,6 @@ def settings_of(cls: type[Any], config: DictConfig, section: str) -> Any:
         return cls(**values)
     except TypeError as error:
         raise ValueError(f"{section}: {error}") from error
-
-
-def _check_section(node: Any, key: str) -> None:
-    if isinstance(node, dict):
-        target = node.get("_target_")
-        if target is not None and (not isinstance(target, str) or target not in ALLOWED_TARGETS):
-            raise ValueError(f"{key}._target_ is {target!r}; allowed are {', '.join(sorted(ALLOWED_TARGETS))}")
-        for name, child in node.items():
-            _check_section(child, f"{key}.{name}")
-    elif isinstance(node, list):
-        for position, child in enumerate(node):
-            _check_section(child, f"{key}[{position}]")
-    elif isinstance(node, int) and abs(node) > MAX_NUMBER:
-        raise ValueError(f"{key} must be at most {MAX_NUMBER}, not {node}")
 
 
 def _reason(error: BaseException) -> str:

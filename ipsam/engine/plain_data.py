@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-MAX_BYTES = 1 << 17  # a run's configuration has two thousand
+MAX_BYTES = 1 << 16  # a run's configuration has two thousand
 MAX_DEPTH = 32
 MAX_TEXT = 4096  # characters; as a path
 MAX_WHOLE = 1 << 63

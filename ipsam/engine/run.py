@@ -125,7 +125,7 @@ def open_run(
 def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Path) -> None:
     before, now = dict(_flat(saved, "")), dict(_flat(current, ""))
     changed = [
-        f"{key}: {before.get(key)} -> {now.get(key)}"
+        f"{key:.99}: {before.get(key)!s:.99} -> {now.get(key)!s:.99}"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key) and not key.startswith(FREE_ON_RESUME)
     ]
@@ -184,7 +184,7 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
         for key, value in config[section].items():
             if value is not None:
                 run[section][key] = value
-    if not run.data.test:
+    if not run.data.get("test"):
         raise ValueError("nothing to evaluate on, as the run names no test set: data.test=[...]")
     if config.paths.data is not None:
         run.data.root = config.paths.data

@@ -137,6 +137,8 @@ class RunState:
         try:
             saved, now = len(state["rng"]), self.accelerator.num_processes
             progress = Progress(**state["progress"])
+            if missing := asdict(progress).keys() - state["progress"].keys():
+                raise ValueError(f"it does not say {', '.join(sorted(missing))}")
             if progress.batch >= num_batches:
                 raise ValueError(f"it stands at batch {progress.batch} of an epoch of {num_batches}")
         except UNFIT as error:

@@ -6,7 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from ipsam.data import Data
-from ipsam.engine.config import ALLOWED_TARGETS, as_dict, build_model, compose_experiment, read_config, settings_of
+from ipsam.engine.config import as_dict, build_model, compose_experiment, read_config, settings_of
+from ipsam.engine.model_section import ALLOWED_TARGETS
 from ipsam.engine.settings import Settings
 from ipsam.model import IPSAM
 
