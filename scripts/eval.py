@@ -9,7 +9,7 @@ from ipsam.engine.cli import user_errors
 from ipsam.engine.config import build_model, plain, settings_of
 from ipsam.engine.data_seen import named_sets, warn_of_other_data
 from ipsam.engine.metrics import Protocol
-from ipsam.engine.report import evaluate_run
+from ipsam.engine.report import check_fits, evaluate_run
 from ipsam.engine.run import reopen_run, run_of
 from ipsam.engine.settings import Settings
 
@@ -25,6 +25,7 @@ def main(config: DictConfig) -> None:
         test_sets = settings_of(Data, run_config.data, "data").test_sets(foreground_above=protocol.gt_threshold)
         warn_of_other_data(run_of(checkpoint), named_sets(test_sets))
         model = build_model(run_config.model)
+        check_fits(model, test_sets, settings)
         load_weights(model, checkpoint)
         epochs = finished_epochs(checkpoint)
         evaluate_run(model, test_sets, settings, out=out, epochs=epochs, protocol=protocol, save_maps=config.maps)

@@ -7,7 +7,7 @@ from ipsam.data import Data
 from ipsam.engine.cli import user_errors
 from ipsam.engine.config import build_model, settings_of
 from ipsam.engine.data_seen import named_sets
-from ipsam.engine.report import evaluate_references, evaluate_run
+from ipsam.engine.report import check_fits, evaluate_references, evaluate_run
 from ipsam.engine.rng import seed_everything
 from ipsam.engine.run import check_run, open_run
 from ipsam.engine.settings import Settings
@@ -27,6 +27,7 @@ def main(config: DictConfig) -> None:
         seed_everything(config.seed)
         model = build_model(config.model)
         check_can_train(model, train_set)
+        check_fits(model, test_sets, settings)
         folder, resolved = open_run(config, model, named_sets(test_sets, train_set, val_set))
         references = evaluate_references(model, test_sets, settings) if settings.references else {}
         run = {"folder": folder, "config": resolved, "seed": config.seed, "resume": config.resume}

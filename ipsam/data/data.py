@@ -19,6 +19,8 @@ from ipsam.data.transforms import Augment
 logger = logging.getLogger(__name__)
 
 SYNTHETIC = "synthetic"
+MAX_IMAGE_SIZE = 4096  # four times the paper's
+MAX_SCENES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +38,12 @@ class Synthetic:
     num_test: int = 200
 
     def __post_init__(self) -> None:
+        for name in ("num_train", "num_test"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= MAX_SCENES:
+                raise ValueError(f"data.synthetic.{name} is a whole number between 1 and {MAX_SCENES:,}, not {value!r}")
         if len(self.difficulty) != 2 or not 0 <= self.difficulty[0] <= self.difficulty[1] <= 1:
             raise ValueError(f"data.synthetic.difficulty is [lowest, highest] within [0, 1], not {self.difficulty}")
-        if min(self.num_train, self.num_test) < 1:
-            raise ValueError("data.synthetic.num_train and num_test must be at least 1")
 
     def source(self, *, split: str, size: int, seed: int) -> SyntheticSource:
         """Training scenes depend on the run's seed; validation and test scenes are the same for every run."""
@@ -78,10 +82,17 @@ class Data:
 
     def __post_init__(self) -> None:
         for name in ("train", "test", "val", "exclude"):
-            if isinstance(getattr(self, name), str):
-                raise ValueError(f"data.{name} is a list: write data.{name}=[{getattr(self, name)}]")
-        if not isinstance(self.image_size, int):
-            raise ValueError(f"data.image_size is a whole number of pixels, not {self.image_size!r}")
+            value, kinds = getattr(self, name), (str, int) if name == "exclude" else (str, Mapping)
+            if isinstance(value, str):
+                raise ValueError(f"data.{name} is a list: write data.{name}=[{value}]")
+            if not isinstance(value, Sequence) or not all(isinstance(entry, kinds) for entry in value):
+                raise ValueError(f"data.{name} is a list of names, not {value!r:.200}")
+        if not isinstance(self.image_size, int) or not 1 <= self.image_size <= MAX_IMAGE_SIZE:
+            raise ValueError(
+                f"data.image_size is a whole number of pixels up to {MAX_IMAGE_SIZE}, not {self.image_size!r:.200}"
+            )
+        if not isinstance(self.root, str | Path):
+            raise ValueError(f"data.root is a folder (paths.data=FOLDER), not {self.root!r:.200}")
         if not 0 <= self.val_fraction < 1:
             raise ValueError(f"data.val_fraction is a share in [0, 1), not {self.val_fraction}")
         if not self.train and (self.val or self.val_fraction):

@@ -5,7 +5,6 @@ is ignored throughout, because image and mask of a dataset are aligned as stored
 happens to carry the tag would tear the pair apart. Only a TIFF's cannot be: OpenCV and Pillow both apply it.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ipsam.data.files import unreadable
+from ipsam.data.files import hxw, unreadable
+from ipsam.data.headers import MAX_BYTES, Size, check_content, check_size, is_cut_off, open_header, quiet_pillow, reason
 
 FOREGROUND_ABOVE = 128  # a ground truth pixel above this value is foreground, as the evaluation protocol has it
-JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 NUM_READERS = 16  # threads that read headers; they mostly wait for the file system
 
 
@@ -91,28 +90,27 @@ def binary(mask: NDArray[np.uint8], path: Path, above: int = FOREGROUND_ABOVE) -
     return values_255
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def image_size(path: str | Path) -> Size:
     """Size (height, width) in stored pixels, from the header alone. Not to be called by several threads at once.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the header can't be read.
+        ValueError: the header can't be read, or promises too many pixels.
     """
-    with no_warnings():
+    with quiet_pillow():
         return _header_size(Path(path))
 
 
-def image_sizes(paths: Sequence[Path]) -> list[tuple[int, int] | ValueError | FileNotFoundError]:
+def image_sizes(paths: Sequence[Path]) -> list[Size | ValueError | FileNotFoundError]:
     """`image_size` of many files by a pool of threads; where a header can't be read its error stands in the list."""
 
-    def size_or_error(path: Path) -> tuple[int, int] | ValueError | FileNotFoundError:
+    def size_or_error(path: Path) -> Size | ValueError | FileNotFoundError:
         try:
             return _header_size(path)
         except (ValueError, FileNotFoundError) as error:
             return error
 
-    # The warning filters belong to the whole process, so they are set once around the pool and not by each thread.
-    with no_warnings(), ThreadPoolExecutor(NUM_READERS) as pool:
+    with quiet_pillow(), ThreadPoolExecutor(NUM_READERS) as pool:
         return list(pool.map(size_or_error, paths))
 
 
@@ -121,10 +119,12 @@ def read_bytes(path: Path) -> bytes:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty or can't be read.
+        ValueError: the file is empty, too large or can't be read.
     """
     try:
         _check_is_file(path)
+        if (num_bytes := path.stat().st_size) > MAX_BYTES:
+            raise ValueError(f"{path}: {num_bytes:,} bytes, above the limit of {MAX_BYTES:,}; leave it out")
         content = path.read_bytes()
     except PermissionError as error:
         raise ValueError(unreadable(path, error)) from error
@@ -139,24 +139,31 @@ def decode(content: bytes, path: Path, flags: int, *, upright: bool = False) -> 
     They are turned as the EXIF orientation says only if they are to be ``upright``.
 
     Raises:
-        ValueError: the content is broken, cut off or no image.
+        ValueError: the content is broken, cut off or no image, or too large to be decoded.
     """
+    size = check_content(content, path)
     pixels: NDArray[Any] | None = None
     turning = 0 if upright else cv2.IMREAD_IGNORE_ORIENTATION
-    # Without its end marker a JPEG is cut off, which older versions of OpenCV fill up with grey.
-    if not content.startswith(JPEG_BEGIN) or JPEG_END in content:
+    if not is_cut_off(content):
         try:
             pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags | turning)
         except cv2.error as error:
-            raise ValueError(f"{path}: can't be decoded ({error}); fetch the file again or leave it out") from error
+            raise ValueError(
+                f"{path}: can't be decoded ({reason(error)}); fetch the file again or leave it out"
+            ) from error
     if pixels is None:
         raise ValueError(f"{path}: broken, or no image OpenCV can read; fetch the file again or leave it out")
+    if pixels.shape[:2] not in (size, size[::-1] if upright else size):
+        raise ValueError(
+            f"{path}: broken, {hxw(pixels.shape[:2])} pixels where its header says {hxw(size)}; "
+            "fetch the file again or leave it out"
+        )
     return pixels
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """A picture as Pillow opens it, its header read and no more.
+    """A picture as Pillow opens it, its header read and no more. Call it within ``quiet_pillow``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -164,32 +171,16 @@ def opened(path: Path) -> Iterator[Image.Image]:
     """
     try:
         _check_is_file(path)
-        with Image.open(path) as image:
-            yield image
-    except FileNotFoundError:
-        raise
+        image = open_header(path, path)
     except PermissionError as error:
         raise ValueError(unreadable(path, error)) from error
-    # Pillow's readers fail in many ways on broken files: OSError, SyntaxError, DecompressionBombError, struct.error.
-    except Exception as error:
-        raise ValueError(
-            f"{path}: the image header can't be read ({type(error).__name__}: {error}); "
-            "fetch the file again or leave it out"
-        ) from error
+    with image:
+        yield image
 
 
-@contextmanager
-def no_warnings() -> Iterator[None]:
-    """Keep Pillow from warning of large images ("decompression bomb") and odd metadata: a size is all that is read."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _header_size(path: Path) -> tuple[int, int]:
+def _header_size(path: Path) -> Size:
     with opened(path) as image:
-        width, height = image.size
-    return height, width
+        return check_size(image.height, image.width, path)
 
 
 def _check_is_file(path: Path) -> None:

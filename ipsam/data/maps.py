@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ipsam.data.headers import TIFF_BEGINNINGS
 from ipsam.data.images import decode, read_bytes
 
-TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 ROUNDING = 1e-6  # by which a float may miss [0, 1], as after an interpolation
 
 
@@ -27,7 +27,7 @@ def read_map(path: str | Path) -> NDArray[np.uint8] | NDArray[np.float32]:
     content = read_bytes(path)
     pixels = decode(content, path, cv2.IMREAD_UNCHANGED)
     if content.startswith(TIFF_BEGINNINGS):
-        num_pages = len(cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)[1])
+        num_pages = cv2.imcount(str(path))  # which decodes none of them
         if num_pages > 1:
             raise ValueError(f"{path}: a TIFF of {num_pages} pages, not one map; save each page as a file of its own")
     if pixels.ndim == 3:

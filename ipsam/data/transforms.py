@@ -37,7 +37,7 @@ class Augment:
                 raise ValueError(f"data.augment.{name} is a chance in [0, 1], not {getattr(self, name)}")
         if not 0 < self.crop <= 1:
             raise ValueError(f"data.augment.crop is a share of the area in (0, 1], not {self.crop}")
-        if self.rotate < 0 or self.jitter < 0:
+        if not (self.rotate >= 0 and self.jitter >= 0):
             raise ValueError("data.augment.rotate and data.augment.jitter must not be negative")
 
     def transform(self, image_size: int) -> v2.Transform:

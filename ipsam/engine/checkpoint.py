@@ -4,6 +4,7 @@ It holds ``model.safetensors`` (what trains), ``config.yaml``, ``training.pt`` (
 ``checkpoint.json``: how far training had come, and checksums by which a damaged file is known.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -20,9 +21,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ipsam.model import Segmenter
+from ipsam.model.archive import check_archive
 from ipsam.model.sam2_weights import key_difference, sha256_of
 
 WEIGHTS, CONFIG, TRAINING, ABOUT = "model.safetensors", "config.yaml", "training.pt", "checkpoint.json"
+# Bytes; many times what the largest model here takes. A file of nothing, of any size, is made in no time.
+LIMITS = {WEIGHTS: 1 << 33, CONFIG: 1 << 20, TRAINING: 1 << 34, ABOUT: 1 << 20}
 STATE = ("optimizer", "rng", "progress")  # what training.pt holds at least
 
 
@@ -106,8 +110,12 @@ def _sync(folder: Path) -> None:
 def damage(folder: Path, names: Sequence[str] = (WEIGHTS, CONFIG, TRAINING)) -> str | None:
     """What is wrong with a checkpoint that was written by ``save_checkpoint``; None if its files are as they were."""
     try:
-        sums = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["sha256"]
+        sums = _about(folder)["sha256"]
         for name in names:
+            if not (folder / name).is_file():
+                return f"{name} is missing, or no file"
+            if (folder / name).stat().st_size > LIMITS[name]:
+                return f"{name} is larger than any"
             if sha256_of(folder / name) != sums[name]:
                 return f"{name} is damaged: it is not what was written"
     except OSError as error:
@@ -120,17 +128,37 @@ def damage(folder: Path, names: Sequence[str] = (WEIGHTS, CONFIG, TRAINING)) -> 
 def finished_epochs(folder: Path) -> int | None:
     """How many epochs a checkpoint's training had finished; None where it does not say."""
     try:
-        epochs = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["epoch"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        epochs = _about(folder).get("epoch")
+    except (OSError, ValueError):
         return None
     return epochs if isinstance(epochs, int) else None
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """What ``checkpoint.json`` holds.
+
+    Raises:
+        OSError, ValueError: it can't be read, or is damaged.
+    """
+    if not (folder / ABOUT).is_file():  # to read a pipe might take forever
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / ABOUT))
+    if (folder / ABOUT).stat().st_size > LIMITS[ABOUT]:
+        raise ValueError(f"{folder / ABOUT} is larger than any")
+    try:
+        content = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{folder / ABOUT} is damaged") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{folder / ABOUT} is damaged")
+    return content
 
 
 def load_weights(model: Segmenter, folder: Path) -> None:
     """Load a checkpoint's weights, strictly.
 
     Raises:
-        ValueError: if the file is damaged, its keys or shapes differ, or it was trained on other pretrained weights.
+        ValueError: if the file is damaged, its keys, shapes or types differ, it was trained on other pretrained
+            weights, or some of its weights are not finite.
     """
     path = folder / WEIGHTS
     if (folder / ABOUT).is_file() and (wrong := damage(folder, [WEIGHTS])):
@@ -146,8 +174,13 @@ def load_weights(model: Segmenter, folder: Path) -> None:
         raise ValueError(f"{path} does not fit the model of {folder / CONFIG}\n{difference}")
     if base != model.base_sha256:
         raise ValueError(
-            f"{path} was trained on pretrained weights of sha256 {base}, but those loaded have "
+            f"{path} was trained on pretrained weights of sha256 {ascii(str(base)[:140])[1:-1]}, but those loaded have "
             f"{model.base_sha256}: name the right ones with model.backbone.checkpoint=... (eval.py: base=...)"
+        )
+    if spoilt := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
+        raise ValueError(
+            f"{path} holds NaN or infinite weights ({len(spoilt)} tensors, such as {spoilt[0]}): its training has "
+            "diverged; take an earlier checkpoint"
         )
     model.load_state_dict(weights, strict=False)  # strict above; the frozen rest is SAM2's own
 
@@ -160,6 +193,7 @@ def load_training(folder: Path) -> dict[str, Any]:
     """
     path = folder / TRAINING
     try:
+        check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no checkpoint make the unpickler fail in any way
         first_line = next(iter(str(error).splitlines()), type(error).__name__)

@@ -6,21 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import hydra.utils
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-import ipsam.model
-import ipsam.model.baselines
+from ipsam.engine.budget import parameter_budget
+from ipsam.engine.model_section import check_model_section
+from ipsam.engine.plain_data import read_plain_yaml
 from ipsam.model import Segmenter
-
-# Exactly the public classes of ipsam.model and its baselines. A configuration that came with somebody's checkpoint can
-# name nothing else, not even through them: if a prefix were enough, hydra would follow "ipsam.model.lora.torch.load".
-ALLOWED_TARGETS = frozenset(
-    f"{package.__name__}.{name}" for package in (ipsam.model, ipsam.model.baselines) for name in package.__all__
-)
 
 SECTIONS = ("model", "data", "engine")  # of a run's configuration
 
@@ -29,19 +23,20 @@ def build_model(config: DictConfig) -> Segmenter:
     """Instantiate the ``model`` section of a configuration.
 
     Raises:
-        ValueError, FileNotFoundError: whatever a constructor complains of, with the key in front; or a ``_target_``
-            that is not one of this project's model classes.
+        ValueError, FileNotFoundError: whatever a constructor complains of, with the key in front; a ``_target_`` that
+            is not one of this project's model classes; or a size that no model here has.
     """
-    _check_targets(OmegaConf.to_container(config, resolve=True), "model")
+    check_model_section(OmegaConf.to_container(config, resolve=True))
     try:
-        model = hydra.utils.instantiate(config, _convert_="all")
+        with parameter_budget():
+            model = hydra.utils.instantiate(config, _convert_="all")
     except InstantiationException as error:
         _, found, key = str(error).rpartition("full_key:")  # which begins with "model" where the section has its parent
         key = key.strip() if found else ""
         where = key if key.startswith("model") else f"model.{key}".rstrip(".")
         if isinstance(error.__cause__, FileNotFoundError):
             raise FileNotFoundError(f"{where}: {error.__cause__}") from error
-        raise ValueError(f"{where}: {error.__cause__ or error}") from error
+        raise ValueError(f"{where}: {_reason(error.__cause__ or error)}") from error
     if not isinstance(model, Segmenter):
         raise ValueError(
             f"model._target_ must be a whole model, such as ipsam.model.IPSAM, not {config.get('_target_')}"
@@ -80,14 +75,9 @@ def read_config(path: Path) -> DictConfig:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no configuration at {path}: is this the folder of a run or of a checkpoint?")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a plain YAML configuration: {str(error).splitlines()[0]}") from error
+    content = read_plain_yaml(path)
     if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in SECTIONS):
         raise ValueError(f"{path} is not a run's configuration: it must hold {', '.join(SECTIONS)}")
-    if "${" in yaml.safe_dump(content):
-        raise ValueError(f"{path} holds interpolations; a run saves its configuration resolved")
     return OmegaConf.create(content)
 
 
@@ -130,13 +120,8 @@ def settings_of(cls: type[Any], config: DictConfig, section: str) -> Any:
         raise ValueError(f"{section}: {error}") from error
 
 
-def _check_targets(node: Any, key: str) -> None:
-    if isinstance(node, dict):
-        target = node.get("_target_")
-        if target is not None and (not isinstance(target, str) or target not in ALLOWED_TARGETS):
-            raise ValueError(f"{key}._target_ is {target!r}; allowed are {', '.join(sorted(ALLOWED_TARGETS))}")
-        for name, child in node.items():
-            _check_targets(child, f"{key}.{name}")
-    elif isinstance(node, list):
-        for position, child in enumerate(node):
-            _check_targets(child, f"{key}[{position}]")
+def _reason(error: BaseException) -> str:
+    """The whole message of an error that is meant for users; of others their kind too, and the first line."""
+    if isinstance(error, ValueError):
+        return str(error)
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])

@@ -51,13 +51,15 @@ def warn_of_other_data(folder: Path, sets: Mapping[str, TrainSet | TestSet]) -> 
         before, now = noted.get(name), fingerprint(data)
         if before is not None and before != now:
             logger.warning(
-                "%s is not what the run saw: %s images then, %s now, of another list of files; "
+                "%s is not what the run saw: %.99r images then, %s now, of another list of files; "
                 "scores are not comparable, and resumed training is another",
                 *(name, before.get("num_images"), now["num_images"]),
             )
 
 
 def _noted(folder: Path) -> dict[str, Fingerprint]:
+    if not (folder / FILE).is_file():
+        return {}
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

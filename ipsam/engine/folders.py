@@ -2,6 +2,7 @@
 
 import os
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 
 from ipsam.data.files import unreadable
@@ -30,6 +31,25 @@ def folders_below(root: Path) -> tuple[list[Path], list[str]]:
             found.append(Path(folder))
             pending += sorted(path for name in names if os.path.islink(path := os.path.join(folder, name)))
     return sorted(found), complaints
+
+
+def check_stays_inside(folder: Path, names: Iterable[str]) -> None:
+    """See that what is written to these entries of a folder stays in it: the folder may be a stranger's.
+
+    Raises:
+        ValueError: one of them, or something in one, is a link that leads out of it, or neither file nor folder.
+    """
+    inside = os.path.realpath(folder)
+    for name in names:
+        for path in (folder / name, *(folder / name).rglob("*")):
+            real = os.path.realpath(path)
+            if path.is_symlink() and os.path.commonpath([inside, real]) != inside:
+                raise ValueError(
+                    f"{path} is a link that leads out of {folder}, to {real}; a run writes to its own folder alone: "
+                    "remove the link"
+                )
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise ValueError(f"{path} is neither a file nor a folder; remove it")
 
 
 def writable_folder(path: Path, option: str) -> Path:

@@ -63,7 +63,7 @@ class Predictor:
             batch_size: images of a sequence that go through the model together.
 
         Raises:
-            FileNotFoundError, ValueError: an image can't be read, or is none.
+            FileNotFoundError, ValueError: an image can't be read, or is none; or the model's logits are not finite.
         """
         if isinstance(images, str | Path | Image.Image | np.ndarray | Tensor):
             return self._predict([to_rgb(images)])[0]
@@ -81,7 +81,13 @@ class Predictor:
         inputs = torch.stack([network_input(image, self.image_size) for image in images]).to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             output: IPSAMOutput = self.model(inputs)
+        if not output.logits.isfinite().all():
+            raise ValueError(f"the logits of the model{self._origin} are not finite; its weights are spoilt")
         return results_of(output, images)
+
+    @property
+    def _origin(self) -> str:
+        return "" if self.source is None else f" of {self.source}"
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
         """Write the model to a folder to share, see ``ipsam.engine.pretrained.save_pretrained``.

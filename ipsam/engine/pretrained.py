@@ -8,7 +8,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from safetensors import safe_open
 
 from ipsam import __version__
@@ -16,6 +16,8 @@ from ipsam.engine.base_weights import find_base
 from ipsam.engine.card import card
 from ipsam.engine.checkpoint import CONFIG, WEIGHTS, finished_epochs, load_weights
 from ipsam.engine.config import build_model, read_config
+from ipsam.engine.model_section import check_model_section
+from ipsam.engine.plain_data import read_plain_json
 from ipsam.engine.predictor import Predictor
 from ipsam.engine.run import run_of
 from ipsam.engine.store import find_checkpoint
@@ -49,11 +51,17 @@ def load(
     """
     folder = find_model(source, revision=revision)
     about = read_about(folder)
+    check_model_section(about["model"])
     config = OmegaConf.create(about["model"])
     backbone = config.get("backbone")
-    if backbone is not None and backbone.get("checkpoint") is not None:
+    if isinstance(backbone, DictConfig) and backbone.get("checkpoint") is not None:
         backbone.checkpoint = str(find_base(backbone.checkpoint) if base is None else base)
     model = build_model(config)
+    if model.backbone.image_size != about["image_size"]:
+        raise ValueError(
+            f"{folder}: the images are to have {about['image_size']} px, but the model takes "
+            f"{model.backbone.image_size} px (model.backbone.image_size): they must agree"
+        )
     load_weights(model, folder)
     return Predictor(model, image_size=about["image_size"], device=device, precision=precision, source=folder)
 
@@ -115,17 +123,12 @@ def read_about(folder: Path) -> dict[str, Any]:
     """
     if not (folder / ABOUT).is_file():
         return _about_run(folder)
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{folder / ABOUT} is damaged or no JSON: {error}") from error
+    about = read_plain_json(folder / ABOUT)
     if not isinstance(about, dict) or not isinstance(about.get("model"), dict):
         raise ValueError(f"{folder / ABOUT} is no model's: it must hold model, its configuration")
     size = about.get("image_size")
     if not isinstance(size, int) or isinstance(size, bool):
-        raise ValueError(f"{folder / ABOUT}: image_size must be a whole number of pixels, not {size!r}")
-    if "${" in json.dumps(about["model"]):
-        raise ValueError(f"{folder / ABOUT} holds interpolations; a model is saved with its configuration resolved")
+        raise ValueError(f"{folder / ABOUT}: image_size must be a whole number of pixels, not {size!r:.99}")
     return about
 
 
@@ -144,8 +147,11 @@ def _about_run(checkpoint: Path) -> dict[str, Any]:
 
 def _metrics(checkpoint: Path) -> dict[str, Any]:
     """The scores of exactly this checkpoint, where its run has them."""
+    path = run_of(checkpoint) / "eval" / "metrics.json"
+    if not path.is_file():
+        return {}
     try:
-        content = json.loads((run_of(checkpoint) / "eval" / "metrics.json").read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
         epochs, datasets = content.get("epochs"), content.get("datasets", {})
     except (OSError, ValueError, AttributeError, RecursionError):
         return {}

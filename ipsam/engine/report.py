@@ -16,6 +16,28 @@ from ipsam.engine.settings import Settings
 from ipsam.engine.tables import scores_table
 from ipsam.model import Segmenter
 
+MAX_BATCH_PIXELS = 1 << 27  # 128 images of the paper's size
+
+
+def check_fits(model: Segmenter, test_sets: Mapping[str, TestSet], settings: Settings) -> None:
+    """Complain before any work is done, if a model can't be given these sets' images.
+
+    Raises:
+        ValueError: they are of another size than the model's, or a batch of them is beyond all bounds.
+    """
+    for name, test_set in test_sets.items():
+        size, batch_size = test_set.image_size, settings.eval_batch_size
+        if size != model.backbone.image_size:
+            raise ValueError(
+                f"{name} has images of {size} px (data.image_size), but the model takes {model.backbone.image_size} px "
+                "(model.backbone.image_size): they must agree"
+            )
+        if batch_size * size**2 > MAX_BATCH_PIXELS:
+            raise ValueError(
+                f"engine.eval_batch_size={batch_size} images of {size} px are too much at once: set it to at most "
+                f"{max(1, MAX_BATCH_PIXELS // size**2)}"
+            )
+
 
 def evaluate_run(
     model: Segmenter,

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+NUM_KEYS = 624  # of the Mersenne Twister
+
 
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch."""
@@ -28,10 +30,16 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: Mapping[str, Any]) -> None:
-    """Undo whatever was drawn since ``rng_state``."""
+    """Undo whatever was drawn since ``rng_state``.
+
+    Raises:
+        ValueError, TypeError, RuntimeError, LookupError, ArithmeticError: it is no such state.
+    """
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     kind, keys, position, has_gauss, cached = state["numpy"]
+    if keys.shape != (NUM_KEYS,) or not 0 <= position <= NUM_KEYS:  # numpy would read what lies behind them
+        raise ValueError("the state of numpy's generator is damaged")
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and torch.cuda.is_available():

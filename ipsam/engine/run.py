@@ -21,6 +21,7 @@ from ipsam.engine.checkpoint import CONFIG
 from ipsam.engine.config import as_dict, plain, read_config
 from ipsam.engine.data_seen import FILE as DATA
 from ipsam.engine.data_seen import note_data
+from ipsam.engine.folders import check_stays_inside
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.parameters import count
 from ipsam.engine.store import BEST, Store, find_checkpoint
@@ -37,6 +38,7 @@ PACKAGES = (
     "opencv-python-headless",
 )
 OWN_FOLDERS = ("checkpoints", "diverged", "tensorboard", "eval")
+ENVIRONMENT = "environment.jsonl"
 FREE_ON_RESUME = (
     "resume",
     "overwrite",
@@ -66,13 +68,15 @@ def check_run(config: DictConfig) -> None:
 
     Raises:
         ValueError: if the folder holds a run already and neither ``resume`` nor ``overwrite`` is set, or both are; if a
-            resumed run would go on with other settings; if the seed is not a whole number from 0.
+            resumed run would go on with other settings; if the seed is not a whole number from 0; if something in the
+            folder is a link that leads out of it.
     """
     if not isinstance(config.seed, int) or config.seed < 0:
         raise ValueError(f"seed must be a whole number, 0 or above, not {config.seed!r}")
     if config.resume and config.overwrite:
         raise ValueError("resume=true goes on with a run, overwrite=true throws it away: set one")
     folder = Path(config.run_dir)
+    check_stays_inside(folder, (*OWN_FOLDERS, CONFIG, DATA, ENVIRONMENT))
     if not (folder / "checkpoints").exists() or config.overwrite:
         return
     if not config.resume:
@@ -110,7 +114,7 @@ def open_run(
             (folder / DATA).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(resolved, encoding="utf-8")
-        with (folder / "environment.jsonl").open("a", encoding="utf-8") as file:
+        with (folder / ENVIRONMENT).open("a", encoding="utf-8") as file:
             file.write(json.dumps(_environment(config.seed, model)) + "\n")
         note_data(folder, sets or {})
         logger.info("run folder: %s", folder)
@@ -121,7 +125,7 @@ def open_run(
 def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Path) -> None:
     before, now = dict(_flat(saved, "")), dict(_flat(current, ""))
     changed = [
-        f"{key}: {before.get(key)} -> {now.get(key)}"
+        f"{key:.99}: {before.get(key)!s:.99} -> {now.get(key)!s:.99}"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key) and not key.startswith(FREE_ON_RESUME)
     ]
@@ -169,14 +173,18 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
         the choice of images is changed, and ``CAMO+NC4K`` where only those are tested, so that nothing is replaced.
 
     Raises:
-        FileNotFoundError, ValueError: if ``config.ckpt`` is no run or checkpoint, or if there is no test set.
+        FileNotFoundError, ValueError: if ``config.ckpt`` is no run or checkpoint, if there is no test set, or if the
+            results would be written through a link out of the run's folder.
     """
     if OmegaConf.is_missing(config, "ckpt"):
         raise ValueError("say what to evaluate: ckpt=<a run's folder or a checkpoint's>")
     checkpoint, run = reopen(config, config.ckpt)
-    if not run.data.test:
+    if not run.data.get("test"):
         raise ValueError("nothing to evaluate on, as the run names no test set: data.test=[...]")
-    return checkpoint, run, results_folder(config, checkpoint) if config.out is None else Path(config.out)
+    out, folder = None if config.out is None else Path(config.out), run_of(checkpoint)
+    if out is None or out.absolute().is_relative_to(folder.absolute()):
+        check_stays_inside(folder, OWN_FOLDERS)
+    return checkpoint, run, out or results_folder(config, checkpoint)
 
 
 def reopen(config: DictConfig, ckpt: str) -> tuple[Path, DictConfig]:
@@ -195,7 +203,7 @@ def reopen(config: DictConfig, ckpt: str) -> tuple[Path, DictConfig]:
         run.data.root = config.paths.data
     base = plain(config.base)
     for part, place in (base if isinstance(base, dict) else {"backbone": base}).items():
-        if place is not None and part not in run.model:
+        if place is not None and not isinstance(run.model.get(part), DictConfig):
             raise ValueError(f"base={{{part}: ...}}: the run's model has no {part}")
         if place is not None:
             run.model[part].checkpoint = place

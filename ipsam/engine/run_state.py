@@ -1,6 +1,7 @@
 """How far a training run has come: saved, restored, and ended before its time."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,10 +14,14 @@ from accelerate.utils import gather_object
 from ipsam.engine.checkpoint import load_training, load_weights, save_checkpoint
 from ipsam.engine.divergence import save_for_inspection
 from ipsam.engine.metrics import LOWER_IS_BETTER
+from ipsam.engine.optimizer_state import fitting_state
 from ipsam.engine.rng import rng_state, set_rng_state
 from ipsam.engine.stopping import StoppedError
 from ipsam.engine.store import NAME, Store
 from ipsam.model import Segmenter
+
+# What comes of a state of another form.
+UNFIT = (TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, LookupError)
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +46,18 @@ class Progress:
     best: float | None = None
     history: list[dict[str, float]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """ValueError for what no run comes to, as a file may hold it."""
+        counts = {name: getattr(self, name) for name in ("epoch", "batch", "step", "skipped")}
+        if wrong := [name for name, value in counts.items() if not (type(value) is int and 0 <= value < 1 << 53)]:
+            raise ValueError(f"progress.{wrong[0]} is no number of anything: {counts[wrong[0]]!r:.99}")
+        if self.best is not None and not _is_finite(self.best):
+            raise ValueError(f"progress.best is no score: {self.best!r:.99}")
+        if not isinstance(self.history, list) or not all(
+            isinstance(scores, dict) and all(map(_is_finite, scores.values())) for scores in self.history
+        ):
+            raise ValueError("progress.history is no list of scores")
+
     def is_best(self, scores: Mapping[str, float], metric: str) -> bool:
         """Note the held-out part's scores, and whether they are the best so far in ``metric``."""
         self.history.append({"epoch": self.epoch, **scores})
@@ -49,6 +66,14 @@ class Progress:
             return False
         self.best = scores[metric]
         return True
+
+
+def _unfit(checkpoint: Path, error: Exception) -> ValueError:
+    return ValueError(f"cannot resume from {checkpoint}: it is of another version or model ({error!s:.200})")
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 class RunState:
@@ -95,27 +120,38 @@ class RunState:
             self.checkpoints.save(self.progress.step, self.model, config=self.config, training=training, best=best)
         self.accelerator.wait_for_everyone()
 
-    def restore(self) -> None:
+    def restore(self, *, num_batches: int) -> None:
         """Put everything back as the newest whole checkpoint has it; leave it where there is none.
 
+        Args:
+            num_batches: forward passes of this process in an epoch.
+
         Raises:
-            ValueError: there are checkpoints, but none is whole; or it does not fit the model or the processes.
+            ValueError: there are checkpoints, but none is whole; or it does not fit the model, data or processes.
         """
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
             logger.info("nothing to resume in %s: starting anew", self.checkpoints.folder)
             return
         state = load_training(checkpoint)
-        saved, now = len(state["rng"]), self.accelerator.num_processes
+        try:
+            saved, now = len(state["rng"]), self.accelerator.num_processes
+            progress = Progress(**state["progress"])
+            if missing := asdict(progress).keys() - state["progress"].keys():
+                raise ValueError(f"it does not say {', '.join(sorted(missing))}")
+            if progress.batch >= num_batches:
+                raise ValueError(f"it stands at batch {progress.batch} of an epoch of {num_batches}")
+        except UNFIT as error:
+            raise _unfit(checkpoint, error) from error
         if saved != now:
             raise ValueError(f"{checkpoint} was saved by {saved} processes, not {now}: go on with as many")
         load_weights(self.model, checkpoint)
         try:
-            self.progress = Progress(**state["progress"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.optimizer.load_state_dict(fitting_state(state["optimizer"], self.optimizer))
             set_rng_state(state["rng"][self.accelerator.process_index])
-        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
-            raise ValueError(f"cannot resume from {checkpoint}: it is of another version or model ({error})") from error
+        except UNFIT as error:
+            raise _unfit(checkpoint, error) from error
+        self.progress = progress
         logger.info("resumed from %s, in epoch %d", checkpoint, self.progress.epoch + 1)
 
     def stopped(self, num_steps: int) -> StoppedError:

@@ -12,6 +12,7 @@ from ipsam.engine.losses import LossWeights
 from ipsam.engine.metrics import METRICS
 
 ON_DIVERGENCE = ("stop", "skip")
+LIMITS = {"batch_size": 1024, "eval_batch_size": 1024, "num_workers": 256, "num_threads": 1024}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,9 @@ class Settings:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"engine.{name} must be at least 1, not {getattr(self, name)}")
+        for name, limit in LIMITS.items():
+            if getattr(self, name) > limit:
+                raise ValueError(f"engine.{name} must be at most {limit}, not {getattr(self, name)}")
         for name in ("num_threads", "num_workers", "warmup_steps", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"engine.{name} must not be negative, but is {getattr(self, name)}")

@@ -74,7 +74,7 @@ def train(
     num_steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
     run = RunState(model, optimizer, accelerator, folder=folder, config=config, keep=settings.keep)
     if resume:
-        run.restore()
+        run.restore(num_batches=len(loader))
     progress, guard = run.progress, Guard(accelerator)
     log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress.step + 1)
     bar = progress_bar(num_steps, progress.step, shown=accelerator.is_main_process)

@@ -59,3 +59,6 @@ def positive(value: float, name: str) -> float:
     if not 0 < value < math.inf:
         raise ValueError(f"{name} of the dense prompt must be a positive number, not {value}")
     return value
+
+
+DensePrompt = BinarisedPrompt | ScaledPrompt

@@ -96,3 +96,6 @@ class CrossAttentionFusion(nn.Module):
     def _heads(self, grid: Float[Tensor, "b c h w"]) -> Float[Tensor, "b heads hw c_head"]:
         b, c = grid.shape[:2]
         return grid.reshape(b, self.num_heads, c // self.num_heads, -1).transpose(2, 3)
+
+
+Fusion = PromptSpaceGating | SubtractionFusion | ConcatenationFusion | CrossAttentionFusion

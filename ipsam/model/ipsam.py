@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from ipsam.model.backbone import SAM2Backbone
 from ipsam.model.decoder import MaskDecoder
+from ipsam.model.dense_prompt import DensePrompt
 from ipsam.model.feature_addition import FeatureAddition
+from ipsam.model.gating_variants import Fusion
 from ipsam.model.lateral import LateralInhibition
 from ipsam.model.minimal_self_prompt import MinimalSelfPromptGenerator
 from ipsam.model.refine import RefinementHead
@@ -81,8 +83,8 @@ class IPSAM(Segmenter):
         *,
         decoder: MaskDecoder,
         self_prompt: SelfPromptGenerator | MinimalSelfPromptGenerator | None = None,
-        dense_prompt: nn.Module | None = None,
-        gating: nn.Module | None = None,
+        dense_prompt: DensePrompt | None = None,
+        gating: Fusion | None = None,
         feature_addition: FeatureAddition | None = None,
         lateral: LateralInhibition | None = None,
         refine: RefinementHead | None = None,

@@ -8,7 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ipsam.model.archive import check_archive
+
 URL = "https://dl.fbaipublicfiles.com/segment_anything_2/092824"
+
+FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 # Parts of a SAM 2.1 checkpoint that not everybody wants: video memory and SAM's own decoder.
 OTHER_PARTS = (
@@ -113,16 +117,30 @@ def load_sam2_weights(path: Path, parts: Mapping[str, nn.Module | nn.Parameter])
 
 
 def key_difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, most: int = 8) -> str:
-    """Lines that tell missing keys, unexpected keys and other shapes, at most ``most`` of each; empty if they agree."""
+    """Lines that tell missing and unexpected keys, other shapes and types; at most ``most`` of each, empty for none.
+
+    Floats may be of any precision.
+    """
     missing = sorted(wanted.keys() - found.keys())
-    unexpected = sorted(found.keys() - wanted.keys())
+    unexpected = [f"{key!r:.99}"[1:-1] for key in sorted(found.keys() - wanted.keys())]  # as the file spells it
+    common = [(key, found[key], wanted[key]) for key in sorted(wanted.keys() & found.keys())]
     shapes = [
-        f"{key} {tuple(found[key].shape)} instead of {tuple(wanted[key].shape)}"
-        for key in sorted(wanted.keys() & found.keys())
-        if found[key].shape != wanted[key].shape
+        f"{key} {tuple(one.shape)!s:.99} instead of {tuple(other.shape)}"
+        for key, one, other in common
+        if one.shape != other.shape
+    ]
+    types = [
+        f"{key} {one.dtype} instead of {other.dtype}"
+        for key, one, other in common
+        if one.dtype != other.dtype and not {one.dtype, other.dtype} <= FLOATS
     ]
     lines = []
-    for title, entries in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
+    for title, entries in (
+        ("missing", missing),
+        ("unexpected", unexpected),
+        ("of another shape", shapes),
+        ("of another type", types),
+    ):
         if entries:
             more = f" ... and {len(entries) - most} more" if len(entries) > most else ""
             lines.append(f"  {len(entries)} {title}: {', '.join(entries[:most])}{more}")
@@ -131,6 +149,7 @@ def key_difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *,
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
+        check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no checkpoint make the unpickler fail in any way, IndexError included
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

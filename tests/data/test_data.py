@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,10 @@ def test_a_missing_set_says_where_it_was_looked_for(data: Any, tmp_path: Path) -
         ({"synthetic": {"difficulty": [0.5, 0.2]}}, r"data\.synthetic\.difficulty"),
         ({"synthetic": {"difficulty": [0.0, 1.2]}}, r"data\.synthetic\.difficulty"),
         ({"synthetic": {"difficulty": [0.5]}}, r"data\.synthetic\.difficulty"),
-        ({"synthetic": {"num_test": 0}}, r"data\.synthetic\.num_train and num_test"),
+        ({"synthetic": {"num_test": 0}}, r"data\.synthetic\.num_test is .* between 1 and 1,000,000, not 0"),
+        ({"synthetic": {"num_train": 10**9}}, r"data\.synthetic\.num_train is .* between 1 and 1,000,000, not 10000"),
+        ({"image_size": 4097}, r"data\.image_size is a whole number of pixels up to 4096, not 4097"),
+        ({"augment": {"jitter": math.nan}}, r"data\.augment\.rotate and .*jitter must not be negative"),
         ({"augment": {"crop": 0.0}}, r"data\.augment\.crop"),
     ],
 )

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from ipsam.engine.config import ALLOWED_TARGETS, as_dict, build_model, compose_experiment, read_config, settings_of
+from ipsam.data import Data
+from ipsam.engine.config import as_dict, build_model, compose_experiment, read_config, settings_of
+from ipsam.engine.model_section import ALLOWED_TARGETS
 from ipsam.engine.settings import Settings
 from ipsam.model import IPSAM
 
@@ -201,6 +203,25 @@ def test_settings_are_made_of_a_section() -> None:
 def test_a_wrong_key_or_value_is_named(section: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         settings_of(Settings, OmegaConf.create(section), "engine")
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"exclude": [None]}, r"data\.exclude is a list of names, not \[None\]"),
+        ({"exclude": 5}, r"data\.exclude is a list of names, not 5"),
+        ({"test": [["CAMO"]]}, r"data\.test is a list of names, not \[\['CAMO'\]\]"),
+        ({"root": 5}, r"data\.root is a folder \(paths\.data=FOLDER\), not 5"),
+        ({"image_size": "64"}, r"data\.image_size is a whole number of pixels up to 4096, not '64'"),
+        ({"synthetic": {"num_test": "4"}}, r"data\.synthetic\.num_test is a whole number between 1 and .*, not '4'"),
+        ({"synthetic": [1]}, r"data: "),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("untyped")
+def test_a_wrong_value_of_the_data_is_named(section: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings_of(Data, OmegaConf.create({"image_size": 64, "root": "."} | section), "data")
 
 
 def test_as_dict_is_plain_and_resolved() -> None:

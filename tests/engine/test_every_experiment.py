@@ -128,7 +128,7 @@ def test_narrow_at_toy_scale(name: str) -> None:
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("name", LORA)
 def test_where_lora_goes_cannot_be_asked_of_the_micro_model(name: str) -> None:
-    with pytest.raises(ValueError, match=r"fine_tune trains every weight .* set model\.backbone\.lora=null"):
+    with pytest.raises(ValueError, match=r"model\.backbone\.lora must be LoRA or null, not \{.*\} without a _target_"):
         build_model(compose_experiment(CONFIGS, name, ["+scale=toy"]).model)
 
 

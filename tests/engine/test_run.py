@@ -1,4 +1,5 @@
 import json
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,41 @@ def test_no_run_no_evaluation(eval_config: Any, tmp_path: Path) -> None:
         reopen_run(OmegaConf.load(CONFIGS / "eval.yaml"))
     with pytest.raises(FileNotFoundError, match=rf"no checkpoint at {tmp_path}/none"):
         reopen_run(eval_config(ckpt=f"{tmp_path}/none"))
+
+
+@pytest.mark.parametrize("link", ["eval", "eval/metrics.json", "checkpoints/step_00000009", "tensorboard/deep/log"])
+@pytest.mark.parametrize("there", [True, False], ids=["to something", "to nothing yet"])
+def test_links_out_of_a_runs_folder_are_refused(
+    run_config: Any, eval_config: Any, tmp_path: Path, link: str, there: bool
+) -> None:
+    """Else who unpacks somebody's run would write wherever that somebody says."""
+    folder = finish(run_config())
+    (tmp_path / "mine").mkdir()
+    target = tmp_path / "mine" if there else tmp_path / "mine" / "file"
+    (folder / link).parent.mkdir(parents=True, exist_ok=True)
+    (folder / link).symlink_to(target)
+    refused = rf"{folder}/{link} is a link that leads out of {folder}, to {target}; .*remove the link"
+    with pytest.raises(ValueError, match=refused):
+        reopen_run(eval_config())
+    with pytest.raises(ValueError, match=refused):
+        reopen_run(eval_config(out=str(folder / "eval" / "other")))
+    for option in ("resume=true", "overwrite=true"):
+        with pytest.raises(ValueError, match=refused):
+            check_run(run_config(option))
+    assert reopen_run(eval_config(out=str(tmp_path / "out")))[2] == tmp_path / "out"
+
+
+def test_a_pipe_in_a_runs_folder_is_refused(run_config: Any, eval_config: Any) -> None:
+    folder = finish(run_config())
+    (folder / "eval").mkdir()
+    os.mkfifo(folder / "eval" / "metrics.json")
+    with pytest.raises(ValueError, match=r"eval/metrics\.json is neither a file nor a folder; remove it"):
+        reopen_run(eval_config())
+
+
+def test_a_runs_folder_may_itself_be_a_link(run_config: Any, eval_config: Any, tmp_path: Path) -> None:
+    folder = finish(run_config())
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    check_run(run_config("resume=true"))
+    assert reopen_run(eval_config())[2] == folder / "eval"

@@ -152,7 +152,7 @@ def test_help(script: Callable[..., Any]) -> None:
         (["out=a file"], "out=a file: can't be made or written to as a folder (File exists); set out=FOLDER to one"),
         (["data.train=CAMO"], "data.train is a list: write data.train=[CAMO]"),
         (["data.test=[CAMO,CAMO]"], "data.test names CAMO more than once"),
-        (["data.image_size=null"], "data.image_size is a whole number of pixels, not None"),
+        (["data.image_size=null"], "data.image_size is a whole number of pixels up to 4096, not None"),
         (["+data.colour=3"], "unknown key data.colour; data takes image_size, root, train, "),
         (["paths.data=???"], "paths.data"),
     ],

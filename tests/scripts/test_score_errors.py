@@ -50,7 +50,7 @@ def test_maps_of_another_size(score: Callable[..., Any]) -> None:
         (lambda: Path("One/b.png").write_bytes(Path("One/b.png").read_bytes()[:-40]), "One/b.png: broken"),
         (lambda: Path("One/b.png").write_bytes(b""), "1 of 3 maps can't be used: One/b.png: the file is empty"),
         (lambda: save(Path("CAMO/b.png"), mask_of(0) // 255), "CAMO/b.png: the mask's values are 0, 1, none above 128"),
-        (lambda: Path("CAMO/b.png").write_bytes(b"x"), "1 of 3 masks can't be used: CAMO/b.png: broken"),
+        (lambda: Path("CAMO/b.png").write_bytes(b"x"), "1 of 3 masks can't be used: CAMO/b.png: the image header"),
         (lambda: save(Path("One/b.tif"), mask_of(0)), "maps with the same stem in One: b.png and b.tif"),
         (lambda: save(Path("CAMO/b.jpg"), mask_of(0)), "masks with the same stem in CAMO: b.jpg and b.png"),
         (lambda: [path.unlink() for path in Path("One").iterdir()], "no maps in One"),

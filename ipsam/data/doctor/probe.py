@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ipsam.data.doctor.fingerprint import Fingerprint, fingerprint
-from ipsam.data.images import MaskError, as_grey, as_image, binary, no_warnings, opened, read_bytes
-from ipsam.data.pairs import Size, border_is_foreground
+from ipsam.data.headers import MAX_BYTES, Size, check_size, quiet_pillow
+from ipsam.data.images import MaskError, as_grey, as_image, binary, opened, read_bytes
+from ipsam.data.pairs import border_is_foreground
 
-MAX_BYTES = 2**30  # what the largest picture takes that Pillow lets pass, without compression and with 16 bits
 ORIENTATION = 0x0112  # of EXIF
 
 Kind = Literal["image", "mask"]
@@ -93,16 +93,12 @@ def examine(file: File) -> Facts:
 
 def _with_header(facts: Facts) -> Facts:
     path = facts.file.path
-    num_bytes = path.stat().st_size
-    if num_bytes == 0:
-        read_bytes(path)  # explains it better than a missing header would
-    if num_bytes > MAX_BYTES:
-        raise ValueError(f"{path}: {num_bytes} bytes, more than any picture of a dataset has; fetch it again")
-    with no_warnings(), opened(path) as image:
-        width, height = image.size
+    if not 0 < path.stat().st_size <= MAX_BYTES:
+        read_bytes(path)  # explains it better than its header would
+    with quiet_pillow(), opened(path) as image:
         return replace(
             facts,
-            size=(height, width),
+            size=check_size(image.height, image.width, path),
             format=image.format or "",
             orientation=_orientation(image),
             oddity=_oddity(image),

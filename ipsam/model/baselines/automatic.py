@@ -16,6 +16,7 @@ from ipsam.model.segmenter import Segmenter
 
 CERTAIN = 10.0  # logit of a binary mask's foreground, in SAM2's scale; its negative is the background's
 NONE_FOUND = "no mask found, an empty map"
+MAX_POINTS = 256  # a side
 
 
 class AutomaticMask(Segmenter):
@@ -30,6 +31,9 @@ class AutomaticMask(Segmenter):
         pred_iou_thresh: predicted IoU below which a mask is dropped.
         stability_score_thresh: stability below which a mask is dropped.
         box_nms_thresh: box IoU above which the worse of two masks is dropped.
+
+    Raises:
+        ValueError: for a grid of no points or of too many.
     """
 
     can_train = False
@@ -45,6 +49,8 @@ class AutomaticMask(Segmenter):
         box_nms_thresh: float = 0.7,
     ) -> None:
         super().__init__()
+        if not 1 <= points_per_side <= MAX_POINTS:
+            raise ValueError(f"points_per_side must be between 1 and {MAX_POINTS}, not {points_per_side}")
         self.backbone: SAM2 = backbone
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # sam2 compiles its transform by torch.jit

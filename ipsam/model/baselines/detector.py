@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor, nn
 
+from ipsam.model.archive import check_archive
 from ipsam.model.sam2_weights import key_difference, sha256_of
 
 URL = "https://github.com/ultralytics/assets/releases/download/v8.3.0"
@@ -106,6 +107,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         ValueError: it is damaged, or holds no modules.
     """
     try:
+        check_archive(path, only_tensors=False)
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         with torch.serialization.safe_globals([(_Inert, name) for name in names]):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -126,7 +128,7 @@ def _tensors_of(module: object, prefix: str) -> dict[str, Tensor]:
         of_kind = parts.get(kind)
         for name, tensor in of_kind.items() if isinstance(of_kind, dict) else ():
             if isinstance(tensor, Tensor):
-                found[f"{prefix}{name}"] = tensor.detach().float() if tensor.is_floating_point() else tensor.detach()
+                found[f"{prefix}{name}"] = tensor.detach()
     children = parts.get("_modules")
     for name, child in children.items() if isinstance(children, dict) else ():
         found |= _tensors_of(child, f"{prefix}{name}.")

@@ -207,8 +207,8 @@ def test_a_broken_file_is_one_line(tmp_path: Path, text: str | bytes, told: str)
         ({"paper": [{"table": 1, "row": "mine"}]}, 'the paper has no Table 1, row "mine"'),
         ({"engine": None}, "is not a run's configuration: it must hold model, data, engine"),
         ({"run_dir": "${paths.outputs}"}, "holds interpolations"),
-        ({"seed": "???"}, "Missing mandatory value: seed"),
-        ({1.5: {None: 2}}, "Incompatible key type"),
+        ({"seed": "???"}, "leaves a value open (at seed)"),
+        ({1.5: {None: 2}}, "is not a plain configuration: a key of type float"),
     ],
     ids=str,
 )

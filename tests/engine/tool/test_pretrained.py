@@ -126,7 +126,7 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is damaged or no JSON"),
+        ("", "is not a plain JSON configuration"),
         ("[1]", "is no model's: it must hold model"),
         ('{"model": {}}', "image_size must be a whole number of pixels, not None"),
         ('{"model": {"a": "${oc.env:HOME}"}, "image_size": 64}', "holds interpolations"),

@@ -1,0 +1,151 @@
+"""What an image file promises, looked at before OpenCV decodes it: kilobytes may unpack to gigabytes, or take hours."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+
+from ipsam.data.files import hxw
+
+MAX_PIXELS = 100_000_000  # the field's images have a few million, the largest cameras' a few dozen
+MAX_BYTES = 1 << 30
+MAX_SCANS = 100  # a progressive JPEG has about ten; every one goes over the whole image
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # the last one is met under the name of a JPEG
+CHECKED_BY_OPENCV = ("JPEG", "MPO", "PNG")  # in the others it fills up what is damaged or missing, and says nothing
+TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
+TIFF_SIZES = (257, 256, 323, 322)  # tags of height and width, of a page and of its tiles
+TIFF_SAMPLE_FORMAT, TIFF_FLOAT = 339, 3
+JPEG_BEGIN, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
+
+Size = tuple[int, int]
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Pillow without its warnings, and without its own limit; for the whole process, so not by several threads at once.
+
+    It warns of large images ("decompression bomb") and of odd metadata; neither matters where ``MAX_PIXELS`` is kept.
+    """
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def open_header(file: Path | BytesIO, path: Path) -> Image.Image:
+    """A picture as Pillow opens it, its header read and no more. Call it within ``quiet_pillow``.
+
+    Raises:
+        ValueError: the header can't be read; ``path`` is for the message.
+        FileNotFoundError, PermissionError: the file can't be read.
+    """
+    try:
+        return Image.open(file, formats=FORMATS)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def check_size(height: int, width: int, path: Path) -> Size:
+    """See that a picture has at most ``MAX_PIXELS``; returns its size.
+
+    Raises:
+        ValueError: it has more; with ``path``.
+    """
+    if height * width > MAX_PIXELS:
+        raise ValueError(
+            f"{path}: {hxw((height, width))} pixels (height x width), above the limit of {MAX_PIXELS // 10**6} million "
+            "in all; scale it down or leave it out"
+        )
+    return height, width
+
+
+def check_content(content: bytes, path: Path) -> Size:
+    """Size (height, width) of an image file's content that can be decoded in bounded time and memory.
+
+    Raises:
+        ValueError: it can't; or its header can't be read, its pixels are damaged, or OpenCV would take its colours for
+            others.
+    """
+    if content.startswith(JPEG_BEGIN) and (num_scans := _scans(content).count(JPEG_SCAN)) > MAX_SCANS:
+        raise ValueError(f"{path}: a JPEG of {num_scans} scans, above the limit of {MAX_SCANS}; save it again")
+    with quiet_pillow():
+        size_of_floats = _check_tiff(content, path) if content.startswith(TIFF_BEGINNINGS) else None
+        try:
+            image = open_header(BytesIO(content), path)
+        except ValueError:
+            if size_of_floats is None:
+                raise
+            return size_of_floats
+        with image:
+            size = check_size(image.height, image.width, path)
+            if image.mode == "LAB":
+                raise ValueError(f"{path}: in CIELAB, which would be taken for RGB; save it as RGB")
+            if image.format not in CHECKED_BY_OPENCV:
+                _decode(image, path)
+    return size
+
+
+def is_cut_off(content: bytes) -> bool:
+    """Whether a JPEG or PNG has lost its end.
+
+    Older versions of OpenCV fill up such a JPEG with grey; of a PNG it makes room for as many bytes as a chunk claims.
+    """
+    if content.startswith(PNG_BEGIN):
+        at = len(PNG_BEGIN)
+        while content[at + 4 : at + 8] not in (PNG_END, b""):  # a chunk: length, kind, content, checksum
+            at += 12 + int.from_bytes(content[at : at + 4], "big")
+        return content[at + 4 : at + 8] != PNG_END
+    return content.startswith(JPEG_BEGIN) and not _scans(content)
+
+
+def reason(error: Exception) -> str:
+    """An image library's error in one line; Pillow's readers raise OSError, SyntaxError, struct.error and others."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"none of {', '.join(FORMATS)}"
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
+def _check_tiff(content: bytes, path: Path) -> Size | None:
+    """Size of a TIFF's first page if it holds floats, for some of which Pillow has no mode; else None.
+
+    Its tiles have limits as well, as room is made for a whole one.
+    """
+    file = BytesIO(content)
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(16 if b"+" in content[2:4] else 8))
+        file.seek(tags.next)
+        tags.load(file)
+        height, width, tile_height, tile_width = (int(tags.get(tag, 0)) for tag in TIFF_SIZES)
+        holds_floats = set(tags.get(TIFF_SAMPLE_FORMAT, ())) == {TIFF_FLOAT}
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    check_size(tile_height, tile_width, path)
+    return check_size(height, width, path) if holds_floats else None
+
+
+def _decode(image: Image.Image, path: Path) -> None:
+    try:
+        image.load()
+    except Exception as error:
+        raise ValueError(f"{path}: broken ({reason(error)}); fetch the file again or leave it out") from error
+
+
+def _scans(content: bytes) -> bytes:
+    """A JPEG from its first scan to its end marker, or nothing; a thumbnail, in the segments before, does not count."""
+    at = len(JPEG_BEGIN)
+    while content[at : at + 1] == b"\xff" and content[at : at + 2] != JPEG_SCAN:  # a segment: marker, length, content
+        at += 2 + max(2, int.from_bytes(content[at + 2 : at + 4], "big"))
+    return content[at : max(at, content.find(JPEG_END, at))]
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path}: the image header can't be read ({reason(error)}); fetch the file again or leave it out")

@@ -1,0 +1,86 @@
+"""YAML or JSON that somebody else wrote, as plain data of bounded size.
+
+Aliases and merged keys make a kilobyte into gigabytes, tags make objects, and interpolations read the environment.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MAX_BYTES = 1 << 16  # a run's configuration has two thousand
+MAX_DEPTH = 32
+MAX_TEXT = 4096  # characters; as a path
+MAX_WHOLE = 1 << 63
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases, which a saved configuration has none of."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it holds an alias")
+        return super().compose_node(parent, index)
+
+
+def read_plain_yaml(path: Path) -> Any:
+    """Dictionaries with texts for keys, lists, texts, numbers, booleans and None.
+
+    Raises:
+        ValueError: the file holds anything else, or too much of it; an interpolation, or a value left open.
+    """
+    return _read(path, lambda text: yaml.load(text, _Loader), "YAML")  # noqa: S506 (safer than the safe one)
+
+
+def read_plain_json(path: Path) -> Any:
+    """The same from JSON."""
+    return _read(path, json.loads, "JSON")
+
+
+def _read(path: Path, parse: Callable[[str], Any], language: str) -> Any:
+    if (num_bytes := path.stat().st_size) > MAX_BYTES:
+        raise ValueError(f"{path} has {num_bytes:,} bytes, above the limit of {MAX_BYTES:,} for a configuration")
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or the 99th of May
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"{path} is not a plain {language} configuration: {reason:.200}") from error
+    try:
+        _check(content, "", 0)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
+    return content
+
+
+def _check(value: Any, key: str, depth: int) -> None:
+    """ValueError, to be put behind the file's name, where a value or one in it won't do."""
+    place = f"at {key:.200}" if key else "at its top"
+    if depth > MAX_DEPTH:
+        raise ValueError(f"has more than {MAX_DEPTH} levels, which no run's configuration has")
+    if isinstance(value, dict):
+        for name, child in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"is not a plain configuration: a key of type {type(name).__name__} {place}")
+            _check_text(name, place)
+            _check(child, f"{key}.{name}".lstrip("."), depth + 1)
+    elif isinstance(value, list):
+        for position, child in enumerate(value):
+            _check(child, f"{key}[{position}]", depth + 1)
+    elif isinstance(value, str):
+        _check_text(value, place)
+    elif isinstance(value, int | float):
+        if value != value or (isinstance(value, int) and abs(value) >= MAX_WHOLE):
+            raise ValueError(f"holds NaN or a whole number of more than 64 bits {place}")
+    elif value is not None:
+        raise ValueError(f"is not a plain configuration: a value of type {type(value).__name__} {place}")
+
+
+def _check_text(text: str, place: str) -> None:
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"holds a text of {len(text):,} characters {place}, above the limit of {MAX_TEXT:,}")
+    if "${" in text:
+        raise ValueError(f"holds interpolations ({place}); a run saves its configuration resolved")
+    if text == "???":
+        raise ValueError(f"leaves a value open ({place}); a run saves its configuration whole")

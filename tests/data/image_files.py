@@ -1,0 +1,83 @@
+"""Image files of every kind that people have, as bytes; and what an independent decoder makes of them."""
+
+import io
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+HEIGHT, WIDTH = 40, 56
+JPEG = b"\xff\xd8"
+
+Encoder = Callable[[Image.Image], bytes]
+
+
+def colours() -> Image.Image:
+    """Smooth colours with a little noise."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    noise = np.random.default_rng(0).integers(0, 20, (HEIGHT, WIDTH, 3))
+    return Image.fromarray((np.stack([4 * x, 5 * y, 2 * (x + y)], -1) + noise).astype(np.uint8))
+
+
+def blob() -> Image.Image:
+    """A mask: 255 on a disc, else 0."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return Image.fromarray((((y - 18) ** 2 + (x - 25) ** 2 < 150) * 255).astype(np.uint8))
+
+
+def encoder(kind: str, mode: str | None = None, **options: Any) -> Encoder:
+    def encode(image: Image.Image) -> bytes:
+        file = io.BytesIO()
+        (image if mode is None else image.convert(mode)).save(file, kind, **options)
+        return file.getvalue()
+
+    return encode
+
+
+def _with_thumbnail(image: Image.Image) -> bytes:
+    """A JPEG that has a smaller one, with an end marker of its own, in its metadata."""
+    small = encoder("JPEG")(image.resize((14, 10)))
+    return encoder("JPEG", exif=b"Exif\0\0" + small)(image)
+
+
+ENCODERS: dict[str, Encoder] = {
+    "png": encoder("PNG"),
+    "png-grey": encoder("PNG", "L"),
+    "png-grey-alpha": encoder("PNG", "LA"),
+    "png-rgba": encoder("PNG", "RGBA"),
+    "png-palette": encoder("PNG", "P"),
+    "png-one-bit": encoder("PNG", "1"),
+    "jpeg": encoder("JPEG", quality=95),
+    "jpeg-grey": encoder("JPEG", "L"),
+    "jpeg-cmyk": encoder("JPEG", "CMYK"),
+    "jpeg-progressive": encoder("JPEG", progressive=True),
+    "jpeg-thumbnail": _with_thumbnail,
+    "bmp": encoder("BMP"),
+    "bmp-palette": encoder("BMP", "P"),
+    "tiff": encoder("TIFF"),
+    "tiff-lzw": encoder("TIFF", compression="tiff_lzw"),
+    "tiff-deflate": encoder("TIFF", compression="tiff_deflate"),
+    "tiff-cmyk": encoder("TIFF", "CMYK"),
+    "webp": encoder("WEBP", lossless=True),
+}
+
+
+def reference(content: bytes, mode: str) -> NDArray[np.uint8] | None:
+    """The picture by Pillow, RGB (H, W, 3) or L (H, W), as it is stored; None where Pillow finds it broken."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = content.startswith(JPEG)  # it would refuse some that have all their pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as image:
+                if mode == "L":
+                    image.draft("L", image.size)  # a JPEG's own brightness, as it is stored, not that of its colours
+                if image.mode.startswith("I;16"):
+                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+                return np.asarray(image.convert(mode))
+    except Exception:
+        return None
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False

@@ -1,0 +1,269 @@
+"""Broken and hostile images and masks, by the way that training and evaluation read them.
+
+Each ends as what an independent decoder reads, or in one error that names the file, within seconds and some 100 MB.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from fuzzing import MUTATIONS, Tally, bounded, clear
+from hostile_images import HEADERS, HOSTILE, png
+from image_files import ENCODERS, blob, colours, reference
+from numpy.typing import NDArray
+from PIL import Image
+
+from ipsam.data import TestSet, TrainSet
+from ipsam.data.images import FOREGROUND_ABOVE, MaskError, image_size, read_image, read_mask
+from ipsam.data.maps import read_map
+from ipsam.data.pairs import Pair, find_pairs
+from ipsam.data.sources import FolderSource
+from ipsam.data.transforms import Augment
+
+NUM_SEEDS = 3
+SIDE = 32  # of the network's input
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "bmp": ".bmp", "tiff": ".tif", "webp": ".jpg"}
+TALLY = Tally()
+
+MUTATED = [
+    pytest.param(role, kind, mutation, seed, id=f"{role}-{kind}-{mutation}-{seed}")
+    for role in ("image", "mask")
+    for kind in ENCODERS
+    for mutation in MUTATIONS
+    for seed in range(NUM_SEEDS)
+]
+
+
+def mutated(role: str, kind: str, mutation: str, seed: int) -> bytes:
+    picture = colours() if role == "image" else blob()
+    rng = np.random.default_rng([seed, *f"{role} {kind} {mutation}".encode()])
+    return MUTATIONS[mutation](ENCODERS[kind](picture), rng)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds a whole pair, beside which the broken files are put."""
+    made = tmp_path_factory.mktemp("fuzz")
+    colours().save(made / "whole.png")
+    blob().save(made / "whole_mask.png")
+    return made
+
+
+@pytest.fixture
+def written(folder: Path) -> Callable[[bytes, str], Path]:
+    """Writes the file of a case, in place of the last case's."""
+
+    def write(content: bytes, suffix: str) -> Path:
+        path = folder / f"case{suffix}"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def outcome(path: Path, role: str) -> NDArray[np.uint8] | None:
+    """The pixels by every way that leads to them, which all agree; None where they all end in a clear error."""
+    pair = Pair("case", path, path.parent / "whole_mask.png")
+    if role == "mask":
+        pair = Pair("case", path.parent / "whole.png", path)
+    source = FolderSource([pair])
+    train_set = TrainSet(source, image_size=SIDE, augment=Augment(vflip=0.5), seed=0)
+    ways = (
+        lambda: (read_image if role == "image" else read_mask)(path),
+        lambda: getattr(source.read(0, 0), role),
+        lambda: train_set[0],
+        lambda: TestSet(source, image_size=SIDE)[0],
+        lambda: read_map(path),
+    )
+    with bounded():
+        read, stored, trained, tested, _ = (attempt(way, path) for way in ways)
+    if read is None:
+        assert stored is None
+        assert trained is None
+        assert tested is None
+        TALLY["clear errors"] += 1
+        return None
+    assert read.dtype == np.uint8
+    assert image_size(path) == read.shape[:2]
+    np.testing.assert_array_equal(stored, read)
+    assert trained["image"].shape == tested["image"].shape == (3, SIDE, SIDE)
+    assert trained["mask"].shape == (1, SIDE, SIDE)
+    assert torch.isfinite(trained["image"]).all()
+    assert set(trained["mask"].unique().tolist()) <= {0.0, 1.0}
+    assert tested["mask"].dtype == np.uint8
+    TALLY["right results"] += 1
+    return read
+
+
+def attempt(way: Callable[[], Any], path: Path) -> Any:
+    try:
+        return way()
+    except Exception as error:
+        check_error(error, path)
+        return None
+
+
+def check_error(error: Exception, path: Path) -> None:
+    assert type(error) in (ValueError, FileNotFoundError, MaskError), repr(error)
+    assert len(clear(error, str(path)).splitlines()) == 1
+
+
+def check_image(image: NDArray[np.uint8], content: bytes, kind: str) -> None:
+    """What was read is the picture that is stored; how a JPEG's and CMYK's colours are rounded is the decoder's own."""
+    expected = reference(content, "RGB")
+    assert expected is not None, "read, though it is broken by another decoder's word"
+    assert image.shape == expected.shape
+    difference = np.abs(image.astype(int) - expected).max()
+    assert difference <= (2 if "jpeg" in kind or "cmyk" in kind else 0)
+
+
+def check_mask(mask: NDArray[np.uint8], content: bytes, kind: str) -> None:
+    """The same of a mask, but for greys at the threshold, which decoders round this way or that."""
+    grey = reference(content, "L")
+    assert grey is not None, "read, though it is broken by another decoder's word"
+    assert mask.shape == grey.shape
+    differs = mask != np.where(grey > FOREGROUND_ABOVE, 255, 0)
+    assert np.abs(grey[differs].astype(int) - FOREGROUND_ABOVE).max(initial=0) <= 2
+
+
+CHECKS = {"image": check_image, "mask": check_mask}
+
+
+@pytest.mark.parametrize(("role", "kind", "mutation", "seed"), MUTATED)
+def test_mutated(written: Callable[[bytes, str], Path], role: str, kind: str, mutation: str, seed: int) -> None:
+    content = mutated(role, kind, mutation, seed)
+    read = outcome(written(content, SUFFIXES[kind.partition("-")[0]]), role)
+    if read is not None:
+        CHECKS[role](read, content, kind)
+
+
+@pytest.mark.parametrize("suffix", sorted(set(SUFFIXES.values())))
+@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize("role", ["image", "mask"])
+def test_whole_under_any_extension(written: Callable[[bytes, str], Path], role: str, kind: str, suffix: str) -> None:
+    content = ENCODERS[kind](colours() if role == "image" else blob())
+    read = outcome(written(content, suffix), role)
+    assert read is not None
+    CHECKS[role](read, content, kind)
+
+
+def sixteen_bits(values: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    return values.astype(np.uint16) * 257
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", ["grey", "rgb", "rgba"])
+def test_16_bits(written: Callable[[bytes, str], Path], channels: str, suffix: str) -> None:
+    """An image keeps its upper 8 bits; a mask is refused, as labels would become background."""
+    rgb = np.asarray(colours())
+    alpha = np.asarray(blob())[..., None]
+    pixels = {"grey": rgb[..., 0], "rgb": rgb[..., ::-1], "rgba": np.concatenate([rgb[..., ::-1], alpha], -1)}[channels]
+    content = cv2.imencode(suffix, sixteen_bits(pixels))[1].tobytes()
+    image = outcome(written(content, suffix), "image")
+    assert image is not None
+    np.testing.assert_array_equal(image, rgb if channels != "grey" else np.repeat(rgb[..., :1], 3, -1))
+    assert outcome(written(content, suffix), "mask") is None
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 4000), (4000, 1), (2, 2), (1, 65_500)], ids=lambda size: "x".join(map(str, size))
+)
+@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff"])
+@pytest.mark.parametrize("role", ["image", "mask"])
+def test_odd_sizes(written: Callable[[bytes, str], Path], role: str, kind: str, size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 2, size, dtype=np.uint8) * 255
+    content = ENCODERS[kind](Image.fromarray(pixels if role == "mask" else np.stack([pixels] * 3, -1)))
+    read = outcome(written(content, SUFFIXES[kind]), role)
+    assert read is not None
+    assert read.shape[:2] == size
+    CHECKS[role](read, content, kind)
+
+
+PROMISED = [
+    (0, 0),
+    (0, 9),
+    (9, 0),
+    (10_000, 10_001),
+    (60_000, 60_000),
+    (65_535, 65_535),
+    (1, 2**31 - 1),
+    (2**31 - 1, 1),
+]
+
+
+@pytest.mark.parametrize("size", PROMISED, ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize("kind", HEADERS)
+@pytest.mark.parametrize("role", ["image", "mask"])
+def test_a_header_that_promises_too_much(
+    written: Callable[[bytes, str], Path], role: str, kind: str, size: tuple[int, int]
+) -> None:
+    height, width = size
+    if kind in ("jpeg", "webp") and max(size) > 65_535:
+        height, width = min(height, 65_535), min(width, 65_535)
+    path = written(HEADERS[kind](width, height), SUFFIXES[kind])
+    assert outcome(path, role) is None
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("role", ["image", "mask"])
+def test_hostile(written: Callable[[bytes, str], Path], role: str, name: str) -> None:
+    content = HOSTILE[name]()
+    read = outcome(written(content, ".png"), role)
+    if read is not None:
+        CHECKS[role](read, content, name)
+
+
+def test_what_is_no_plain_file(folder: Path) -> None:
+    """No one waits for a pipe, reads a device without end or a file of a terabyte."""
+    made: dict[str, Callable[[Path], None]] = {
+        "none": lambda path: None,
+        "a folder": lambda path: path.mkdir(),
+        "a pipe": lambda path: os.mkfifo(path),
+        "a link to nothing": lambda path: path.symlink_to("nowhere"),
+        "a link to itself": lambda path: path.symlink_to(path.name),
+        "a device": lambda path: path.symlink_to("/dev/zero"),
+        "a terabyte of nothing": sparse,
+    }
+    for name, make in made.items():
+        path = folder / f"{name}.png"
+        make(path)
+        assert outcome(path, "image") is None
+        assert outcome(path, "mask") is None
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(png(8, 8))
+        file.truncate(1 << 40)
+
+
+def test_a_set_of_broken_files_is_refused_at_once(tmp_path: Path) -> None:
+    """Before a run begins, all of them are counted and some are named."""
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for number, kind in enumerate(ENCODERS):
+        (tmp_path / "images" / f"{number}{SUFFIXES[kind.partition('-')[0]]}").write_bytes(
+            mutated("image", kind, "bits-of-the-header", number)
+        )
+        blob().save(tmp_path / "masks" / f"{number}.png")
+    with bounded(megabytes=1000), pytest.raises(ValueError, match=r"fuzz: \d+ of 18 pairs can't be read: ") as told:
+        find_pairs(tmp_path / "images", tmp_path / "masks", name="fuzz")
+    assert clear(told.value, str(tmp_path))
+
+
+def test_the_count(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last one: that they were enough, and that reading them wrote nothing."""
+    with capsys.disabled():
+        sys.stdout.write(f"\nimages and masks: {TALLY}\n")
+    assert {path.stem for path in folder.iterdir()} <= {"whole", "whole_mask", "case"}
+    if TALLY.total() < len(MUTATED):
+        pytest.skip("not all of the cases were run")
+    assert TALLY.total() >= 1000
+    assert min(TALLY.values()) >= 300
