@@ -1,7 +1,11 @@
 """Shared fixtures. This file also puts ``tests/`` on the import path, which is how tests find ``builders``."""
 
 import os
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 import torch
@@ -23,3 +27,20 @@ def seeded() -> None:
 def micro_checkpoint(tmp_path: Path) -> Path:
     """Random weights of the micro backbone (64 px) in a file like SAM2's."""
     return save_official_format(tmp_path / "random_micro.pt", micro_backbone())
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    """Starts a server on the loopback that answers as it is told; gives its address."""
+    running: list[ThreadingHTTPServer] = []
+
+    def start(handler: type[BaseHTTPRequestHandler]) -> str:
+        handler.log_message = lambda *_: None  # type: ignore[method-assign]
+        running.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        Thread(target=running[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{running[-1].server_port}"
+
+    yield start
+    for one in running:
+        one.shutdown()
+        one.server_close()

@@ -20,9 +20,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A published dataset."""
+    """A published dataset; ``page`` is where, ``archive`` the address of its files, where there is one to fetch."""
 
     name: str
+    page: str
     num_pairs: Mapping[str, tuple[int, ...]]  # split -> the numbers it is published with
     layouts: Mapping[str, tuple[Layout, ...]]  # split -> where to look, in this order
     aliases: tuple[str, ...] = ()
@@ -32,6 +33,7 @@ class Benchmark:
     only: tuple[str, ...] = ()  # its stems, where it is a published part of another set in the same folders
     size_mismatch: SizeMismatch = "error"
     note: str = ""
+    archive: str | None = None
 
 
 # Kinds of folder pairs. COD and polyp sets have none in common, so that neither takes the other's shared TrainDataset.
@@ -72,6 +74,7 @@ CLINICDB_LAYOUTS = (
 _BENCHMARKS = (
     Benchmark(
         "COD10K",
+        page="https://dengpingfan.github.io/pages/COD.html",
         aliases=("COD10K-TE", "COD10KTE"),
         num_pairs={"train": (3040,), "test": (2026,)},
         layouts={
@@ -91,6 +94,7 @@ _BENCHMARKS = (
     ),
     Benchmark(
         "CAMO",
+        page="https://sites.google.com/view/ltnghia/research/camo",
         aliases=("CAMO-TE", "CAMOTE"),
         num_pairs={"train": (1000,), "test": (250,)},
         layouts={
@@ -108,12 +112,14 @@ _BENCHMARKS = (
     ),
     Benchmark(
         "CHAMELEON",
+        page="https://www.polsl.pl/rau6/chameleon-database-animal-camouflage-analysis/",
         num_pairs={"test": (76,)},
         layouts={"test": _layouts(COD, *(f"{folder}CHAMELEON" for folder in ("TestDataset/", "Test/", "COD/", "")))},
         note="two .jpg are PNG inside; some copies have inverted masks",
     ),
     Benchmark(
         "NC4K",
+        page="https://github.com/JingZhang617/COD-Rank-Localize-and-Segment",
         num_pairs={"test": (4121,)},
         layouts={"test": _layouts(COD, *(f"{folder}NC4K" for folder in ("TestDataset/", "Test/", "COD/", "")))},
         size_mismatch="resize",
@@ -121,6 +127,7 @@ _BENCHMARKS = (
     ),
     Benchmark(
         "Kvasir-SEG",
+        page="https://datasets.simula.no/kvasir-seg/",
         aliases=("Kvasir",),
         num_pairs={"train": (900, 880, 800), "val": (100, 120), "test": (100, 120)},
         layouts={
@@ -135,9 +142,11 @@ _BENCHMARKS = (
         stems="cju",  # PraNet's TrainDataset: 900 of Kvasir named so, and 550 numbered ones of ClinicDB
         whole_without_stems=True,
         note="the 1000 pairs are divided 900/100, 880/120 or 800/100/100",
+        archive="https://datasets.simula.no/downloads/kvasir-seg.zip",
     ),
     Benchmark(
         "CVC-ClinicDB",
+        page="https://polyp.grand-challenge.org/CVCClinicDB/",
         aliases=("ClinicDB",),
         num_pairs={"test": (62, 612)},
         layouts={"test": CLINICDB_LAYOUTS},
@@ -145,6 +154,7 @@ _BENCHMARKS = (
     ),
     Benchmark(
         "CVC-ClinicDB-62",
+        page="https://polyp.grand-challenge.org/CVCClinicDB/",
         num_pairs={"test": (62,)},
         layouts={"test": CLINICDB_LAYOUTS},
         only=tuple(map(str, PRANET_CLINICDB)),
@@ -152,6 +162,7 @@ _BENCHMARKS = (
     ),
     Benchmark(
         "ETIS",
+        page="https://polyp.grand-challenge.org/ETISLarib/",
         aliases=("ETIS-LaribPolypDB",),
         num_pairs={"test": (196,)},
         layouts={

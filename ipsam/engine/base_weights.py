@@ -35,6 +35,6 @@ def find_base(wanted: str | Path, *, fetch: bool = True) -> Path:
             return folder / path.name
     if not fetch:
         return path
-    from ipsam.engine.download import fetch_sam2  # here, as nobody else needs what it imports
+    from ipsam.engine.fetch import fetch_sam2  # here, as nobody else needs what it imports
 
     return fetch_sam2(path.name, cache_folder())

@@ -1,116 +1,139 @@
-"""Fetching files: whole, checked, and going on where a dropped connection left off."""
+"""What scripts/download.py does: SAM2's files, and datasets from their archives into the layout that runs expect."""
 
-import logging
-import os
-import time
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
-import pooch
-import requests
-from tqdm import tqdm
+from omegaconf import DictConfig
 
+from ipsam.data import Data
+from ipsam.data.archives import unpack
+from ipsam.data.benchmarks import Benchmark, benchmark
+from ipsam.data.doctor import Diagnosis, diagnose
+from ipsam.data.install import Split, check_free, find_splits, in_words, install
+from ipsam.engine.config import plain
+from ipsam.engine.fetch import fetch, fetch_sam2
+from ipsam.engine.folders import writable_folder
+from ipsam.engine.options import whole_number
 from ipsam.model.sam2_weights import OFFICIAL_FILES
 
-CHUNK = 1 << 16  # bytes; what is left of one when the connection breaks is lost
-TIMEOUT = 30  # seconds without a byte
-TRIES = 5  # connections, before it is given up
-
-logger = logging.getLogger(__name__)
+SAM2_FILES = {name.removeprefix("sam2.1_hiera_").removesuffix(".pt"): name for name in OFFICIAL_FILES}
+ARCHIVES = "archives"  # folder in paths.data that archives are fetched to
+WEB = ("http://", "https://")
 
 
-def fetch_sam2(name: str, folder: Path) -> Path:
-    """One of SAM 2.1's official files, see ``fetch``."""
-    official = OFFICIAL_FILES[name]
-    return fetch(official.url, folder / name, sha256=official.sha256)
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """What to fetch, see configs/download.yaml.
 
-
-def fetch(url: str, target: Path, *, sha256: str | None = None) -> Path:
-    """A file from the web, unless it is there already.
-
-    It is written beside its place and moved there when it is whole, so that the place never holds half a file. A
-    connection that drops is taken up where it broke off, in this call or a later one.
-
-    Args:
-        url: of the file.
-        target: its place.
-        sha256: that it must have; None takes what comes.
-
-    Raises:
-        ValueError: what came is another file.
-        OSError: it can't be fetched, or written.
+    Attributes:
+        sam2: names of ``SAM2_FILES``.
+        datasets: that ``archive``, a path or address, holds; None for those with an address of their own.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    pooch.get_logger().setLevel(logging.WARNING)  # it would tell of what is told here
-    try:
-        found = pooch.retrieve(
-            url,
-            known_hash=None if sha256 is None else f"sha256:{sha256}",
-            fname=target.name,
-            path=target.parent,
-            downloader=_resuming(target.with_name(f".{target.name}.part")),
+
+    sam2: Sequence[str]
+    checkpoints: Path
+    datasets: Sequence[Benchmark]
+    archive: str | None
+    sha256: str | None
+    root: Path
+    num_workers: int
+
+    @classmethod
+    def of(cls, config: DictConfig) -> "Download":
+        """What the configuration says; ValueError where a value is impossible, or nothing is asked for."""
+        sam2, datasets = _names(plain(config.sam2), "sam2"), _names(plain(config.datasets), "datasets")
+        archive, sha256 = (_text(plain(config[name]), name) for name in ("archive", "sha256"))
+        if not sam2 and not datasets:
+            raise ValueError("say what to fetch: sam2=[large], datasets=[CAMO] or both (--help tells more)")
+        if unknown := [name for name in sam2 if name not in SAM2_FILES]:
+            raise ValueError(f"sam2={unknown[0]!r:.99}: there are {', '.join(SAM2_FILES)}")
+        if archive is not None and not datasets:
+            raise ValueError("say what the archive holds: datasets=[NAME,...]")
+        return cls(
+            sam2=sam2,
+            checkpoints=Path(config.paths.checkpoints),
+            datasets=[benchmark(name) for name in datasets],
+            archive=archive,
+            sha256=sha256,
+            root=Path(config.paths.data),
+            num_workers=whole_number("num_workers", plain(config.num_workers)),
         )
-    except requests.RequestException as error:
-        raise OSError(f"{url} can't be fetched: {_reason(error)}. What came so far is kept: try again") from error
+
+    def weights(self) -> Iterator[Path]:
+        """Fetch SAM2's files, one after the other."""
+        for name in self.sam2:
+            yield fetch_sam2(SAM2_FILES[name], writable_folder(self.checkpoints, "paths.checkpoints"))
+
+    def data(self) -> Diagnosis | None:
+        """Unpack the archive, put its sets in their place, and examine them there; None without one.
+
+        Raises:
+            ValueError, OSError: it can't be fetched or unpacked, holds another set, or one that is there already.
+        """
+        address = self.archive or next((one.archive for one in self.datasets if len(self.datasets) == 1), None)
+        if address is None or not self.datasets:
+            return None
+        writable_folder(self.root, "paths.data")
+        path = self._fetched(address)
+        with tempfile.TemporaryDirectory(prefix=".ipsam_", dir=self.root) as scratch, _told_of(path):
+            folder = path if path.is_dir() else Path(scratch)
+            if folder != path:
+                unpack(path, folder)
+            splits = find_splits([one.name for one in self.datasets], folder)
+            check_free(splits, self.root)
+            for split in splits:
+                install(split, self.root)
+        return diagnose(_data(splits, self.root), num_workers=self.num_workers)
+
+    def instructions(self) -> str:
+        """Where the sets are published, what they must look like, and how to go on."""
+        asked = ",".join(one.name for one in self.datasets)
+        return "\n".join(
+            [
+                *map(in_words, self.datasets),
+                f"in {self.root} (paths.data). Fetch the archive there, then:",
+                f"  python scripts/download.py datasets=[{asked}] archive=FILE",
+            ]
+        )
+
+    def _fetched(self, address: str) -> Path:
+        if not address.startswith(WEB):
+            return Path(address)
+        name = Path(unquote(urlparse(address).path)).name or "archive"
+        return fetch(address, self.root / ARCHIVES / name, sha256=self.sha256)
+
+
+def _data(splits: Sequence[Split], root: Path) -> Data:
+    """The sets as a run would name them; an undivided one is trained and tested on."""
+
+    def of(part: str) -> list[str]:
+        return [one.name for one in splits if one.split == part or (not one.split and part != "val")]
+
+    return Data(image_size=1024, root=str(root), train=of("train"), val=of("val"), test=of("test"))
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Errors with the archive's path in front, where they do not name it."""
+    try:
+        yield
     except ValueError as error:
-        if sha256 is None:
-            raise
-        raise ValueError(
-            f"what came from {url} is not the file: its sha256 is not {sha256}. It was thrown away; if this happens "
-            f"again, fetch the file by other means, to {target}"
-        ) from error
-    return Path(found)
+        raise error if str(path) in str(error) else ValueError(f"{path}: {error}") from error
 
 
-def _resuming(part: Path) -> Any:
-    """A downloader as pooch calls it, that keeps what came in ``part`` until it is whole."""
-
-    def download(url: str, output: str, _: object) -> None:
-        for attempt in range(TRIES):
-            try:
-                _go_on(url, part)
-                break
-            except (requests.ConnectionError, requests.Timeout) as error:
-                if attempt == TRIES - 1:
-                    raise
-                logger.warning("%s: the connection broke (%s); going on", url, _reason(error))
-                time.sleep(0.5 * 2**attempt)
-        os.replace(part, output)
-
-    return download
+def _names(value: Any, option: str) -> list[str]:
+    names = [value] if isinstance(value, str) else value or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{option} must be a list of names, {option}=[NAME,...], not {value!r:.99}")
+    return names
 
 
-def _go_on(url: str, part: Path) -> None:
-    """Add what is missing to a file; from the beginning, where the server can't give only that.
-
-    Raises:
-        requests.RequestException: the server says no, or the connection broke.
-    """
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {"Accept-Encoding": "identity"}
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-        if answer.status_code == requests.codes.requested_range_not_satisfiable:  # it is all there
-            return
-        answer.raise_for_status()
-        if answer.status_code != requests.codes.partial_content:
-            have = 0
-        length = answer.headers.get("Content-Length")
-        total = None if length is None else have + int(length)
-        bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.name[1:-5], disable=None)
-        with part.open("ab" if have else "wb") as file, bar:
-            try:
-                for chunk in answer.iter_content(CHUNK):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-            except requests.exceptions.ChunkedEncodingError as error:
-                raise requests.ConnectionError(error) from error
-            if total is not None and file.tell() < total:
-                raise requests.ConnectionError(f"only {file.tell():,} of {total:,} bytes came")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"the server answers {error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.Timeout):
-        return "it took too long"
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def _text(value: Any, option: str) -> str | None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise ValueError(f"{option} must be a text, not {value!r:.99}")
+    return value

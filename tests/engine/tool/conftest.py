@@ -1,10 +1,6 @@
 """A small model as users meet it: a run's checkpoint, made once."""
 
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import numpy as np
 import pytest
@@ -38,20 +34,3 @@ def picture() -> np.ndarray:
     rows, columns = np.mgrid[:70, :90]
     smooth = np.stack([rows * 3, columns * 2, rows + columns], axis=2)
     return (smooth + rng.integers(0, 30, smooth.shape)).clip(0, 255).astype(np.uint8)
-
-
-@pytest.fixture
-def server() -> Iterator[Any]:
-    """Starts a server on the loopback that answers as it is told; gives its address."""
-    running: list[ThreadingHTTPServer] = []
-
-    def start(handler: type[BaseHTTPRequestHandler]) -> str:
-        handler.log_message = lambda *_: None  # type: ignore[method-assign]
-        running.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
-        Thread(target=running[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{running[-1].server_port}"
-
-    yield start
-    for one in running:
-        one.shutdown()
-        one.server_close()

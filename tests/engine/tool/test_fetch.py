@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ipsam.engine import download
+from ipsam.engine import fetch as fetching
 from ipsam.engine.base_weights import find_base
-from ipsam.engine.download import fetch
+from ipsam.engine.fetch import fetch
 from ipsam.model import sam2_weights
 from ipsam.model.sam2_weights import OfficialFile
 
@@ -19,8 +19,8 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "TIMEOUT", 2)
-    monkeypatch.setattr(download.time, "sleep", lambda _: None)
+    monkeypatch.setattr(fetching, "TIMEOUT", 2)
+    monkeypatch.setattr(fetching.time, "sleep", lambda _: None)
 
 
 @pytest.fixture

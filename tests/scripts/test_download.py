@@ -1,0 +1,194 @@
+"""scripts/download.py from end to end: SAM2's files and archives from a server on the loopback, and files at hand."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from ipsam.model import sam2_weights
+from ipsam.model.sam2_weights import OfficialFile
+
+WEIGHTS = bytes(range(256)) * 2000
+
+
+def pixels(seed: int) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (50, 40), interpolation=cv2.INTER_CUBIC)
+
+
+def release(
+    *stems: str, folder: str = "TestDataset/CAMO", kinds: tuple[str, str] = ("Imgs", "GT"), broken: bool = False
+) -> bytes:
+    """A ZIP of pairs."""
+    mask = np.zeros((40, 50), np.uint8)
+    mask[10:20, 10:30] = 255
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for number, stem in enumerate(stems):
+            image = cv2.imencode(".jpg", pixels(number))[1].tobytes()
+            archive.writestr(f"{folder}/{kinds[0]}/{stem}.jpg", image[:100] if broken else image)
+            archive.writestr(f"{folder}/{kinds[1]}/{stem}.png", cv2.imencode(".png", mask)[1].tobytes())
+    return content.getvalue()
+
+
+@pytest.fixture
+def serve(server: Any) -> Callable[..., str]:
+    """A server of one file at every address, whose first connections break half-way."""
+
+    def start(content: bytes, *, drops: int = 0, status: int = 200) -> str:
+        asked: list[str] = []
+
+        class Files(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                if status != 200:
+                    self.send_error(status)
+                    return
+                begin = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+                self.send_response(206 if begin else 200)
+                self.send_header("Content-Length", str(len(content) - begin))
+                self.end_headers()
+                self.wfile.write(content[begin:] if len(asked) > drops else content[begin : begin + len(content) // 3])
+
+        return server(Files)
+
+    return start
+
+
+def test_sam2s_files(script: Callable[..., Any], serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    sha256 = hashlib.sha256(WEIGHTS).hexdigest()
+    name = "sam2.1_hiera_tiny.pt"
+    monkeypatch.setitem(sam2_weights.OFFICIAL_FILES, name, OfficialFile(name, sha256, len(WEIGHTS)))
+    monkeypatch.setattr(sam2_weights, "URL", serve(WEIGHTS, drops=1))
+    done = script("download", "sam2=[tiny]")
+    assert done.status == 0
+    assert done.out.endswith(f"/checkpoints/{name}\n")
+    assert Path("checkpoints", name).read_bytes() == WEIGHTS
+    assert [path.name for path in Path("checkpoints").iterdir()] == [name]
+
+    monkeypatch.setattr(sam2_weights, "URL", serve(b"something else"))
+    assert script("download", "sam2=tiny").status == 0  # it is there
+    done = script("download", "sam2=tiny", "paths.checkpoints=other")
+    assert done.status == 1
+    assert f"is not the file: its sha256 is not {sha256}" in done.err
+    assert not list(Path("other").iterdir())
+
+
+def test_where_a_set_is(script: Callable[..., Any]) -> None:
+    done = script("download", "datasets=[CAMO,NC4K]", "paths.data=/data")
+    assert done.status == 0
+    assert "published at https://sites.google.com/view/ltnghia/research/camo" in done.out
+    assert "test: 250 pairs of the same name in TestDataset/CAMO/Imgs and GT" in done.out
+    assert "python scripts/download.py datasets=[CAMO,NC4K] archive=FILE" in done.out
+    assert not Path("data").exists()
+
+
+def test_an_archive_from_the_web(script: Callable[..., Any], serve: Callable[..., str]) -> None:
+    content = release("camourflage_00001", "camourflage_00002")
+    options = (
+        f'archive="{serve(content, drops=1)}/f/CAMO%20test.zip?x=1"',
+        f"sha256={hashlib.sha256(content).hexdigest()}",
+    )
+    done = script("download", "datasets=[CAMO]", *options)
+    assert done.status == 0, done.err
+    assert "| CAMO/test |      2 |     2 |" in done.out
+    assert "2 pairs, where the benchmark has 250" in done.out
+    assert sorted(str(path) for path in Path("data").rglob("*.*")) == [
+        "data/TestDataset/CAMO/GT/camourflage_00001.png",
+        "data/TestDataset/CAMO/GT/camourflage_00002.png",
+        "data/TestDataset/CAMO/Imgs/camourflage_00001.jpg",
+        "data/TestDataset/CAMO/Imgs/camourflage_00002.jpg",
+        "data/archives/CAMO test.zip",
+    ]
+    done = script("download", "datasets=[CAMO]", *options)
+    assert done.status == 1
+    assert "there already: data/TestDataset/CAMO; remove it to have it replaced" in done.err
+
+
+def test_a_folder_in_place_of_an_archive(script: Callable[..., Any]) -> None:
+    zipfile.ZipFile(io.BytesIO(release("1", "2", folder="mine/NC4K"))).extractall("unpacked")
+    assert script("download", "datasets=NC4K", "archive=unpacked/mine").status == 0
+    assert len(list(Path("data/TestDataset/NC4K/Imgs").iterdir())) == 2
+    assert len(list(Path("unpacked/mine/NC4K/Imgs").iterdir())) == 2
+
+
+def test_pictures_that_would_stop_a_run(script: Callable[..., Any]) -> None:
+    Path("CAMO.zip").write_bytes(release("camourflage_00001", broken=True))
+    done = script("download", "datasets=[CAMO]", "archive=CAMO.zip")
+    assert done.status == 1
+    assert "unreadable" in done.out
+
+
+def test_an_undivided_release(script: Callable[..., Any]) -> None:
+    Path("k.zip").write_bytes(release("cju1", folder="Kvasir-SEG", kinds=("images", "masks")))
+    done = script("download", "datasets=[Kvasir-SEG]", "archive=k.zip")
+    assert done.status == 1
+    assert "An undivided dataset needs a list for each split" in done.out + done.err
+
+
+def bad(name: str, content: bytes) -> str:
+    Path(name).write_bytes(content)
+    return name
+
+
+ERRORS: dict[str, tuple[Callable[[], list[str]], str]] = {
+    "nothing": (lambda: [], "say what to fetch: sam2=[large], datasets=[CAMO] or both"),
+    "sam2": (lambda: ["sam2=[huge]"], "sam2='huge': there are tiny, small, base_plus, large"),
+    "numbers": (lambda: ["datasets=[1]"], "datasets must be a list of names"),
+    "set": (lambda: ["datasets=[DUTS]"], "unknown dataset 'DUTS'; known are COD10K, "),
+    "no set": (lambda: ["archive=a.zip", "sam2=[large]"], "say what the archive holds: datasets=[NAME,...]"),
+    "archive": (lambda: ["datasets=CAMO", "archive=[1]"], "archive must be a text, not [1]"),
+    "absent": (lambda: ["datasets=CAMO", "archive=a.zip"], "a.zip: no such archive; fetch it first, or name its file"),
+    "broken": (lambda: ["datasets=CAMO", f"archive={bad('b.zip', b'PK')}"], "b.zip is no archive that is known here"),
+    "cut off": (
+        lambda: ["datasets=CAMO", f"archive={bad('c.zip', release('camourflage_1')[:300])}"],
+        "c.zip is no archive that is known here",
+    ),
+    "another": (
+        lambda: ["datasets=CHAMELEON", f"archive={bad('d.zip', release('camourflage_1'))}"],
+        "d.zip: no CHAMELEON in it: it holds pictures in TestDataset/CAMO/GT, TestDataset/CAMO/Imgs",
+    ),
+    "workers": (lambda: ["datasets=CAMO", "num_workers=-1"], "num_workers must be a whole number, 0 or above, not -1"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors(script: Callable[..., Any], case: str) -> None:
+    arguments, message = ERRORS[case]
+    done = script("download", *arguments())
+    assert done.status == 1
+    assert f"error: {message}" in done.err
+    assert not list(Path().rglob("TestDataset"))
+    assert not list(Path().rglob(".ipsam_*"))
+
+
+def test_dead_links_and_web_pages(script: Callable[..., Any], serve: Callable[..., str]) -> None:
+    for address, message in (
+        (serve(b"", status=404), "can't be fetched: the server answers 404"),
+        (
+            serve(b"<!DOCTYPE html><p>Sign in</p>"),
+            "data/archives/a.zip is a web page, neither ZIP nor TAR: fetch the archi",
+        ),
+    ):
+        done = script("download", "datasets=[CAMO]", f"archive={address}/a.zip")
+        assert done.status == 1
+        assert message in done.err
+
+
+def test_the_address_of_a_set(script: Callable[..., Any], serve: Callable[..., str], monkeypatch: Any) -> None:
+    """A set with an archive of its own address is fetched by its name alone."""
+    from dataclasses import replace
+
+    from ipsam.data import benchmarks
+
+    known = replace(benchmarks.KNOWN["CAMO"], archive=f"{serve(release('camourflage_00001'))}/a.zip")
+    monkeypatch.setitem(benchmarks.KNOWN, "CAMO", known)
+    assert script("download", "datasets=[CAMO]").status == 0
+    assert Path("data/TestDataset/CAMO/GT/camourflage_00001.png").is_file()
