@@ -10,8 +10,9 @@ from ipsam.engine.config import build_model, plain, settings_of
 from ipsam.engine.data_seen import named_sets, warn_of_other_data
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.report import check_fits, evaluate_run
-from ipsam.engine.run import reopen_run, run_of
+from ipsam.engine.run import reopen_run
 from ipsam.engine.settings import Settings
+from ipsam.engine.store import run_of
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="eval")

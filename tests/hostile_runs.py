@@ -22,9 +22,10 @@ from ipsam.engine.data_seen import named_sets, warn_of_other_data
 from ipsam.engine.evaluator import predict
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.report import check_fits
-from ipsam.engine.run import check_run, reopen_run, run_of
+from ipsam.engine.run import check_run, reopen_run
 from ipsam.engine.run_state import Progress, RunState
 from ipsam.engine.settings import Settings
+from ipsam.engine.store import run_of
 from ipsam.model import Segmenter
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -2,9 +2,10 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
@@ -24,19 +25,33 @@ PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 Size = tuple[int, int]
 
 
+_lock = Lock()
+_users = 0  # of ``quiet_pillow``, in all threads
+_as_before = ExitStack()
+
+
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Pillow without its warnings, and without its own limit; for the whole process, so not by several threads at once.
+    """Pillow without its warnings, and without its own limit.
 
     It warns of large images ("decompression bomb") and of odd metadata; neither matters where ``MAX_PIXELS`` is kept.
+    Both are settings of the whole process: the last of several threads puts them back.
     """
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        with warnings.catch_warnings():
+    global _users
+    with _lock:
+        _users += 1
+        if _users == 1:
+            _as_before.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+            Image.MAX_IMAGE_PIXELS = None
+            _as_before.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
-            yield
+    try:
+        yield
     finally:
-        Image.MAX_IMAGE_PIXELS = limit
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _as_before.close()
 
 
 def open_header(file: Path | BytesIO, path: Path) -> Image.Image:

@@ -91,7 +91,7 @@ def binary(mask: NDArray[np.uint8], path: Path, above: int = FOREGROUND_ABOVE) -
 
 
 def image_size(path: str | Path) -> Size:
-    """Size (height, width) in stored pixels, from the header alone. Not to be called by several threads at once.
+    """Size (height, width) in stored pixels, from the header alone.
 
     Raises:
         FileNotFoundError: there is no such file.

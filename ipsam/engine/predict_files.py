@@ -60,7 +60,7 @@ def find_jobs(source: str, output: Path, kinds: Sequence[str]) -> list[Job]:
 
     Raises:
         FileNotFoundError: nothing is there.
-        ValueError: nothing there is a picture or a video; or a kind is unknown.
+        ValueError: nothing there is a picture or a video; a kind is unknown; or an input would be replaced.
     """
     if not kinds or set(kinds) - set(KINDS):
         raise ValueError(f"save takes some of {', '.join(KINDS)}, not {', '.join(map(str, kinds)) or 'nothing'}")
@@ -79,6 +79,12 @@ def find_jobs(source: str, output: Path, kinds: Sequence[str]) -> list[Job]:
         ending = ".mp4" if file.suffix.lower() in VIDEOS else ".png"
         folders = {kind: output / kind if len(kinds) > 1 else output for kind in kinds}
         jobs.append(Job(file, {kind: folder / f"{place}{ending}" for kind, folder in folders.items()}))
+    own = {file.resolve() for file in files}
+    for job in jobs:
+        if clash := [path for path in job.targets.values() if path.resolve() in own]:
+            raise ValueError(
+                f"output={output}: {clash[0]} is an input itself, and would be replaced; name another folder"
+            )
     return jobs
 
 

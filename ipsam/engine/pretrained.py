@@ -19,8 +19,7 @@ from ipsam.engine.config import build_model, read_config
 from ipsam.engine.model_section import check_model_section
 from ipsam.engine.plain_data import read_plain_json
 from ipsam.engine.predictor import Predictor
-from ipsam.engine.run import run_of
-from ipsam.engine.store import find_checkpoint
+from ipsam.engine.store import find_checkpoint, run_of
 
 ABOUT, CARD = "config.json", "README.md"
 BUILTIN = ("micro",)
@@ -51,12 +50,7 @@ def load(
     """
     folder = find_model(source, revision=revision)
     about = read_about(folder)
-    check_model_section(about["model"])
-    config = OmegaConf.create(about["model"])
-    backbone = config.get("backbone")
-    if isinstance(backbone, DictConfig) and backbone.get("checkpoint") is not None:
-        backbone.checkpoint = str(find_base(backbone.checkpoint) if base is None else base)
-    model = build_model(config)
+    model = build_model(model_config(about, base=base))
     if model.backbone.image_size != about["image_size"]:
         raise ValueError(
             f"{folder}: the images are to have {about['image_size']} px, but the model takes "
@@ -130,6 +124,25 @@ def read_about(folder: Path) -> dict[str, Any]:
     if not isinstance(size, int) or isinstance(size, bool):
         raise ValueError(f"{folder / ABOUT}: image_size must be a whole number of pixels, not {size!r:.99}")
     return about
+
+
+def model_config(about: dict[str, Any], *, base: str | Path | None = None, fetch: bool = True) -> DictConfig:
+    """The configuration of a model, with the place of its pretrained weights on this machine.
+
+    Args:
+        about: as ``read_about`` gives it.
+        base: where they lie; None looks for them, and with ``fetch`` downloads them if they are nowhere.
+
+    Raises:
+        ValueError: it is no configuration of a model's here.
+        ValueError, OSError: see ``find_base``.
+    """
+    check_model_section(about["model"])
+    config: DictConfig = OmegaConf.create(about["model"])
+    backbone = config.get("backbone")
+    if isinstance(backbone, DictConfig) and backbone.get("checkpoint") is not None:
+        backbone.checkpoint = str(find_base(backbone.checkpoint, fetch=fetch) if base is None else base)
+    return config
 
 
 def _about_run(checkpoint: Path) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from ipsam.engine.data_seen import note_data
 from ipsam.engine.folders import check_stays_inside
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.parameters import count
-from ipsam.engine.store import BEST, Store, find_checkpoint
+from ipsam.engine.pretrained import find_model, model_config, read_about
+from ipsam.engine.store import BEST, Store, is_checkpoint, run_of
 
 PACKAGES = (
     "ipsam",
@@ -38,6 +39,8 @@ PACKAGES = (
     "opencv-python-headless",
 )
 OWN_FOLDERS = ("checkpoints", "diverged", "tensorboard", "eval")
+FIGURES = "figures"  # in a run's folder, too
+DATA_ROOT = "data"  # configs/paths/default.yaml's
 ENVIRONMENT = "environment.jsonl"
 FREE_ON_RESUME = (
     "resume",
@@ -181,20 +184,23 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
     checkpoint, run = reopen(config, config.ckpt)
     if not run.data.get("test"):
         raise ValueError("nothing to evaluate on, as the run names no test set: data.test=[...]")
-    out, folder = None if config.out is None else Path(config.out), run_of(checkpoint)
-    if out is None or out.absolute().is_relative_to(folder.absolute()):
-        check_stays_inside(folder, OWN_FOLDERS)
-    return checkpoint, run, out or results_folder(config, checkpoint)
+    return checkpoint, run, output_folder(config, checkpoint, results_folder(config, checkpoint))
 
 
 def reopen(config: DictConfig, ckpt: str) -> tuple[Path, DictConfig]:
     """The folder of the checkpoint that is meant by ``ckpt``, and its run's configuration, changed as ``config`` says.
 
+    Of a shared model, which has its model's configuration alone, the rest is as by default, and no test set is named.
+
     Raises:
         FileNotFoundError, ValueError: if there is none, or ``config.base`` names a part that the model does not have.
     """
-    checkpoint = find_checkpoint(Path(ckpt))
-    run = read_config(checkpoint / CONFIG)
+    checkpoint = find_model(ckpt)
+    run = (
+        read_config(checkpoint / CONFIG)
+        if is_checkpoint(checkpoint)
+        else _of_shared(checkpoint, fetch=config.base is None)
+    )
     for section in ("data", "engine"):
         for key, value in config[section].items():
             if value is not None:
@@ -208,6 +214,28 @@ def reopen(config: DictConfig, ckpt: str) -> tuple[Path, DictConfig]:
         if place is not None:
             run.model[part].checkpoint = place
     return checkpoint, run
+
+
+def _of_shared(folder: Path, *, fetch: bool) -> DictConfig:
+    about = read_about(folder)
+    model = model_config(about, fetch=fetch)
+    data = {"image_size": about["image_size"], "root": DATA_ROOT, "train": [], "test": []}
+    return OmegaConf.create({"name": about.get("name"), "model": model, "data": data, "engine": {}})
+
+
+def output_folder(config: DictConfig, checkpoint: Path, in_run: Path) -> Path:
+    """``config.out``, or ``in_run``, in the folder of the checkpoint's run.
+
+    Raises:
+        ValueError: results would be written through a link out of the run's folder; or there is neither.
+    """
+    folder = run_of(checkpoint)
+    if config.out is None and not is_checkpoint(checkpoint):
+        raise ValueError(f"{checkpoint} is a shared model, in no run's folder: say where results go, out=FOLDER")
+    out = in_run if config.out is None else Path(str(config.out))
+    if out.absolute().is_relative_to(folder.absolute()):
+        check_stays_inside(folder, (*OWN_FOLDERS, FIGURES))
+    return out
 
 
 def results_folder(config: DictConfig, checkpoint: Path) -> Path:
@@ -225,11 +253,6 @@ def evaluation_folder(checkpoint: Path, protocol: Protocol) -> Path:
     parts = [] if is_newest else [checkpoint.name]
     parts += [] if protocol.name == "default" else [protocol.name]
     return run_of(checkpoint).joinpath("eval", *parts)
-
-
-def run_of(checkpoint: Path) -> Path:
-    """The folder of the run that a checkpoint is in; the checkpoint's own, where it is in none."""
-    return checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else checkpoint
 
 
 def _name(spec: Any) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ipsam.engine.checkpoint import WEIGHTS, damage, save_checkpoint
+from ipsam.engine.checkpoint import CONFIG, WEIGHTS, damage, save_checkpoint
 from ipsam.model import Segmenter
 
 NAME = "step_{:08d}"
@@ -104,3 +104,14 @@ def find_checkpoint(path: Path) -> Path:
         f"no checkpoint at {path}: ckpt= takes a run's folder (which holds checkpoints/{LAST}/{WEIGHTS}) "
         "or a checkpoint's, such as outputs/cod_r32/seed0/checkpoints/best"
     )
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether it is a checkpoint that a training left, rather than a model somebody shares."""
+    return (folder / CONFIG).is_file()
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run that a checkpoint is in; the checkpoint's own, where it is in none."""
+    in_run = is_checkpoint(checkpoint) and checkpoint.parent.name == "checkpoints"
+    return checkpoint.parents[1] if in_run else checkpoint

@@ -1,5 +1,9 @@
 import struct
+import threading
+import time
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -7,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ipsam.data.headers import quiet_pillow
 from ipsam.data.images import image_size, image_sizes, read_image, read_mask
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -138,3 +143,22 @@ def test_a_file_that_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for read in (read_image, read_mask, image_size):
         with pytest.raises(ValueError, match=r"a\.png: can't be read \(Permission denied\); give yourself the right"):
             read(tmp_path / "a.png")
+
+
+def test_pillows_settings_are_put_back_after_several_threads() -> None:
+    """They belong to the process: each thread by itself would put back what another had changed."""
+    limit, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    barrier = threading.Barrier(4)
+
+    def use(number: int) -> None:
+        for turn in range(50):
+            if turn % 10 == 0:
+                barrier.wait()
+            with quiet_pillow():
+                assert Image.MAX_IMAGE_PIXELS is None
+                time.sleep(0.0001 * number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(use, range(4)))
+    assert limit == Image.MAX_IMAGE_PIXELS
+    assert warnings.filters == filters

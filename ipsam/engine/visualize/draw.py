@@ -14,7 +14,8 @@ from ipsam.engine.config import given, settings_of
 from ipsam.engine.data_seen import named_sets, warn_of_other_data
 from ipsam.engine.evaluator import evaluate
 from ipsam.engine.folders import writable_folder
-from ipsam.engine.run import evaluation_folder, reopen, results_folder, run_of
+from ipsam.engine.run import FIGURES, evaluation_folder, output_folder, reopen, results_folder
+from ipsam.engine.store import run_of
 from ipsam.engine.tables import LABELS
 from ipsam.engine.visualize.choice import Chosen, by_name, by_score, known_scores
 from ipsam.engine.visualize.columns import comparison, mechanism
@@ -65,7 +66,7 @@ def draw_figures(config: DictConfig) -> list[Drawn]:
     ours = open_subject(checkpoint, run)
     ours.settings.set_up_process()
     baseline = None if config.baseline is None else _open_baseline(config)
-    out = writable_folder(run_of(checkpoint) / "figures" if config.out is None else Path(str(config.out)), "out")
+    out = writable_folder(output_folder(config, checkpoint, run_of(checkpoint) / FIGURES), "out")
     if chosen is None:
         places = results_folder(config, checkpoint), evaluation_folder(checkpoint, request.protocol)
         epochs = finished_epochs(checkpoint)
