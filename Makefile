@@ -17,7 +17,7 @@ quickstart: $(BASE)  ## train and evaluate a micro model on synthetic scenes, mi
 	$(BIN)/python scripts/train.py experiment=quickstart overwrite=true
 
 test: $(READY)  ## run the tests (ARGS='-m "not slow"' for the quick ones)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .
