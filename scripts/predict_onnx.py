@@ -24,7 +24,10 @@ def main(model: str, source: str, target: str) -> None:
     session = onnxruntime.InferenceSession(model)
     about = session.get_modelmeta().custom_metadata_map
     size, mean, std = int(about["image_size"]), *(np.float32(json.loads(about[key])) for key in ("mean", "std"))
-    image = ImageOps.exif_transpose(Image.open(source)).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(source))
+    if image.mode.startswith("I"):  # 16 bits, of which convert would not take the upper 8
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("RGB")
     pixels = np.float32(image.resize((size, size), Image.Resampling.BILINEAR)) / 255
     (logits,) = session.run(None, {"image": ((pixels - mean) / std).transpose(2, 0, 1)[None]})
     prob = 1 / (1 + np.exp(-resize(logits[0, 0], image.height, image.width)))

@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from ipsam.engine.cli import user_errors
-from ipsam.engine.folders import writable_folder
+from ipsam.engine.folders import check_stays_inside, writable_folder
 from ipsam.engine.paper.all_tables import all_sheets
 from ipsam.engine.paper.formats import to_markdown, write
 from ipsam.engine.paper.results import find_results
@@ -19,6 +19,7 @@ def main(config: DictConfig) -> None:
     """Find the runs, fill the tables, write and print them."""
     with user_errors():
         runs = Path(str(config.runs))
+        check_stays_inside(runs, ["tables"])
         results, left_out = find_results(runs, CONFIGS)
         sheets, kept_out = all_sheets(results)
         out = writable_folder(runs / "tables" if config.out is None else Path(str(config.out)), "out")

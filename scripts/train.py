@@ -1,5 +1,7 @@
 """Train a model, then evaluate it: python scripts/train.py experiment=cod_r32 (--help tells what can be set)."""
 
+from pathlib import Path
+
 import hydra
 from omegaconf import DictConfig
 
@@ -9,7 +11,7 @@ from ipsam.engine.config import build_model, settings_of
 from ipsam.engine.data_seen import named_sets
 from ipsam.engine.report import check_fits, evaluate_references, evaluate_run
 from ipsam.engine.rng import seed_everything
-from ipsam.engine.run import check_run, open_run
+from ipsam.engine.run import check_run, log_to, open_run
 from ipsam.engine.settings import Settings
 from ipsam.engine.trainer import check_can_train, train
 
@@ -19,6 +21,7 @@ def main(config: DictConfig) -> None:
     """Compose, train, evaluate."""
     with user_errors():
         check_run(config)
+        log_to(Path(config.run_dir))
         settings = settings_of(Settings, config.engine, "engine")
         settings.set_up_process()
         data = settings_of(Data, config.data, "data")

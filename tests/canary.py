@@ -9,6 +9,7 @@ from typing import Any
 
 STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.forkpty", "subprocess.Popen")
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod")
+TWO_PATHS = ("os.rename", "os.link", "os.symlink")  # of the last, the first is but where it leads
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 IGNORED = ("/dev/null", "__pycache__")  # the latter: bytecode of modules that are imported late
 
@@ -45,7 +46,8 @@ class Watch:
             if set(mode or "") & set("wax+") or (flags or 0) & WRITING:
                 self._note_path(event, path)
         elif event in CHANGES:
-            self._note_path(event, arguments[0])
+            for path in arguments[:1] if event not in TWO_PATHS else arguments[event == "os.symlink" : 2]:
+                self._note_path(event, path)
 
     def _note_path(self, event: str, path: object) -> None:
         if not isinstance(path, str | bytes | os.PathLike):  # a file that is open already

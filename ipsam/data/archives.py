@@ -17,6 +17,13 @@ KEPT = (*EXTENSIONS, ".txt")  # of other files, of which releases hold many, no 
 MAX_FILES = 200_000
 CHUNK = 1 << 20
 BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError)
+FETCH_AGAIN = "fetch it again"
+UNPACK = "unpack it with its own program, and give archive=FOLDER"
+WAYS_OUT = {
+    "empty": FETCH_AGAIN,
+    "cut off or damaged": FETCH_AGAIN,
+    "a web page": "fetch the archive in a browser, and give archive=FILE",
+}
 OTHERS = {b"Rar!": "RAR", b"7z\xbc\xaf": "7z"}  # formats that Python can't read, by how they begin
 
 Entry = tuple[str, int, Callable[[int], bytes]]  # name, size, and what gives up to that many of the next bytes
@@ -50,8 +57,11 @@ def unpack(archive: Path, folder: Path) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as file, _broken(archive):
             _copy(read, file, size, name)
-    if not number:
-        raise ValueError(f"{archive} holds no pictures ({', '.join(EXTENSIONS)}): is it the right archive?")
+    if not any(path.suffix.lower() in EXTENSIONS for path in folder.rglob("*")):
+        raise ValueError(
+            f"{archive} holds no pictures ({', '.join(EXTENSIONS)}): is it the right archive? One that is packed in it "
+            "has to be unpacked first"
+        )
     return number
 
 
@@ -73,7 +83,8 @@ def _entries(archive: Path) -> Iterator[Entry]:
                     if member.isfile() and _is_kept(member.name) and (file := packed.extractfile(member)):
                         yield member.name, member.size, file.read
             return
-    raise ValueError(f"{archive} is {_kind(archive)}, neither ZIP nor TAR: {_way_out(archive)}")
+    kind = _kind(archive)
+    raise ValueError(f"{archive} is {kind}, no whole ZIP or TAR: {WAYS_OUT.get(kind, UNPACK)}")
 
 
 @contextmanager
@@ -117,12 +128,10 @@ def _existing(folder: Path) -> Path:
 def _kind(archive: Path) -> str:
     with archive.open("rb") as file:
         begin = file.read(512)
+    if not begin:
+        return "empty"
+    if begin.startswith((b"PK", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")):
+        return "cut off or damaged"
     if begin.lstrip()[:1] == b"<":
         return "a web page"
     return next((kind for magic, kind in OTHERS.items() if begin.startswith(magic)), "no archive that is known here")
-
-
-def _way_out(archive: Path) -> str:
-    if _kind(archive) == "a web page":
-        return "fetch the archive in a browser, and give archive=FILE"
-    return "unpack it with its own program, and give archive=FOLDER"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipsam.data.benchmarks import Benchmark, Layout, benchmark
-from ipsam.data.files import entries, some
+from ipsam.data.files import EXTENSIONS, entries, some
 from ipsam.data.matching import match_files
 from ipsam.data.places import Place, find_place
 
@@ -45,10 +45,13 @@ def find_splits(names: Sequence[str], unpacked: Path) -> list[Split]:
     for known in map(benchmark, names):
         splits = list(_divided(known, unpacked)) or list(_undivided(known, unpacked))[:1]
         if not splits:
-            folders = sorted({str(path.parent.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()})
+            pictures = (path for path in unpacked.rglob("*") if path.suffix.lower() in EXTENSIONS)
+            folders = sorted({str(path.parent.relative_to(unpacked)) for path in pictures})
             raise ValueError(
                 f"no {known.name} in it: it holds pictures in {some(folders)}. Is it another set's archive? Otherwise "
-                f"put the pictures where they are kept by hand:\n{in_words(known)}"
+                f"put "
+                "the pictures where they are kept by hand (a ZIP of Imgs and GT alone lacks the folder around them):\n"
+                f"{in_words(known)}"
             )
         found += splits
     return found

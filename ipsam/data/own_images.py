@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ipsam.data.images import read_image
 
+MAX_16_BIT = 65535
 ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor
 
 
@@ -26,9 +27,12 @@ def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
         ValueError: it is broken or no image; its shape, type or range is another.
     """
     if isinstance(image, str | Path):
-        return read_image(image, upright=True)
+        path = Path(image).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: {'a folder, not an image' if path.is_dir() else 'no such image'}")
+        return read_image(path, upright=True)
     if isinstance(image, Image.Image):
-        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        return _of_pillow(ImageOps.exif_transpose(image))
     pixels = _of_tensor(image) if isinstance(image, Tensor) else image
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         kind = getattr(pixels, "dtype", type(pixels).__name__)
@@ -41,8 +45,19 @@ def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
     return np.require(colours, requirements=["C", "W"])  # torch warns of arrays that can't be written to
 
 
+def _of_pillow(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I"):  # Pillow would cut off what is above 255; files are read by their upper 8 bits
+        values = np.asarray(image)
+        if values.min(initial=0) < 0 or values.max(initial=0) > MAX_16_BIT:
+            raise ValueError("a Pillow image of whole numbers must be within 16 bits; save it with 8")
+        image = Image.fromarray((values >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("a Pillow image of floats has no scale; give an array of uint8")
+    return np.array(image.convert("RGB"))
+
+
 def _of_tensor(image: Tensor) -> NDArray[np.uint8]:
-    if image.ndim != 3 or image.shape[0] not in (1, 3):
+    if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
         raise ValueError(f"an image tensor has the shape (3, height, width), not {tuple(image.shape)}")
     image = image.detach().cpu()
     if image.is_floating_point():

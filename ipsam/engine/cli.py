@@ -26,9 +26,18 @@ def user_errors() -> Iterator[None]:
         sys.stderr.write(f"{stopped}\n")
         sys.exit(stopped.status)
     except RuntimeError as error:
+        if killed := re.search(r"DataLoader worker \(pid.*\) (is killed|exited).*", str(error)):
+            sys.exit(
+                f"error: a process that reads data has ended ({killed[0]:.200}). If memory ran out, lower "
+                "engine.num_workers or make room; then go on with resume=true"
+            )
         if not (torch.distributed.is_initialized() and re.search(LOST, str(error), re.I)):
             raise
         sys.exit(f"error: another process of this run is gone, see its own message; go on with resume=true\n({error})")
+    except ImportError as error:
+        if "pip install" not in str(error):
+            raise
+        sys.exit(f"error: {error}")
     except (ValueError, OSError, OmegaConfBaseException) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise

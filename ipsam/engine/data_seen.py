@@ -1,7 +1,6 @@
 """What data a run saw, so that others are noticed: ``data.json`` in its folder."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from ipsam.data import TestSet, TrainSet
 from ipsam.engine.evaluation import write_json
+from ipsam.engine.plain_data import read_plain_json
 
 FILE = "data.json"
 
@@ -61,8 +61,8 @@ def _noted(folder: Path) -> dict[str, Fingerprint]:
     if not (folder / FILE).is_file():
         return {}
     try:
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_plain_json(folder / FILE)
+    except (OSError, ValueError):
         return {}
     noted = content if isinstance(content, dict) else {}
     return {str(name): entry for name, entry in noted.items() if isinstance(entry, dict)}

@@ -12,6 +12,23 @@ def best_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def checked_device(device: torch.device | str) -> torch.device:
+    """A device that is there.
+
+    Raises:
+        ValueError: it isn't, or is none.
+    """
+    try:
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen).item()
+    except Exception as error:  # each kind of device has errors of its own
+        raise ValueError(
+            f"device={device!s:.99} can't be used here ({next(iter(str(error).splitlines()), '')!s:.150}); "
+            f"{best_device().type} can"
+        ) from error
+    return chosen
+
+
 def uses_bf16(precision: str, device: torch.device) -> bool:
     """Whether to compute in bf16, the weights staying in fp32; ``auto`` is: on a CUDA device that has it.
 

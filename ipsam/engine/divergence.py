@@ -9,7 +9,8 @@ import safetensors.torch
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 
 class Guard:
@@ -17,12 +18,17 @@ class Guard:
 
     Args:
         accelerator: knows the other processes.
+        model: whose running statistics a forward pass changes.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
+    def __init__(self, accelerator: Accelerator, model: nn.Module) -> None:
         self.accelerator = accelerator
+        self.statistics = [
+            buffer for module in model.modules() if isinstance(module, _NormBase) for buffer in module.buffers()
+        ]
         self.names: list[str] = []
         self.losses: list[Tensor] = []
+        self.forget()
 
     def see(self, names: Sequence[str], loss: Tensor) -> None:
         """Note the images and the loss of one forward pass."""
@@ -41,9 +47,15 @@ class Guard:
         losses = [loss.item() for loss in self.losses]
         return {"images": gather_object(self.names), "losses": gather_object(losses), "gradient_norm": float(norm)}
 
+    def undo(self) -> None:
+        """Put back what the forward passes since the last step have changed."""
+        for buffer, before in zip(self.statistics, self.before, strict=True):
+            buffer.copy_(before)
+
     def forget(self) -> None:
         """Begin anew for the next step."""
         self.names, self.losses = [], []
+        self.before = [buffer.clone() for buffer in self.statistics]
 
 
 def save_for_inspection(folder: Path, seen: Mapping[str, Any], batch: Mapping[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """What scripts/download.py does: SAM2's files, and datasets from their archives into the layout that runs expect."""
 
+import hashlib
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from ipsam.engine.config import plain
 from ipsam.engine.fetch import fetch, fetch_sam2
 from ipsam.engine.folders import writable_folder
 from ipsam.engine.options import whole_number
-from ipsam.model.sam2_weights import OFFICIAL_FILES
+from ipsam.model.sam2_weights import OFFICIAL_FILES, sha256_of
 
 SAM2_FILES = {name.removeprefix("sam2.1_hiera_").removesuffix(".pt"): name for name in OFFICIAL_FILES}
 ARCHIVES = "archives"  # folder in paths.data that archives are fetched to
@@ -52,6 +54,10 @@ class Download:
             raise ValueError("say what to fetch: sam2=[large], datasets=[CAMO] or both (--help tells more)")
         if unknown := [name for name in sam2 if name not in SAM2_FILES]:
             raise ValueError(f"sam2={unknown[0]!r:.99}: there are {', '.join(SAM2_FILES)}")
+        if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise ValueError(f"sha256 must be 64 hexadecimal digits, not {sha256!r:.99}")
+        if archive is not None and "://" in archive and not archive.startswith(WEB):
+            raise ValueError(f"archive={archive:.200}: only http and https can be fetched; fetch it yourself")
         if archive is not None and not datasets:
             raise ValueError("say what the archive holds: datasets=[NAME,...]")
         return cls(
@@ -103,9 +109,13 @@ class Download:
 
     def _fetched(self, address: str) -> Path:
         if not address.startswith(WEB):
-            return Path(address)
+            path = Path(address)
+            if self.sha256 is not None and path.is_file() and sha256_of(path) != self.sha256:
+                raise ValueError(f"{path} is not the file: its sha256 is not {self.sha256}; fetch it again")
+            return path
         name = Path(unquote(urlparse(address).path)).name or "archive"
-        return fetch(address, self.root / ARCHIVES / name, sha256=self.sha256)
+        mark = hashlib.sha256(address.encode()).hexdigest()[:8]  # other addresses may end alike
+        return fetch(address, self.root / ARCHIVES / f"{mark}_{name}", sha256=self.sha256)
 
 
 def _data(splits: Sequence[Split], root: Path) -> Data:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ipsam.engine.folders import write_whole
 from ipsam.engine.metrics import LOWER_IS_BETTER, Protocol
 
 Scores = dict[str, float]
@@ -64,8 +65,7 @@ def ranking(scores: Sequence[float], metric: str) -> list[int]:
 
 def write_json(path: Path, content: object) -> None:
     """Write a JSON file, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, rows: list[dict[str, str | float]]) -> None:

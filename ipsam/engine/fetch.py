@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -113,4 +114,6 @@ def _reason(error: Exception) -> str:
         return f"the server answers {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.Timeout):
         return "it took too long"
+    if found := re.search(r"\[Errno -?\d+\] ([\w ]+)", str(error)):
+        return found[1]
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -52,6 +52,25 @@ def check_stays_inside(folder: Path, names: Iterable[str]) -> None:
                 raise ValueError(f"{path} is neither a file nor a folder; remove it")
 
 
+def write_whole(path: Path, content: str) -> None:
+    """Write a text file so that it holds either all of it or what it held before; its folder is made.
+
+    Raises:
+        OSError: it can't be written; with the path.
+    """
+    fresh = path.with_name(f".new-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def writable_folder(path: Path, option: str) -> Path:
     """Make a folder, unless it is there, and see that it can be written to; ``option`` is what sets it.
 

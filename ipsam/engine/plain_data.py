@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 MAX_BYTES = 1 << 16  # a run's configuration has two thousand
+MAX_SCORES = 1 << 26  # of a million images, a few dozen each
 MAX_DEPTH = 32
 MAX_TEXT = 4096  # characters; as a path
 MAX_WHOLE = 1 << 63
@@ -37,6 +38,18 @@ def read_plain_yaml(path: Path) -> Any:
 def read_plain_json(path: Path) -> Any:
     """The same from JSON."""
     return _read(path, json.loads, "JSON")
+
+
+def bounded_text(path: Path, limit: int = MAX_SCORES) -> str:
+    """The text of a file that somebody else may have made any size.
+
+    Raises:
+        ValueError: it has more bytes than that, or is not UTF-8.
+        OSError: it can't be read.
+    """
+    if (num_bytes := path.stat().st_size) > limit:
+        raise ValueError(f"{path} has {num_bytes:,} bytes, above the limit of {limit:,}")
+    return path.read_text(encoding="utf-8")
 
 
 def _read(path: Path, parse: Callable[[str], Any], language: str) -> Any:

@@ -1,6 +1,7 @@
 """Predictions for files: a picture, a folder tree, a glob or a video, written in the same structure."""
 
 import glob
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,12 +15,16 @@ from tqdm import tqdm
 
 from ipsam.data.files import EXTENSIONS
 from ipsam.data.own_images import to_rgb
-from ipsam.engine.predictor import Predictor
+from ipsam.engine.predictor import Predictor, check_batch_size
 from ipsam.engine.result import KINDS, Result
 from ipsam.engine.video import VIDEOS, predict_video
 
+PICTURES = (*EXTENSIONS, ".webp")
+NOT_READ = (".avif", ".gif", ".heic", ".heif", ".jp2")  # pictures to others
 AHEAD = 4  # images read before they are needed
 NUM_THREADS = 2  # that read and write beside the model
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,17 +70,22 @@ def find_jobs(source: str, output: Path, kinds: Sequence[str]) -> list[Job]:
     if not kinds or set(kinds) - set(KINDS):
         raise ValueError(f"save takes some of {', '.join(KINDS)}, not {', '.join(map(str, kinds)) or 'nothing'}")
     root, files = _files(source)
-    endings = (*EXTENSIONS, *VIDEOS)
+    endings = (*PICTURES, *VIDEOS)
+    inside = output.resolve()
+    if inside != root.resolve():  # predictions of an earlier run are none of the input
+        files = [file for file in files if inside not in file.resolve().parents]
+    if others := sorted({file.suffix.lower() for file in files} & set(NOT_READ)):
+        logger.warning("%s: files of %s are passed over; save them as PNG or JPEG", source, ", ".join(others))
     places = {file: file.relative_to(root).with_suffix("") for file in files if file.suffix.lower() in endings}
     if not places:
         raise ValueError(
             f"input={source}: no picture or video among {len(files)} files; known are {', '.join(endings)}"
         )
-    times = Counter(places.values())
+    for _ in range(2):  # a.jpg beside a.png; then a.jpg.png beside them
+        times = Counter(places.values())
+        places = {file: place.with_name(file.name) if times[place] > 1 else place for file, place in places.items()}
     jobs = []
     for file, place in sorted(places.items()):
-        if times[place] > 1:  # a.jpg beside a.png
-            place = place.with_name(file.name)
         ending = ".mp4" if file.suffix.lower() in VIDEOS else ".png"
         folders = {kind: output / kind if len(kinds) > 1 else output for kind in kinds}
         jobs.append(Job(file, {kind: folder / f"{place}{ending}" for kind, folder in folders.items()}))
@@ -99,8 +109,12 @@ def predict_files(
         predictor: the model.
         jobs: as ``find_jobs`` gives them.
         batch_size: images that go through the model together.
-        overwrite: also those that are done.
+        overwrite: also those that are done, which is told by the names of their files alone.
+
+    Raises:
+        ValueError: ``batch_size`` is no positive number, or the model is spoilt.
     """
+    check_batch_size(batch_size)
     todo = [job for job in jobs if overwrite or not job.done]
     outcome = Outcome(skipped=len(jobs) - len(todo))
     pictures = [job for job in todo if job.source.suffix.lower() not in VIDEOS]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ipsam.data.own_images import ImageLike, to_rgb
 from ipsam.data.transforms import network_input
-from ipsam.engine.device import best_device, uses_bf16
+from ipsam.engine.device import best_device, checked_device, uses_bf16
 from ipsam.engine.evaluator import to_map
 from ipsam.engine.result import Result
 from ipsam.model import IPSAMOutput, Segmenter
@@ -31,7 +31,7 @@ class Predictor:
         source: the folder that the weights came from, where they did; needed to save them elsewhere.
 
     Raises:
-        ValueError: for a model that needs the ground truth, or an unknown precision.
+        ValueError: for a model that needs the ground truth, a device that is not there, or an unknown precision.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Predictor:
             raise ValueError(f"{type(model).__name__} needs the ground truth: it can be evaluated, not used")
         self.image_size = image_size
         self.source = source
-        self.device = torch.device(device) if device is not None else best_device()
+        self.device = best_device() if device is None else checked_device(device)
         self.bf16 = uses_bf16(precision, self.device)
         self.model = model.requires_grad_(False).eval()
         merge_lora(self.model)
@@ -63,8 +63,10 @@ class Predictor:
             batch_size: images of a sequence that go through the model together.
 
         Raises:
-            FileNotFoundError, ValueError: an image can't be read, or is none; or the model's logits are not finite.
+            FileNotFoundError, ValueError: an image can't be read, or is none; ``batch_size`` is no positive number; or
+                the model's logits are not finite.
         """
+        check_batch_size(batch_size)
         if isinstance(images, str | Path | Image.Image | np.ndarray | Tensor):
             return self._predict([to_rgb(images)])[0]
         results: list[Result] = []
@@ -112,6 +114,12 @@ class Predictor:
 
         with TemporaryDirectory() as folder:
             return push(self.save_pretrained(folder, half=half), repo_id, private=private)
+
+
+def check_batch_size(value: object) -> None:
+    """ValueError for anything but a positive number."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"batch_size must be a whole number from 1, not {value!r:.99}")
 
 
 def results_of(output: IPSAMOutput, images: Sequence[NDArray[np.uint8]]) -> list[Result]:

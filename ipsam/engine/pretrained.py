@@ -12,12 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors import safe_open
 
 from ipsam import __version__
+from ipsam.data.data import MAX_IMAGE_SIZE
 from ipsam.engine.base_weights import find_base
 from ipsam.engine.card import card
 from ipsam.engine.checkpoint import CONFIG, WEIGHTS, finished_epochs, load_weights
 from ipsam.engine.config import build_model, read_config
 from ipsam.engine.model_section import check_model_section
-from ipsam.engine.plain_data import read_plain_json
+from ipsam.engine.plain_data import bounded_text, read_plain_json
 from ipsam.engine.predictor import Predictor
 from ipsam.engine.store import find_checkpoint, run_of
 
@@ -120,10 +121,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     about = read_plain_json(folder / ABOUT)
     if not isinstance(about, dict) or not isinstance(about.get("model"), dict):
         raise ValueError(f"{folder / ABOUT} is no model's: it must hold model, its configuration")
-    size = about.get("image_size")
-    if not isinstance(size, int) or isinstance(size, bool):
-        raise ValueError(f"{folder / ABOUT}: image_size must be a whole number of pixels, not {size!r:.99}")
-    return about
+    return _with_size(about, folder / ABOUT)
 
 
 def model_config(about: dict[str, Any], *, base: str | Path | None = None, fetch: bool = True) -> DictConfig:
@@ -148,7 +146,7 @@ def model_config(about: dict[str, Any], *, base: str | Path | None = None, fetch
 def _about_run(checkpoint: Path) -> dict[str, Any]:
     """Of a checkpoint of a run: what was trained, on what, and how it scored, if it was evaluated."""
     plain: Any = OmegaConf.to_container(read_config(checkpoint / CONFIG))
-    return {
+    about = {
         "ipsam": __version__,
         "name": plain.get("name"),
         "image_size": plain["data"].get("image_size"),
@@ -156,6 +154,16 @@ def _about_run(checkpoint: Path) -> dict[str, Any]:
         "metrics": _metrics(checkpoint),
         "model": plain["model"],
     }
+    return _with_size(about, checkpoint / CONFIG)
+
+
+def _with_size(about: dict[str, Any], path: Path) -> dict[str, Any]:
+    size = about.get("image_size")
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_IMAGE_SIZE:
+        raise ValueError(
+            f"{path}: image_size must be a whole number of pixels up to {MAX_IMAGE_SIZE}, not {size!r:.99}"
+        )
+    return about
 
 
 def _metrics(checkpoint: Path) -> dict[str, Any]:
@@ -164,7 +172,7 @@ def _metrics(checkpoint: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(bounded_text(path))
         epochs, datasets = content.get("epochs"), content.get("datasets", {})
     except (OSError, ValueError, AttributeError, RecursionError):
         return {}

@@ -27,7 +27,7 @@ class PromptMaps(NamedTuple):
     bg: Probabilities
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """A prediction.
 
@@ -45,6 +45,10 @@ class Result:
     bg_logits: Tensor | None = None
     gate_grid: Tensor | None = None
     remark: str = ""
+
+    def __repr__(self) -> str:
+        height, width = self.prob.shape
+        return f"Result({height} x {width} pixels, {self.mask.mean():.1%} of them object)"
 
     @property
     def map(self) -> Picture:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import platform
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from ipsam.engine.checkpoint import CONFIG
 from ipsam.engine.config import as_dict, plain, read_config
 from ipsam.engine.data_seen import FILE as DATA
 from ipsam.engine.data_seen import note_data
-from ipsam.engine.folders import check_stays_inside
+from ipsam.engine.folders import check_stays_inside, write_whole
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.parameters import count
 from ipsam.engine.pretrained import find_model, model_config, read_about
@@ -42,6 +43,7 @@ OWN_FOLDERS = ("checkpoints", "diverged", "tensorboard", "eval")
 FIGURES = "figures"  # in a run's folder, too
 DATA_ROOT = "data"  # configs/paths/default.yaml's
 ENVIRONMENT = "environment.jsonl"
+LOG = "train.log"
 FREE_ON_RESUME = (
     "resume",
     "overwrite",
@@ -79,7 +81,7 @@ def check_run(config: DictConfig) -> None:
     if config.resume and config.overwrite:
         raise ValueError("resume=true goes on with a run, overwrite=true throws it away: set one")
     folder = Path(config.run_dir)
-    check_stays_inside(folder, (*OWN_FOLDERS, CONFIG, DATA, ENVIRONMENT))
+    check_stays_inside(folder, (*OWN_FOLDERS, CONFIG, DATA, ENVIRONMENT, LOG))
     if not (folder / "checkpoints").exists() or config.overwrite:
         return
     if not config.resume:
@@ -111,18 +113,36 @@ def open_run(
     resolved = OmegaConf.to_yaml(config, resolve=True)
     state = PartialState(cpu=config.engine.cpu)
     if state.is_main_process:
-        for name in OWN_FOLDERS if config.overwrite else ():
-            shutil.rmtree(folder / name, ignore_errors=True)
         if config.overwrite:
-            (folder / DATA).unlink(missing_ok=True)
+            _throw_away(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(resolved, encoding="utf-8")
+        if not (folder / CONFIG).is_file() or (folder / CONFIG).read_text(encoding="utf-8") != resolved:
+            write_whole(folder / CONFIG, resolved)
         with (folder / ENVIRONMENT).open("a", encoding="utf-8") as file:
             file.write(json.dumps(_environment(config.seed, model)) + "\n")
         note_data(folder, sets or {})
         logger.info("run folder: %s", folder)
     state.wait_for_everyone()
     return folder, resolved
+
+
+def log_to(folder: Path) -> None:
+    """Add what is logged to ``train.log`` in the run's folder, after ``check_run`` has looked at where that leads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder / LOG, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
+    logging.getLogger().addHandler(handler)
+
+
+def _throw_away(folder: Path) -> None:
+    """Remove what a former run left; whenever this is interrupted, no part of it is taken for a run any more."""
+    for name in OWN_FOLDERS:
+        gone = folder / f".old-{name}"
+        for path in (gone, folder / name):
+            if path.exists():
+                path.replace(gone)
+                shutil.rmtree(gone)
+    (folder / DATA).unlink(missing_ok=True)
 
 
 def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Path) -> None:
@@ -205,6 +225,9 @@ def reopen(config: DictConfig, ckpt: str) -> tuple[Path, DictConfig]:
         for key, value in config[section].items():
             if value is not None:
                 run[section][key] = value
+    for name in ("num_workers", "num_threads"):  # of whoever trained it, on another machine
+        if config.engine[name] is None and isinstance(run.engine.get(name), int):
+            run.engine[name] = min(run.engine[name], os.cpu_count() or 1)
     if config.paths.data is not None:
         run.data.root = config.paths.data
     base = plain(config.base)

@@ -35,7 +35,7 @@ class Progress:
         batch: forward passes of this process in the epoch that is not finished.
         step: finished optimiser steps.
         skipped: those among them that were left out, as their gradient was not finite.
-        best: the held-out part's best score, None before there was one.
+        best, best_step: the held-out part's best score and when it was reached, None before there was one.
         history: all scores of the held-out part.
     """
 
@@ -44,6 +44,7 @@ class Progress:
     step: int = 0
     skipped: int = 0
     best: float | None = None
+    best_step: int | None = None
     history: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -53,6 +54,8 @@ class Progress:
             raise ValueError(f"progress.{wrong[0]} is no number of anything: {counts[wrong[0]]!r:.99}")
         if self.best is not None and not _is_finite(self.best):
             raise ValueError(f"progress.best is no score: {self.best!r:.99}")
+        if self.best_step is not None and not (type(self.best_step) is int and 0 <= self.best_step <= self.step):
+            raise ValueError(f"progress.best_step is no step of it: {self.best_step!r:.99}")
         if not isinstance(self.history, list) or not all(
             isinstance(scores, dict) and all(map(_is_finite, scores.values())) for scores in self.history
         ):
@@ -64,7 +67,7 @@ class Progress:
         sign = -1 if metric in LOWER_IS_BETTER else 1
         if self.best is not None and sign * scores[metric] <= sign * self.best:
             return False
-        self.best = scores[metric]
+        self.best, self.best_step = scores[metric], self.step
         return True
 
 
@@ -108,6 +111,8 @@ class RunState:
         self.config = config
         self.checkpoints = Store(folder / "checkpoints", keep=keep)
         self.progress = Progress()
+        if accelerator.is_main_process:
+            self.checkpoints.sweep()
 
     def save(self, *, best: bool = False) -> None:
         """Write a checkpoint of this step.
@@ -139,7 +144,7 @@ class RunState:
             progress = Progress(**state["progress"])
             if missing := asdict(progress).keys() - state["progress"].keys():
                 raise ValueError(f"it does not say {', '.join(sorted(missing))}")
-            if progress.batch >= num_batches:
+            if progress.batch > num_batches:
                 raise ValueError(f"it stands at batch {progress.batch} of an epoch of {num_batches}")
         except UNFIT as error:
             raise _unfit(checkpoint, error) from error
@@ -152,6 +157,9 @@ class RunState:
         except UNFIT as error:
             raise _unfit(checkpoint, error) from error
         self.progress = progress
+        self.accelerator.wait_for_everyone()  # all have read it
+        if self.accelerator.is_main_process:
+            self.checkpoints.go_back_to(checkpoint, best_step=progress.best_step)
         logger.info("resumed from %s, in epoch %d", checkpoint, self.progress.epoch + 1)
 
     def stopped(self, num_steps: int) -> StoppedError:
@@ -165,14 +173,19 @@ class RunState:
         """The end of a run with a loss or gradient that is not finite; what led to it is kept for inspection."""
         folder = self.folder / "diverged" / NAME.format(self.progress.step + 1)
         training = self._training()
+        kept = f"{folder} holds the state before this step, and the batch"
         if self.accelerator.is_main_process:
-            save_checkpoint(folder, self.model, config=self.config, training=training)
-            save_for_inspection(folder, seen, batch)
+            try:
+                save_checkpoint(folder, self.model, config=self.config, training=training)
+                save_for_inspection(folder, seen, batch)
+            except OSError as error:
+                kept = f"The state before it could not be kept in {folder} ({error.strerror or error})"
+        self.accelerator.wait_for_everyone()  # the first to end might take the others with it
         losses = ", ".join(f"{loss:.4g}" for loss in seen["losses"])
         return ValueError(
             f"training diverged at step {self.progress.step + 1}, in epoch {self.progress.epoch + 1}: loss {losses}, "
             f"norm of the gradient {seen['gradient_norm']:.4g}, images {', '.join(seen['images'])}. No weight was "
-            f"changed by it; {folder} holds the state before this step, and the batch. Look at the images, lower "
+            f"changed by it. {kept}. Look at the images, lower "
             "engine.lr, or leave such steps out with engine.on_divergence=skip; then go on with resume=true"
         )
 

@@ -1,6 +1,7 @@
 """Being asked to stop: SIGTERM, as clusters send it before they take a machine away, and Ctrl-C."""
 
 import signal
+import time
 from types import FrameType
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from accelerate import Accelerator
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+GRACE = 5  # seconds in which SIGTERM is but an echo: clusters tell every process, and torchrun passes its own on
 
 
 class StoppedError(Exception):
@@ -17,13 +19,16 @@ class StoppedError(Exception):
 
 
 class Stop:
-    """Notes the signals instead of dying of them, while it is entered; a second one ends the process as ever.
+    """Notes the signals instead of dying of them, while it is entered.
+
+    A second Ctrl-C ends the process as ever, and so does a second SIGTERM after ``GRACE``.
 
     Outside the main thread, where Python takes no signals, it notes nothing.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self._since = 0.0
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
@@ -38,8 +43,12 @@ class Stop:
             signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.requested = True
-        signal.signal(number, self._former[number])
+        now = time.monotonic()
+        if not self.requested:
+            self.requested, self._since = True, now
+        elif number == signal.SIGINT or now - self._since > GRACE:
+            signal.signal(number, self._former[number])
+            signal.raise_signal(number)
 
     def agreed(self, accelerator: Accelerator) -> bool:
         """Whether to stop now, as this process was told to, or, of several, any, which all ask at the same time."""

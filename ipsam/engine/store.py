@@ -47,7 +47,27 @@ class Store:
                 f"the checkpoint of step {step} could not be written to {self.folder}: {error.strerror or error}; "
                 f"{there}. Make room, or give the right to write there, then go on with resume=true"
             ) from error
-        self._prune()
+        self._prune(folder)
+
+    def go_back_to(self, checkpoint: Path, *, best_step: int | None) -> None:
+        """Leave things as they were when a checkpoint had been saved: what is newer, all of it damaged, is removed.
+
+        Args:
+            checkpoint: one of ``all``.
+            best_step: of the checkpoint that ``best`` led to; None for none.
+        """
+        for folder in self.all():
+            if int(folder.name.removeprefix("step_")) > int(checkpoint.name.removeprefix("step_")):
+                logger.warning("%s is removed", folder)
+                self._remove(folder)
+        self._point(LAST, checkpoint.name)
+        if best_step is not None and (self.folder / NAME.format(best_step)).is_dir():
+            self._point(BEST, NAME.format(best_step))
+
+    def sweep(self) -> None:
+        """Remove what a process left that was killed while it wrote or removed a checkpoint."""
+        for leftover in (path for kind in ("old", "new") for path in self.folder.glob(f".{kind}-*")):
+            leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover, ignore_errors=True)
 
     def newest(self) -> Path | None:
         """The newest whole checkpoint; None if none was ever written. Damaged ones are named in the log.
@@ -80,14 +100,18 @@ class Store:
         fresh.symlink_to(name)
         os.replace(fresh, self.folder / link)
 
-    def _prune(self) -> None:
+    def _prune(self, saved: Path) -> None:
         best = (self.folder / BEST).resolve()
-        for folder in self.all()[self.keep :]:
+        others = [folder for folder in self.all() if folder != saved]
+        for folder in others[self.keep - 1 :]:
             if folder.resolve() != best:
-                gone = folder.with_name(f".old-{folder.name}")  # so that no half of it is ever taken for a checkpoint
-                shutil.rmtree(gone, ignore_errors=True)
-                folder.rename(gone)
-                shutil.rmtree(gone, ignore_errors=True)
+                self._remove(folder)
+
+    def _remove(self, folder: Path) -> None:
+        gone = folder.with_name(f".old-{folder.name}")  # so that no half of it is ever taken for a checkpoint
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -75,7 +75,7 @@ def train(
     run = RunState(model, optimizer, accelerator, folder=folder, config=config, keep=settings.keep)
     if resume:
         run.restore(num_batches=len(loader))
-    progress, guard = run.progress, Guard(accelerator)
+    progress, guard = run.progress, Guard(accelerator, model)
     log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress.step + 1)
     bar = progress_bar(num_steps, progress.step, shown=accelerator.is_main_process)
 
@@ -83,6 +83,8 @@ def train(
         for epoch in range(progress.epoch, settings.epochs):
             sampler.epoch = epoch
             parallel.train()
+            is_last, output = epoch + 1 == settings.epochs, None
+            validates = val_set is not None and (is_last or (epoch + 1) % settings.val_every == 0)
             for batch in skip_first_batches(loader, progress.batch) if progress.batch else loader:
                 lr = settings.lr_at(progress.step, num_steps)
                 for group in optimizer.param_groups:
@@ -95,6 +97,7 @@ def train(
                     if accelerator.sync_gradients:
                         norm = accelerator.clip_grad_norm_(trainable, settings.clip)
                         if not guard.passes(norm):
+                            guard.undo()
                             if settings.on_divergence == "stop":
                                 raise run.diverged(guard.seen(norm), batch)
                             logger.warning("step %d is left out: %s", progress.step + 1, guard.seen(norm))
@@ -113,20 +116,23 @@ def train(
                         )
                         log.scalars("loss", losses, progress.step)
                         log.scalars("optimiser", {"lr": lr, "skipped": progress.skipped}, progress.step)
-                    if not accelerator.gradient_state.end_of_dataloader:  # what follows there saves anyway
+                    ends = accelerator.gradient_state.end_of_dataloader
+                    if not ends or validates:  # else what follows there saves at once
                         stops = stop.agreed(accelerator)
-                        if stops or progress.step % settings.save_every == 0:
+                        if stops or ends or progress.step % settings.save_every == 0:
                             run.save()
                         if stops:
                             raise run.stopped(num_steps)
 
             progress.epoch, progress.batch = epoch + 1, 0
-            is_last, best = epoch + 1 == settings.epochs, False
-            if val_set is not None and (is_last or (epoch + 1) % settings.val_every == 0):
+            best = False
+            if validates:
+                assert val_set is not None
                 scores = validate(model, val_set, settings)
                 best = progress.is_best(scores, settings.best)
                 log.scalars("val", scores, progress.step)
-            log.picture("panel", panel(batch["image"], batch["mask"], output), progress.step)
+            if output is not None:  # resumed after the last step of an epoch, there is none
+                log.picture("panel", panel(batch["image"], batch["mask"], output), progress.step)
             run.save(best=best)
             if not is_last and stop.agreed(accelerator):
                 raise run.stopped(num_steps)

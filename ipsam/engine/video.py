@@ -22,11 +22,17 @@ def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path
         targets: where each kind of picture goes, as .mp4.
 
     Raises:
-        ValueError: the video can't be read, holds no frame, or a kind can't be a video.
+        ValueError: the video can't be read or holds no frame; or a kind can't be a video, after the others are written.
         OSError: a video can't be written.
     """
+    possible = {kind: path for kind, path in targets.items() if kind != "cutout"}
+    if possible:
+        _predict(predictor, source, possible)
     if "cutout" in targets:
         raise ValueError(f"{source}: a cutout has an alpha channel, which a video can't hold; save an overlay or mask")
+
+
+def _predict(predictor: Predictor, source: Path, targets: Mapping[str, Path]) -> None:
     capture = cv2.VideoCapture(str(source))
     unfinished = {kind: path.with_name(f".{path.stem}.part{path.suffix}") for kind, path in targets.items()}
     writers: dict[str, cv2.VideoWriter] = {}

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 MAX_PICKLE = 8 << 20  # bytes of what holds the tensors together; they lie beside it. Training SAM2-L takes 300 thousand
+BEGIN = b"PK\x03\x04"
 TENSORS_NEED = ("collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter")
 
 
@@ -23,12 +24,18 @@ def check_archive(path: Path, *, only_tensors: bool = True) -> None:
         ValueError: it would, or it does.
         OSError, zipfile.BadZipFile: it can't be read, or is no such file.
     """
+    with path.open("rb") as file:
+        if file.read(len(BEGIN)) != BEGIN:  # else torch takes it for a file of before version 1.6, a bare pickle
+            raise zipfile.BadZipFile("it is no archive of torch's")
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
+        names = [record.filename.lower() for record in records]  # torch finds them in any case of letters
+        if len(set(names)) < len(names):
+            raise ValueError("two of its parts have the same name")
         if sum(record.file_size for record in records) > path.stat().st_size:
             raise ValueError("it would unpack to more bytes than it has")
         for record in records:
-            if not record.filename.endswith(".pkl"):
+            if not record.filename.lower().endswith(".pkl"):
                 continue
             if record.file_size > MAX_PICKLE:
                 raise ValueError(f"its pickle has {record.file_size:,} bytes, above the limit of {MAX_PICKLE:,}")

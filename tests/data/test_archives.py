@@ -75,11 +75,11 @@ def test_what_is_no_archive(tmp_path: Path) -> None:
     for content, told in (
         (
             b"\n<!DOCTYPE html><title>Google Drive</title>",
-            "is a web page, neither ZIP nor TAR: fetch the archive in a br",
+            "is a web page, no whole ZIP or TAR: fetch the archive in a br",
         ),
-        (b"Rar!\x1a\x07\x00", "is RAR, neither ZIP nor TAR: unpack it with its own program, and give archive=FOLDER"),
-        (b"7z\xbc\xaf\x27\x1c", "is 7z, neither ZIP nor TAR"),
-        (b"", "is no archive that is known here"),
+        (b"Rar!\x1a\x07\x00", "is RAR, no whole ZIP or TAR: unpack it with its own program, and give archive=FOLDER"),
+        (b"7z\xbc\xaf\x27\x1c", "is 7z, no whole ZIP or TAR"),
+        (b"", "is empty, no whole ZIP or TAR: fetch it again"),
         (b"hello" * 1000, "is no archive that is known here"),
     ):
         (tmp_path / "a.zip").write_bytes(content)

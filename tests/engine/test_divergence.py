@@ -1,5 +1,6 @@
 """A loss or gradient that is not finite never reaches a weight."""
 
+import errno
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 from training import fit, model_of
 
 from ipsam.data import TrainSet
-from ipsam.engine import trainer
+from ipsam.engine import run_state, trainer
 from ipsam.engine.checkpoint import damage, load_training
 from ipsam.model import IPSAM
 
@@ -91,6 +93,46 @@ def test_the_run_goes_on_after_it(tmp_path: Path, make_settings: Any, train_set:
         patch.setattr(trainer, "ipsam_loss", loss)
         resumed = fit(model_of(2), train_set, tmp_path / "two", settings, resume=True)
     assert all(torch.equal(tensor, resumed.state_dict()[key]) for key, tensor in straight.state_dict().items())
+
+
+@pytest.mark.parametrize("action", ["skip", "stop"])
+def test_running_statistics_are_put_back(tmp_path: Path, make_settings: Any, train_set: TrainSet, action: str) -> None:
+    """A forward pass changes those of a batch normalisation before any loss is known."""
+    model = model_of(1)
+    model.norm = nn.BatchNorm2d(3)
+    forward, calls = model.forward, []
+
+    def through_norm(image: torch.Tensor) -> Any:
+        calls.append(1)
+        spoilt = torch.full_like(image, float("nan")) if len(calls) == BAD_STEP else image
+        return forward(image + 0 * model.norm(spoilt))
+
+    model.forward = through_norm  # type: ignore[method-assign]
+    settings = make_settings(epochs=2, on_divergence=action, save_every=1, keep=9)
+    if action == "stop":
+        with pytest.raises(ValueError, match="diverged"):
+            fit(model, train_set, tmp_path, settings)
+        kept = load_file(tmp_path / "diverged" / f"step_{BAD_STEP:08d}" / "model.safetensors")
+        before = load_file(tmp_path / "checkpoints" / f"step_{BAD_STEP - 1:08d}" / "model.safetensors")
+        assert all(torch.equal(tensor, before[key]) for key, tensor in kept.items())
+    else:
+        fit(model, train_set, tmp_path, settings)
+        assert model.norm.num_batches_tracked == len(calls) - 1
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+
+
+def test_a_full_disk_does_not_hide_the_divergence(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, spoil: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    spoil(BAD_STEP, "nan")
+    monkeypatch.setattr(run_state, "save_checkpoint", full)
+    with pytest.raises(
+        ValueError, match=r"diverged at step 3.*could not be kept in .*diverged/step_00000003 \(No space"
+    ):
+        fit(model_of(1), train_set, tmp_path, make_settings(epochs=2))
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -267,3 +269,36 @@ def test_a_runs_folder_may_itself_be_a_link(run_config: Any, eval_config: Any, t
     folder.symlink_to(tmp_path / "elsewhere")
     check_run(run_config("resume=true"))
     assert reopen_run(eval_config())[2] == folder / "eval"
+
+
+def test_a_full_disk_leaves_the_runs_configuration_whole(run_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = finish(run_config())
+    (folder / "config.yaml").write_text(before := (folder / "config.yaml").read_text() + "# as it was\n")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as told:
+        open_run(run_config("resume=true"), nn.Linear(1, 1))
+    assert told.value.filename == str(folder / "config.yaml")
+    assert (folder / "config.yaml").read_text() == before
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_overwriting_that_is_cut_short_leaves_no_run(run_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = finish(run_config())
+    (folder / "eval").mkdir()
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_run(run_config("overwrite=true"), nn.Linear(1, 1))
+    assert not (folder / "checkpoints").exists()
+    check_run(run_config())
+    open_run(run_config("overwrite=true"), nn.Linear(1, 1))
+    assert not (folder / "eval").exists()
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".old")] == []

@@ -10,8 +10,8 @@ import pytest
 import torch
 from training import fit, model_of
 
-from ipsam.data import TrainSet
-from ipsam.engine import trainer
+from ipsam.data import TestSet, TrainSet
+from ipsam.engine import stopping, trainer
 from ipsam.engine.checkpoint import load_training
 from ipsam.engine.stopping import Stop, StoppedError
 
@@ -62,13 +62,57 @@ def test_in_the_last_epoch_it_is_finished(
     assert load_training(tmp_path / "checkpoints" / "last")["progress"]["epoch"] == 1
 
 
-def test_a_second_signal_ends_the_process_as_ever() -> None:
-    with Stop() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.requested
-        with pytest.raises(KeyboardInterrupt):
+def test_before_validation_it_is_saved(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, test_set: TestSet, signal_at: Any, monkeypatch: Any
+) -> None:
+    """Validation may take longer than a cluster waits; it comes when the run goes on."""
+    settings = make_settings(epochs=2, batch_size=2, save_every=100)
+    straight = fit(model_of(1), train_set, tmp_path / "one", settings, val_set=test_set)
+    signal_at(2, signal.SIGTERM)  # the last of the first epoch
+    validate, scored = trainer.validate, []
+    monkeypatch.setattr(trainer, "validate", lambda *given: scored.append(1) or validate(*given))
+    with pytest.raises(StoppedError):
+        fit(model_of(1), train_set, tmp_path / "two", settings, val_set=test_set)
+    assert scored == []
+    resumed = fit(model_of(2), train_set, tmp_path / "two", settings, val_set=test_set, resume=True)
+    assert len(scored) == 2
+    assert all(torch.equal(tensor, resumed.state_dict()[key]) for key, tensor in straight.state_dict().items())
+    one, two = (load_training(tmp_path / name / "checkpoints" / "last")["progress"] for name in ("one", "two"))
+    assert one == two
+    links = [(tmp_path / name / "checkpoints" / "best").readlink() for name in ("one", "two")]
+    assert links[0] == links[1]
+
+
+def test_a_second_ctrl_c_ends_the_process_as_ever() -> None:
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Stop() as stop:
             os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            assert stop.requested
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+def test_an_echo_of_sigterm_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster tells every process, and torchrun, told as well, tells its own again."""
+    now = [100.0]
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
+    died: list[int] = []
+    former = signal.signal(signal.SIGTERM, lambda number, _: died.append(number))
+    try:
+        with Stop() as stop:
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGTERM)
+                now[0] += 2
+            assert stop.requested
+            assert died == []
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert died == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def test_in_another_thread_nothing_is_noted() -> None:

@@ -60,6 +60,34 @@ def test_damaged_ones_are_named_and_passed_over(store: Store, caplog: pytest.Log
     assert store.newest() == store.folder / "step_00000002"
 
 
+def test_what_is_saved_is_never_dropped_for_damaged_ones(store: Store) -> None:
+    for step in (4, 10, 11):
+        save(store, step, best=step == 4)
+    for step in (10, 11):
+        (store.folder / f"step_{step:08d}" / WEIGHTS).write_bytes(b"")
+    save(store, 5)
+    assert store.newest() == store.folder / "step_00000005"
+    assert os.readlink(store.folder / "last") == "step_00000005"
+
+
+def test_going_back_to_one_leaves_things_as_they_were(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    for step in (2, 4, 5):
+        save(store, step, best=step in (2, 5))
+    (store.folder / "step_00000005" / WEIGHTS).write_bytes(b"")
+    (store.folder / ".old-step_00000001").mkdir()
+    (store.folder / ".new-step_00000006").mkdir()
+    (store.folder / ".new-last").symlink_to("nowhere")
+    newest = store.newest()
+    assert newest == store.folder / "step_00000004"
+    store.sweep()
+    store.go_back_to(newest, best_step=None)
+    assert "step_00000005 is removed" in caplog.text
+    assert sorted(path.name for path in store.folder.iterdir()) == ["best", "last", "step_00000004"]
+    assert os.readlink(store.folder / "last") == "step_00000004"
+    store.go_back_to(newest, best_step=4)
+    assert os.readlink(store.folder / "best") == "step_00000004"
+
+
 def test_a_run_or_a_checkpoint_is_found(store: Store, tmp_path: Path) -> None:
     for step in (1, 2):
         save(store, step, best=step == 1)

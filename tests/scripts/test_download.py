@@ -92,8 +92,10 @@ def test_where_a_set_is(script: Callable[..., Any]) -> None:
 
 def test_an_archive_from_the_web(script: Callable[..., Any], serve: Callable[..., str]) -> None:
     content = release("camourflage_00001", "camourflage_00002")
+    address = f"{serve(content, drops=1)}/f/CAMO%20test.zip?x=1"
+    mark = hashlib.sha256(address.encode()).hexdigest()[:8]
     options = (
-        f'archive="{serve(content, drops=1)}/f/CAMO%20test.zip?x=1"',
+        f'archive="{address}"',
         f"sha256={hashlib.sha256(content).hexdigest()}",
     )
     done = script("download", "datasets=[CAMO]", *options)
@@ -105,7 +107,7 @@ def test_an_archive_from_the_web(script: Callable[..., Any], serve: Callable[...
         "data/TestDataset/CAMO/GT/camourflage_00002.png",
         "data/TestDataset/CAMO/Imgs/camourflage_00001.jpg",
         "data/TestDataset/CAMO/Imgs/camourflage_00002.jpg",
-        "data/archives/CAMO test.zip",
+        f"data/archives/{mark}_CAMO test.zip",
     ]
     done = script("download", "datasets=[CAMO]", *options)
     assert done.status == 1
@@ -146,14 +148,23 @@ ERRORS: dict[str, tuple[Callable[[], list[str]], str]] = {
     "no set": (lambda: ["archive=a.zip", "sam2=[large]"], "say what the archive holds: datasets=[NAME,...]"),
     "archive": (lambda: ["datasets=CAMO", "archive=[1]"], "archive must be a text, not [1]"),
     "absent": (lambda: ["datasets=CAMO", "archive=a.zip"], "a.zip: no such archive; fetch it first, or name its file"),
-    "broken": (lambda: ["datasets=CAMO", f"archive={bad('b.zip', b'PK')}"], "b.zip is no archive that is known here"),
+    "broken": (
+        lambda: ["datasets=CAMO", f"archive={bad('b.zip', b'PK')}"],
+        "b.zip is cut off or damaged, no whole ZIP or TAR: fetch it again",
+    ),
     "cut off": (
         lambda: ["datasets=CAMO", f"archive={bad('c.zip', release('camourflage_1')[:300])}"],
-        "c.zip is no archive that is known here",
+        "c.zip is cut off or damaged, no whole ZIP or TAR: fetch it again",
     ),
     "another": (
         lambda: ["datasets=CHAMELEON", f"archive={bad('d.zip', release('camourflage_1'))}"],
         "d.zip: no CHAMELEON in it: it holds pictures in TestDataset/CAMO/GT, TestDataset/CAMO/Imgs",
+    ),
+    "scheme": (lambda: ["datasets=CAMO", "archive='ftp://a/b.zip'"], "archive=ftp://a/b.zip: only http and https"),
+    "no sum": (lambda: ["datasets=CAMO", "archive=a.zip", "sha256=abc"], "sha256 must be 64 hexadecimal digits"),
+    "another sum": (
+        lambda: ["datasets=CAMO", f"archive={bad('e.zip', release('camourflage_1'))}", f"sha256={'0' * 63}a"],
+        f"e.zip is not the file: its sha256 is not {'0' * 63}a",
     ),
     "workers": (lambda: ["datasets=CAMO", "num_workers=-1"], "num_workers must be a whole number, 0 or above, not -1"),
 }
@@ -174,7 +185,7 @@ def test_dead_links_and_web_pages(script: Callable[..., Any], serve: Callable[..
         (serve(b"", status=404), "can't be fetched: the server answers 404"),
         (
             serve(b"<!DOCTYPE html><p>Sign in</p>"),
-            "data/archives/a.zip is a web page, neither ZIP nor TAR: fetch the archi",
+            "_a.zip is a web page, no whole ZIP or TAR: fetch the archive in a browser",
         ),
     ):
         done = script("download", "datasets=[CAMO]", f"archive={address}/a.zip")

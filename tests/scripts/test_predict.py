@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from builders import REAL_DATA
 from figure_runs import write_set
+from PIL import Image
 
 import ipsam
 from ipsam.data.images import image_size
@@ -51,6 +52,10 @@ def test_maps_of_a_folder_with_broken_files(script: Callable[..., Any]) -> None:
             "own/images/a.png is an input itself, and would be replaced; name another",
         ),
         (["input=own", "output=own", "overwrite=true"], "is an input itself"),
+        (["input=own/images", "output=out", "batch_size=0"], "batch_size must be a whole number from 1, not 0"),
+        (["input=own/images", "output=out", "batch_size=two"], "batch_size must be a whole number from 1, not 'two'"),
+        (["input=own/images", "output=out", "device=cuda:99"], "device=cuda:99 can't be used here ("),
+        (["input=own/images", "output=out", "device=foo"], "device=foo can't be used here ("),
     ],
 )
 def test_errors(script: Callable[..., Any], arguments: list[str], message: str) -> None:
@@ -61,6 +66,31 @@ def test_errors(script: Callable[..., Any], arguments: list[str], message: str) 
     assert "error: " in done.err
     assert message in done.err
     assert {path: path.read_bytes() for path in Path("own").rglob("*.png")} == before
+
+
+def test_other_kinds_of_pictures(script: Callable[..., Any]) -> None:
+    """WebP is read; what isn't is told of. Names that would meet are kept apart, and predictions are no input."""
+    write_set("own", stems="a")
+    picture = Image.open("own/images/a.png")
+    Path("in").mkdir()
+    for name in ("a.png", "a.bmp", "a.png.png", "w.webp", "g.gif"):
+        picture.save(Path("in", name))
+    done = script("predict", "input=in", "output=in/out")
+    assert "4 written, 0 there already, 0 failed" in done.out
+    assert "in: files of .gif are passed over; save them as PNG or JPEG" in done.out
+    names = ["a.bmp.png", "a.png.png", "a.png.png.png", "w.png"]
+    assert sorted(path.name for path in Path("in/out").iterdir()) == names
+    assert "0 written, 4 there already" in script("predict", "input=in", "output=in/out").out
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_16_bits_are_read_alike(script: Callable[..., Any], name: str) -> None:
+    rows, columns = np.mgrid[:60, :80]
+    cv2.imwrite(name, (rows * 700 + columns * 200).astype(np.uint16))
+    predictor = ipsam.load("micro", device="cpu")
+    by_path, by_pillow = predictor.predict(name), predictor.predict(Image.open(name))
+    assert np.array_equal(by_path.image, by_pillow.image)
+    assert by_path.image.max() > 200
 
 
 def test_the_small_model_is_evaluated_where_it_is_told(script: Callable[..., Any]) -> None:

@@ -15,6 +15,7 @@ from ipsam.engine.folders import folders_below
 from ipsam.engine.paper.changes import Experiments, Settings, settings_of_run
 from ipsam.engine.paper.printed import Reference, method_key, references
 from ipsam.engine.paper.score_files import Scores, checked_scores, is_number, other_sizes, read_score_file
+from ipsam.engine.plain_data import bounded_text
 
 METRICS_FILE = "metrics.json"
 LOOKED_FOR = (
@@ -138,7 +139,7 @@ def _unfinished(epochs: object, config: DictConfig) -> tuple[str, ...]:
 
 def _parameters(path: Path) -> tuple[float | None, float | None]:
     """``param`` and ``t_param`` as the run wrote them down when it last began or went on; older runs did not."""
-    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    lines = bounded_text(path).split("\n") if path.is_file() else []
     environment = json.loads(next((line for line in reversed(lines) if line.strip()), "{}"))
     counts = environment.get("parameters") if isinstance(environment, dict) else None
     if counts is None:

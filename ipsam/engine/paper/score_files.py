@@ -8,6 +8,7 @@ from typing import Any
 
 from ipsam.data.benchmarks import KNOWN, benchmark
 from ipsam.engine.metrics import Protocol
+from ipsam.engine.plain_data import bounded_text
 from ipsam.engine.tables import LABELS
 
 PROTOCOL = "default"
@@ -22,7 +23,7 @@ def read_score_file(path: Path) -> dict[str, Any]:
         ValueError: if it is broken, no such file, or scored otherwise.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(bounded_text(path))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is broken or half-written: {error}") from error
     if not isinstance(content, dict):

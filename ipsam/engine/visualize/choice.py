@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ipsam.data.files import some
 from ipsam.engine.evaluation import ranking
+from ipsam.engine.plain_data import bounded_text
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +66,9 @@ def known_scores(
     """
     for folder in folders:
         try:
-            trained = json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("epochs")
-            with (folder / "per_image.csv").open(newline="", encoding="utf-8") as file:
-                rows = {row["name"]: float(row[metric]) for row in csv.DictReader(file) if row["dataset"] == dataset}
+            trained = json.loads(bounded_text(folder / "metrics.json")).get("epochs")
+            table = csv.DictReader(bounded_text(folder / "per_image.csv").splitlines())
+            rows = {row["name"]: float(row[metric]) for row in table if row["dataset"] == dataset}
         except FileNotFoundError:
             continue
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:

@@ -1,0 +1,56 @@
+"""The real scripts on a run's folder that somebody prepared: its links are not followed, endless files not read."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+QUICK = ("experiment=quickstart", "run_dir=run", "engine.cpu=true", "resume=true")
+
+
+@pytest.mark.parametrize("name", ["train.log", "config.yaml", "environment.jsonl", "tensorboard", "eval", "diverged"])
+def test_training_writes_through_no_link(script: Callable[..., Any], name: str) -> None:
+    Path("run").mkdir()
+    Path("mine").write_text("mine")
+    Path("run", name).symlink_to(Path("mine").absolute())
+    done = script("train", *QUICK)
+    assert done.status == 1
+    assert f"run/{name} is a link that leads out of run" in done.err
+    assert Path("mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "link"),
+    [
+        (("eval", "ckpt=run"), "run/eval"),
+        (("visualize", "ckpt=run", "stems=[a]"), "run/figures"),
+        (("tables", "runs=run"), "run/tables"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else None,
+)
+def test_results_go_through_no_link(script: Callable[..., Any], run: Path, arguments: Any, link: str) -> None:
+    Path("mine").mkdir()
+    name, *options = arguments
+    Path(link).symlink_to(Path("mine").absolute())
+    done = script(name, *options)
+    assert done.status == 1
+    assert f"{link} is a link that leads out" in done.err
+    assert list(Path("mine").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["data.json", "eval/metrics.json"])
+def test_a_terabyte_of_nothing_is_not_read(script: Callable[..., Any], run: Path, name: str) -> None:
+    Path("run", name).parent.mkdir(exist_ok=True)
+    Path("run", name).touch()
+    os.truncate(Path("run", name), 1 << 40)
+    assert script("predict", "ckpt=run", "input=own/images", "output=out").status == 0
+    assert script("eval", "ckpt=run", "out=scores").status == 0
+
+
+def test_a_run_in_a_file_is_one_error(script: Callable[..., Any]) -> None:
+    Path("file").touch()
+    done = script("train", "experiment=quickstart", "run_dir=file/run")
+    assert done.status == 1
+    assert "error: file/run: " in done.err
