@@ -256,7 +256,7 @@ def test_an_existing_run(script: Callable[..., Any], trained: Path) -> None:
     ("arguments", "message"),
     [
         ([], "say what to evaluate: ckpt="),
-        (["ckpt=nowhere"], "no model at nowhere: ckpt= takes a run's folder"),
+        (["ckpt=nowhere"], "no model at nowhere: give the folder of a run"),
         (["ckpt=run", "data.test=[CAMO]", "paths.data=nowhere"], "CAMO/test: not found in nowhere"),
         (["ckpt=run", "data.test=[]"], "nothing to evaluate on, as the run names no test set: data.test=[...]"),
         (["ckpt=run", "engine.eval_batch_size=0"], "engine.eval_batch_size must be at least 1, not 0"),

@@ -27,8 +27,8 @@ from saved_maps import failed, mask_of, save
             ["best=1", "figure=comparison", "maps=own"],
             "maps=own: no method has maps of own; they lie in METHOD/own/*.png",
         ),
-        (["best=1", "baseline=none"], "baseline=none: no model at none: ckpt= takes a run's folder"),
-        (["best=1", "baseline=own"], "baseline=own: no model at own"),
+        (["best=1", "baseline=none"], "baseline=none: no model at none: give the folder of a run"),
+        (["best=1", "baseline=own"], "baseline=own: no checkpoint at own"),
         (["best=1", "data.test=[]"], "nothing to draw, as the run names no test set: data.test=[...]"),
         (["best=1", "data.test=[CAMO]", "paths.data=none"], "CAMO/test: not found in none"),
         (["best=1", "base=none.pt"], "no SAM2 checkpoint at none.pt"),
@@ -46,7 +46,7 @@ def test_what_can_not_be_drawn(visualize: Callable[..., Any], arguments: list[st
 
 def test_no_run(script: Callable[..., Any]) -> None:
     assert "ckpt=... is missing; --help tells what it takes" in failed(script("visualize", "best=1"))
-    assert "no model at none: ckpt= takes a run's folder" in failed(script("visualize", "ckpt=none", "best=1"))
+    assert "no model at none: give the folder of a run" in failed(script("visualize", "ckpt=none", "best=1"))
 
 
 def test_a_map_that_can_not_be_read(visualize: Callable[..., Any]) -> None:
