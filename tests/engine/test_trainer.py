@@ -290,12 +290,15 @@ def test_saving_every_few_steps_and_at_the_end_of_epochs(
     assert saved == [
         (2, 0, 2),
         (4, 0, 4),
+        (5, 0, 5),  # before validation, which may take long
         (5, 1, 0),
         (6, 1, 1),
         (8, 1, 3),
+        (10, 1, 5),
         (10, 2, 0),
         (12, 2, 2),
         (14, 2, 4),
+        (15, 2, 5),
         (15, 3, 0),
     ]
     folder = tmp_path / "checkpoints"
