@@ -1,7 +1,5 @@
 """Train a model, then evaluate it: python scripts/train.py experiment=cod_r32 (--help tells what can be set)."""
 
-from pathlib import Path
-
 import hydra
 from omegaconf import DictConfig
 
@@ -11,7 +9,7 @@ from ipsam.engine.config import build_model, settings_of
 from ipsam.engine.data_seen import named_sets
 from ipsam.engine.report import check_fits, evaluate_references, evaluate_run
 from ipsam.engine.rng import seed_everything
-from ipsam.engine.run import check_run, log_to, open_run
+from ipsam.engine.run import begin_run, open_run
 from ipsam.engine.settings import Settings
 from ipsam.engine.trainer import check_can_train, train
 
@@ -20,8 +18,7 @@ from ipsam.engine.trainer import check_can_train, train
 def main(config: DictConfig) -> None:
     """Compose, train, evaluate."""
     with user_errors():
-        check_run(config)
-        log_to(Path(config.run_dir))
+        begin_run(config)
         settings = settings_of(Settings, config.engine, "engine")
         settings.set_up_process()
         data = settings_of(Data, config.data, "data")

@@ -3,12 +3,14 @@
 import re
 import resource
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 GIGABYTE = 1 << 30
 MOST_LINES, MOST_CHARACTERS = 12, 2500  # of an error; one that lists keys has a few lines
@@ -73,6 +75,14 @@ def clear(error: BaseException, *names: str) -> str:
 
 class Tally(Counter[str]):
     """How many inputs were tried, and to what they came."""
+
+    def check(self, what: str, capsys: pytest.CaptureFixture[str], *, least: int, of_each: int) -> None:
+        """Print it; see that so many were tried, unless only some tests of the file were run, and of each outcome."""
+        with capsys.disabled():
+            sys.stdout.write(f"\n{what}: {self}\n")
+        if self.total() < least:
+            pytest.skip("not all of the cases were run")
+        assert min(self.values()) >= of_each
 
     def __str__(self) -> str:
         parts = ", ".join(f"{number:,} {kind}" for kind, number in sorted(self.items()))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from ipsam.data.pairs import SizeMismatch
 
+SPLITS = ("train", "val", "test")
+
 
 @dataclass(frozen=True)
 class Layout:

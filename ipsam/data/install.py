@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipsam.data.benchmarks import Benchmark, Layout, benchmark
+from ipsam.data.benchmarks import SPLITS, Benchmark, Layout, benchmark
 from ipsam.data.files import EXTENSIONS, entries, some
 from ipsam.data.matching import match_files
 from ipsam.data.places import Place, find_place
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,7 @@ def find_splits(names: Sequence[str], unpacked: Path) -> list[Split]:
             folders = sorted({str(path.parent.relative_to(unpacked)) for path in pictures})
             raise ValueError(
                 f"no {known.name} in it: it holds pictures in {some(folders)}. Is it another set's archive? Otherwise "
-                f"put "
-                "the pictures where they are kept by hand (a ZIP of Imgs and GT alone lacks the folder around them):\n"
+                "put them where they are kept by hand (a ZIP of Imgs and GT alone lacks the folder around them):\n"
                 f"{in_words(known)}"
             )
         found += splits
@@ -109,8 +106,14 @@ def _undivided(known: Benchmark, unpacked: Path) -> Iterator[Split]:
 
 def _files(place: Place, layout: Layout) -> Iterator[tuple[str, Path]]:
     """A split's own images and masks, those included that nothing matches: the data doctor tells of them."""
-    options = {"stems": place.stems, "only": place.only, "extra_masks": place.extra_masks}
-    matched = match_files(place.images, place.masks, name=place.label, **options)  # type: ignore[arg-type]
+    matched = match_files(
+        place.images,
+        place.masks,
+        name=place.label,
+        stems=place.stems,
+        only=place.only,
+        extra_masks=place.extra_masks,
+    )
     others = matched.masks.keys() - matched.images.keys() if place.extra_masks else set()
     for kind, files in ((layout.images, matched.images), (layout.masks, matched.masks)):
         for stem, paths in files.items():

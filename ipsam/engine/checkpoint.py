@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ipsam.engine.plain_data import bounded_text
 from ipsam.model import Segmenter
 from ipsam.model.archive import check_archive
 from ipsam.model.sam2_weights import key_difference, sha256_of
@@ -27,6 +28,7 @@ from ipsam.model.sam2_weights import key_difference, sha256_of
 WEIGHTS, CONFIG, TRAINING, ABOUT = "model.safetensors", "config.yaml", "training.pt", "checkpoint.json"
 # Bytes; many times what the largest model here takes. A file of nothing, of any size, is made in no time.
 LIMITS = {WEIGHTS: 1 << 33, CONFIG: 1 << 20, TRAINING: 1 << 34, ABOUT: 1 << 20}
+NEW, OLD = ".new-", ".old-"  # what the name of a folder begins with that is being written, or replaced
 STATE = ("optimizer", "rng", "progress")  # what training.pt holds at least
 
 
@@ -73,10 +75,12 @@ def save_checkpoint(folder: Path, model: Segmenter, *, config: str, training: Ma
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Put a folder of these files in a place, in one step.
 
+    Where there is one already it takes two, between which the former is at ``OLD``: ``Store.clean_up`` puts it back.
+
     Raises:
         OSError: it can't be written; nothing is left of it, and what was in the place before is still whole.
     """
-    fresh, old = (folder.with_name(f".{kind}-{folder.name}") for kind in ("new", "old"))
+    fresh, old = (folder.with_name(f"{kind}{folder.name}") for kind in (NEW, OLD))
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         fresh.mkdir(parents=True)
@@ -142,10 +146,8 @@ def _about(folder: Path) -> dict[str, Any]:
     """
     if not (folder / ABOUT).is_file():  # to read a pipe might take forever
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / ABOUT))
-    if (folder / ABOUT).stat().st_size > LIMITS[ABOUT]:
-        raise ValueError(f"{folder / ABOUT} is larger than any")
     try:
-        content = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        content = json.loads(bounded_text(folder / ABOUT, LIMITS[ABOUT]))
     except RecursionError as error:
         raise ValueError(f"{folder / ABOUT} is damaged") from error
     if not isinstance(content, dict):

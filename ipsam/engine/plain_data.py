@@ -47,14 +47,18 @@ def bounded_text(path: Path, limit: int = MAX_SCORES) -> str:
         ValueError: it has more bytes than that, or is not UTF-8.
         OSError: it can't be read.
     """
-    if (num_bytes := path.stat().st_size) > limit:
-        raise ValueError(f"{path} has {num_bytes:,} bytes, above the limit of {limit:,}")
+    check_file_size(path, limit)
     return path.read_text(encoding="utf-8")
 
 
+def check_file_size(path: Path, limit: int) -> None:
+    """ValueError where a file has more bytes than that."""
+    if (num_bytes := path.stat().st_size) > limit:
+        raise ValueError(f"{path} has {num_bytes:,} bytes, above the limit of {limit:,}")
+
+
 def _read(path: Path, parse: Callable[[str], Any], language: str) -> Any:
-    if (num_bytes := path.stat().st_size) > MAX_BYTES:
-        raise ValueError(f"{path} has {num_bytes:,} bytes, above the limit of {MAX_BYTES:,} for a configuration")
+    check_file_size(path, MAX_BYTES)
     try:
         content = parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or the 99th of May

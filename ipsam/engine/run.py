@@ -126,8 +126,10 @@ def open_run(
     return folder, resolved
 
 
-def log_to(folder: Path) -> None:
-    """Add what is logged to ``train.log`` in the run's folder, after ``check_run`` has looked at where that leads."""
+def begin_run(config: DictConfig) -> None:
+    """``check_run``; from then on what is logged goes to ``train.log`` in the run's folder as well."""
+    check_run(config)
+    folder = Path(config.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(folder / LOG, encoding="utf-8")
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))

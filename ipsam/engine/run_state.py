@@ -112,7 +112,7 @@ class RunState:
         self.checkpoints = Store(folder / "checkpoints", keep=keep)
         self.progress = Progress()
         if accelerator.is_main_process:
-            self.checkpoints.sweep()
+            self.checkpoints.clean_up()
 
     def save(self, *, best: bool = False) -> None:
         """Write a checkpoint of this step.

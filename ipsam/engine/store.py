@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ipsam.engine.checkpoint import CONFIG, WEIGHTS, damage, save_checkpoint
+from ipsam.engine.checkpoint import CONFIG, NEW, OLD, WEIGHTS, damage, save_checkpoint
 from ipsam.model import Segmenter
 
 NAME = "step_{:08d}"
 LAST, BEST = "last", "best"
+GONE = ".gone-"  # what is being removed, beside OLD and NEW of what is being written
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +65,13 @@ class Store:
         if best_step is not None and (self.folder / NAME.format(best_step)).is_dir():
             self._point(BEST, NAME.format(best_step))
 
-    def sweep(self) -> None:
-        """Remove what a process left that was killed while it wrote or removed a checkpoint."""
-        for leftover in (path for kind in ("old", "new") for path in self.folder.glob(f".{kind}-*")):
+    def clean_up(self) -> None:
+        """Put in order what a process left that was killed while it wrote or removed a checkpoint."""
+        for old in self.folder.glob(f"{OLD}*"):
+            place = self.folder / old.name.removeprefix(OLD)
+            if not place.exists():  # killed just before the new one was put there
+                old.rename(place)
+        for leftover in (path for kind in (OLD, NEW, GONE) for path in self.folder.glob(f"{kind}*")):
             leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover, ignore_errors=True)
 
     def newest(self) -> Path | None:
@@ -95,7 +100,7 @@ class Store:
         return sorted(found, key=lambda path: int(path.name.removeprefix("step_")), reverse=True)
 
     def _point(self, link: str, name: str) -> None:
-        fresh = self.folder / f".new-{link}"
+        fresh = self.folder / f"{NEW}{link}"
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(name)
         os.replace(fresh, self.folder / link)
@@ -108,7 +113,7 @@ class Store:
                 self._remove(folder)
 
     def _remove(self, folder: Path) -> None:
-        gone = folder.with_name(f".old-{folder.name}")  # so that no half of it is ever taken for a checkpoint
+        gone = folder.with_name(f"{GONE}{folder.name}")  # so that no half of it is ever taken for a checkpoint
         shutil.rmtree(gone, ignore_errors=True)
         folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)

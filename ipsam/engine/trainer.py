@@ -111,9 +111,8 @@ def train(
                     progress.step += 1
                     bar.update()
                     if progress.step % settings.log_every == 0:
-                        bar.set_postfix(
-                            epoch=epoch + 1, loss=f"{losses['total'].item():.4f}", lr=f"{lr:.1e}", refresh=False
-                        )
+                        total = f"{losses['total'].item():.4f}"
+                        bar.set_postfix(epoch=epoch + 1, loss=total, lr=f"{lr:.1e}", refresh=False)
                         log.scalars("loss", losses, progress.step)
                         log.scalars("optimiser", {"lr": lr, "skipped": progress.skipped}, progress.step)
                     ends = accelerator.gradient_state.end_of_dataloader

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ipsam.data.benchmarks import KNOWN, benchmark
+from ipsam.data.benchmarks import KNOWN, SPLITS, benchmark
 from ipsam.data.catalog import locate
-from ipsam.data.install import SPLITS, check_free, community_layout, find_splits, in_words, install
+from ipsam.data.install import check_free, community_layout, find_splits, in_words, install
 from ipsam.data.places import find_place
 
 ROOT = Path(__file__).parents[2]

@@ -7,10 +7,13 @@ from typing import Any
 import jaxtyping
 import pytest
 from accelerate.state import AcceleratorState, GradientState
+from omegaconf import DictConfig, OmegaConf
+from run_folders import CONFIGS
 from training import PowerCutError
 
 from ipsam.data import Data, TestSet, TrainSet
 from ipsam.engine import store
+from ipsam.engine.config import compose_experiment
 from ipsam.engine.settings import Settings
 from ipsam.model import IPSAM
 
@@ -95,3 +98,25 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(store, "save_checkpoint", save if step is None else then_stop)
 
     return after
+
+
+@pytest.fixture
+def run_config(tmp_path: Path) -> Any:
+    """The quickstart's configuration, its run in tmp_path / run."""
+
+    def compose(*overrides: str) -> DictConfig:
+        return compose_experiment(CONFIGS, "quickstart", [f"run_dir={tmp_path / 'run'}", "engine.cpu=true", *overrides])
+
+    return compose
+
+
+@pytest.fixture
+def eval_config(tmp_path: Path) -> Any:
+    """What configs/eval.yaml holds, pointing to the run in tmp_path / run."""
+
+    def load(**changes: Any) -> DictConfig:
+        config = OmegaConf.load(CONFIGS / "eval.yaml")
+        config.ckpt = str(tmp_path / "run")
+        return OmegaConf.merge(config, changes)
+
+    return load

@@ -7,7 +7,6 @@ outside the run's folder is written: a canary, the files around and Python's aud
 import io
 import pydoc
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -290,8 +289,4 @@ def test_folders(place: Path, whole: Files, name: str) -> None:
 
 def test_the_count(capsys: pytest.CaptureFixture[str]) -> None:
     """The last one: that they were enough."""
-    with capsys.disabled():
-        sys.stdout.write(f"\ncheckpoints and runs: {TALLY}\n")
-    if TALLY.total() < 300:
-        pytest.skip("not all of the cases were run")
-    assert min(TALLY.values()) >= 10
+    TALLY.check("checkpoints and runs", capsys, least=300, of_each=10)

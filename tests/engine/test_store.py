@@ -74,18 +74,40 @@ def test_going_back_to_one_leaves_things_as_they_were(store: Store, caplog: pyte
     for step in (2, 4, 5):
         save(store, step, best=step in (2, 5))
     (store.folder / "step_00000005" / WEIGHTS).write_bytes(b"")
-    (store.folder / ".old-step_00000001").mkdir()
+    (store.folder / ".gone-step_00000001").mkdir()
     (store.folder / ".new-step_00000006").mkdir()
     (store.folder / ".new-last").symlink_to("nowhere")
     newest = store.newest()
     assert newest == store.folder / "step_00000004"
-    store.sweep()
+    store.clean_up()
     store.go_back_to(newest, best_step=None)
     assert "step_00000005 is removed" in caplog.text
     assert sorted(path.name for path in store.folder.iterdir()) == ["best", "last", "step_00000004"]
     assert os.readlink(store.folder / "last") == "step_00000004"
     store.go_back_to(newest, best_step=4)
     assert os.readlink(store.folder / "best") == "step_00000004"
+
+
+def test_one_that_was_about_to_be_replaced_is_put_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed when the former checkpoint of this step was moved away, and the new one not yet put there."""
+    store.keep = 1
+    save(store, 1)
+    save(store, 2)
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> None:
+        if path.name.startswith(".new-"):
+            raise KilledError
+        rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KilledError):
+            save(store, 2)
+    assert store.newest() is None
+    store.clean_up()
+    assert store.newest() == store.folder / "step_00000002"
+    assert sorted(path.name for path in store.folder.iterdir()) == ["last", "step_00000002"]
 
 
 def test_a_run_or_a_checkpoint_is_found(store: Store, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ipsam.data.benchmarks import SPLITS
 from ipsam.data.data import SYNTHETIC, Data, Synthetic
 from ipsam.data.doctor.checks import file_findings
 from ipsam.data.doctor.probe import Facts, File
@@ -13,8 +14,6 @@ from ipsam.data.findings import Finding
 from ipsam.data.matching import Matched, match_files
 from ipsam.data.pairs import SizeMismatch, check_size_mismatch, fitting_pairs, pairs_of
 from ipsam.data.places import Place, Spec, find_place, name_of
-
-SPLITS = ("train", "val", "test")
 
 
 def diagnose(data: Data, *, num_workers: int, duplicates: bool = True) -> Diagnosis:

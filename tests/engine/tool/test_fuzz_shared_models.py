@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,8 +126,4 @@ def test_values(place: Path, whole: dict[str, bytes]) -> None:
 
 def test_the_count(capsys: pytest.CaptureFixture[str]) -> None:
     """The last one: that they were enough."""
-    with capsys.disabled():
-        sys.stdout.write(f"\nshared models: {TALLY}\n")
-    if TALLY.total() < 100:
-        pytest.skip("not all of the cases were run")
-    assert min(TALLY.values()) >= 5
+    TALLY.check("shared models", capsys, least=100, of_each=5)
