@@ -81,8 +81,10 @@ class Download:
         Raises:
             ValueError, OSError: it can't be fetched or unpacked, holds another set, or one that is there already.
         """
-        address = self.archive or next((one.archive for one in self.datasets if len(self.datasets) == 1), None)
-        if address is None or not self.datasets:
+        address = self.archive
+        if address is None and len(self.datasets) == 1:
+            address = self.datasets[0].archive
+        if address is None:
             return None
         writable_folder(self.root, "paths.data")
         path = self._fetched(address)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 MAX_BYTES = 1 << 16  # a run's configuration has two thousand
-MAX_SCORES = 1 << 26  # of a million images, a few dozen each
+MAX_SCORES = 1 << 26  # bytes; of half a million images
 MAX_DEPTH = 32
 MAX_TEXT = 4096  # characters; as a path
 MAX_WHOLE = 1 << 63

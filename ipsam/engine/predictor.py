@@ -84,12 +84,8 @@ class Predictor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             output: IPSAMOutput = self.model(inputs)
         if not output.logits.isfinite().all():
-            raise ValueError(f"the logits of the model{self._origin} are not finite; its weights are spoilt")
+            raise ValueError(f"the logits of the model ({self.source}) are not finite; its weights are spoilt")
         return results_of(output, images)
-
-    @property
-    def _origin(self) -> str:
-        return "" if self.source is None else f" of {self.source}"
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
         """Write the model to a folder to share, see ``ipsam.engine.pretrained.save_pretrained``.
