@@ -13,8 +13,8 @@ help:  ## this list
 
 setup: $(READY)  ## make .venv and install everything into it, for the tests too
 
-quickstart: $(BASE)  ## train and evaluate a micro model on synthetic scenes, minutes on a CPU
-	$(BIN)/python scripts/train.py experiment=quickstart overwrite=true
+quickstart: $(BASE)  ## train and evaluate a micro model on synthetic scenes, minutes on a CPU (or ARGS=engine.epochs=1)
+	$(BIN)/python scripts/train.py experiment=quickstart overwrite=true $(ARGS)
 
 test: $(READY)  ## run the tests (ARGS='-m "not slow"' for the quick ones)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

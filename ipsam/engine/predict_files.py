@@ -72,7 +72,7 @@ def find_jobs(source: str, output: Path, kinds: Sequence[str]) -> list[Job]:
     root, files = _files(source)
     endings = (*PICTURES, *VIDEOS)
     inside = output.resolve()
-    if inside != root.resolve():  # predictions of an earlier run are none of the input
+    if root.resolve() in inside.parents:  # predictions of an earlier run are none of the input
         files = [file for file in files if inside not in file.resolve().parents]
     if others := sorted({file.suffix.lower() for file in files} & set(NOT_READ)):
         logger.warning("%s: files of %s are passed over; save them as PNG or JPEG", source, ", ".join(others))

@@ -61,6 +61,7 @@ def turned(orientation: int) -> Image.Exif:
         case("no object", put("gt/a.png", mask() * 0), warning="empty masks"),
         case("only object", put("gt/a.png", mask() * 0 + 255), warning="full masks"),
         case("inverted", all_masks(255 - mask()), warning="inverted masks"),
+        case("one inverted", put("gt/a.png", 255 - mask()), remark="inverted masks"),
         case("PNG in JPEG's clothes", put("img/a.jpg", picture(99), ".png"), remark=INSIDE),
         case("WebP in JPEG's clothes", put("img/a.jpg", picture(99), ".webp"), remark=INSIDE),
         case("EXIF", put_mode("img/a.jpg", picture(99), "RGB", exif=turned(6)), remark="EXIF orientation"),
@@ -134,6 +135,11 @@ def test_what_masks_hold(tmp_path: Path) -> None:
     ("damage", "kind", "told"),
     [
         (all_masks(255 - mask()), "inverted masks", "in 6 of 6 (100%) most of the border is foreground"),
+        (
+            put("gt/a.png", 255 - mask()),
+            "inverted masks",
+            "in 1 of 6 masks most of the border is foreground: a.png; look",
+        ),
         (
             put("img/a.jpg", picture(9), ".png"),
             INSIDE,

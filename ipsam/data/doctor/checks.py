@@ -96,15 +96,15 @@ def _mask_findings(name: str, masks: Sequence[Facts]) -> Iterator[Finding]:
                 f"leave them out with {exclude_option(name, [normal(facts.file.path.stem) for facts in found])}"
             )
             yield _finding(kind, "warning", message, found)
-    bordered = [facts for facts, mask in known if mask.border]
-    inverted = inverted_masks([facts.file.path for facts in bordered], len(known), name)
+    inverted = inverted_masks([facts.file.path for facts, mask in known if mask.border], len(known), name)
     yield from inverted
-    if bordered and not inverted:
+    suspects = [facts for facts, mask in known if mask.border and mask.share < 1]  # full ones are told of above
+    if suspects and not inverted:
         message = (
-            f"{name}: in {len(bordered)} of {len(known)} masks most of the border is foreground: {_names(bordered)}; "
+            f"{name}: in {len(suspects)} of {len(known)} masks most of the border is foreground: {_names(suspects)}; "
             "look whether the object fills the image, or the mask is inverted"
         )
-        yield _finding("inverted masks", "remark", message, bordered)
+        yield _finding("inverted masks", "remark", message, suspects)
 
 
 def _by_name(facts: Facts) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
     [
         ("", "is not a plain JSON configuration"),
         ("[1]", "is no model's: it must hold model"),
-        ('{"model": {}}', "image_size must be a whole number of pixels, not None"),
+        ('{"model": {}}', "image_size must be a whole number of pixels up to 4096, not None"),
         ('{"model": {"a": "${oc.env:HOME}"}, "image_size": 64}', "holds interpolations"),
         (
             '{"model": {"_target_": "os.system", "command": "touch canary"}, "image_size": 64}',
