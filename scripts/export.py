@@ -14,7 +14,7 @@ def main(config: DictConfig) -> None:
     """Load, export, tell."""
     with user_errors():
         output = given(config, "output")
-        path = export(load(config.ckpt, device="cpu", precision="fp32", base=config.base), output)
+        path = export(load(config.ckpt, device="cpu", precision="fp32", base=config.base, fast=False), output)
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -20,7 +20,8 @@ def main(config: DictConfig) -> None:
         source, output = given(config, "input"), Path(given(config, "output"))
         jobs = find_jobs(source, output, plain(config.save))
         writable_folder(output, "output")
-        predictor = load(config.ckpt, device=config.device, precision=config.precision, base=config.base)
+        how = {name: config[name] for name in ("device", "precision", "base", "fast", "compile")}
+        predictor = load(config.ckpt, **how)
         outcome = predict_files(predictor, jobs, batch_size=config.batch_size, overwrite=config.overwrite)
         print(f"{outcome.written} written, {outcome.skipped} there already, {len(outcome.failed)} failed: {output}")
         if outcome.failed:

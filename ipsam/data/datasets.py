@@ -16,11 +16,12 @@ from ipsam.imagenet import normalise
 
 
 class TrainItem(TypedDict):
-    """A training pair: image (3, H, W) normalised, mask (1, H, W) of 0.0 and 1.0, and the image's stem."""
+    """A training pair: image (3, H, W) normalised, mask (1, H, W) of 0.0 and 1.0, the image's stem, its own index."""
 
     image: Tensor
     mask: Tensor
     name: str
+    index: int
 
 
 class TestItem(TypedDict):
@@ -56,7 +57,12 @@ class TrainSet(Dataset[TrainItem]):
             seed = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])
             torch.random.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPU as well
             image, mask = self.transform(image, mask)
-        return {"image": normalise(image), "mask": mask.as_subclass(Tensor).float(), "name": sample.name}
+        return {
+            "image": normalise(image),
+            "mask": mask.as_subclass(Tensor).float(),
+            "name": sample.name,
+            "index": index,
+        }
 
 
 class TestSet(Dataset[TestItem]):

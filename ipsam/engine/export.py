@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ipsam.engine.predictor import Predictor
 from ipsam.imagenet import MEAN, STD
+from ipsam.model.lora import merge_lora
 
 FORMATS = {".onnx": "ONNX", ".pt2": "a program of torch.export"}
 MOST = 4096  # images a batch: torch.export wants a bound
@@ -41,7 +42,8 @@ def export(predictor: Predictor, path: str | Path) -> Path:
     image_size, mean and std in its metadata, all that ``scripts/predict_onnx.py`` needs to know.
 
     Args:
-        predictor: on the CPU and in fp32, so that the file is of no machine's own kind.
+        predictor: on the CPU and in fp32, so that the file is of no machine's own kind; best without ``fast``, whose
+            constants would be written into it.
         path: where to; its folder is made.
 
     Raises:
@@ -56,6 +58,7 @@ def export(predictor: Predictor, path: str | Path) -> Path:
         raise ValueError("load the model with device=cpu and precision=fp32 to export it")
     example = torch.zeros(2, 3, predictor.image_size, predictor.image_size)
     batch = torch.export.Dim("batch", min=1, max=MOST)
+    merge_lora(predictor.model)
     model = Exported(predictor.model).eval()
     path.parent.mkdir(parents=True, exist_ok=True)
     with _quiet():

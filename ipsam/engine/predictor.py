@@ -13,21 +13,24 @@ from torch import Tensor
 
 from ipsam.data.own_images import ImageLike, to_rgb
 from ipsam.data.transforms import network_input
+from ipsam.engine.compiling import compile_model
 from ipsam.engine.device import best_device, checked_device, uses_bf16
 from ipsam.engine.evaluator import to_map
 from ipsam.engine.result import Result
 from ipsam.model import IPSAMOutput, Segmenter
-from ipsam.model.lora import merge_lora
+from ipsam.model.inference import prepare_for_inference
 
 
 class Predictor:
-    """A model in evaluation mode on its device, LoRA merged into its weights.
+    """A model in evaluation mode on its device.
 
     Args:
         model: with the weights to use; changed in place.
         image_size: side of the square that it sees, in pixels.
         device: where it computes; None for a GPU if there is one.
         precision: ``bf16``, ``fp32``, or ``auto``: bf16 on a CUDA device that has it.
+        fast: merge LoRA into the weights and do whatever else can be done once, see ``prepare_for_inference``.
+        compile: by ``torch.compile``, which takes a minute or more at the first image of a process.
         source: the folder that the weights came from, where they did; needed to save them elsewhere.
 
     Raises:
@@ -41,6 +44,8 @@ class Predictor:
         image_size: int,
         device: torch.device | str | None = None,
         precision: str = "auto",
+        fast: bool = True,
+        compile: bool = False,
         source: Path | None = None,
     ) -> None:
         if model.oracle:
@@ -49,9 +54,11 @@ class Predictor:
         self.source = source
         self.device = best_device() if device is None else checked_device(device)
         self.bf16 = uses_bf16(precision, self.device)
-        self.model = model.requires_grad_(False).eval()
-        merge_lora(self.model)
-        self.model.to(self.device)
+        self.model = model.requires_grad_(False).eval().to(self.device)
+        if fast:
+            prepare_for_inference(self.model, bf16=self.bf16)
+        if compile:
+            compile_model(self.model)
 
     def predict(self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 1) -> Any:
         """The result of one image, or the list of results of several.

@@ -33,6 +33,8 @@ def load(
     precision: str = "auto",
     base: str | Path | None = None,
     revision: str | None = None,
+    fast: bool = True,
+    compile: bool = False,
 ) -> Predictor:
     """A model that predicts, in one line.
 
@@ -44,6 +46,7 @@ def load(
         base: the file of pretrained SAM2 weights, if it lies elsewhere; None looks for it where the model's
             configuration says, in ``checkpoints/`` and in the cache, and else fetches it once.
         revision: of a model on the Hub.
+        fast, compile: as ``Predictor`` has them.
 
     Raises:
         FileNotFoundError: there is no such model.
@@ -58,7 +61,8 @@ def load(
             f"{model.backbone.image_size} px (model.backbone.image_size): they must agree"
         )
     load_weights(model, folder)
-    return Predictor(model, image_size=about["image_size"], device=device, precision=precision, source=folder)
+    how: dict[str, Any] = {"device": device, "precision": precision, "fast": fast, "compile": compile}
+    return Predictor(model, image_size=about["image_size"], source=folder, **how)
 
 
 def save_pretrained(source: Path, folder: str | Path, *, half: bool = False) -> Path:

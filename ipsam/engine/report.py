@@ -7,6 +7,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from ipsam.data import TestSet
+from ipsam.engine.compiling import compile_model
 from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.evaluator import evaluate, evaluate_constant
 from ipsam.engine.figures import save_panel
@@ -15,6 +16,7 @@ from ipsam.engine.metrics import Protocol
 from ipsam.engine.settings import Settings
 from ipsam.engine.tables import scores_table
 from ipsam.model import Segmenter
+from ipsam.model.inference import prepare_for_inference
 
 MAX_BATCH_PIXELS = 1 << 27  # 128 images of the paper's size
 
@@ -56,7 +58,7 @@ def evaluate_run(
     Writes ``metrics.json``, ``per_image.csv`` and ``<dataset>.png`` (what the model made of the first images).
 
     Args:
-        model: with the weights to evaluate.
+        model: with the weights to evaluate; with ``settings.fast`` it is prepared for inference, in place.
         test_sets: by name; with none, nothing is done.
         settings: device, precision, batch size and workers.
         out: folder for what is written.
@@ -67,6 +69,11 @@ def evaluate_run(
         log: TensorBoard folder that gets the scores too, at the last epoch.
     """
     processes = PartialState(cpu=settings.cpu)
+    model.to(settings.device).eval()
+    if settings.fast:
+        prepare_for_inference(model, bf16=settings.bf16)
+    if settings.compile:
+        compile_model(model)
     evaluation = _evaluate(model, test_sets, settings, protocol=protocol, maps=out / "maps" if save_maps else None)
     if not test_sets or not processes.is_main_process:
         return

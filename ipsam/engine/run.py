@@ -61,6 +61,8 @@ FREE_ON_RESUME = (
     "engine.val_every",
     "engine.save_every",
     "engine.keep",
+    "engine.activation_checkpointing",
+    "engine.memory_gb",
     "engine.on_divergence",
     "engine.references",
 )

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch.utils.data import default_collate
 
+from ipsam.data import TrainSet
 from ipsam.engine.checkpoint import load_training, load_weights, save_checkpoint
-from ipsam.engine.divergence import save_for_inspection
+from ipsam.engine.divergence import Guard, Seen, save_for_inspection, told
 from ipsam.engine.metrics import LOWER_IS_BETTER
 from ipsam.engine.optimizer_state import fitting_state
 from ipsam.engine.rng import rng_state, set_rng_state
@@ -162,6 +164,18 @@ class RunState:
             self.checkpoints.go_back_to(checkpoint, best_step=progress.best_step)
         logger.info("resumed from %s, in epoch %d", checkpoint, self.progress.epoch + 1)
 
+    def heed(self, guard: Guard, train_set: TrainSet) -> None:
+        """Count and tell the steps that were left out since the last time.
+
+        Raises:
+            ValueError: there is one, and the guard is to stop.
+        """
+        for bad in guard.bad_steps():
+            if guard.stop:
+                raise self.diverged(bad, train_set)
+            logger.warning("step %d is left out: %s", bad.step, told(bad))
+            self.progress.skipped += 1
+
     def stopped(self, num_steps: int) -> StoppedError:
         """The end of a run that was asked to stop, and has saved."""
         return StoppedError(
@@ -169,15 +183,20 @@ class RunState:
             f"{self.checkpoints.folder}: go on with resume=true"
         )
 
-    def diverged(self, seen: Mapping[str, Any], batch: Mapping[str, Any]) -> ValueError:
-        """The end of a run with a loss or gradient that is not finite; what led to it is kept for inspection."""
+    def diverged(self, bad: Seen, train_set: TrainSet) -> ValueError:
+        """The end of a run with a loss or gradient that is not finite; what led to it is kept for inspection.
+
+        Weights and optimiser are as they were before that step, since when none has changed them.
+        """
+        self.progress.step, self.progress.batch = bad.step - 1, bad.batch
+        seen = told(bad)
         folder = self.folder / "diverged" / NAME.format(self.progress.step + 1)
         training = self._training()
         kept = f"{folder} holds the state before this step, and the batch"
         if self.accelerator.is_main_process:
             try:
                 save_checkpoint(folder, self.model, config=self.config, training=training)
-                save_for_inspection(folder, seen, batch)
+                save_for_inspection(folder, seen, default_collate([train_set[index] for index in seen["indices"]]))
             except OSError as error:
                 kept = f"The state before it could not be kept in {folder} ({error.strerror or error})"
         self.accelerator.wait_for_everyone()  # the first to end might take the others with it

@@ -40,6 +40,11 @@ class Settings:
         on_divergence: at a loss or gradient that is not finite, ``stop``, or ``skip`` the step and count it.
         deterministic: use only algorithms that give equal bits whenever they are repeated on a machine.
         references: also report the untrained model and the best constant map.
+        fast: the fused optimiser in training, and merged, prepared weights in evaluation; false: the plain way of both.
+        compile: by ``torch.compile``.
+        activation_checkpointing: compute the inside of the encoder's blocks again in the backward pass.
+        memory_gb: GB (2**30 bytes) that a step may take, for which as few blocks as possible are computed again; None
+            leaves it to ``activation_checkpointing``.
         loss: weight of each supervised output.
     """
 
@@ -64,6 +69,10 @@ class Settings:
     on_divergence: str = "stop"
     deterministic: bool = False
     references: bool = False
+    fast: bool = True
+    compile: bool = False
+    activation_checkpointing: bool = False
+    memory_gb: float | None = None
     loss: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -92,6 +101,17 @@ class Settings:
             raise ValueError(f"engine needs 0 < min_lr <= lr, not min_lr={self.min_lr}, lr={self.lr}")
         if not self.clip > 0:
             raise ValueError(f"engine.clip must be above 0, not {self.clip}")
+        if self.memory_gb is not None:
+            if (
+                isinstance(self.memory_gb, bool)
+                or not isinstance(self.memory_gb, int | float)
+                or not self.memory_gb > 0
+            ):
+                raise ValueError(f"engine.memory_gb must be a number above 0, or null, not {self.memory_gb!r}")
+            if self.activation_checkpointing:
+                raise ValueError(
+                    "engine.memory_gb chooses what is computed again: leave engine.activation_checkpointing=false"
+                )
         if self.precision not in PRECISIONS:
             raise ValueError(f"engine.precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
         if self.on_divergence not in ON_DIVERGENCE:

@@ -6,6 +6,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+import torch.distributed
 from accelerate import Accelerator
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -30,6 +31,7 @@ class Stop:
         self.requested = False
         self._since = 0.0
         self._former: dict[int, Any] = {}
+        self._group: Any = None
 
     def __enter__(self) -> "Stop":
         try:
@@ -54,8 +56,11 @@ class Stop:
         """Whether to stop now, as this process was told to, or, of several, any, which all ask at the same time."""
         if accelerator.num_processes == 1:
             return self.requested
-        told = torch.tensor(int(self.requested), device=accelerator.device)
-        return bool(accelerator.reduce(told, reduction="sum").item())
+        if self._group is None:  # between the processes' hosts, as to ask a device would wait for all that it has to do
+            self._group = torch.distributed.new_group(backend="gloo")
+        told = torch.tensor(int(self.requested))
+        torch.distributed.all_reduce(told, group=self._group)
+        return bool(told.item())
 
 
 def ignore_signals(_: int) -> None:

@@ -12,11 +12,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ipsam.data import EpochSampler, TestSet, TrainSet
+from ipsam.engine.compiling import compile_model
 from ipsam.engine.divergence import Guard
 from ipsam.engine.evaluator import evaluate
 from ipsam.engine.figures import panel
 from ipsam.engine.log import Log
 from ipsam.engine.losses import LossWeights, ipsam_loss
+from ipsam.engine.memory import save_memory
+from ipsam.engine.optimizer import SkippableAdamW
 from ipsam.engine.run_state import RunState
 from ipsam.engine.settings import Settings
 from ipsam.engine.stopping import Stop, ignore_signals
@@ -67,15 +70,18 @@ def train(
         return None
     check_can_train(model, train_set)
     assert train_set is not None
-    optimizer = torch.optim.AdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay)
+    save_memory(model, settings)
+    if settings.compile:
+        compile_model(model)
+    optimizer = SkippableAdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=settings.fast)
     loader, sampler = train_loader(train_set, settings, seed=seed)
     weights = LossWeights(**settings.loss)
-    parallel, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    parallel, loader = accelerator.prepare(model, loader)
     num_steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
-    run = RunState(model, optimizer, accelerator, folder=folder, config=config, keep=settings.keep)
+    run = RunState(model, optimizer.adamw, accelerator, folder=folder, config=config, keep=settings.keep)
     if resume:
         run.restore(num_batches=len(loader))
-    progress, guard = run.progress, Guard(accelerator, model)
+    progress, guard = run.progress, Guard(accelerator, model, stop=settings.on_divergence == "stop")
     log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress.step + 1)
     bar = progress_bar(num_steps, progress.step, shown=accelerator.is_main_process)
 
@@ -87,39 +93,30 @@ def train(
             validates = val_set is not None and (is_last or (epoch + 1) % settings.val_every == 0)
             for batch in skip_first_batches(loader, progress.batch) if progress.batch else loader:
                 lr = settings.lr_at(progress.step, num_steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
                 with accelerator.accumulate(parallel):
                     output = parallel(batch["image"])
                     losses = ipsam_loss(output, batch["mask"], weights)
                     accelerator.backward(losses["total"])
-                    guard.see(batch["name"], losses["total"])
+                    guard.see(batch, losses["total"])
                     if accelerator.sync_gradients:
                         norm = accelerator.clip_grad_norm_(trainable, settings.clip)
-                        if not guard.passes(norm):
-                            guard.undo()
-                            if settings.on_divergence == "stop":
-                                raise run.diverged(guard.seen(norm), batch)
-                            logger.warning("step %d is left out: %s", progress.step + 1, guard.seen(norm))
-                            progress.skipped += 1
-                            optimizer.zero_grad()  # without a gradient the step below changes nothing
-                        guard.forget()
-                    optimizer.step()
-                    optimizer.zero_grad()
+                        bad = guard.judge(norm, step=progress.step + 1, batch=progress.batch)
+                        optimizer.step_unless(bad, lr=lr)
                 progress.batch += 1
                 if accelerator.sync_gradients:
                     progress.step += 1
                     bar.update()
-                    if progress.step % settings.log_every == 0:
+                    ends, logs = accelerator.gradient_state.end_of_dataloader, progress.step % settings.log_every == 0
+                    stops, saves = stop.agreed(accelerator), progress.step % settings.save_every == 0
+                    if ends or logs or stops or saves:  # else the device is not asked for anything
+                        run.heed(guard, train_set)
+                    if logs:
                         total = f"{losses['total'].item():.4f}"
                         bar.set_postfix(epoch=epoch + 1, loss=total, lr=f"{lr:.1e}", refresh=False)
                         log.scalars("loss", losses, progress.step)
                         log.scalars("optimiser", {"lr": lr, "skipped": progress.skipped}, progress.step)
-                    ends = accelerator.gradient_state.end_of_dataloader
-                    if not ends or validates:  # else what follows there saves at once
-                        stops = stop.agreed(accelerator)
-                        if stops or ends or progress.step % settings.save_every == 0:
-                            run.save()
+                    if validates if ends else stops or saves:  # else what follows the epoch saves at once
+                        run.save()
                         if stops:
                             raise run.stopped(num_steps)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import sam2
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from omegaconf import OmegaConf
 from sam2.build_sam import instantiate  # sam2 describes its modules in Hydra's form; this is what it builds them with
@@ -34,6 +35,7 @@ MICRO = {
 }
 
 MULTIPLE = 32  # Hiera's windowed position embedding and the neck's x2 upsampling need whole grids at 1/32
+NUM_LEVELS = 3  # of the feature pyramid
 PATCH = 16  # pixels a side of one cell of the embedding grid
 
 
@@ -97,18 +99,37 @@ class SAM2Backbone(nn.Module):
         if lora is not None:
             lora.inject(self.image_encoder.trunk)
 
-    def forward(self, image: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b c _ _"]]:
+    def forward(
+        self, image: Float[Tensor, "b 3 H W"], *, num_levels: int = NUM_LEVELS
+    ) -> list[Float[Tensor, "b c _ _"]]:
         """Feature pyramid of an image (b, 3, H, W) normalised by ImageNet's mean and standard deviation.
 
-        Returns three levels of width c: (b, c, H/4, W/4), (b, c, H/8, W/8) and the image embedding (b, c, h, w).
+        Returns its coarsest ``num_levels`` levels of width c, the finest first, of (b, c, H/4, W/4), (b, c, H/8, W/8)
+        and the image embedding (b, c, h, w). They are those of sam2's ``ImageEncoder``, which always makes all of them, and
+        position encodings that nobody reads here.
         """
-        levels: list[Tensor] = self.image_encoder(image)["backbone_fpn"]
-        return levels
+        stages = self.image_encoder.trunk(image)  # (b, _, H/4, W/4) to (b, _, H/32, W/32)
+        neck = self.image_encoder.neck
+        levels: list[Tensor] = []
+        for index in reversed(range(NUM_LEVELS - num_levels, len(stages))):
+            level = neck.convs[len(stages) - 1 - index](stages[index])
+            if levels and index in neck.fpn_top_down_levels:
+                level = level + F.interpolate(levels[-1].float(), scale_factor=2.0, mode=neck.fpn_interp_model)
+            levels.append(level)
+        return levels[:0:-1]  # without H/32, as sam2 (its ``scalp``)
 
     def position(self) -> Float[Tensor, "1 c h w"]:
         """Position encoding of the embedding grid."""
         encoding: Tensor = self.prompt_encoder.get_dense_pe()
         return encoding
+
+    @torch.no_grad()
+    def keep_constants(self) -> None:
+        """Compute what does not depend on the image now, once for all: for inference on the device the model is on."""
+        trunk, side = self.image_encoder.trunk, self.image_size // 4
+        for owner, name, arguments in ((trunk, "_get_pos_embed", [(side, side)]), (self, "position", [])):
+            value = getattr(owner, name)(*arguments)
+            setattr(owner, name, lambda *_, value=value: value)
 
     def encode_dense(self, logits: Float[Tensor, "b 1 hm wm"]) -> Float[Tensor, "b c h w"]:
         """Dense prompt embedding of raw logits: no sigmoid, no binarising (paper section 3.2)."""

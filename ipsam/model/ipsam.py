@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ipsam.model.backbone import SAM2Backbone
+from ipsam.model.backbone import NUM_LEVELS, SAM2Backbone
 from ipsam.model.decoder import MaskDecoder
 from ipsam.model.dense_prompt import DensePrompt
 from ipsam.model.feature_addition import FeatureAddition
@@ -150,7 +150,8 @@ class IPSAM(Segmenter):
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> IPSAMOutput:
         """Logits of an image (b, 3, H, W), normalised by ImageNet's mean and standard deviation; H = W = image_size."""
-        *finer, features = self.backbone(image)  # features: (b, c, h, w)
+        num_levels = NUM_LEVELS if self.training and self.lateral is not None else 1  # what is read below
+        *finer, features = self.backbone(image, num_levels=num_levels)  # features: (b, c, h, w)
         position = self.backbone.position()  # (1, c, h, w)
 
         fg_logits = bg_logits = gate = mask_tokens = None

@@ -1,0 +1,33 @@
+"""A model made ready to predict: what training needs, and what never changes, is done once."""
+
+import torch
+from torch import nn
+
+from ipsam.model.backbone import SAM2Backbone
+from ipsam.model.lora import merge_lora
+from ipsam.model.segmenter import Segmenter
+
+CAST_BY_AUTOCAST = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+
+
+def prepare_for_inference(model: Segmenter, *, bf16: bool) -> None:
+    """Change a model in place, on the device where it will predict, so that it predicts the same in less time.
+
+    LoRA is merged into the weights it adapts (equal up to rounding). Position encodings are computed. With ``bf16`` the
+    weights that autocast would cast for every image are cast once, to the same bits; call the model under autocast as
+    before. The model can't be trained afterwards.
+
+    Args:
+        model: in evaluation mode; its parameters lose their gradients.
+        bf16: whether it will predict under autocast in bf16.
+    """
+    model.requires_grad_(False)
+    merge_lora(model)
+    device = next(model.parameters()).device
+    if isinstance(model.backbone, SAM2Backbone):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):  # as in the model's own forward
+            model.backbone.keep_constants()
+    if bf16:
+        for module in model.modules():
+            if isinstance(module, CAST_BY_AUTOCAST):
+                module.to(torch.bfloat16)
