@@ -4,13 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
-
-from ipsam.imagenet import normalise
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def to_mask(mask: NDArray[np.uint8]) -> tv_tensors.Mask:
     return tv_tensors.Mask(torch.from_numpy(mask > 0).to(torch.uint8)[None])
 
 
-def network_input(image: NDArray[np.uint8], image_size: int) -> Float[Tensor, "3 H W"]:
-    """An RGB image (height, width, 3) of any size to the network's input (3, image_size, image_size), unaugmented."""
-    resized = v2.functional.resize(to_image(image), [image_size, image_size], antialias=True)
-    return normalise(resized)
+def network_input(image: NDArray[np.uint8], image_size: int) -> UInt8[Tensor, "3 H W"]:
+    """An RGB image (height, width, 3) of any size to (3, image_size, image_size), unaugmented, yet to be normalised."""
+    resized: Tensor = v2.functional.resize(to_image(image), [image_size, image_size], antialias=True)
+    return resized.as_subclass(Tensor)

@@ -16,6 +16,7 @@ from ipsam.data.transforms import network_input
 from ipsam.engine.device import best_device, checked_device, uses_bf16
 from ipsam.engine.evaluator import to_map
 from ipsam.engine.result import Result
+from ipsam.imagenet import normalise
 from ipsam.model import IPSAMOutput, Segmenter
 from ipsam.model.lora import merge_lora
 
@@ -80,7 +81,7 @@ class Predictor:
 
     @torch.inference_mode()
     def _predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Result]:
-        inputs = torch.stack([network_input(image, self.image_size) for image in images]).to(self.device)
+        inputs = normalise(torch.stack([network_input(image, self.image_size) for image in images]).to(self.device))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             output: IPSAMOutput = self.model(inputs)
         if not output.logits.isfinite().all():
