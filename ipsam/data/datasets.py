@@ -44,6 +44,7 @@ class TrainSet(Dataset[TrainItem]):
         self.source = source
         self.seed = seed
         self.transform = augment.transform(image_size)
+        self.crops = augment.crop < 1
 
     def __len__(self) -> int:
         return len(self.source)
@@ -52,7 +53,7 @@ class TrainSet(Dataset[TrainItem]):
         draw, position = divmod(index, len(self.source))
         sample = self.source.read(position, draw)
         image, mask = to_image(sample.image), to_mask(sample.mask)
-        if mask.shape[-2:] != image.shape[-2:]:  # allowed by the user, or else found before training began
+        if self.crops and mask.shape[-2:] != image.shape[-2:]:  # else each is resized by itself
             mask = to_mask(cv2.resize(sample.mask, (image.shape[-1], image.shape[-2]), interpolation=cv2.INTER_NEAREST))
         with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
             seed = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])

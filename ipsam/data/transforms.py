@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -64,7 +65,7 @@ def to_image(image: NDArray[np.uint8]) -> tv_tensors.Image:
 
 def to_mask(mask: NDArray[np.uint8]) -> tv_tensors.Mask:
     """(height, width) of 0 and 255 to (1, height, width) of 0 and 1."""
-    return tv_tensors.Mask(torch.from_numpy(mask > 0).to(torch.uint8)[None])
+    return tv_tensors.Mask(torch.from_numpy(cv2.threshold(mask, 0, 1, cv2.THRESH_BINARY)[1])[None])
 
 
 def network_input(image: NDArray[np.uint8], image_size: int) -> UInt8[Tensor, "3 H W"]:
