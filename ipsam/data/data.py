@@ -66,6 +66,8 @@ class Data:
         exclude: stems to leave out on purpose; as ``NAME/stem`` where only one of several sets has it.
         size_mismatch: what to do with a mask whose size is not its image's: ``error``, ``resize`` or ``exclude``;
             None does what is known to be right for the set.
+        scaled_decode: read a JPEG at 1/2, 1/4 or 1/8 of its size where that is at least ``image_size`` both ways, which
+            is faster and somewhat sharper; a training set that is cropped is read whole.
         augment, synthetic: options of their own.
     """
 
@@ -77,6 +79,7 @@ class Data:
     val_fraction: float = 0.0
     exclude: Sequence[str] = ()
     size_mismatch: SizeMismatch | None = None
+    scaled_decode: bool = False
     augment: Mapping[str, Any] = field(default_factory=dict)
     synthetic: Mapping[str, Any] = field(default_factory=dict)
 
@@ -93,6 +96,8 @@ class Data:
             )
         if not isinstance(self.root, str | Path):
             raise ValueError(f"data.root is a folder (paths.data=FOLDER), not {self.root!r:.200}")
+        if not isinstance(self.scaled_decode, bool):
+            raise ValueError(f"data.scaled_decode is true or false, not {self.scaled_decode!r:.200}")
         if not 0 <= self.val_fraction < 1:
             raise ValueError(f"data.val_fraction is a share in [0, 1), not {self.val_fraction}")
         if not self.train and (self.val or self.val_fraction):
@@ -148,4 +153,5 @@ class Data:
             logger.info("synthetic/%s: %d scenes of difficulty %.2f to %.2f", split, len(scenes), *scenes.difficulty)
             return scenes
         pairs = resolve(spec, split, Path(self.root), exclude=self.exclude, size_mismatch=self.size_mismatch)
-        return FolderSource(pairs, foreground_above)
+        crops = split == "train" and Augment(**self.augment).crop < 1  # of which no pixel is to spare
+        return FolderSource(pairs, foreground_above, self.image_size if self.scaled_decode and not crops else None)

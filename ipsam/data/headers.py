@@ -90,7 +90,7 @@ def check_content(content: bytes, path: Path) -> Size:
         ValueError: it can't; or its header can't be read, its pixels are damaged, or OpenCV would take its colours for
             others.
     """
-    if content.startswith(JPEG_BEGIN) and (num_scans := _scans(content).count(JPEG_SCAN)) > MAX_SCANS:
+    if content.startswith(JPEG_BEGIN) and (num_scans := _num_scans(content)) > MAX_SCANS:
         raise ValueError(f"{path}: a JPEG of {num_scans} scans, above the limit of {MAX_SCANS}; save it again")
     with quiet_pillow():
         size_of_floats = _check_tiff(content, path) if content.startswith(TIFF_BEGINNINGS) else None
@@ -119,7 +119,7 @@ def is_cut_off(content: bytes) -> bool:
         while content[at + 4 : at + 8] not in (PNG_END, b""):  # a chunk: length, kind, content, checksum
             at += 12 + int.from_bytes(content[at : at + 4], "big")
         return content[at + 4 : at + 8] != PNG_END
-    return content.startswith(JPEG_BEGIN) and not _scans(content)
+    return content.startswith(JPEG_BEGIN) and content.rfind(JPEG_END, _first_scan(content)) < 0
 
 
 def reason(error: Exception) -> str:
@@ -154,12 +154,19 @@ def _decode(image: Image.Image, path: Path) -> None:
         raise ValueError(f"{path}: broken ({reason(error)}); fetch the file again or leave it out") from error
 
 
-def _scans(content: bytes) -> bytes:
-    """A JPEG from its first scan to its end marker, or nothing; a thumbnail, in the segments before, does not count."""
+def _num_scans(content: bytes) -> int:
+    """Scans of a JPEG, from the first to its end marker; a thumbnail's, in the segments before, do not count."""
+    begin = _first_scan(content)
+    most = content.count(JPEG_SCAN, begin)  # one look at the content is enough for nearly all
+    return most if most <= MAX_SCANS else content.count(JPEG_SCAN, begin, max(begin, content.find(JPEG_END, begin)))
+
+
+def _first_scan(content: bytes) -> int:
+    """Where the first scan of a JPEG begins, or what is no segment."""
     at = len(JPEG_BEGIN)
     while content[at : at + 1] == b"\xff" and content[at : at + 2] != JPEG_SCAN:  # a segment: marker, length, content
         at += 2 + max(2, int.from_bytes(content[at + 2 : at + 4], "big"))
-    return content[at : max(at, content.find(JPEG_END, at))]
+    return at
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:

@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ipsam.data.files import hxw, unreadable
-from ipsam.data.headers import MAX_BYTES, Size, check_content, check_size, is_cut_off, open_header, quiet_pillow, reason
+from ipsam.data.decoding import COLOUR, IS_RGB, decode
+from ipsam.data.files import unreadable
+from ipsam.data.headers import MAX_BYTES, Size, check_size, open_header, quiet_pillow
 
 FOREGROUND_ABOVE = 128  # a ground truth pixel above this value is foreground, as the evaluation protocol has it
 NUM_READERS = 16  # threads that read headers; they mostly wait for the file system
@@ -27,19 +27,20 @@ class MaskError(ValueError):
     """A picture that can be read, but is no mask."""
 
 
-def read_image(path: str | Path, *, upright: bool = False) -> NDArray[np.uint8]:
+def read_image(path: str | Path, *, upright: bool = False, at_least: int | None = None) -> NDArray[np.uint8]:
     """Read a colour or grey image as uint8 RGB of shape (H, W, 3); an alpha channel is dropped.
 
     Args:
         path: of the file.
         upright: turn the image as its EXIF orientation says, as for anybody's photographs; a dataset's stay as stored.
+        at_least: decode a JPEG at 1/2, 1/4 or 1/8 where both sides still have so many pixels; None: at its own size.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is empty, broken or no image.
     """
     path = Path(path)
-    return as_image(read_bytes(path), path, upright=upright)
+    return as_image(read_bytes(path), path, upright=upright, at_least=at_least)
 
 
 def read_mask(path: str | Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:
@@ -56,10 +57,10 @@ def read_mask(path: str | Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uin
     return binary(as_grey(read_bytes(path), path), path, above)
 
 
-def as_image(content: bytes, path: Path, *, upright: bool = False) -> NDArray[np.uint8]:
+def as_image(content: bytes, path: Path, *, upright: bool = False, at_least: int | None = None) -> NDArray[np.uint8]:
     """`read_image` of a file's content; `path` is for messages."""
-    pixels = decode(content, path, cv2.IMREAD_COLOR, upright=upright)
-    image: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    pixels = decode(content, path, COLOUR, upright=upright, at_least=at_least)
+    image: NDArray[np.uint8] = pixels if IS_RGB else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     return image
 
 
@@ -78,15 +79,14 @@ def as_grey(content: bytes, path: Path) -> NDArray[np.uint8]:
 
 def binary(mask: NDArray[np.uint8], path: Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:
     """A mask's grey values (H, W) as 0 and 255; MaskError that names `path` where they are labels."""
-    foreground = mask > above
-    if not foreground.any() and mask.any():
+    values_255: NDArray[np.uint8] = cv2.threshold(mask, above, 255, cv2.THRESH_BINARY)[1]
+    if not values_255.any() and mask.any():
         values = np.unique(mask)
         shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
         raise MaskError(
             f"{path}: the mask's values are {shown}, none above {above}, so that it holds no foreground; "
             "masks must be 0 for background and 255 for object (for 0/1 labels: multiply by 255 and save again)"
         )
-    values_255: NDArray[np.uint8] = foreground.astype(np.uint8) * np.uint8(255)
     return values_255
 
 
@@ -131,34 +131,6 @@ def read_bytes(path: Path) -> bytes:
     if not content:
         raise ValueError(f"{path}: the file is empty; fetch it again or leave it out")
     return content
-
-
-def decode(content: bytes, path: Path, flags: int, *, upright: bool = False) -> NDArray[Any]:
-    """An image file's pixels, as OpenCV gives them by its ``flags``; ``path`` is for messages.
-
-    They are turned as the EXIF orientation says only if they are to be ``upright``.
-
-    Raises:
-        ValueError: the content is broken, cut off or no image, or too large to be decoded.
-    """
-    size = check_content(content, path)
-    pixels: NDArray[Any] | None = None
-    turning = 0 if upright else cv2.IMREAD_IGNORE_ORIENTATION
-    if not is_cut_off(content):
-        try:
-            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags | turning)
-        except cv2.error as error:
-            raise ValueError(
-                f"{path}: can't be decoded ({reason(error)}); fetch the file again or leave it out"
-            ) from error
-    if pixels is None:
-        raise ValueError(f"{path}: broken, or no image OpenCV can read; fetch the file again or leave it out")
-    if pixels.shape[:2] not in (size, size[::-1] if upright else size):
-        raise ValueError(
-            f"{path}: broken, {hxw(pixels.shape[:2])} pixels where its header says {hxw(size)}; "
-            "fetch the file again or leave it out"
-        )
-    return pixels
 
 
 @contextmanager

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ipsam.data.decoding import decode
 from ipsam.data.headers import TIFF_BEGINNINGS
-from ipsam.data.images import decode, read_bytes
+from ipsam.data.images import read_bytes
 
 ROUNDING = 1e-6  # by which a float may miss [0, 1], as after an interpolation
 

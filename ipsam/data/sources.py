@@ -14,7 +14,7 @@ from ipsam.data.synthetic import camouflaged_scene
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its mask, as stored.
+    """One image with its mask.
 
     Attributes:
         name: the image's stem.
@@ -47,10 +47,17 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Pairs on disk, the same in every pass; mask pixels above ``foreground_above`` are foreground."""
+    """Pairs on disk, the same in every pass.
+
+    Attributes:
+        pairs: the files.
+        foreground_above: mask pixels above this value are foreground.
+        at_least: images may be read smaller than they are stored, see ``read_image``; masks never are.
+    """
 
     pairs: Sequence[Pair]
     foreground_above: int = FOREGROUND_ABOVE
+    at_least: int | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -58,7 +65,8 @@ class FolderSource:
     def read(self, index: int, draw: int) -> Sample:  # noqa: ARG002 (the interface's)
         """Read pair ``index``."""
         pair = self.pairs[index]
-        return Sample(pair.stem, read_image(pair.image), read_mask(pair.mask, self.foreground_above))
+        image = read_image(pair.image, at_least=self.at_least)
+        return Sample(pair.stem, image, read_mask(pair.mask, self.foreground_above))
 
     def names(self) -> list[str]:
         """The images' stems."""

@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
-
-from ipsam.imagenet import normalise
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,10 @@ def to_image(image: NDArray[np.uint8]) -> tv_tensors.Image:
 
 def to_mask(mask: NDArray[np.uint8]) -> tv_tensors.Mask:
     """(height, width) of 0 and 255 to (1, height, width) of 0 and 1."""
-    return tv_tensors.Mask(torch.from_numpy(mask > 0).to(torch.uint8)[None])
+    return tv_tensors.Mask(torch.from_numpy(cv2.threshold(mask, 0, 1, cv2.THRESH_BINARY)[1])[None])
 
 
-def network_input(image: NDArray[np.uint8], image_size: int) -> Float[Tensor, "3 H W"]:
-    """An RGB image (height, width, 3) of any size to the network's input (3, image_size, image_size), unaugmented."""
-    resized = v2.functional.resize(to_image(image), [image_size, image_size], antialias=True)
-    return normalise(resized)
+def network_input(image: NDArray[np.uint8], image_size: int) -> UInt8[Tensor, "3 H W"]:
+    """An RGB image (height, width, 3) of any size to (3, image_size, image_size), unaugmented, yet to be normalised."""
+    resized: Tensor = v2.functional.resize(to_image(image), [image_size, image_size], antialias=True)
+    return resized.as_subclass(Tensor)

@@ -21,6 +21,7 @@ from ipsam.data import TestSet, collate_test
 from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.metrics import LOWER_IS_BETTER, METRICS, Pixels, Protocol, means, measure, to_eight_bit
 from ipsam.engine.scoring import score_images, summary
+from ipsam.imagenet import normalise
 from ipsam.model import IPSAMOutput, Segmenter
 
 CONSTANTS = (0, 64, 128, 191, 255)  # greys from black to white
@@ -57,10 +58,10 @@ def to_map(logits: Tensor, size: tuple[int, int], *, eight_bit: bool = True) -> 
 def forward(
     model: Segmenter, images: Tensor, masks: Sequence[NDArray[np.uint8]], *, device: torch.device, bf16: bool
 ) -> IPSAMOutput:
-    """The model's output for images (b, 3, H, W), wherever they lie; an oracle is shown their masks too."""
+    """The model's output for images (b, 3, H, W) uint8, wherever they lie; an oracle is shown their masks too."""
     truth = ([torch.from_numpy(mask > 0) for mask in masks],) if model.oracle else ()
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        output: IPSAMOutput = model(images.to(device), *truth)
+        output: IPSAMOutput = model(normalise(images.to(device, non_blocking=device.type == "cuda")), *truth)
     return output
 
 
@@ -83,7 +84,13 @@ def predict(
         ValueError: the model's logits for an image are not finite.
     """
     model.eval()
-    loader = DataLoader(test_set, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_test)
+    loader = DataLoader(
+        test_set,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=collate_test,
+        pin_memory=device.type == "cuda",
+    )
     for images, masks, names in loader:
         output = forward(model, images, masks, device=device, bf16=bf16)
         logits = output.logits

@@ -12,7 +12,6 @@ from torch import Tensor
 from ipsam.data import TestSet
 from ipsam.engine.evaluator import forward
 from ipsam.engine.settings import Settings
-from ipsam.imagenet import denormalise
 from ipsam.model import IPSAMOutput, Segmenter
 
 CELL = 160  # pixels a side
@@ -25,7 +24,7 @@ def panel(image: Tensor, mask: Tensor, output: IPSAMOutput, *, most: int = 4) ->
     """One row for each of the first images: image, mask, foreground and background prompt, gate, coarse, refined.
 
     Args:
-        image: (b, 3, H, W) normalised.
+        image: (b, 3, H, W) uint8.
         mask: (b, 1, H, W).
         output: of the model for these images.
         most: rows.
@@ -42,7 +41,7 @@ def panel(image: Tensor, mask: Tensor, output: IPSAMOutput, *, most: int = 4) ->
         "coarse": _prob(output.coarse),
         "refined": _prob(output.refined),
     }
-    columns = [_titled("image", [_rgb(denormalise(one)) for one in image[:most]])]
+    columns = [_titled("image", [_rgb(one.float() / 255) for one in image[:most]])]
     for title, values in maps.items():
         if values is not None:
             columns.append(_titled(title, [_grey(one, coloured=title == "1 - gate") for one in values[:most]]))

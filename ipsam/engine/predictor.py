@@ -17,6 +17,7 @@ from ipsam.engine.compiling import compile_model
 from ipsam.engine.device import best_device, checked_device, uses_bf16
 from ipsam.engine.evaluator import to_map
 from ipsam.engine.result import Result
+from ipsam.imagenet import normalise
 from ipsam.model import IPSAMOutput, Segmenter
 from ipsam.model.inference import prepare_for_inference
 
@@ -87,7 +88,7 @@ class Predictor:
 
     @torch.inference_mode()
     def _predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Result]:
-        inputs = torch.stack([network_input(image, self.image_size) for image in images]).to(self.device)
+        inputs = normalise(torch.stack([network_input(image, self.image_size) for image in images]).to(self.device))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             output: IPSAMOutput = self.model(inputs)
         if not output.logits.isfinite().all():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, skip_first_batches
+from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs, skip_first_batches
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -24,6 +24,7 @@ from ipsam.engine.run_state import RunState
 from ipsam.engine.settings import Settings
 from ipsam.engine.stopping import Stop, ignore_signals
 from ipsam.engine.store import Store
+from ipsam.imagenet import normalise
 from ipsam.model import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def train(
             for batch in skip_first_batches(loader, progress.batch) if progress.batch else loader:
                 lr = settings.lr_at(progress.step, num_steps)
                 with accelerator.accumulate(parallel):
-                    output = parallel(batch["image"])
+                    output = parallel(normalise(batch["image"]))
                     losses = ipsam_loss(output, batch["mask"], weights)
                     accelerator.backward(losses["total"])
                     guard.see(batch, losses["total"])
@@ -159,6 +160,7 @@ def make_accelerator(model: Segmenter, settings: Settings) -> Accelerator:
         cpu=settings.cpu,
         mixed_precision="bf16" if settings.bf16 else "no",
         gradient_accumulation_steps=settings.accumulate,
+        dataloader_config=DataLoaderConfiguration(non_blocking=settings.device.type == "cuda"),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=not model.uses_all_parameters)],
     )
 

@@ -105,8 +105,8 @@ class SAM2Backbone(nn.Module):
         """Feature pyramid of an image (b, 3, H, W) normalised by ImageNet's mean and standard deviation.
 
         Returns its coarsest ``num_levels`` levels of width c, the finest first, of (b, c, H/4, W/4), (b, c, H/8, W/8)
-        and the image embedding (b, c, h, w). They are those of sam2's ``ImageEncoder``, which always makes all of them, and
-        position encodings that nobody reads here.
+        and the image embedding (b, c, h, w). They are those of sam2's ``ImageEncoder``, which always makes all of them,
+        and position encodings that nobody reads here.
         """
         stages = self.image_encoder.trunk(image)  # (b, _, H/4, W/4) to (b, _, H/32, W/32)
         neck = self.image_encoder.neck

@@ -132,6 +132,22 @@ def test_size_mismatch_does_as_told(data: Any, tmp_path: Path, policy: str, left
     assert train_set[0]["mask"].shape == (1, 64, 64)
 
 
+@pytest.mark.parametrize(("crop", "train_shape"), [(1.0, (64, 80, 3)), (0.5, (128, 160, 3))])
+def test_scaled_decode_changes_no_mask_and_no_cropped_image(
+    data: Any, tmp_path: Path, crop: float, train_shape: tuple[int, int, int]
+) -> None:
+    spec = write_pairs(tmp_path / "own", ["a"], size=(128, 160))
+    options = {"train": [spec], "test": [spec], "augment": {"crop": crop}}
+    plain, scaled = (data(**options, scaled_decode=decode) for decode in (False, True))
+    samples = [given.train_and_val(0)[0].source.read(0, 0) for given in (plain, scaled)]
+    assert [sample.image.shape for sample in samples] == [(128, 160, 3), train_shape]
+    items = [given.train_and_val(0)[0][0] for given in (plain, scaled)]
+    assert torch.equal(items[0]["mask"], items[1]["mask"])
+    tests = [given.test_sets()["own"] for given in (plain, scaled)]
+    assert tests[1].source.read(0, 0).image.shape == (64, 80, 3)
+    np.testing.assert_array_equal(tests[0][0]["mask"], tests[1][0]["mask"])
+
+
 def test_a_missing_set_says_where_it_was_looked_for(data: Any, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"CAMO/test: not found in {tmp_path}.*Set paths\.data=FOLDER"):
         data(test=["CAMO"]).test_sets()

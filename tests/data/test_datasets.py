@@ -47,6 +47,8 @@ def epoch(train_set: TrainSet, number: int, *, num_workers: int, seed: int = 0) 
 def test_item_has_network_size_and_binary_mask(train_set: TrainSet) -> None:
     for index in range(10):
         item = train_set[index]
+        assert type(item["image"]) is torch.Tensor
+        assert item["image"].dtype == torch.uint8
         assert item["image"].shape == (3, 64, 64)
         assert item["mask"].shape == (1, 64, 64)
         assert item["mask"].dtype == torch.float32

@@ -76,14 +76,16 @@ def outcome(path: Path, role: str) -> NDArray[np.uint8] | None:
     ways = (
         lambda: (read_image if role == "image" else read_mask)(path),
         lambda: getattr(source.read(0, 0), role),
+        lambda: FolderSource([pair], at_least=1).read(0, 0),
         lambda: train_set[0],
         lambda: TestSet(source, image_size=SIDE)[0],
         lambda: read_map(path),
     )
     with bounded():
-        read, stored, trained, tested, _ = (attempt(way, path) for way in ways)
+        read, stored, smaller, trained, tested, _ = (attempt(way, path) for way in ways)
     if read is None:
         assert stored is None
+        assert smaller is None
         assert trained is None
         assert tested is None
         TALLY["clear errors"] += 1
@@ -93,7 +95,7 @@ def outcome(path: Path, role: str) -> NDArray[np.uint8] | None:
     np.testing.assert_array_equal(stored, read)
     assert trained["image"].shape == tested["image"].shape == (3, SIDE, SIDE)
     assert trained["mask"].shape == (1, SIDE, SIDE)
-    assert torch.isfinite(trained["image"]).all()
+    assert trained["image"].dtype == tested["image"].dtype == torch.uint8
     assert set(trained["mask"].unique().tolist()) <= {0.0, 1.0}
     assert tested["mask"].dtype == np.uint8
     TALLY["right results"] += 1

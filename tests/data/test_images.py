@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ipsam.data import images
 from ipsam.data.headers import quiet_pillow
 from ipsam.data.images import image_size, image_sizes, read_image, read_mask
 
@@ -42,6 +43,36 @@ def test_images_of_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     image = read_image(tmp_path / "a.png")
     assert image.shape == (6, 9, 3)
     assert image.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("at_least", "shape"), [(400, (401, 563)), (201, (401, 563)), (200, (201, 282)), (100, (101, 141)), (9, (51, 71))]
+)
+def test_a_jpeg_is_decoded_no_smaller_than_needed(tmp_path: Path, at_least: int, shape: tuple[int, int]) -> None:
+    Image.fromarray(cv2.resize(RGB, (563, 401))).save(tmp_path / "a.jpg", quality=95)
+    image, whole = read_image(tmp_path / "a.jpg", at_least=at_least), read_image(tmp_path / "a.jpg")
+    assert image.shape == (*shape, 3)
+    assert np.abs(cv2.resize(whole, shape[::-1], interpolation=cv2.INTER_AREA).astype(int) - image).mean() < 5
+
+
+def test_only_jpegs_are_decoded_smaller_and_turning_goes_on(tmp_path: Path) -> None:
+    picture, exif = Image.fromarray(cv2.resize(RGB, (90, 60))), Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    for name in ("a.png", "a.bmp", "a.tif", "a.webp"):
+        picture.save(tmp_path / name)
+        assert read_image(tmp_path / name, at_least=9).shape == (60, 90, 3)
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg", at_least=30).shape == (30, 45, 3)
+    assert read_image(tmp_path / "a.jpg", at_least=30, upright=True).shape == (45, 30, 3)
+
+
+@pytest.mark.parametrize("at_least", [None, 20])
+def test_older_opencv_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_least: int | None) -> None:
+    Image.fromarray(cv2.resize(RGB, (90, 60))).save(tmp_path / "a.jpg")
+    new = read_image(tmp_path / "a.jpg", at_least=at_least)
+    monkeypatch.setattr(images, "IS_RGB", False)
+    monkeypatch.setattr(images, "COLOUR", cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg", at_least=at_least), new)
 
 
 def test_exif_orientation_is_ignored(tmp_path: Path) -> None:

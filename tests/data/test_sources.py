@@ -35,6 +35,14 @@ def test_a_folder_is_read_as_stored_in_every_pass(folder: FolderSource) -> None:
     assert len(folder) == 2
 
 
+def test_images_may_be_read_smaller_and_masks_may_not(folder: FolderSource, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "one.jpg"), cv2.imread(str(tmp_path / "one.png")))
+    pair = Pair("one", tmp_path / "one.jpg", tmp_path / "one_mask.png")
+    sample = FolderSource([pair], at_least=20).read(0, draw=0)
+    assert sample.image.shape == (20, 25, 3)
+    assert sample.mask.shape == (40, 50)
+
+
 def test_scenes_are_the_same_for_the_same_numbers_only() -> None:
     assert equal(SCENES.read(1, 2), SyntheticSource(9, 64, (0.0, 0.5), (1, 7)).read(1, 2))
     others = [

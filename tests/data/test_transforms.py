@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ipsam.data.transforms import Augment, network_input, to_image, to_mask
-from ipsam.imagenet import MEAN, STD, denormalise, normalise
+from ipsam.imagenet import MEAN, STD, _constants, denormalise, normalise
 
 EVERY_CHANGE: dict[str, dict[str, Any]] = {
     "none": {"hflip": 0.0},
@@ -84,6 +84,21 @@ def test_normalise_is_imagenet_and_can_be_undone() -> None:
     assert torch.equal(restored, image.as_subclass(Tensor))
 
 
+def test_normalising_a_batch_is_normalising_each_image_to_the_bit() -> None:
+    images = torch.randint(0, 256, (3, 3, 8, 9), dtype=torch.uint8)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    assert torch.equal(normalise(images), torch.stack([(image.float() / 255 - mean) / std for image in images]))
+
+
+def test_what_was_first_normalised_in_inference_can_train() -> None:
+    _constants.cache_clear()
+    with torch.inference_mode():
+        normalise(torch.zeros(3, 2, 2, dtype=torch.uint8))
+    scale = torch.ones(1, requires_grad=True)
+    (normalise(torch.zeros(3, 2, 2, dtype=torch.uint8)) * scale).sum().backward()
+    assert scale.grad is not None
+
+
 def test_denormalise_stays_within_0_and_1() -> None:
     image = denormalise(torch.randn(3, 8, 8) * 10)
     assert image.min() == 0
@@ -94,17 +109,16 @@ def test_denormalise_stays_within_0_and_1() -> None:
 def test_network_input_takes_any_size(size: tuple[int, int]) -> None:
     grey = np.full((*size, 3), 100, np.uint8)
     image = network_input(grey, 64)
-    assert image.shape == (3, 64, 64)
-    assert image.dtype == torch.float32
-    torch.testing.assert_close(denormalise(image), torch.full((3, 64, 64), 100 / 255))
+    assert type(image) is Tensor
+    assert torch.equal(image, torch.full((3, 64, 64), 100, dtype=torch.uint8))
 
 
 def test_network_input_keeps_an_image_of_its_size() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    assert torch.equal(network_input(image, 64), normalise(to_image(image)))
+    assert torch.equal(network_input(image, 64), torch.from_numpy(image).permute(2, 0, 1))
 
 
 def test_an_unaugmented_training_image_is_the_network_input_of_evaluation() -> None:
     image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     changed, _ = Augment(hflip=0.0).transform(64)(to_image(image), to_mask(blob()))
-    assert torch.equal(normalise(changed), network_input(image, 64))
+    assert torch.equal(changed.as_subclass(Tensor), network_input(image, 64))

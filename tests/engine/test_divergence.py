@@ -77,6 +77,7 @@ def test_the_run_stops_and_keeps_what_led_to_it(
     assert "engine.on_divergence=skip" in str(told.value)
     batch = load_file(kept / "batch.safetensors")
     assert batch["image"].shape == (2, 3, 64, 64)
+    assert batch["image"].dtype == torch.uint8
     newest = tmp_path / "run" / "checkpoints" / "last"
     assert load_training(newest)["progress"]["step"] == BAD_STEP - 1
 

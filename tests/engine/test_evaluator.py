@@ -19,6 +19,7 @@ from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.evaluator import evaluate, evaluate_constant, to_map
 from ipsam.engine.metrics import METRICS, Protocol, means, measure
 from ipsam.engine.scoring import score_images
+from ipsam.imagenet import normalise
 from ipsam.model import IPSAMOutput, Segmenter
 
 CPU = torch.device("cpu")
@@ -135,7 +136,7 @@ def test_the_protocol_decides_on_size_and_number_format(uneven: TestSet, tmp_pat
         images = []
         for index in range(5):
             item = uneven[index]
-            logits = Recorded()(item["image"][None]).logits[0]
+            logits = Recorded()(normalise(item["image"][None])).logits[0]
             size = (24, 24) if protocol.size else item["mask"].shape
             images.append(measure(to_map(logits, size, eight_bit=protocol.eight_bit), item["mask"], protocol))
         assert evaluation.datasets["set"] == {"num_images": 5, **means(images)[0]}

@@ -13,18 +13,18 @@ RED, BLUE = 0, 2
 
 
 def test_a_column_for_each_part_and_a_row_for_each_image() -> None:
-    image, mask = torch.zeros(3, 3, 64, 64), torch.zeros(3, 1, 64, 64)
-    full = panel(image, mask, micro_model()(image), most=2)
+    image, mask = torch.zeros(3, 3, 64, 64, dtype=torch.uint8), torch.zeros(3, 1, 64, 64)
+    full = panel(image, mask, micro_model()(image.float()), most=2)
     assert full.shape == (HEADER + 2 * CELL, 7 * CELL, 3)  # image, mask, P+, P-, gate, coarse, refined
     assert full.dtype == np.uint8
-    bare = panel(image, mask, micro_model(self_prompt=False, gating=False, lateral=False, refine=False)(image))
+    bare = panel(image, mask, micro_model(self_prompt=False, gating=False, lateral=False, refine=False)(image.float()))
     assert bare.shape == (HEADER + 3 * CELL, 3 * CELL, 3)  # image, mask, coarse
 
 
 def test_the_gate_is_drawn_as_in_the_paper() -> None:
     """Fig. 4: red where the prompt is left as it is, blue where it is suppressed."""
-    image = torch.zeros(1, 3, 64, 64)
-    output = micro_model()(image)
+    image = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    output = micro_model()(image.float())
     for gate, colour, other in ((0.02, RED, BLUE), (0.98, BLUE, RED)):
         output.gate = torch.full((1, 1, 4, 4), gate)
         cell = panel(image, torch.zeros(1, 1, 64, 64), output)[HEADER:, 4 * CELL : 5 * CELL]

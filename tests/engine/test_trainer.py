@@ -13,6 +13,7 @@ from ipsam.engine import trainer
 from ipsam.engine.checkpoint import load_training, load_weights, save_checkpoint
 from ipsam.engine.losses import LossWeights, ipsam_loss
 from ipsam.engine.store import find_checkpoint
+from ipsam.imagenet import normalise
 from ipsam.model import LoRA
 
 
@@ -44,11 +45,11 @@ def test_one_batch_is_learnt_by_heart(tmp_path: Path, make_settings: Any, monkey
     plain = TrainSet(Repeated(), image_size=64, augment=Augment(hflip=0.0), seed=0)
     model = model_of(0)
     items = [plain[index] for index in range(8)]
-    image, mask = torch.stack([item["image"] for item in items]), torch.stack([item["mask"] for item in items])
+    image, mask = (torch.stack([item[name] for item in items]) for name in ("image", "mask"))
 
     @torch.no_grad()
     def loss() -> dict[str, float]:
-        losses = ipsam_loss(model.train()(image), mask, LossWeights())
+        losses = ipsam_loss(model.train()(normalise(image)), mask, LossWeights())
         return {name: value.item() for name, value in losses.items()}
 
     before = loss()

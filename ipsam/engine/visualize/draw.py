@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -57,7 +57,8 @@ def draw_figures(config: DictConfig) -> list[Drawn]:
     checkpoint, run = reopen(config, given(config, "ckpt"))
     if not run.data.test:
         raise ValueError("nothing to draw, as the run names no test set: data.test=[...]")
-    sets = settings_of(Data, run.data, "data").test_sets(foreground_above=request.protocol.gt_threshold)
+    data = replace(settings_of(Data, run.data, "data"), scaled_decode=False)  # pages show pictures as they are
+    sets = data.test_sets(foreground_above=request.protocol.gt_threshold)
     warn_of_other_data(run_of(checkpoint), named_sets(sets))
     stems, maps = request.stems, request.maps
     chosen = None if stems is None else by_name({name: one.source.names() for name, one in sets.items()}, stems)

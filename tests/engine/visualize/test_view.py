@@ -12,6 +12,7 @@ from ipsam.engine.settings import Settings
 from ipsam.engine.visualize.energy import energy_changes
 from ipsam.engine.visualize.pictures import WIDTH
 from ipsam.engine.visualize.view import Subject, view
+from ipsam.imagenet import normalise
 from ipsam.model import SubtractionFusion
 
 
@@ -22,7 +23,7 @@ def at(grid: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
 def test_a_view_is_what_the_model_makes(subject: Subject, sample: Sample) -> None:
     seen = view(subject, sample)
     with torch.inference_mode(), energy_changes(subject.model) as changes:
-        output = subject.model(network_input(sample.image, 64)[None])
+        output = subject.model(normalise(network_input(sample.image, 64)[None]))
     assert seen.name == "a"
     assert seen.image is sample.image
     np.testing.assert_array_equal(seen.truth, sample.mask / 255)
@@ -42,7 +43,7 @@ def test_a_large_image_is_looked_at_whole_and_shown_smaller(subject: Subject, sa
         assert pixels is not None
         assert pixels.shape[:2] == (300, WIDTH)
     with torch.inference_mode():
-        output = subject.model(network_input(large.image, 64)[None])
+        output = subject.model(normalise(network_input(large.image, 64)[None]))
     whole = to_map(output.logits[0], (900, 3 * WIDTH), eight_bit=False)
     np.testing.assert_allclose(seen.prob, whole.reshape(300, 3, WIDTH, 3).mean((1, 3)), atol=1e-5)
     assert seen.truth.mean() == pytest.approx((large.mask > 0).mean(), abs=1e-6)
