@@ -73,11 +73,12 @@ def step_memory(model: Segmenter, *, batch_size: int, device: torch.device, bf16
     """Of one forward and backward pass and the optimiser's step; nothing is computed and no memory taken.
 
     Args:
-        model: before ``recompute_blocks``.
+        model: before ``recompute_blocks``; it is put into training mode.
         batch_size: images of the forward pass.
         device: where it is to train.
         bf16: whether under autocast in bf16.
     """
+    model.train()
     trains = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
     fixed = 3 * trains + sum(tensor.nbytes for tensor in model.state_dict().values())
     kept: dict[int, dict[int, Tensor]] = defaultdict(dict)  # by block and storage

@@ -13,9 +13,10 @@ CAST_BY_AUTOCAST = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 def prepare_for_inference(model: Segmenter, *, bf16: bool) -> None:
     """Change a model in place, on the device where it will predict, so that it predicts the same in less time.
 
-    LoRA is merged into the weights it adapts (equal up to rounding). Position encodings are computed. With ``bf16`` the
-    weights that autocast would cast for every image are cast once, to the same bits; call the model under autocast as
-    before. The model can't be trained afterwards.
+    LoRA is merged into the weights it adapts, position encodings are computed, and the weights of convolutions laid out
+    as their inputs are: the channels last. With ``bf16`` the weights that autocast would cast for every image are cast
+    once, to the same bits; call the model under autocast as before. All this changes predictions by rounding alone. The
+    model can't be trained afterwards.
 
     Args:
         model: in evaluation mode; its parameters lose their gradients.
@@ -27,6 +28,7 @@ def prepare_for_inference(model: Segmenter, *, bf16: bool) -> None:
     if isinstance(model.backbone, SAM2Backbone):
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):  # as in the model's own forward
             model.backbone.keep_constants()
+    model.to(memory_format=torch.channels_last)
     if bf16:
         for module in model.modules():
             if isinstance(module, CAST_BY_AUTOCAST):

@@ -20,6 +20,28 @@ def test_pyramid_and_prompt_shapes(size: int) -> None:
     assert dense.shape == (2, DIM, grid, grid)
 
 
+@pytest.mark.parametrize("num_levels", [1, 2, 3])
+def test_the_pyramid_is_sam2s(num_levels: int) -> None:
+    """To the bit, though only the levels that are asked for are made."""
+    backbone = micro_backbone()
+    image = torch.randn(2, 3, 64, 64)
+    expected = backbone.image_encoder(image)["backbone_fpn"]
+    levels = backbone(image, num_levels=num_levels)
+    assert len(expected) == 3
+    assert len(levels) == num_levels
+    assert all(torch.equal(*pair) for pair in zip(levels, expected[-num_levels:], strict=True))
+
+
+def test_constants_are_kept() -> None:
+    backbone = micro_backbone()
+    image = torch.randn(2, 3, 64, 64)
+    levels, position = backbone(image), backbone.position()
+    backbone.keep_constants()
+    assert backbone.position() is backbone.position()
+    assert torch.equal(backbone.position(), position)
+    assert all(torch.equal(*pair) for pair in zip(backbone(image), levels, strict=True))
+
+
 def test_dense_prompts_are_raw_logits() -> None:
     backbone = micro_backbone()
     logits = 5 * torch.randn(2, 1, 16, 16)
