@@ -68,6 +68,12 @@ def to_mask(mask: NDArray[np.uint8]) -> tv_tensors.Mask:
     return tv_tensors.Mask(torch.from_numpy(cv2.threshold(mask, 0, 1, cv2.THRESH_BINARY)[1])[None])
 
 
+def resized(image: NDArray[np.uint8], mask: NDArray[np.uint8], image_size: int) -> tuple[Tensor, Tensor]:
+    """An image (height, width, 3) and its mask as ``Augment.transform`` begins: (3, S, S), and (1, S, S) of 0 and 1."""
+    both: tuple[Tensor, Tensor] = v2.Resize((image_size, image_size), antialias=True)(to_image(image), to_mask(mask))
+    return both[0].as_subclass(Tensor), both[1].as_subclass(Tensor)
+
+
 def network_input(image: NDArray[np.uint8], image_size: int) -> UInt8[Tensor, "3 H W"]:
     """An RGB image (height, width, 3) of any size to (3, image_size, image_size), unaugmented, yet to be normalised."""
     resized: Tensor = v2.functional.resize(to_image(image), [image_size, image_size], antialias=True)
