@@ -22,11 +22,10 @@ import cv2
 import numpy as np
 import torch
 from filelock import FileLock
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ipsam.data.sources import FolderSource, Sample
-from ipsam.data.transforms import resized
+from ipsam.data.transforms import network_input, resized_mask
 from ipsam.workers import begin_worker
 
 VERSION = 1  # of the file's form
@@ -70,7 +69,7 @@ class CachedSource:
         return self.source.listing()
 
 
-def cached(source: FolderSource, folder: Path, *, image_size: int) -> CachedSource:
+def cached(source: FolderSource, folder: Path, *, image_size: int, num_workers: int | None = None) -> CachedSource:
     """A source's pairs from a file in ``folder``, which is made first where there is none.
 
     Of several processes that need the same file one makes it, and the others wait. It has its name only when it is
@@ -80,6 +79,7 @@ def cached(source: FolderSource, folder: Path, *, image_size: int) -> CachedSour
         source: pairs on disk.
         folder: made if it is not there.
         image_size: side of the network's input in pixels.
+        num_workers: processes that make it; None: one for each CPU, up to 16.
 
     Raises:
         ValueError: the folder can't be used, or has too little room; or a pair can't be read.
@@ -91,7 +91,7 @@ def cached(source: FolderSource, folder: Path, *, image_size: int) -> CachedSour
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file() or path.stat().st_size != num_bytes:
-                _build(source, path, image_size)
+                _build(source, path, image_size, num_workers or min(MAX_WORKERS, os.cpu_count() or 1))
     except FileNotFoundError:
         raise  # a pair's
     except OSError as error:
@@ -111,7 +111,7 @@ def fingerprint(source: FolderSource, image_size: int) -> str:
     return digest.hexdigest()[:32]
 
 
-def _build(source: FolderSource, path: Path, image_size: int) -> None:
+def _build(source: FolderSource, path: Path, image_size: int, num_workers: int) -> None:
     num_bytes = len(source) * _record(image_size)
     unfinished = path.with_suffix(UNFINISHED)
     unfinished.unlink(missing_ok=True)  # what it takes up is free again
@@ -119,8 +119,7 @@ def _build(source: FolderSource, path: Path, image_size: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with unfinished.open("wb") as file:
         file.truncate(num_bytes)
-    num_workers = min(MAX_WORKERS, os.cpu_count() or 1, len(source))
-    pool = ProcessPoolExecutor(num_workers, initializer=_begin)
+    pool = ProcessPoolExecutor(min(num_workers, len(source)), initializer=_begin)
     try:
         made = pool.map(partial(_write, source, unfinished, image_size), range(len(source)))
         for _ in tqdm(made, total=len(source), desc=f"cache at {image_size} px", unit="pair", disable=None):
@@ -143,17 +142,13 @@ def _begin() -> None:
 
 def _write(source: FolderSource, path: Path, image_size: int, index: int) -> None:
     """A worker's task. Written, not mapped: where there is no room any more, that is an error, not the end."""
-    image, mask = _at(source.read(index, draw=0), image_size)
+    sample = source.read(index, draw=0)
+    image = network_input(sample.image, image_size).permute(1, 2, 0).numpy()
     with path.open("rb+", buffering=0) as file:
         file.seek(index * _record(image_size))
-        for part in (image, mask):
+        for part in (image, resized_mask(sample.mask, image_size)):
             if file.write(part.tobytes()) != part.nbytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _at(sample: Sample, image_size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    image, mask = resized(sample.image, sample.mask, image_size)
-    return image.permute(1, 2, 0).numpy(), mask[0].numpy() * np.uint8(255)
 
 
 def _refuse(folder: Path, num_bytes: int, error: OSError) -> NoReturn:
