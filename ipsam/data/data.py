@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ipsam.data.cache import cached
 from ipsam.data.catalog import resolve
 from ipsam.data.datasets import TestSet, TrainSet
 from ipsam.data.images import FOREGROUND_ABOVE
@@ -68,6 +69,8 @@ class Data:
             None does what is known to be right for the set.
         scaled_decode: read a JPEG at 1/2, 1/4 or 1/8 of its size where that is at least ``image_size`` both ways, which
             is faster and somewhat sharper; a training set that is cropped is read whole.
+        cache: folder for the training pairs at ``image_size``, made at the first need, so that no later run or epoch
+            decodes them; None: every pass reads the files. Synthetic scenes, new in every pass, are not kept.
         augment, synthetic: options of their own.
     """
 
@@ -80,6 +83,7 @@ class Data:
     exclude: Sequence[str] = ()
     size_mismatch: SizeMismatch | None = None
     scaled_decode: bool = False
+    cache: str | Path | None = None
     augment: Mapping[str, Any] = field(default_factory=dict)
     synthetic: Mapping[str, Any] = field(default_factory=dict)
 
@@ -98,27 +102,37 @@ class Data:
             raise ValueError(f"data.root is a folder (paths.data=FOLDER), not {self.root!r:.200}")
         if not isinstance(self.scaled_decode, bool):
             raise ValueError(f"data.scaled_decode is true or false, not {self.scaled_decode!r:.200}")
+        if not isinstance(self.cache, str | Path | None) or self.cache == "":
+            raise ValueError(f"data.cache is a folder, or null for none, not {self.cache!r:.200}")
         if not 0 <= self.val_fraction < 1:
             raise ValueError(f"data.val_fraction is a share in [0, 1), not {self.val_fraction}")
         if not self.train and (self.val or self.val_fraction):
             raise ValueError("data.val and data.val_fraction are for training, and data.train is empty")
         if self.val and self.val_fraction:
             raise ValueError("data.val and data.val_fraction exclude each other: set one")
-        Synthetic(**self.synthetic), Augment(**self.augment)  # complain now, not after a day of training
+        crop = Augment(**self.augment).crop  # complain now, not after a day of training
+        if self.cache is not None and crop < 1:
+            raise ValueError(
+                f"data.cache keeps images at the network's size, of which data.augment.crop={crop} would take a part: "
+                "set data.cache=null or data.augment.crop=1"
+            )
+        Synthetic(**self.synthetic)
 
     def train_and_val(self, seed: int) -> tuple[TrainSet | None, TestSet | None]:
         """The training set (None where ``train`` is empty), and what is held out to watch (None if nothing is)."""
         if not self.train:
             return None, None
-        whole: Source = Joined([self._source(spec, "train", seed) for spec in self.train])
+        sources = [self._source(spec, "train", seed) for spec in self.train]
+        whole: Source = Joined(sources)
+        kept: Source = Joined([self._kept(source) for source in sources])
         held_out: Source | None = None
         if self.val:
             held_out = Joined([self._source(spec, "val", seed) for spec in self.val])
         elif self.val_fraction:
             order = np.random.default_rng((seed, len(whole))).permutation(len(whole)).tolist()
             num_held_out = self.num_held_out(len(whole))
-            whole, held_out = Part(whole, sorted(order[num_held_out:])), Part(whole, sorted(order[:num_held_out]))
-        train_set = TrainSet(whole, image_size=self.image_size, augment=Augment(**self.augment), seed=seed)
+            kept, held_out = Part(kept, sorted(order[num_held_out:])), Part(whole, sorted(order[:num_held_out]))
+        train_set = TrainSet(kept, image_size=self.image_size, augment=Augment(**self.augment), seed=seed)
         return train_set, None if held_out is None else TestSet(held_out, image_size=self.image_size)
 
     def test_sets(self, *, foreground_above: int = FOREGROUND_ABOVE) -> dict[str, TestSet]:
@@ -146,6 +160,12 @@ class Data:
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"data.test names {', '.join(sorted(twice))} more than once")
         return names
+
+    def _kept(self, source: Source) -> Source:
+        """The same pairs, from the cache where there is to be one."""
+        if self.cache is None or not isinstance(source, FolderSource):
+            return source
+        return cached(source, Path(self.cache), image_size=self.image_size)
 
     def _source(self, spec: Spec, split: str, seed: int, foreground_above: int = FOREGROUND_ABOVE) -> Source:
         if spec == SYNTHETIC:

@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ipsam.data.sources import Source
-from ipsam.data.transforms import Augment, network_input, to_image, to_mask
+from ipsam.data.transforms import Augment, network_input, resized_mask, to_image, to_mask
 
 
 class TrainItem(TypedDict):
-    """A training pair: image (3, H, W) uint8, mask (1, H, W) of 0.0 and 1.0, the image's stem, the item's own index.
+    """A training pair: image (3, H, W) and mask (1, H, W) of 0 and 255, both uint8, the image's stem, its own index.
 
-    Whoever uses it normalises it, on the device: a quarter as many bytes pass from process to process and onto it.
+    Whoever uses them makes floats of them on the device: a quarter as many bytes pass from process to process and onto
+    it.
     """
 
     image: Tensor
@@ -45,6 +46,7 @@ class TrainSet(Dataset[TrainItem]):
         self.source = source
         self.seed = seed
         self.transform = augment.transform(image_size)
+        self.image_size = image_size
         self.crops = augment.crop < 1
 
     def __len__(self) -> int:
@@ -53,15 +55,23 @@ class TrainSet(Dataset[TrainItem]):
     def __getitem__(self, index: int) -> TrainItem:
         draw, position = divmod(index, len(self.source))
         sample = self.source.read(position, draw)
-        image, mask = to_image(sample.image), to_mask(sample.mask)
-        if self.crops and mask.shape[-2:] != image.shape[-2:]:  # else each is resized by itself
-            mask = to_mask(cv2.resize(sample.mask, (image.shape[-1], image.shape[-2]), interpolation=cv2.INTER_NEAREST))
+        image, mask = to_image(sample.image), to_mask(self._laid_over(sample.image, sample.mask))
         with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
             seed = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])
             torch.random.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPU as well
             image, mask = self.transform(image, mask)
-        whole = mask.as_subclass(Tensor).float()
-        return {"image": image.as_subclass(Tensor), "mask": whole, "name": sample.name, "index": index}
+        image, mask = image.as_subclass(Tensor), mask.as_subclass(Tensor)
+        return {"image": image, "mask": mask, "name": sample.name, "index": index}
+
+    def _laid_over(self, image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The mask at the network's size, or at its image's where both are to be cropped."""
+        if not self.crops:
+            return resized_mask(mask, self.image_size)
+        height, width = image.shape[:2]
+        if mask.shape == (height, width):
+            return mask
+        laid: NDArray[np.uint8] = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+        return laid
 
 
 class TestSet(Dataset[TestItem]):

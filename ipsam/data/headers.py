@@ -157,7 +157,7 @@ def _decode(image: Image.Image, path: Path) -> None:
 def _num_scans(content: bytes) -> int:
     """Scans of a JPEG, from the first to its end marker; a thumbnail's, in the segments before, do not count."""
     begin = _first_scan(content)
-    most = content.count(JPEG_SCAN, begin)  # one look at the content is enough for nearly all
+    most = content.count(JPEG_SCAN, begin)  # one look is enough for nearly all files
     return most if most <= MAX_SCANS else content.count(JPEG_SCAN, begin, max(begin, content.find(JPEG_END, begin)))
 
 

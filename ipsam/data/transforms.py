@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -64,11 +63,26 @@ def to_image(image: NDArray[np.uint8]) -> tv_tensors.Image:
 
 
 def to_mask(mask: NDArray[np.uint8]) -> tv_tensors.Mask:
-    """(height, width) of 0 and 255 to (1, height, width) of 0 and 1."""
-    return tv_tensors.Mask(torch.from_numpy(cv2.threshold(mask, 0, 1, cv2.THRESH_BINARY)[1])[None])
+    """(height, width) to (1, height, width)."""
+    return tv_tensors.Mask(torch.from_numpy(mask)[None])
+
+
+def resized_mask(mask: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
+    """A mask (height, width) to (image_size, image_size): the pixels of torch's ``nearest``, in half its time."""
+    if mask.shape == (image_size, image_size):
+        return mask
+    rows, columns = (_nearest(length, image_size) for length in mask.shape)
+    return mask.take(rows, axis=0).take(columns, axis=1)
 
 
 def network_input(image: NDArray[np.uint8], image_size: int) -> UInt8[Tensor, "3 H W"]:
     """An RGB image (height, width, 3) of any size to (3, image_size, image_size), unaugmented, yet to be normalised."""
     resized: Tensor = v2.functional.resize(to_image(image), [image_size, image_size], antialias=True)
     return resized.as_subclass(Tensor)
+
+
+def _nearest(length: int, size: int) -> NDArray[np.intp]:
+    """Which of ``length`` pixels each of ``size`` shows, rounded in float32 as torch does."""
+    places = np.arange(size, dtype=np.float32) * np.float32(length / size)
+    nearest: NDArray[np.intp] = np.minimum(places.astype(np.intp), length - 1)
+    return nearest

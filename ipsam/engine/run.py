@@ -51,6 +51,7 @@ FREE_ON_RESUME = (
     "paper",
     "paths",
     "data.root",
+    "data.cache",
     "data.test",
     "model.backbone.checkpoint",  # may have moved; that it is the same file is checked by its sha256
     "model.detector.checkpoint",

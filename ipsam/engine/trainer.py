@@ -96,7 +96,7 @@ def train(
                 lr = settings.lr_at(progress.step, num_steps)
                 with accelerator.accumulate(parallel):
                     output = parallel(normalise(batch["image"]))
-                    losses = ipsam_loss(output, batch["mask"], weights)
+                    losses = ipsam_loss(output, batch["mask"].div(255), weights)
                     accelerator.backward(losses["total"])
                     guard.see(batch, losses["total"])
                     if accelerator.sync_gradients:
@@ -129,7 +129,7 @@ def train(
                 best = progress.is_best(scores, settings.best)
                 log.scalars("val", scores, progress.step)
             if output is not None:  # resumed after the last step of an epoch, there is none
-                log.picture("panel", panel(batch["image"], batch["mask"], output), progress.step)
+                log.picture("panel", panel(batch["image"], batch["mask"].div(255), output), progress.step)
             run.save(best=best)
             if not is_last and stop.agreed(accelerator):
                 raise run.stopped(num_steps)

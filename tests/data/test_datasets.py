@@ -51,8 +51,8 @@ def test_item_has_network_size_and_binary_mask(train_set: TrainSet) -> None:
         assert item["image"].dtype == torch.uint8
         assert item["image"].shape == (3, 64, 64)
         assert item["mask"].shape == (1, 64, 64)
-        assert item["mask"].dtype == torch.float32
-        assert set(item["mask"].unique().tolist()) <= {0.0, 1.0}
+        assert item["mask"].dtype == torch.uint8
+        assert set(item["mask"].unique().tolist()) <= {0, 255}
         assert item["name"] == f"sample{index % 5}"
 
 
@@ -107,8 +107,8 @@ def test_each_pass_has_new_scenes() -> None:
 def test_a_mask_of_another_size_is_laid_over_its_image() -> None:
     plain = Augment(hflip=0.0)
     item = TrainSet(Fixed([noise(64, 64, mask_size=(128, 128))]), image_size=64, augment=plain, seed=0)[0]
-    expected = torch.zeros(1, 64, 64)
-    expected[0, 16:32, 16:] = 1
+    expected = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    expected[0, 16:32, 16:] = 255
     assert torch.equal(item["mask"], expected)
 
 

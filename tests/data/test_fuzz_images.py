@@ -96,7 +96,7 @@ def outcome(path: Path, role: str) -> NDArray[np.uint8] | None:
     assert trained["image"].shape == tested["image"].shape == (3, SIDE, SIDE)
     assert trained["mask"].shape == (1, SIDE, SIDE)
     assert trained["image"].dtype == tested["image"].dtype == torch.uint8
-    assert set(trained["mask"].unique().tolist()) <= {0.0, 1.0}
+    assert set(trained["mask"].unique().tolist()) <= {0, 255}
     assert tested["mask"].dtype == np.uint8
     TALLY["right results"] += 1
     return read

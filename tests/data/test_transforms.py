@@ -3,9 +3,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ipsam.data.transforms import Augment, network_input, to_image, to_mask
+from ipsam.data.transforms import Augment, network_input, resized_mask, to_image, to_mask
 from ipsam.imagenet import MEAN, STD, _constants, denormalise, normalise
 
 EVERY_CHANGE: dict[str, dict[str, Any]] = {
@@ -34,7 +35,7 @@ def test_image_and_mask_stay_aligned(name: str, seed: int) -> None:
     image, moved = transform(to_image(np.repeat(mask[..., None], 3, axis=2)), to_mask(mask))
     assert image.shape == (3, 64, 64)
     assert moved.shape == (1, 64, 64)
-    assert set(moved.unique().tolist()) <= {0, 1}  # a crop may miss the object
+    assert set(moved.unique().tolist()) <= {0, 255}  # a crop may miss the object
     # The image is interpolated, the mask is not: they may disagree within a pixel of the contour and nowhere else.
     apart = (image.as_subclass(Tensor)[0] > 127) != (moved.as_subclass(Tensor)[0] > 0)
     perimeter = (np.diff(moved[0].numpy(), axis=0) != 0).sum() + (np.diff(moved[0].numpy(), axis=1) != 0).sum()
@@ -111,6 +112,16 @@ def test_network_input_takes_any_size(size: tuple[int, int]) -> None:
     image = network_input(grey, 64)
     assert type(image) is Tensor
     assert torch.equal(image, torch.full((3, 64, 64), 100, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("image_size", [64, 352])
+def test_masks_are_resized_as_torch_does(image_size: int) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        height, width = (int(side) for side in rng.integers(1, 1500, 2))
+        mask = rng.integers(0, 2, (height, width), dtype=np.uint8) * np.uint8(255)
+        expected = F.interpolate(torch.from_numpy(mask)[None, None], size=(image_size, image_size), mode="nearest")
+        assert torch.equal(torch.from_numpy(resized_mask(mask, image_size)), expected[0, 0])
 
 
 def test_network_input_keeps_an_image_of_its_size() -> None:

@@ -1,6 +1,11 @@
-import pytest
+from collections.abc import Callable
+from typing import Any
 
-from ipsam.engine.benchmark import metrics
+import cv2
+import pytest
+import torch
+
+from ipsam.engine.benchmark import data, metrics
 from ipsam.engine.benchmark.timing import environment, side_by_side
 
 
@@ -27,9 +32,26 @@ def test_the_metrics_are_timed_beside_the_reference(monkeypatch: pytest.MonkeyPa
         assert row["two_processes"] > 0
 
 
-def test_no_repeats_no_figures() -> None:
+@pytest.mark.parametrize("benchmark", [metrics.benchmark_metrics, data.benchmark_data])
+def test_no_repeats_no_figures(benchmark: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match="--repeats must be at least 1, not 0"):
-        metrics.benchmark_metrics(repeats=0)
+        benchmark(repeats=0)
+
+
+def test_reading_is_timed_beside_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "SIZES", ((100, 130), (150, 120)))
+    monkeypatch.setattr(data, "IMAGE_SIZES", (64, 48))
+    threads = cv2.getNumThreads(), torch.get_num_threads()
+    table, content = data.benchmark_data(repeats=1)
+    assert (cv2.getNumThreads(), torch.get_num_threads()) == threads
+    ways = (data.PEER, data.PLAIN, data.ON_CPU, data.SCALED, data.FIRST, data.LATER)
+    assert [(row["image_size"], row["way"]) for row in content["times"]] == [(s, way) for s in (64, 48) for way in ways]
+    assert content["times"][0]["ratio"] == content["times"][6]["ratio"] == 1
+    assert all(f"| {way} " in table for way in ways)
+    peer, whole, _, scaled = content["pixels"]
+    assert 0 < peer["mean"] < 0.1  # rounding
+    assert (whole["largest"], peer["largest"]) == (0, 1)  # no side is twice 64
+    assert scaled["mean"] > 0
 
 
 def test_both_time_the_same_scores(monkeypatch: pytest.MonkeyPatch) -> None:

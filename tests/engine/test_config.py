@@ -213,6 +213,8 @@ def test_a_wrong_key_or_value_is_named(section: dict[str, Any], message: str) ->
         ({"test": [["CAMO"]]}, r"data\.test is a list of names, not \[\['CAMO'\]\]"),
         ({"root": 5}, r"data\.root is a folder \(paths\.data=FOLDER\), not 5"),
         ({"image_size": "64"}, r"data\.image_size is a whole number of pixels up to 4096, not '64'"),
+        ({"cache": 5}, r"data\.cache is a folder, or null for none, not 5"),
+        ({"cache": ""}, r"data\.cache is a folder, or null for none, not ''"),
         ({"scaled_decode": "yes"}, r"data\.scaled_decode is true or false, not 'yes'"),
         ({"synthetic": {"num_test": "4"}}, r"data\.synthetic\.num_test is a whole number between 1 and .*, not '4'"),
         ({"synthetic": [1]}, r"data: "),

@@ -156,3 +156,90 @@ def test_the_step_is_left_out_and_counted(
     assert not (tmp_path / "diverged").exists()
     accumulator = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.value for event in accumulator.Scalars("optimiser/skipped")] == [0.0] + [1.0] * len(same)
+
+
+@pytest.mark.parametrize("action", ["skip", "stop"])
+def test_the_verdict_may_be_read_late(
+    tmp_path: Path, make_settings: Any, scenes: Any, spoil: Any, action: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By which no weight has changed that should not have, and what is told is the step's own."""
+    train_set = scenes(num_train=12).train_and_val(seed=0)[0]
+    often = make_settings(on_divergence=action, save_every=1, keep=9)
+    seldom = make_settings(on_divergence=action, log_every=100)
+    folders, models = {"often": tmp_path / "often", "seldom": tmp_path / "seldom"}, {}
+    for name, settings in (("often", often), ("seldom", seldom)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trainer, "ipsam_loss", trainer.ipsam_loss)
+            spoil(BAD_STEP, "nan")
+            models[name] = model_of(1)
+            if action == "stop":
+                with pytest.raises(ValueError, match="training diverged at step 3, in epoch 1"):
+                    fit(models[name], train_set, folders[name], settings)
+            else:
+                fit(models[name], train_set, folders[name], settings)
+    early, late = models["often"].state_dict(), models["seldom"].state_dict()
+    assert all(torch.equal(tensor, late[key]) for key, tensor in early.items())
+    if action == "stop":
+        told = [json.loads((folder / "diverged/step_00000003/seen.json").read_text()) for folder in folders.values()]
+        assert str(told[0]) == str(told[1])  # NaN equals nothing
+        images = [
+            load_file(folder / "diverged/step_00000003/batch.safetensors")["image"] for folder in folders.values()
+        ]
+        assert torch.equal(*images)
+        kept = tmp_path / "seldom" / "diverged" / "step_00000003"
+        assert load_training(kept)["progress"] | {"history": []} == {
+            **{"epoch": 0, "batch": 2, "step": 2, "skipped": 0},
+            **{"best": None, "best_step": None, "history": []},
+        }
+    else:
+        assert caplog.text.count("step 3 is left out") == 2
+        assert load_training(folders["seldom"] / "checkpoints" / "last")["progress"]["skipped"] == 1
+
+
+def test_the_device_is_asked_on_log_steps_alone(
+    tmp_path: Path, make_settings: Any, scenes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between them the host runs ahead of it."""
+    train_set = scenes(num_train=16).train_and_val(seed=0)[0]
+    backward, asked, steps = trainer.Accelerator.backward, [], []
+
+    def begins(*arguments: Any) -> None:
+        steps.append(len(steps) + 1)
+        backward(*arguments)
+
+    def counted(name: str) -> Any:
+        original = getattr(torch.Tensor, name)
+
+        def ask(tensor: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+            asked.append((steps[-1] if steps else 0, name))
+            return original(tensor, *arguments, **options)
+
+        return ask
+
+    monkeypatch.setattr(trainer.Accelerator, "backward", begins)
+    for name in ("item", "tolist", "cpu", "__bool__", "__float__", "__int__", "__index__"):
+        monkeypatch.setattr(torch.Tensor, name, counted(name))
+    fit(model_of(1), train_set, tmp_path, make_settings(log_every=4))
+    assert steps == list(range(1, 9))
+    assert {step for step, _ in asked if 0 < step < 8} == {4}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_no_step_waits_for_the_gpu(tmp_path: Path, make_settings: Any, scenes: Any) -> None:
+    """As torch itself tells of calls that do."""
+    train_set = scenes(num_train=16).train_and_val(seed=0)[0]
+    forward, calls = IPSAM.forward, []
+
+    def watched(model: IPSAM, image: torch.Tensor) -> Any:
+        calls.append(1)
+        torch.cuda.set_sync_debug_mode("error" if 2 <= len(calls) < 7 else "default")
+        return forward(model, image)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(IPSAM, "forward", watched)
+        try:
+            fit(model_of(1), train_set, tmp_path, make_settings(cpu=False, log_every=100))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert len(calls) == 8

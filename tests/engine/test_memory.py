@@ -85,9 +85,7 @@ def test_training_within_a_budget(
     with caplog.at_level(logging.INFO):
         frugal = fit(model_of(1, lora=lora), train_set, tmp_path / "two", make_settings(memory_gb=budget))
     assert "2 of 5 blocks computed again: about 0.0" in caplog.text
-    all_again = fit(
-        model_of(1, lora=lora), train_set, tmp_path / "three", make_settings(activation_checkpointing=True)
-    )
+    all_again = fit(model_of(1, lora=lora), train_set, tmp_path / "three", make_settings(activation_checkpointing=True))
     for other in (frugal, all_again):
         assert all(torch.equal(tensor, straight.state_dict()[key]) for key, tensor in other.state_dict().items())
 

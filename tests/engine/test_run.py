@@ -99,6 +99,7 @@ def test_resume_takes_the_same_settings(run_config: Any) -> None:
         ("engine.epochs=99", r"engine\.epochs: \d+ -> 99"),
         ("model.lateral=null", r"model\.lateral"),
         ("data.synthetic.num_train=7", r"data\.synthetic\.num_train: \d+ -> 7"),
+        ("data.scaled_decode=true", r"data\.scaled_decode: False -> True"),
         ("data.augment.hflip=0.1", r"data\.augment\.hflip: [\d.]+ -> 0\.1"),
         ("seed=5", r"seed: 0 -> 5"),
     ],
@@ -112,7 +113,14 @@ def test_resume_with_other_settings_is_refused(run_config: Any, override: str, t
 
 
 @pytest.mark.parametrize(
-    "override", ["paths.data=/elsewhere", "paths.checkpoints=/elsewhere", "engine.num_workers=3", "data.test=[]"]
+    "override",
+    [
+        "paths.data=/elsewhere",
+        "paths.checkpoints=/elsewhere",
+        "engine.num_workers=3",
+        "data.test=[]",
+        "data.cache=/elsewhere",
+    ],
 )
 def test_resume_may_change_what_changes_no_weight(run_config: Any, override: str) -> None:
     begin(run_config())

@@ -49,7 +49,7 @@ def test_one_batch_is_learnt_by_heart(tmp_path: Path, make_settings: Any, monkey
 
     @torch.no_grad()
     def loss() -> dict[str, float]:
-        losses = ipsam_loss(model.train()(normalise(image)), mask, LossWeights())
+        losses = ipsam_loss(model.train()(normalise(image)), mask.div(255), LossWeights())
         return {name: value.item() for name, value in losses.items()}
 
     before = loss()

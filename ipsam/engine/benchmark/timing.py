@@ -24,6 +24,12 @@ def side_by_side(tasks: Mapping[str, Callable[[], object]], *, repeats: int) -> 
     return {name: median(taken) for name, taken in seconds.items()}
 
 
+def check_repeats(repeats: int) -> None:
+    """ValueError for a number of repeats that gives no figures."""
+    if repeats < 1:
+        raise ValueError(f"--repeats must be at least 1, not {repeats}")
+
+
 def environment(*packages: str) -> dict[str, str]:
     """Machine, Python and the versions of packages."""
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} logical CPUs"
