@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.data.map_pairs import SavedMap
-from ipsam.engine.benchmark.timing import environment, side_by_side
+from ipsam.engine.benchmark.timing import check_repeats, environment, side_by_side
 from ipsam.engine.metrics import Protocol, measure
 from ipsam.engine.scoring import score_set
 from ipsam.engine.tables import markdown
@@ -34,8 +34,7 @@ def benchmark_metrics(*, repeats: int = 9, num_scenes: int = 6) -> tuple[str, di
     Raises:
         ValueError: PySODMetrics is not installed, or ``repeats`` is below 1.
     """
-    if repeats < 1:
-        raise ValueError(f"--repeats must be at least 1, not {repeats}")
+    check_repeats(repeats)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # one thread
     try:
