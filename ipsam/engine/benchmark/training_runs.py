@@ -74,7 +74,7 @@ def losses_of_both(task: Task, watch: Watch, num_steps: int) -> tuple[list[float
 
 
 def _train(task: Task, watch: Watch, num_items: int, folder: Path, **changes: Any) -> None:
-    source = WatchedSource(FolderSource(task.of_length(num_items)), watch)
+    source = WatchedSource(FolderSource(task.of_length(num_items)), asked=watch)
     train_set = TrainSet(source, image_size=task.image_size, augment=Augment(hflip=0), seed=SEED)
     AcceleratorState._reset_state(reset_partial_state=True)  # it keeps the precision of a process's first run
     GradientState._reset_state()

@@ -1,7 +1,7 @@
 """Seconds and memory of training steps, told by when a loop asks for its next image."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from statistics import median
 
 import torch
@@ -69,18 +69,18 @@ class Watch:
 
 
 class WatchedSource:
-    """A source that is asked for an item in turns, and tells a watch so."""
+    """A source that calls ``asked`` whenever an item is asked for."""
 
-    def __init__(self, source: Source, watch: Watch) -> None:
+    def __init__(self, source: Source, *, asked: Callable[[], object]) -> None:
         self.source = source
-        self.watch = watch
+        self.asked = asked
 
     def __len__(self) -> int:
         return len(self.source)
 
     def read(self, index: int, draw: int) -> Sample:
         """Sample ``index``."""
-        self.watch()
+        self.asked()
         return self.source.read(index, draw)
 
     def names(self) -> list[str]:
