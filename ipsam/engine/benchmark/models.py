@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -42,12 +41,15 @@ def random_model(config: DictConfig) -> IPSAM:
     return model.eval()
 
 
-def predictor_of(
-    model: IPSAM, *, device: torch.device, precision: str, fast: bool = True, compiled: bool = False
-) -> Predictor:
-    """A predictor of a copy of the model, by default as users get it."""
-    options: dict[str, Any] = {"device": device, "precision": precision, "fast": fast, "compile": compiled}
-    return Predictor(copy.deepcopy(model), image_size=model.backbone.image_size, **options)
+def predictor_of(model: IPSAM, *, device: torch.device, precision: str, compiled: bool = False) -> Predictor:
+    """A predictor, as users get it, of a copy of the model."""
+    size = model.backbone.image_size
+    return Predictor(copy.deepcopy(model), image_size=size, device=device, precision=precision, compile=compiled)
+
+
+def precision_of(predictor: Predictor) -> str:
+    """``bf16`` or ``fp32``."""
+    return "bf16" if predictor.bf16 else "fp32"
 
 
 def forward_pass(model: nn.Module, image: Tensor, *, precision: str) -> Callable[[], object]:

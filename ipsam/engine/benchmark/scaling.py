@@ -6,7 +6,14 @@ from typing import Any
 
 import torch
 
-from ipsam.engine.benchmark.models import experiment, forward_pass, network_inputs, predictor_of, random_model
+from ipsam.engine.benchmark.models import (
+    experiment,
+    forward_pass,
+    network_inputs,
+    precision_of,
+    predictor_of,
+    random_model,
+)
 from ipsam.engine.benchmark.parts import WHOLE, flops_of_parts, matrix_rate, seconds_of_parts, top_operators
 from ipsam.engine.benchmark.peaks import GB, held_by, peak_of
 from ipsam.engine.benchmark.pictures import write_pairs
@@ -21,7 +28,7 @@ from ipsam.model.lora import merge_lora
 ON_CPU = Defaults(sizes=(352, 512, 768), batches=(1, 2), repeats=3)
 ON_CUDA = Defaults(sizes=(352, 512, 768, 1024, 1280, 1536), batches=(1, 2, 4, 8), repeats=10)
 PROFILED = 1024  # pixels a side; the largest size where it is not among those asked for
-NUM_FILES = {"cpu": (1, 2, 4), "cuda": (1, 10, 100)}
+NUM_FILES = {"cpu": (1, 2, 4), "cuda": (1, 8, 32)}
 NOTES = """\
 Random weights; medians of {repeats}; {precision}; the predictor's model. FLOPs as torch counts them, two for a
 multiplication with its addition. GB: peak of a forward pass, weights included. Of a product: share of the
@@ -66,7 +73,7 @@ def benchmark_scaling(**options: Any) -> Report:
 
 def _forward_row(predictor: Predictor, request: Request, batch: int, flops: float, rate: float) -> dict[str, Any]:
     size, device = predictor.image_size, request.device
-    run = forward_pass(predictor.model, network_inputs(batch, size, device), precision=_precision(predictor))
+    run = forward_pass(predictor.model, network_inputs(batch, size, device), precision=precision_of(predictor))
     seconds = side_by_side({"forward": run}, repeats=request.repeats, device=device)["forward"]
     peak = peak_of(run, device) + held_by(predictor.model)
     return {
@@ -90,7 +97,7 @@ def _file_rows(predictor: Predictor, request: Request) -> list[dict[str, Any]]:
         tasks = {
             str(count): lambda count=count: predict_files(predictor, jobs[:count], overwrite=True) for count in counts
         }
-        seconds = side_by_side(tasks, repeats=max(1, request.repeats // 3), device=request.device)
+        seconds = side_by_side(tasks, repeats=min(3, request.repeats), device=request.device)
     size = predictor.image_size
     return [
         {"size": size, "files": int(count), "ms_per_file": 1000 * taken / int(count)}
@@ -101,7 +108,7 @@ def _file_rows(predictor: Predictor, request: Request) -> list[dict[str, Any]]:
 def _profile(predictor: Predictor, request: Request, flops: dict[str, float], rate: float) -> dict[str, Any]:
     size, device, batch = predictor.image_size, request.device, min(request.batches)
     model: Any = predictor.model
-    run = forward_pass(model, network_inputs(batch, size, device), precision=_precision(predictor))
+    run = forward_pass(model, network_inputs(batch, size, device), precision=precision_of(predictor))
     seconds = seconds_of_parts(model, run, repeats=request.repeats, device=device)
     parts = [
         {
@@ -114,10 +121,6 @@ def _profile(predictor: Predictor, request: Request, flops: dict[str, float], ra
         for name, taken in seconds.items()
     ]
     return {"profiled": {"size": size, "batch": batch}, "parts": parts, "operators": top_operators(run, device=device)}
-
-
-def _precision(predictor: Predictor) -> str:
-    return "bf16" if predictor.bf16 else "fp32"
 
 
 def _tables(data: dict[str, Any]) -> list[str]:

@@ -18,9 +18,9 @@ from ipsam.engine.settings import Settings
 from ipsam.engine.tables import markdown
 
 ON_CPU = Defaults(sizes=(512,), batches=(1,), repeats=1)
-ON_CUDA = Defaults(sizes=(1024,), batches=(1, 4), repeats=3)
-WARM_UP = {"cpu": 1, "cuda": 5}
-NUM_STEPS = {"cpu": 3, "cuda": 20}
+ON_CUDA = Defaults(sizes=(1024,), batches=(1,), repeats=3)
+WARM_UP = {"cpu": 1, "cuda": 3}
+NUM_STEPS = {"cpu": 3, "cuda": 15}
 NUM_COMPARED = 3  # steps whose losses are compared
 NUM_PICTURES = 8  # different ones
 STRAIGHTFORWARD = "straightforward loop, fp32"

@@ -1,6 +1,7 @@
 """One run of the real training loop, and one of the straightforward loop, watched."""
 
 import copy
+import gc
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -76,6 +77,7 @@ def losses_of_both(task: Task, watch: Watch, num_steps: int) -> tuple[list[float
 def _train(task: Task, watch: Watch, num_items: int, folder: Path, **changes: Any) -> None:
     source = WatchedSource(FolderSource(task.of_length(num_items)), asked=watch)
     train_set = TrainSet(source, image_size=task.image_size, augment=Augment(hflip=0), seed=SEED)
+    gc.collect()  # accelerate leaves cycles behind, which hold the last run's memory
     AcceleratorState._reset_state(reset_partial_state=True)  # it keeps the precision of a process's first run
     GradientState._reset_state()
     settings = replace(task.settings, **changes)
@@ -83,6 +85,7 @@ def _train(task: Task, watch: Watch, num_items: int, folder: Path, **changes: An
 
 
 def _train_straightforwardly(task: Task, watch: Watch, num_items: int) -> list[float]:
+    gc.collect()
     settings = task.settings
     num_steps = num_items // settings.batch_size
     return train_straightforwardly(
