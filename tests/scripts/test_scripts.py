@@ -286,7 +286,12 @@ def test_hydra_full_error_shows_the_traceback(script: Callable[..., Any], monkey
 
 
 def test_benchmark_says_what_there_is(script: Callable[..., Any]) -> None:
-    assert "the fused metrics against PySODMetrics" in script("benchmark", "--help").out
+    said = script("benchmark", "--help").out
+    assert "the fused metrics against PySODMetrics" in said
+    assert "the model against sam2's own image path" in said
+    failed = script("benchmark", "inference", "--variant", "micro", "--sizes", "100")
+    assert failed.status == 1
+    assert "image_size must be a positive multiple of 32 pixels, not 100" in failed.err
     failed = script("benchmark", "speed")
     assert failed.status == 2
     assert "invalid choice: 'speed'" in failed.err
