@@ -158,7 +158,7 @@ def _decode(image: Image.Image, path: Path) -> None:
 def _num_scans(content: bytes) -> int:
     """Scans of a JPEG, from the first to its end marker; a thumbnail's, in the segments before, do not count."""
     begin = _first_scan(content)
-    values = np.frombuffer(content, np.uint8, offset=begin)
+    values = np.frombuffer(content, np.uint8)[begin:]
     most = int(np.count_nonzero(values[1:][values[:-1] == JPEG_SCAN[0]] == JPEG_SCAN[1]))  # enough for nearly all files
     return most if most <= MAX_SCANS else content.count(JPEG_SCAN, begin, max(begin, content.find(JPEG_END, begin)))
 
