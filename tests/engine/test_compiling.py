@@ -10,6 +10,7 @@ from torch import nn
 from training import fit, model_of
 
 from ipsam.data import TrainSet
+from ipsam.engine.compiling import compile_model
 from ipsam.engine.predictor import Predictor
 from ipsam.model import LoRA
 
@@ -27,21 +28,32 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "compiled"
 
 
-def test_the_same_prediction(cache: Path, untyped: None) -> None:
-    """Of a small part of the model, as the compiler takes minutes for all of it."""
-    image, parts = torch.rand(3, 50, 70), {"self_prompt": False, "lateral": False, "refine": False}
-    plain, compiled = (Predictor(model_of(0, **parts), image_size=64, device="cpu", compile=on) for on in (False, True))
-    one, other = (predictor.predict(image) for predictor in (plain, compiled))
-    torch.testing.assert_close(torch.from_numpy(one.prob), torch.from_numpy(other.prob), rtol=0, atol=1e-5)
+@pytest.fixture
+def without_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole model goes through the compiler, but for the minutes that C++ takes."""
+    compile_whole = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda *a, **options: compile_whole(*a, **options, backend="aot_eager"))
+
+
+def test_what_is_compiled_is_kept(cache: Path) -> None:
+    module, inputs = nn.Sequential(nn.Linear(4, 4), nn.GELU()).requires_grad_(False), torch.randn(2, 4)
+    plain = module(inputs)
+    compile_model(module)
+    torch.testing.assert_close(module(inputs), plain)
     assert any(cache.rglob("*.so"))
 
 
+def test_the_same_prediction(without_cpp: None, untyped: None) -> None:
+    image = torch.rand(3, 50, 70)
+    plain, compiled = (Predictor(model_of(0), image_size=64, device="cpu", compile=on) for on in (False, True))
+    one, other = (predictor.predict(image) for predictor in (plain, compiled))
+    torch.testing.assert_close(torch.from_numpy(one.prob), torch.from_numpy(other.prob), rtol=0, atol=1e-5)
+
+
 def test_the_same_training(
-    tmp_path: Path, make_settings: Any, train_set: TrainSet, untyped: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, without_cpp: None, untyped: None
 ) -> None:
-    """Of the whole model, with blocks that are computed again, but without the minutes that C++ takes."""
-    compile_whole = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda *a, **options: compile_whole(*a, **options, backend="aot_eager"))
+    """With blocks that are computed again."""
     lora = LoRA(rank=4)
     settings = make_settings(compile=True, activation_checkpointing=True)
     plain = fit(model_of(1, lora=lora), train_set, tmp_path / "one", make_settings()).state_dict()
