@@ -94,7 +94,7 @@ def cached(source: FolderSource, folder: Path, *, image_size: int, num_workers: 
                 _build(source, path, image_size, num_workers or min(MAX_WORKERS, os.cpu_count() or 1))
     except FileNotFoundError:
         raise  # a pair's
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the second: filelock's, of a file system without locks
         _refuse(folder, num_bytes, error)
     logger.info("%d pairs at %d px are read from the cache %s (%s)", len(source), image_size, path, _gb(num_bytes))
     return CachedSource(source, image_size, path)
@@ -151,8 +151,8 @@ def _write(source: FolderSource, path: Path, image_size: int, index: int) -> Non
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _refuse(folder: Path, num_bytes: int, error: OSError) -> NoReturn:
-    reason = error.strerror or str(error)
+def _refuse(folder: Path, num_bytes: int, error: Exception) -> NoReturn:
+    reason = getattr(error, "strerror", None) or error
     raise ValueError(
         f"data.cache={folder}: can't hold the training pairs, which take {_gb(num_bytes)} ({reason}); make room there, "
         "name another folder, or do without (data.cache=null)"

@@ -2,10 +2,12 @@
 
 import logging
 from collections import defaultdict
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
@@ -17,6 +19,7 @@ from ipsam.model.recompute import encoder_blocks, recompute_blocks
 
 GB = 1 << 30
 OUTSIDE = -1  # of every block
+MARGIN = 1.1  # for what the backward pass holds for a moment
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +29,8 @@ class StepMemory:
     """Bytes of a training step on one device.
 
     Attributes:
-        fixed: weights, and gradient and AdamW's two moments of what trains.
+        fixed: weights, and gradient and AdamW's two moments of what trains; of several processes, their buckets of
+            gradients.
         outside: what the forward pass keeps for the backward pass outside of the encoder's blocks.
         blocks: what it keeps in each block.
         inputs: of each block, its input.
@@ -41,7 +45,7 @@ class StepMemory:
         """With the first blocks recomputed: their inputs stay, and one at a time is there whole."""
         recomputed, rest = self.blocks[:num_recomputed], self.blocks[num_recomputed:]
         kept = self.outside + sum(rest) + sum(self.inputs[:num_recomputed])
-        return self.fixed + kept + max(recomputed, default=0)
+        return self.fixed + int(MARGIN * (kept + max(recomputed, default=0)))
 
     def num_recomputed(self, budget: int) -> int | None:
         """The smallest number of recomputed blocks whose peak is within a budget of bytes; None if there is none."""
@@ -70,17 +74,18 @@ def save_memory(model: Segmenter, settings: Settings) -> None:
 
 
 def step_memory(model: Segmenter, *, batch_size: int, device: torch.device, bf16: bool) -> StepMemory:
-    """Of one forward and backward pass and the optimiser's step; nothing is computed and no memory taken.
+    """Of one forward and backward pass and the optimiser's step; nothing is computed.
 
     Args:
-        model: before ``recompute_blocks``; it is put into training mode.
+        model: before ``recompute_blocks``; copied, as some of its modules keep what they have met.
         batch_size: images of the forward pass.
         device: where it is to train.
         bf16: whether under autocast in bf16.
     """
-    model.train()
+    model = deepcopy(model).train()
     trains = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
-    fixed = 3 * trains + sum(tensor.nbytes for tensor in model.state_dict().values())
+    times = 3 if PartialState().num_processes == 1 else 4
+    fixed = times * trains + sum(tensor.nbytes for tensor in model.state_dict().values())
     kept: dict[int, dict[int, Tensor]] = defaultdict(dict)  # by block and storage
     inputs: dict[int, int] = {}
     inside = [OUTSIDE]
@@ -98,10 +103,9 @@ def step_memory(model: Segmenter, *, batch_size: int, device: torch.device, bf16
     def leave() -> None:
         inside[0] = OUTSIDE
 
-    handles = []
     for index, block in enumerate(encoder_blocks(model)):
-        handles.append(block.register_forward_pre_hook(lambda _, given, index=index: enter(index, given)))
-        handles.append(block.register_forward_hook(lambda *_: leave()))
+        block.register_forward_pre_hook(lambda _, given, index=index: enter(index, given))
+        block.register_forward_hook(lambda *_: leave())
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     side: Any = model.backbone.image_size
     named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
@@ -120,9 +124,11 @@ def step_memory(model: Segmenter, *, batch_size: int, device: torch.device, bf16
             blocks = [_bytes(kept[index]) for index in sorted(inputs)]
             outside = _bytes(kept[OUTSIDE])
             del total, output
-    finally:
-        for handle in handles:
-            handle.remove()
+    except RuntimeError as error:  # its forward pass looks at values, of which there are none
+        raise ValueError(
+            f"engine.memory_gb: what a step of {type(model).__name__} takes can't be told ({error!s:.99}); choose by "
+            "engine.activation_checkpointing"
+        ) from error
     return StepMemory(fixed, outside, blocks, [inputs[index] for index in sorted(inputs)])
 
 

@@ -105,7 +105,7 @@ class Result:
         }[kind]()
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            picture.save(path, **({"compress_level": PNG_LEVEL} if path.suffix.lower() == ".png" else {}))
+            picture.save(path, compress_level=PNG_LEVEL)  # which other formats don't heed
         except (ValueError, KeyError) as error:  # Pillow's, of an ending it doesn't know
             raise ValueError(f"{path}: can't be written as a picture ({error}); let it end in .png") from error
         except OSError as error:

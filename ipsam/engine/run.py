@@ -67,6 +67,8 @@ FREE_ON_RESUME = (
     "engine.on_divergence",
     "engine.references",
 )
+# Settings that there were not always, with what a run did before there were.
+ADDED = {"engine.fast": True, "engine.compile": False, "data.scaled_decode": False}
 
 logger = logging.getLogger(__name__)
 
@@ -152,10 +154,11 @@ def _throw_away(folder: Path) -> None:
 
 def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Path) -> None:
     before, now = dict(_flat(saved, "")), dict(_flat(current, ""))
+    new = {key for key, value in ADDED.items() if key not in before and now.get(key) == value}
     changed = [
         f"{key:.99}: {before.get(key)!s:.99} -> {now.get(key)!s:.99}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not key.startswith(FREE_ON_RESUME)
+        if before.get(key) != now.get(key) and not key.startswith(FREE_ON_RESUME) and key not in new
     ]
     if changed:
         raise ValueError(
@@ -269,7 +272,8 @@ def output_folder(config: DictConfig, checkpoint: Path, in_run: Path) -> Path:
 def results_folder(config: DictConfig, checkpoint: Path) -> Path:
     """Where the evaluation that ``config`` describes belongs, see ``reopen_run``."""
     folder = evaluation_folder(checkpoint, Protocol.of(plain(config.protocol)))
-    parts = [] if config.data.exclude is None and config.data.size_mismatch is None else ["other_images"]
+    choices = (config.data.exclude, config.data.size_mismatch, config.data.scaled_decode)
+    parts = [] if all(choice is None for choice in choices) else ["other_images"]
     parts += [] if config.data.test is None else ["+".join(map(_name, config.data.test))]
     return folder.joinpath(*parts)
 

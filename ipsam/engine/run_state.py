@@ -186,7 +186,8 @@ class RunState:
     def diverged(self, bad: Seen, train_set: TrainSet) -> ValueError:
         """The end of a run with a loss or gradient that is not finite; what led to it is kept for inspection.
 
-        Weights and optimiser are as they were before that step, since when none has changed them.
+        Weights and optimiser are as they were before that step, since when none has changed them; but dropout may have
+        drawn random numbers.
         """
         self.progress.step, self.progress.batch = bad.step - 1, bad.batch
         seen = told(bad)
@@ -197,8 +198,9 @@ class RunState:
             try:
                 save_checkpoint(folder, self.model, config=self.config, training=training)
                 save_for_inspection(folder, seen, default_collate([train_set[index] for index in seen["indices"]]))
-            except OSError as error:
-                kept = f"The state before it could not be kept in {folder} ({error.strerror or error})"
+            except (OSError, ValueError) as error:  # ValueError: an image can't be read any more
+                reason = getattr(error, "strerror", None) or error
+                kept = f"The state before it could not be kept whole in {folder} ({reason})"
         self.accelerator.wait_for_everyone()  # the first to end might take the others with it
         losses = ", ".join(f"{loss:.4g}" for loss in seen["losses"])
         return ValueError(

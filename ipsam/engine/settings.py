@@ -141,6 +141,11 @@ class Settings:
         return torch.device("cpu") if self.cpu else best_device()
 
     @property
+    def fused(self) -> bool:
+        """Whether one kernel takes the optimiser's step; of Apple's it is not known whether it leaves out a bad one."""
+        return self.fast and self.device.type in ("cpu", "cuda")
+
+    @property
     def bf16(self) -> bool:
         """Whether to compute in bf16 (weights and optimiser stay in fp32)."""
         return uses_bf16(self.precision, self.device)

@@ -74,7 +74,7 @@ def train(
     save_memory(model, settings)
     if settings.compile:
         compile_model(model)
-    optimizer = SkippableAdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=settings.fast)
+    optimizer = SkippableAdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=settings.fused)
     loader, sampler = train_loader(train_set, settings, seed=seed)
     weights = LossWeights(**settings.loss)
     parallel, loader = accelerator.prepare(model, loader)

@@ -1,6 +1,7 @@
 """SAM2's image encoder and prompt encoder, built from sam2's own YAML."""
 
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import sam2
@@ -88,6 +89,8 @@ class SAM2Backbone(nn.Module):
             input_image_size=(image_size, image_size),
             mask_in_chans=16,
         )
+        self.kept_position: Tensor | None
+        self.register_buffer("kept_position", None, persistent=False)
         self.base_sha256: str | None = None
         if checkpoint is not None:
             parts = {"image_encoder": self.image_encoder, "sam_prompt_encoder": self.prompt_encoder}
@@ -120,16 +123,23 @@ class SAM2Backbone(nn.Module):
 
     def position(self) -> Float[Tensor, "1 c h w"]:
         """Position encoding of the embedding grid."""
+        if self.kept_position is not None:
+            return self.kept_position
         encoding: Tensor = self.prompt_encoder.get_dense_pe()
         return encoding
 
     @torch.no_grad()
     def keep_constants(self) -> None:
-        """Compute what does not depend on the image now, once for all: for inference on the device the model is on."""
+        """Compute what does not depend on the image now, once for all: for inference."""
         trunk, side = self.image_encoder.trunk, self.image_size // 4
-        for owner, name, arguments in ((trunk, "_get_pos_embed", [(side, side)]), (self, "position", [])):
-            value = getattr(owner, name)(*arguments)
-            setattr(owner, name, lambda *_, value=value: value)
+        self.kept_position = self.position()
+        trunk.register_buffer("kept_position", trunk._get_pos_embed((side, side)), persistent=False)
+        trunk._get_pos_embed = MethodType(lambda trunk, _: trunk.kept_position, trunk)
+
+    def encoder_blocks(self) -> nn.ModuleList:
+        """The trunk's blocks."""
+        blocks: nn.ModuleList = self.image_encoder.trunk.blocks
+        return blocks
 
     def encode_dense(self, logits: Float[Tensor, "b 1 hm wm"]) -> Float[Tensor, "b c h w"]:
         """Dense prompt embedding of raw logits: no sigmoid, no binarising (paper section 3.2)."""

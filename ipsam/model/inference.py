@@ -30,6 +30,14 @@ def prepare_for_inference(model: Segmenter, *, bf16: bool) -> None:
             model.backbone.keep_constants()
     model.to(memory_format=torch.channels_last)
     if bf16:
-        for module in model.modules():
-            if isinstance(module, CAST_BY_AUTOCAST):
-                module.to(torch.bfloat16)
+        _cast(model)
+
+
+def _cast(module: nn.Module) -> None:
+    """But for parts that compute in fp32 whatever is around them, and say so by ``keeps_fp32``."""
+    if getattr(module, "keeps_fp32", False):
+        return
+    if isinstance(module, CAST_BY_AUTOCAST):
+        module.to(torch.bfloat16)
+    for child in module.children():
+        _cast(child)

@@ -1,6 +1,6 @@
 """Activation checkpointing: blocks of the image encoder whose inside is computed again in the backward pass."""
 
-from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -11,9 +11,9 @@ from ipsam.model.segmenter import Segmenter
 
 
 def encoder_blocks(model: Segmenter) -> list[nn.Module]:
-    """The image encoder's blocks in their order: of the backbone's lists of modules, the one with most parameters."""
-    lists = [list(part) for part in model.backbone.modules() if isinstance(part, nn.ModuleList)]
-    return max(lists, key=lambda blocks: sum(weight.numel() for block in blocks for weight in block.parameters()))
+    """The image encoder's blocks, in their order."""
+    backbone: Any = model.backbone
+    return list(backbone.encoder_blocks())
 
 
 def recompute_blocks(model: Segmenter, num_blocks: int | None = None) -> None:
@@ -26,13 +26,10 @@ def recompute_blocks(model: Segmenter, num_blocks: int | None = None) -> None:
         num_blocks: how many; None for all.
     """
     for block in encoder_blocks(model)[:num_blocks]:
-        block.forward = _recomputed(block.forward)
+        block.forward = MethodType(_forward, block)  # which a copy of the model binds to its own block
 
 
-def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*inputs: Any, **options: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return forward(*inputs, **options)
-        return checkpoint(forward, *inputs, use_reentrant=False, **options)
-
-    return run
+def _forward(block: nn.Module, *inputs: Any, **options: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return type(block).forward(block, *inputs, **options)
+    return checkpoint(type(block).forward, block, *inputs, use_reentrant=False, **options)

@@ -1,5 +1,6 @@
 """Every experiment trains what it should, for two steps at micro size, and is evaluated."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from ipsam.engine.checkpoint import load_weights, own_weights, save_checkpoint
 from ipsam.engine.config import build_model, compose_experiment
 from ipsam.engine.evaluator import evaluate
 from ipsam.engine.losses import LossWeights, ipsam_loss
+from ipsam.engine.memory import step_memory
 from ipsam.model import SAM2Backbone, Segmenter
+from ipsam.model.inference import prepare_for_inference
+from ipsam.model.recompute import encoder_blocks, recompute_blocks
 
 SECTION_3_2 = ["ablation/prompt_binarised", "ablation/prompt_scaled"]
 TABLE_3 = [name for name in FILES if any(row.table == 3 for row in rows_of(name)) and name != "cod_r32"]
@@ -155,3 +159,33 @@ def test_a_trained_prompt_encoder_is_in_its_checkpoint(tmp_path: Path) -> None:
     config.backbone.train_prompt_encoder = False
     with pytest.raises(ValueError, match=r"does not fit the model.*\n.* unexpected: backbone\.prompt_encoder"):
         load_weights(build_model(config), tmp_path / "last")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_fast_ways_are_the_plain_ones(name: str) -> None:
+    """Activation checkpointing to the bit; what is prepared for inference up to rounding; and memory can be told."""
+    model = build_model(tiny(name).model)
+    image = torch.randn(2, 3, 64, 64)
+    assert all(next(block.parameters()).numel() for block in encoder_blocks(model))
+    if any(parameter.requires_grad for parameter in model.parameters()):
+        memory = step_memory(model, batch_size=2, device=torch.device("cpu"), bf16=True)
+        assert len(memory.blocks) == len(encoder_blocks(model))
+        assert memory.peak(len(memory.blocks)) < memory.peak(0)
+        again = deepcopy(model)
+        recompute_blocks(again)
+        for each in (model, again):
+            torch.manual_seed(0)
+            backward(each)
+        gradients = {key: parameter.grad for key, parameter in model.named_parameters()}
+        for key, parameter in again.named_parameters():
+            assert parameter.grad is gradients[key] is None or torch.equal(parameter.grad, gradients[key])
+    if model.oracle:
+        return
+    model.eval()
+    for bf16 in (False, True):
+        prepared = deepcopy(model)
+        prepare_for_inference(prepared, bf16=bf16)
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            expected, found = (each(image).logits.float() for each in (model, prepared))
+        scale = expected.abs().max().clamp(min=1e-3)
+        assert (found - expected).abs().max() < (0.05 if bf16 else 1e-4) * scale

@@ -43,7 +43,8 @@ def test_the_estimate_is_what_a_step_takes(num_recomputed: int) -> None:
     model = micro_model(image_size=128, lora=LoRA(rank=4))
     memory = step_memory(model, batch_size=2, device=CPU, bf16=False)
     recompute_blocks(model, num_recomputed)
-    assert memory.peak(num_recomputed) - memory.fixed == pytest.approx(measured(model), rel=0.25)
+    taken, told = measured(model), memory.peak(num_recomputed) - memory.fixed
+    assert taken <= told <= 1.35 * taken
 
 
 def test_nothing_is_computed_or_changed() -> None:
@@ -69,9 +70,10 @@ def test_bf16_keeps_less_and_a_larger_batch_more() -> None:
 
 def test_as_few_blocks_as_the_budget_needs() -> None:
     memory = StepMemory(fixed=10, outside=5, blocks=[30, 20, 10], inputs=[3, 2, 1])
-    peaks = [10 + 5 + 60, 10 + 5 + 30 + 3 + 30, 10 + 5 + 10 + 5 + 30, 10 + 5 + 6 + 30]
-    assert [memory.peak(count) for count in range(4)] == peaks
-    assert [memory.num_recomputed(budget) for budget in (80, 75, 74, 60, 51, 50)] == [0, 0, 2, 2, 3, None]
+    kept = [5 + 60, 5 + 30 + 3 + 30, 5 + 10 + 5 + 30, 5 + 6 + 30]
+    peaks = [memory.peak(count) for count in range(4)]
+    assert peaks == [10 + int(1.1 * some) for some in kept]  # 81, 84, 65, 55
+    assert [memory.num_recomputed(budget) for budget in (90, 81, 80, 65, 55, 54)] == [0, 0, 2, 2, 3, None]
 
 
 def test_training_within_a_budget(

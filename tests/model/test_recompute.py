@@ -62,3 +62,17 @@ def test_keys_and_predictions_stay() -> None:
 def test_blocks_are_the_encoders() -> None:
     model = micro_model(lora=LoRA(rank=4))
     assert encoder_blocks(model) == list(model.backbone.image_encoder.trunk.blocks)
+
+
+def test_a_copy_computes_with_its_own_weights() -> None:
+    model = micro_model(lora=LoRA(rank=4))
+    recompute_blocks(model)
+    copy = deepcopy(model)
+    image = torch.randn(1, 3, 64, 64)
+    before = model(image).logits
+    with torch.no_grad():
+        for block in encoder_blocks(copy):
+            for parameter in block.parameters():
+                parameter.zero_()
+    assert torch.equal(model(image).logits, before)
+    assert not torch.allclose(copy(image).logits, before)

@@ -11,6 +11,7 @@ from PIL import Image
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 from torch import Tensor, nn
 
+from ipsam.engine.result import PNG_LEVEL
 from ipsam.model import SAM2Backbone
 from ipsam.model.baselines import SAM2, NullPrompt
 from ipsam.model.lora import merge_lora
@@ -69,7 +70,7 @@ def predict_one_by_one(
                 return_logits=True,
             )
         levels = (255 / (1 + np.exp(-logits[0].astype(np.float32)))).round().astype(np.uint8)
-        Image.fromarray(levels).save(folder / f"{file.stem}.png")
+        Image.fromarray(levels).save(folder / f"{file.stem}.png", compress_level=PNG_LEVEL)
 
 
 class TransformersSAM2(nn.Module):

@@ -35,6 +35,8 @@ class YOLOv8(nn.Module):
         FileNotFoundError: for a missing file.
     """
 
+    keeps_fp32 = True  # where others compute in bf16, which would round boxes to several pixels
+
     def __init__(
         self,
         size: str = "l",
@@ -68,7 +70,7 @@ class YOLOv8(nn.Module):
         height, width = image.shape[-2:]
         size = (self.image_size, self.image_size)
         resized = F.interpolate(image.float(), size=size, mode="bilinear", align_corners=False, antialias=True)
-        with torch.autocast(image.device.type, enabled=False):  # bf16 would round boxes to several pixels
+        with torch.autocast(image.device.type, enabled=False):
             found = self.model.eval()(resized)[0]  # (b, 4 + classes, candidates); x, y, width, height
         scores, best = found[:, 4:].amax(1).max(1)
         x, y, w, h = found[torch.arange(len(found)), :4, best].unbind(1)

@@ -84,7 +84,9 @@ class OraclePoint(Segmenter):
 def whole_image(image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 4"]:
     """The box around each whole image (b, 3, H, W)."""
     height, width = image.shape[-2:]
-    return torch.tensor([[0.0, 0.0, width, height]], device=image.device).repeat(image.shape[0], 1)
+    box = torch.zeros(image.shape[0], 4, device=image.device)  # filled in place, as to copy a list would wait for a GPU
+    box[:, 2], box[:, 3] = width, height
+    return box
 
 
 def centroid(mask: Bool[Tensor, "height width"]) -> tuple[Float[Tensor, "2"], str]:

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ipsam.model.baselines.promptable import Features, Promptable, Prompts
-from ipsam.model.baselines.vit_adapter import ViTAdapter
+from ipsam.model.baselines.vit_adapter import AdaptedViT, ViTAdapter
 from ipsam.model.sam2_weights import key_difference, sha256_of
 
 WEIGHTS = "model.safetensors"
@@ -112,6 +112,12 @@ class SAM(Promptable):
         self.model.mask_decoder.requires_grad_(train_decoder)
         if adapter is not None:
             self.model.vision_encoder = adapter.around(encoder)
+
+    def encoder_blocks(self) -> nn.ModuleList:
+        """The image encoder's layers, adapted or not."""
+        encoder = self.model.vision_encoder
+        layers: nn.ModuleList = (encoder.encoder if isinstance(encoder, AdaptedViT) else encoder).layers
+        return layers
 
     def encode(self, image: Float[Tensor, "b 3 H W"]) -> Features:
         """Image embedding (b, c, H/16, W/16); no finer features."""

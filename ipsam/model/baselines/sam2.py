@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from omegaconf import OmegaConf
 from sam2.build_sam import instantiate
-from torch import Tensor
+from torch import Tensor, nn
 
 from ipsam.model.backbone import sam2_config
-from ipsam.model.baselines.hiera_adapter import HieraAdapter
+from ipsam.model.baselines.hiera_adapter import AdaptedHiera, HieraAdapter
 from ipsam.model.baselines.promptable import Features, Promptable, Prompts
 from ipsam.model.lora import LoRA
 from ipsam.model.sam2_weights import load_sam2_weights
@@ -82,6 +82,12 @@ class SAM2(Promptable):
         if adapter is not None:
             encoder.trunk = adapter.around(encoder.trunk)
 
+    def encoder_blocks(self) -> nn.ModuleList:
+        """The trunk's blocks, adapted or not."""
+        trunk = self.model.image_encoder.trunk
+        blocks: nn.ModuleList = (trunk.trunk if isinstance(trunk, AdaptedHiera) else trunk).blocks
+        return blocks
+
     def encode(self, image: Float[Tensor, "b 3 H W"]) -> Features:
         """Image embedding (b, c, h, w), and finer features of the first two levels, narrowed for the decoder."""
         *high_res, embedding = self.model.forward_image(image)["backbone_fpn"]
@@ -117,5 +123,5 @@ def _corners_and_points(prompts: Prompts) -> tuple[Tensor, Tensor] | None:
     if not parts:
         return None
     points = torch.cat([part for part, _ in parts], dim=1)
-    labels = torch.tensor([label for _, some in parts for label in some], dtype=torch.int, device=points.device)
-    return points, labels.expand(points.shape[0], -1)
+    labels = torch.tensor([label for _, some in parts for label in some], dtype=torch.int)
+    return points, labels.to(points.device, non_blocking=True).expand(points.shape[0], -1)
