@@ -72,7 +72,7 @@ def resized_mask(mask: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
     if mask.shape == (image_size, image_size):
         return mask
     rows, columns = (_nearest(length, image_size) for length in mask.shape)
-    return mask.take(rows, axis=0).take(columns, axis=1)
+    return mask.take(rows, axis=0, mode="clip").take(columns, axis=1, mode="clip")  # quicker than to check each place
 
 
 def network_input(image: NDArray[np.uint8], image_size: int) -> UInt8[Tensor, "3 H W"]:

@@ -272,7 +272,7 @@ def output_folder(config: DictConfig, checkpoint: Path, in_run: Path) -> Path:
 def results_folder(config: DictConfig, checkpoint: Path) -> Path:
     """Where the evaluation that ``config`` describes belongs, see ``reopen_run``."""
     folder = evaluation_folder(checkpoint, Protocol.of(plain(config.protocol)))
-    choices = (config.data.exclude, config.data.size_mismatch, config.data.scaled_decode)
+    choices = (config.data.exclude, config.data.size_mismatch, config.data.get("scaled_decode"))
     parts = [] if all(choice is None for choice in choices) else ["other_images"]
     parts += [] if config.data.test is None else ["+".join(map(_name, config.data.test))]
     return folder.joinpath(*parts)

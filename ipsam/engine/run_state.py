@@ -200,7 +200,7 @@ class RunState:
                 save_for_inspection(folder, seen, default_collate([train_set[index] for index in seen["indices"]]))
             except (OSError, ValueError) as error:  # ValueError: an image can't be read any more
                 reason = getattr(error, "strerror", None) or error
-                kept = f"The state before it could not be kept whole in {folder} ({reason})"
+                kept = f"The state before it could not be kept in {folder} ({reason})"
         self.accelerator.wait_for_everyone()  # the first to end might take the others with it
         losses = ", ".join(f"{loss:.4g}" for loss in seen["losses"])
         return ValueError(
