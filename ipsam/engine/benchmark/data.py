@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from ipsam.data import TrainSet
@@ -30,6 +31,7 @@ SIZES = ((1000, 1500), (1333, 1000), (1500, 2000), (1920, 1080), (1200, 1600), (
 # With these a pixel takes as many bits, and as long to decode, as those of CAMO and COD10K: 3 to 4, and about 5 ns.
 QUALITY, GRAIN = 95, 6.0
 PEER = "Pillow + torchvision"
+PEER_WORKER, PLAIN_WORKER = f"{PEER}, a DataLoader's worker", "ipsam, a DataLoader's worker"
 PLAIN, ON_CPU, SCALED = "ipsam", "ipsam, normalised on the CPU as well", "ipsam, scaled_decode"
 FIRST, LATER = "ipsam, cache, first epoch", "ipsam, cache, later epochs"
 QUANTILE = 0.999
@@ -61,8 +63,9 @@ def benchmark_data(*, repeats: int = 9) -> tuple[str, dict[str, Any]]:
     about = environment("ipsam", "torch", "torchvision", "opencv-python-headless", "pillow")
     notes = [
         f"{len(pairs)} JPEGs of 1000 to 2000 px with PNG masks, read from memory; one thread, medians of {repeats}.",
-        "ipsam's images are normalised on the device, by the training step; one row does it on the CPU. The cache's",
-        "first epoch makes it, in one process of its own.",
+        "ipsam's images are normalised on the device, by the training step; one row does it on the CPU. A DataLoader's",
+        "worker also hands each pair on to the main process, as it does in training, and is compared with the peer's.",
+        "The cache's first epoch makes it, in one process of its own.",
         ", ".join(f"{name} {value}" for name, value in about.items()),
     ]
     tables = (
@@ -85,8 +88,11 @@ def _times(pairs: Sequence[Pair], image_size: int, folder: Path, repeats: int) -
             source = cached(FolderSource(pairs), Path(new), image_size=image_size, num_workers=1)
             _read_all(_train_set(source, image_size))
 
+    peer_loader, loader = _loader(_PeerSet(pairs, image_size)), _loader(plain)
     taken = side_by_side(
         {
+            PEER_WORKER: lambda: [batch is None for batch in peer_loader],
+            PLAIN_WORKER: lambda: [batch is None for batch in loader],
             PEER: lambda: [peer(pair) and None for pair in pairs],
             PLAIN: lambda: _read_all(plain),
             ON_CPU: lambda: [normalise(plain[index]["image"]) is None for index in range(len(plain))],
@@ -97,12 +103,8 @@ def _times(pairs: Sequence[Pair], image_size: int, folder: Path, repeats: int) -
         repeats=repeats,
     )
     for way, seconds in taken.items():
-        yield {
-            "image_size": image_size,
-            "way": way,
-            "ms": 1000 * seconds / len(pairs),
-            "ratio": taken[PEER] / seconds,
-        }
+        peers_own = taken[PEER_WORKER if way in (PEER_WORKER, PLAIN_WORKER) else PEER]
+        yield {"image_size": image_size, "way": way, "ms": 1000 * seconds / len(pairs), "ratio": peers_own / seconds}
 
 
 def _differences(pairs: Sequence[Pair], image_size: int) -> Iterator[dict[str, Any]]:
@@ -137,6 +139,25 @@ class _Peer:
         if torch.rand(()) < 0.5:
             image, mask = (one.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for one in (image, mask))
         return self.normalise(self.to_tensor(image)), self.to_tensor(mask)
+
+
+class _PeerSet(Dataset[tuple[Tensor, Tensor]]):
+    """All pairs as the peer reads them."""
+
+    def __init__(self, pairs: Sequence[Pair], image_size: int) -> None:
+        self.pairs = pairs
+        self.peer = _Peer(image_size)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.peer(self.pairs[index])
+
+
+def _loader(dataset: Dataset[Any]) -> DataLoader[Any]:
+    """Batches of one from one worker, which stays from pass to pass."""
+    return DataLoader(dataset, batch_size=1, num_workers=1, persistent_workers=True)
 
 
 def _train_set(source: Source, image_size: int) -> TrainSet:
