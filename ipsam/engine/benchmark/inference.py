@@ -34,7 +34,8 @@ Random weights: speed does not depend on them. Medians of {repeats} turns, all c
 predictor's model on a prepared input; plain: the model as it was trained, LoRA apart, nothing prepared; SAM2: its
 own image encoder, prompt encoder without a prompt and mask decoder, with the same weights; transformers: its Sam2Model
 with one point. GB: peak of one forward pass, weights included. Files: ipsam's predict_files on photographs of 768 x
-1024; sam2's SAM2ImagePredictor as its examples use it, opened and saved by Pillow, with one point in the centre."""
+1024; sam2's SAM2ImagePredictor as its examples use it, opened and saved by Pillow (packed as much as ours), with one
+point in the centre."""
 
 
 def benchmark_inference(**options: Any) -> Report:
