@@ -11,9 +11,10 @@ STD = (0.229, 0.224, 0.225)
 
 
 def normalise(image: UInt8[Tensor, "*b 3 H W"]) -> Float[Tensor, "*b 3 H W"]:
-    """RGB of 0 to 255, (3, H, W) or (b, 3, H, W), to the network's input, on the device where it lies."""
+    """RGB of 0 to 255, (3, H, W) or (b, 3, H, W), to the network's input, contiguous, on the device where it lies."""
     mean, std = _constants(image.device)
-    return (image.as_subclass(Tensor).float().div(255) - mean) / std
+    values = image.as_subclass(Tensor).to(torch.float32, memory_format=torch.contiguous_format)
+    return (values.div(255) - mean) / std
 
 
 def denormalise(image: Float[Tensor, "*b 3 H W"]) -> Float[Tensor, "*b 3 H W"]:

@@ -146,7 +146,7 @@ def _write(source: FolderSource, path: Path, image_size: int, index: int) -> Non
     image = network_input(sample.image, image_size).permute(1, 2, 0).numpy()
     with path.open("rb+", buffering=0) as file:
         file.seek(index * _record(image_size))
-        for part in (image, resized_mask(sample.mask, image_size)):
+        for part in (image, resized_mask(sample.mask, (image_size, image_size))):
             if file.write(part.tobytes()) != part.nbytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -1,9 +1,8 @@
 """Training and test sets for a DataLoader, and the order in which a training run goes through its samples."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TypedDict
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -55,23 +54,14 @@ class TrainSet(Dataset[TrainItem]):
     def __getitem__(self, index: int) -> TrainItem:
         draw, position = divmod(index, len(self.source))
         sample = self.source.read(position, draw)
-        image, mask = to_image(sample.image), to_mask(self._laid_over(sample.image, sample.mask))
+        size = sample.image.shape[:2] if self.crops else (self.image_size, self.image_size)  # both are cropped alike
+        image, mask = to_image(sample.image), to_mask(resized_mask(sample.mask, size))
         with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
             seed = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])
             torch.random.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPU as well
             image, mask = self.transform(image, mask)
         image, mask = image.as_subclass(Tensor), mask.as_subclass(Tensor)
         return {"image": image, "mask": mask, "name": sample.name, "index": index}
-
-    def _laid_over(self, image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The mask at the network's size, or at its image's where both are to be cropped."""
-        if not self.crops:
-            return resized_mask(mask, self.image_size)
-        height, width = image.shape[:2]
-        if mask.shape == (height, width):
-            return mask
-        laid: NDArray[np.uint8] = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
-        return laid
 
 
 class TestSet(Dataset[TestItem]):
@@ -105,9 +95,3 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
         return iter((self.epoch * self.length + order).tolist())
-
-
-def collate_test(items: Sequence[TestItem]) -> tuple[Tensor, list[NDArray[np.uint8]], list[str]]:
-    """Images stacked to (b, 3, H, W) uint8; masks and names as lists, since masks differ in size."""
-    images = torch.stack([item["image"] for item in items])
-    return images, [item["mask"] for item in items], [item["name"] for item in items]

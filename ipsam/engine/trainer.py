@@ -11,7 +11,7 @@ from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataPara
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ipsam.data import EpochSampler, TestSet, TrainSet
+from ipsam.data import EpochSampler, TestSet, TrainSet, collate_train
 from ipsam.engine.compiling import compile_model
 from ipsam.engine.divergence import Guard
 from ipsam.engine.evaluator import evaluate
@@ -172,6 +172,7 @@ def train_loader(train_set: TrainSet, settings: Settings, *, seed: int) -> tuple
         train_set,
         batch_size=settings.batch_size,
         sampler=sampler,
+        collate_fn=collate_train,
         num_workers=settings.num_workers,
         persistent_workers=settings.num_workers > 0,
         generator=torch.Generator(),  # the global one would be drawn from once more where a run is resumed

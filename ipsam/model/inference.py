@@ -5,6 +5,7 @@ from torch import nn
 
 from ipsam.model.backbone import SAM2Backbone
 from ipsam.model.lora import merge_lora
+from ipsam.model.pieces import work_in_pieces
 from ipsam.model.segmenter import Segmenter
 
 CAST_BY_AUTOCAST = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
@@ -14,9 +15,9 @@ def prepare_for_inference(model: Segmenter, *, bf16: bool) -> None:
     """Change a model in place, on the device where it will predict, so that it predicts the same in less time.
 
     LoRA is merged into the weights it adapts, position encodings are computed, and the weights of convolutions laid out
-    as their inputs are: the channels last. With ``bf16`` the weights that autocast would cast for every image are cast
-    once, to the same bits; call the model under autocast as before. All this changes predictions by rounding alone. The
-    model can't be trained afterwards.
+    as their inputs are: the channels last. On a CPU the image encoder takes its tokens by pieces. With ``bf16`` the
+    weights that autocast would cast for every image are cast once, to the same bits; call the model under autocast as
+    before. All this changes predictions by rounding alone. The model can't be trained afterwards.
 
     Args:
         model: in evaluation mode; its parameters lose their gradients.
@@ -28,6 +29,8 @@ def prepare_for_inference(model: Segmenter, *, bf16: bool) -> None:
     if isinstance(model.backbone, SAM2Backbone):
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):  # as in the model's own forward
             model.backbone.keep_constants()
+        if device.type == "cpu":
+            work_in_pieces(model.backbone)
     model.to(memory_format=torch.channels_last)
     if bf16:
         _cast(model)

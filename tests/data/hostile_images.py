@@ -78,6 +78,20 @@ def jpeg_of_scans(number: int) -> bytes:
     return content[:-2] + number * scan + content[-2:]
 
 
+def sequential_jpeg_of_scans(number: int) -> bytes:
+    """The same of a JPEG whose first scan holds all."""
+    content = encoder("JPEG")(colours())
+    return content[:-2] + number * content[content.index(b"\xff\xda") : -2] + content[-2:]
+
+
+def jpeg_of_scans_in_disguise(number: int) -> bytes:
+    """A progressive one whose comment looks like a sequential frame to who takes 0xFF 0xFF for a marker."""
+    content = jpeg_of_scans(number)
+    disguise = b"\xff\xc0\0\x11\x08\0\x40\0\x40\3" + bytes(9) + b"\xff\xda\0\x0c\3"
+    skipped = 4 + 0xFEFF - 7  # of the comment, by who reads 0xFEFF for the length
+    return content[:2] + b"\xff\xff\xfe\xff\xff" + (bytes(skipped) + disguise).ljust(0xFFFD, b"\0") + content[2:]
+
+
 def bomb(side: int, *, bits: int = 1) -> bytes:
     """A PNG of few kilobytes: ``side`` x ``side`` black pixels."""
     packer = zlib.compressobj(9)
@@ -103,6 +117,10 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "a text that unpacks to 30 MB": lambda: png_with(b"zTXt"),
     "a profile that unpacks to 30 MB": lambda: png_with(b"iCCP"),
     "5,000 scans": lambda: jpeg_of_scans(5000),
+    "5,000 scans in disguise": lambda: jpeg_of_scans_in_disguise(5000),
+    "5,000 scans where one is all": lambda: sequential_jpeg_of_scans(5000),
+    "a JPEG of 2 million segments": lambda: b"\xff\xd8" + 2_000_000 * b"\xff\xe0\0\2" + encoder("JPEG")(colours())[2:],
+    "a JPEG that begins with 9 million bytes 0xFF": lambda: b"\xff\xd8" + bytes([255]) * 9_000_000,
     "a TIFF of 2,000 pages": lambda: tiff(1000, 1000, zlib.compress(bytes(1_000_000)), pages=2000),
     "a TIFF whose page follows itself": lambda: tiff(9, 9, zlib.compress(bytes(81)), pages=3, last=2),
     "a TIFF whose strip is not there": lambda: tiff(300, 300, claimed=2**32 - 1),
