@@ -1,8 +1,9 @@
 """A model's predictions on test sets, and their scores."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from ipsam.data import TestSet, collate_test
 from ipsam.engine.evaluation import Evaluation
+from ipsam.engine.in_flight import one_ahead, to_host
 from ipsam.engine.metrics import LOWER_IS_BETTER, METRICS, Pixels, Protocol, means, measure, to_eight_bit
 from ipsam.engine.scoring import score_images, summary
 from ipsam.imagenet import normalise
@@ -45,14 +47,14 @@ class Predicted:
         return self.name, self.prediction, self.mask
 
 
-def to_map(logits: Tensor, size: tuple[int, int], *, eight_bit: bool = True) -> Pixels:
-    """Logits (1, hm, wm) of one image to its map, (height, width) = ``size``, of 0 to 255, or of 0.0 to 1.0."""
+def to_map(logits: Tensor, size: tuple[int, int], *, eight_bit: bool = True) -> Tensor:
+    """Logits (1, hm, wm) of one image to its map, (height, width) = ``size``, where they lie.
+
+    It is of uint8, 0 to 255, or of float32, 0.0 to 1.0.
+    """
     resized = F.interpolate(logits[None].float(), size=size, mode="bilinear", align_corners=False)[0, 0]
     probabilities = resized.sigmoid()
-    if not eight_bit:
-        return probabilities.cpu().numpy()
-    rounded: NDArray[np.uint8] = probabilities.mul(255).round().to(torch.uint8).cpu().numpy()
-    return rounded
+    return probabilities.mul(255).round().to(torch.uint8) if eight_bit else probabilities
 
 
 def forward(
@@ -91,16 +93,31 @@ def predict(
         collate_fn=collate_test,
         pin_memory=device.type == "cuda",
     )
-    for images, masks, names in loader:
-        output = forward(model, images, masks, device=device, bf16=bf16)
-        logits = output.logits
-        if remarks is not None:
-            remarks.update(filter(None, output.remarks))
-        for index, (mask, name) in enumerate(zip(masks, names, strict=True)):
-            if not logits[index].isfinite().all():  # which 8 bits could not tell
-                raise ValueError(f"{name}: the model's logits are not finite; its training has diverged")
-            prediction = to_map(logits[index], protocol.shape(mask), eight_bit=protocol.eight_bit)
-            yield Predicted(name, prediction, mask, None if maps is None else maps / f"{name}.png")
+
+    def begun() -> Iterator[Callable[[], list[Predicted]]]:
+        for images, masks, names in loader:
+            output = forward(model, images, masks, device=device, bf16=bf16)
+            if remarks is not None:
+                remarks.update(filter(None, output.remarks))
+            shapes = map(protocol.shape, masks)
+            drawn = [to_map(*each, eight_bit=protocol.eight_bit) for each in zip(output.logits, shapes, strict=True)]
+            arriving = to_host([output.logits.isfinite().flatten(1).all(1), *drawn])
+            yield partial(_predicted, arriving, masks, names, maps)
+
+    for some in one_ahead(begun()):
+        yield from some
+
+
+def _predicted(
+    arriving: Callable[[], list[Tensor]], masks: Sequence[NDArray[np.uint8]], names: Sequence[str], maps: Path | None
+) -> list[Predicted]:
+    """The predictions of a batch, once they have arrived."""
+    finite, *drawn = arriving()
+    for name, is_finite in zip(names, finite.tolist(), strict=True):
+        if not is_finite:  # which 8 bits could not tell
+            raise ValueError(f"{name}: the model's logits are not finite; its training has diverged")
+    paths = [None if maps is None else maps / f"{name}.png" for name in names]
+    return [Predicted(*one) for one in zip(names, (each.numpy() for each in drawn), masks, paths, strict=True)]
 
 
 def evaluate(

@@ -3,7 +3,7 @@
 import glob
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,7 +21,7 @@ from ipsam.engine.video import VIDEOS, predict_video
 
 PICTURES = (*EXTENSIONS, ".webp")
 NOT_READ = (".avif", ".gif", ".heic", ".heif", ".jp2")  # pictures to others
-AHEAD = 4  # images read before they are needed
+AHEAD = 4  # images read before they are needed; batches at most that wait to be saved
 NUM_THREADS = 2  # that read and write beside the model
 
 logger = logging.getLogger(__name__)
@@ -129,15 +129,16 @@ def predict_files(
                 outcome.failed[job.source] = str(error)
             bar.update()
 
-        saving: list[tuple[Job, Future[None]]] = []
         reading = _read_ahead(pool, pictures, lambda job, error: settle(job, _failed(error)))
-        while some := list(islice(reading, batch_size)):
-            results = predictor.predict([image for _, image in some], batch_size=batch_size)
-            for job, future in saving:
-                settle(job, future)
-            saving = [(job, pool.submit(_save, job, result)) for (job, _), result in zip(some, results, strict=True)]
-        for job, future in saving:
-            settle(job, future)
+        read: deque[Job] = deque()
+        saving: deque[tuple[Job, Future[None]]] = deque()
+        for result in predictor.stream(_noted(reading, read), batch_size=batch_size):
+            if len(saving) >= AHEAD * batch_size:
+                settle(*saving.popleft())
+            job = read.popleft()
+            saving.append((job, pool.submit(_save, job, result)))
+        for one in saving:
+            settle(*one)
         for job in videos:
             settle(job, pool.submit(predict_video, predictor, job.source, job.targets))
     return outcome
@@ -159,6 +160,13 @@ def _read_ahead(
             yield job, future.result()
         except (ValueError, OSError) as error:
             complain(job, error)
+
+
+def _noted(pictures: Iterable[tuple[Job, NDArray[np.uint8]]], jobs: deque[Job]) -> Iterator[NDArray[np.uint8]]:
+    """The pictures alone; of each the job is noted."""
+    for job, picture in pictures:
+        jobs.append(job)
+        yield picture
 
 
 def _failed(error: Exception) -> Future[None]:

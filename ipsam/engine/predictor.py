@@ -1,6 +1,7 @@
 """Masks for anybody's images: a trained model, ready to be used."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +17,7 @@ from ipsam.data.transforms import network_input
 from ipsam.engine.compiling import compile_model
 from ipsam.engine.device import best_device, checked_device, uses_bf16
 from ipsam.engine.evaluator import to_map
+from ipsam.engine.in_flight import in_batches, one_ahead, to_host
 from ipsam.engine.result import Result
 from ipsam.imagenet import normalise
 from ipsam.model import IPSAMOutput, Segmenter
@@ -74,26 +76,39 @@ class Predictor:
             FileNotFoundError, ValueError: an image can't be read, or is none; ``batch_size`` is no positive number; or
                 the model's logits are not finite.
         """
-        check_batch_size(batch_size)
         if isinstance(images, str | Path | Image.Image | np.ndarray | Tensor):
-            return self._predict([to_rgb(images)])[0]
-        results: list[Result] = []
-        pending: list[NDArray[np.uint8]] = []
-        for image in images:
-            pending.append(to_rgb(image))
-            if len(pending) == batch_size:
-                results += self._predict(pending)
-                pending = []
-        return results + (self._predict(pending) if pending else [])
+            return next(self.stream([images], batch_size=batch_size))
+        return list(self.stream(images, batch_size=batch_size))
+
+    def stream(self, images: Iterable[ImageLike], *, batch_size: int = 1) -> Iterator[Result]:
+        """The results of any number of images, one after another, without holding all of them.
+
+        While the device computes those of one batch, the next is read.
+
+        Args:
+            images: each as ``predict`` takes it.
+            batch_size: images that go through the model together.
+
+        Raises:
+            FileNotFoundError, ValueError: as ``predict`` does, at the image or a batch before its turn.
+        """
+        check_batch_size(batch_size)
+        batches = in_batches(map(to_rgb, images), batch_size)
+        for results in one_ahead(map(self._begin, batches)):
+            yield from results
 
     @torch.inference_mode()
-    def _predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Result]:
+    def _begin(self, images: Sequence[NDArray[np.uint8]]) -> Callable[[], list[Result]]:
+        """Have the device begin with some images; the call that is returned waits for their results."""
         inputs = normalise(torch.stack([network_input(image, self.image_size) for image in images]).to(self.device))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             output: IPSAMOutput = self.model(inputs)
-        if not output.logits.isfinite().all():
+        return partial(self._checked, to_host([output.logits.isfinite().all()]), results_of(output, images))
+
+    def _checked(self, is_finite: Callable[[], list[Tensor]], results: Callable[[], list[Result]]) -> list[Result]:
+        if not is_finite()[0]:
             raise ValueError(f"the logits of the model ({self.source}) are not finite; its weights are spoilt")
-        return results_of(output, images)
+        return results()
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
         """Write the model to a folder to share, see ``ipsam.engine.pretrained.save_pretrained``.
@@ -126,16 +141,23 @@ def check_batch_size(value: object) -> None:
         raise ValueError(f"batch_size must be a whole number from 1, not {value!r:.99}")
 
 
-def results_of(output: IPSAMOutput, images: Sequence[NDArray[np.uint8]]) -> list[Result]:
-    """What a model made of some images, RGB (height, width, 3) each, at their own sizes."""
+def results_of(output: IPSAMOutput, images: Sequence[NDArray[np.uint8]]) -> Callable[[], list[Result]]:
+    """Begin to fetch what a model made of some images, RGB (height, width, 3) each; the call that is returned waits.
+
+    Maps are resized to the images' own sizes, on the device.
+    """
+    made = {"fg_logits": output.fg_logits, "bg_logits": output.bg_logits, "gate_grid": output.gate}
+    grids = {name: grid[:, 0].float() for name, grid in made.items() if grid is not None}
+    maps = [to_map(one, image.shape[:2], eight_bit=False) for one, image in zip(output.logits, images, strict=True)]
+    arriving = to_host([*maps, *grids.values()])
     remarks = output.remarks or [""] * len(images)
-    parts = {"fg_logits": output.fg_logits, "bg_logits": output.bg_logits, "gate_grid": output.gate}
-    return [
-        Result(
-            image,
-            to_map(output.logits[index], image.shape[:2], eight_bit=False),
-            **{name: None if grid is None else grid[index, 0].float().cpu() for name, grid in parts.items()},
-            remark=remarks[index],
-        )
-        for index, image in enumerate(images)
-    ]
+
+    def wait() -> list[Result]:
+        arrived = arriving()
+        parts = dict(zip(grids, arrived[len(images) :], strict=True))
+        return [
+            Result(image, prob.numpy(), **{name: grid[index] for name, grid in parts.items()}, remark=remark)
+            for index, (image, prob, remark) in enumerate(zip(images, arrived, remarks, strict=False))
+        ]
+
+    return wait

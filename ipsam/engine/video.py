@@ -39,11 +39,10 @@ def _predict(predictor: Predictor, source: Path, targets: Mapping[str, Path]) ->
     try:
         rate = capture.get(cv2.CAP_PROP_FPS)
         rate = rate if 0 < rate < 1000 else 25.0  # some files don't tell
-        for frame in _frames(capture):
-            result: Result = predictor.predict(frame)
+        for result in predictor.stream(_frames(capture)):
             for kind, path in unfinished.items():
                 if kind not in writers:
-                    writers[kind] = _writer(path, rate, frame.shape[:2])
+                    writers[kind] = _writer(path, rate, result.prob.shape)
                 writers[kind].write(cv2.cvtColor(_picture(result, kind), cv2.COLOR_RGB2BGR))
     finally:
         capture.release()

@@ -28,11 +28,20 @@ def work_in_pieces(backbone: SAM2Backbone) -> None:
 
 
 def _windows_in_pieces(attention: Any, windows: Float[Tensor, "n h w c"]) -> Float[Tensor, "n _ _ _"]:
-    pieces = torch.split(windows, max(1, TOKENS // windows[0, ..., 0].numel()))
-    return torch.cat([type(attention).forward(attention, piece) for piece in pieces])
+    return _in_pieces(attention, windows, windows[0, ..., 0].numel())
 
 
 def _rows_in_pieces(mlp: Any, tokens: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
-    rows = tokens.flatten(0, 1)
-    pieces = torch.split(rows, max(1, TOKENS // rows.shape[1]))
-    return torch.cat([type(mlp).forward(mlp, piece) for piece in pieces]).view(tokens.shape)
+    return _in_pieces(mlp, tokens.flatten(0, 1), tokens.shape[2]).view(tokens.shape)
+
+
+def _in_pieces(layer: Any, parts: Tensor, num_tokens: int) -> Tensor:
+    """The layer's output for so many parts at a time, each of ``num_tokens``, as make up a piece.
+
+    A compiler, or an export for other programs, sees it whole.
+    """
+    forward = type(layer).forward
+    if torch.compiler.is_compiling():
+        whole: Tensor = forward(layer, parts)
+        return whole
+    return torch.cat([forward(layer, piece) for piece in torch.split(parts, max(1, TOKENS // num_tokens))])

@@ -76,7 +76,7 @@ def test_maps_are_rounded_not_truncated() -> None:
 def test_maps_have_the_ground_truths_size(size: tuple[int, int]) -> None:
     probability_map = to_map(torch.full((1, 16, 16), 2.0), size)
     assert probability_map.shape == size
-    assert probability_map.dtype == np.uint8
+    assert probability_map.dtype == torch.uint8
     assert (probability_map == round(255 / (1 + np.exp(-2.0)))).all()
 
 
@@ -138,7 +138,7 @@ def test_the_protocol_decides_on_size_and_number_format(uneven: TestSet, tmp_pat
             item = uneven[index]
             logits = Recorded()(normalise(item["image"][None])).logits[0]
             size = (24, 24) if protocol.size else item["mask"].shape
-            images.append(measure(to_map(logits, size, eight_bit=protocol.eight_bit), item["mask"], protocol))
+            images.append(measure(to_map(logits, size, eight_bit=protocol.eight_bit).numpy(), item["mask"], protocol))
         assert evaluation.datasets["set"] == {"num_images": 5, **means(images)[0]}
         assert evaluation.protocol == protocol
     assert cv2.imread(str(tmp_path / "set" / "image0.png"), cv2.IMREAD_UNCHANGED).shape == (24, 24)
@@ -170,7 +170,7 @@ def test_logits_that_are_not_finite_are_no_empty_map(uneven: TestSet) -> None:
 
 def test_float_maps_are_not_rounded() -> None:
     logits = torch.tensor([[[-1.0, 0.3, 2.0]]])
-    assert np.array_equal(to_map(logits, (1, 3), eight_bit=False), logits[0].sigmoid().numpy())
+    assert torch.equal(to_map(logits, (1, 3), eight_bit=False), logits[0].sigmoid())
 
 
 def test_maps_are_saved_under_their_images_stem(uneven: TestSet, tmp_path: Path) -> None:

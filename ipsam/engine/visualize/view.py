@@ -83,7 +83,7 @@ def view(subject: Subject, sample: Sample) -> View:
         output = forward(subject.model, image, [sample.mask], device=settings.device, bf16=settings.bf16)
     if not output.logits.isfinite().all():
         raise ValueError(f"{sample.name}: the model's logits are not finite; its training has diverged")
-    (result,) = results_of(output, [sample.image])
+    (result,) = results_of(output, [sample.image])()
     fg, bg = (None, None) if result.prompts is None else result.prompts
     energy = F.interpolate(changes[0], size=size, mode="bilinear")[0, 0].cpu().numpy() if changes else None
     truth = cv2.resize(sample.mask, size[::-1], interpolation=cv2.INTER_NEAREST) > 0

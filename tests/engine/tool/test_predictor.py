@@ -80,6 +80,22 @@ def test_any_size(predictor: Predictor, size: tuple[int, int]) -> None:
     assert result.overlay().size == result.cutout().size == size[::-1]
 
 
+def test_a_stream_reads_no_more_than_a_batch_ahead(predictor: Predictor, picture: np.ndarray) -> None:
+    read: list[int] = []
+
+    def pictures() -> Any:
+        for index in range(7):
+            read.append(index)
+            yield picture[index:]
+
+    results = []
+    for result in predictor.stream(pictures(), batch_size=2):
+        results.append(result)
+        assert len(read) == min(7, 2 * (-(-len(results) // 2)) + 2)
+    for index, result in enumerate(results):
+        np.testing.assert_allclose(result.prob, predictor.predict(picture[index:]).prob, atol=1e-5)
+
+
 def test_batches_are_their_images(predictor: Predictor, picture: np.ndarray) -> None:
     pictures = [picture, picture[:40], picture[:, ::-1]]
     together = predictor.predict(pictures, batch_size=2)

@@ -44,7 +44,7 @@ def test_a_large_image_is_looked_at_whole_and_shown_smaller(subject: Subject, sa
         assert pixels.shape[:2] == (300, WIDTH)
     with torch.inference_mode():
         output = subject.model(normalise(network_input(large.image, 64)[None]))
-    whole = to_map(output.logits[0], (900, 3 * WIDTH), eight_bit=False)
+    whole = to_map(output.logits[0], (900, 3 * WIDTH), eight_bit=False).numpy()
     np.testing.assert_allclose(seen.prob, whole.reshape(300, 3, WIDTH, 3).mean((1, 3)), atol=1e-5)
     assert seen.truth.mean() == pytest.approx((large.mask > 0).mean(), abs=1e-6)
 
