@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from ipsam.data import TrainSet
+from ipsam.data import TrainSet, collate_train
 from ipsam.data.cache import cached
 from ipsam.data.pairs import Pair
 from ipsam.data.sources import FolderSource, Source
-from ipsam.data.synthetic import camouflaged_scene
 from ipsam.data.transforms import Augment, network_input
+from ipsam.engine.benchmark.pictures import write_pairs
+from ipsam.engine.benchmark.straightforward import PlainPairs
 from ipsam.engine.benchmark.timing import check_repeats, environment, side_by_side
 from ipsam.engine.tables import markdown
-from ipsam.imagenet import MEAN, STD, normalise
+from ipsam.imagenet import normalise
 
 IMAGE_SIZES = (1024, 352)  # of the paper's COD setting, and the one that polyp segmentation often takes
 # Height, width of the files.
@@ -52,7 +52,7 @@ def benchmark_data(*, repeats: int = 9) -> tuple[str, dict[str, Any]]:
     """
     check_repeats(repeats)
     with tempfile.TemporaryDirectory() as folder, _one_thread():
-        pairs = [_pair(Path(folder), size, seed) for seed, size in enumerate(SIZES)]
+        pairs = write_pairs(Path(folder), SIZES, quality=QUALITY, grain=GRAIN)
         times = [row for size in IMAGE_SIZES for row in _times(pairs, size, Path(folder), repeats)]
         pixels = [row for size in IMAGE_SIZES for row in _differences(pairs, size)]
     cells = [[one["way"], f"{one['image_size']}", f"{one['ms']:.1f}", f"{one['ratio']:.2f}"] for one in times]
@@ -79,7 +79,7 @@ SHOWN = {"mean": 3, "quantile": 0, "largest": 0}  # of a difference, with digits
 
 
 def _times(pairs: Sequence[Pair], image_size: int, folder: Path, repeats: int) -> Iterator[dict[str, Any]]:
-    peer = _Peer(image_size)
+    peer = PlainPairs(pairs, image_size=image_size, hflip=0.5)
     plain, scaled = (_train_set(FolderSource(pairs, at_least=least), image_size) for least in (None, image_size))
     kept = _train_set(cached(FolderSource(pairs), folder / "kept", image_size=image_size, num_workers=1), image_size)
 
@@ -88,12 +88,12 @@ def _times(pairs: Sequence[Pair], image_size: int, folder: Path, repeats: int) -
             source = cached(FolderSource(pairs), Path(new), image_size=image_size, num_workers=1)
             _read_all(_train_set(source, image_size))
 
-    peer_loader, loader = _loader(_PeerSet(pairs, image_size)), _loader(plain)
+    peer_loader, loader = _loader(peer), _loader(plain)
     taken = side_by_side(
         {
             PEER_WORKER: lambda: [batch is None for batch in peer_loader],
             PLAIN_WORKER: lambda: [batch is None for batch in loader],
-            PEER: lambda: [peer(pair) and None for pair in pairs],
+            PEER: lambda: _read_all(peer),
             PLAIN: lambda: _read_all(plain),
             ON_CPU: lambda: [normalise(plain[index]["image"]) is None for index in range(len(plain))],
             SCALED: lambda: _read_all(scaled),
@@ -109,7 +109,7 @@ def _times(pairs: Sequence[Pair], image_size: int, folder: Path, repeats: int) -
 
 def _differences(pairs: Sequence[Pair], image_size: int) -> Iterator[dict[str, Any]]:
     """How far the images of one way are from those of another, before they are normalised."""
-    resize = _Peer(image_size).resize
+    resize = transforms.Resize((image_size, image_size))
     plain, scaled = ([_image(pair, image_size, least) for pair in pairs] for least in (None, image_size))
     peers = [np.asarray(resize(Image.open(pair.image).convert("RGB"))).transpose(2, 0, 1) for pair in pairs]
     for between, others in ((f"{PLAIN} and {PEER}", peers), (f"{SCALED} and without", scaled)):
@@ -123,50 +123,19 @@ def _differences(pairs: Sequence[Pair], image_size: int) -> Iterator[dict[str, A
         }
 
 
-class _Peer:
-    """A training pair as most code of this field reads it."""
-
-    def __init__(self, image_size: int) -> None:
-        size = (image_size, image_size)
-        self.resize = transforms.Resize(size)
-        self.resize_mask = transforms.Resize(size, transforms.InterpolationMode.NEAREST)
-        self.to_tensor = transforms.ToTensor()
-        self.normalise = transforms.Normalize(MEAN, STD)
-
-    def __call__(self, pair: Pair) -> tuple[Tensor, Tensor]:
-        image = self.resize(Image.open(pair.image).convert("RGB"))
-        mask = self.resize_mask(Image.open(pair.mask).convert("L"))
-        if torch.rand(()) < 0.5:
-            image, mask = (one.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for one in (image, mask))
-        return self.normalise(self.to_tensor(image)), self.to_tensor(mask)
-
-
-class _PeerSet(Dataset[tuple[Tensor, Tensor]]):
-    """All pairs as the peer reads them."""
-
-    def __init__(self, pairs: Sequence[Pair], image_size: int) -> None:
-        self.pairs = pairs
-        self.peer = _Peer(image_size)
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.peer(self.pairs[index])
-
-
-def _loader(dataset: Dataset[Any]) -> DataLoader[Any]:
+def _loader(dataset: TrainSet | PlainPairs) -> DataLoader[Any]:
     """Batches of one from one worker, which stays from pass to pass."""
-    return DataLoader(dataset, batch_size=1, num_workers=1, persistent_workers=True)
+    stacked = {"collate_fn": collate_train} if isinstance(dataset, TrainSet) else {}
+    return DataLoader(dataset, batch_size=1, num_workers=1, persistent_workers=True, **stacked)
 
 
 def _train_set(source: Source, image_size: int) -> TrainSet:
     return TrainSet(source, image_size=image_size, augment=Augment(), seed=0)
 
 
-def _read_all(train_set: TrainSet) -> None:
-    for index in range(len(train_set)):
-        train_set[index]
+def _read_all(dataset: TrainSet | PlainPairs) -> None:
+    for index in range(len(dataset)):
+        dataset[index]
 
 
 def _image(pair: Pair, image_size: int, at_least: int | None) -> NDArray[np.uint8]:
@@ -174,18 +143,6 @@ def _image(pair: Pair, image_size: int, at_least: int | None) -> NDArray[np.uint
         FolderSource([pair], at_least=at_least).read(0, draw=0).image, image_size
     ).numpy()
     return pixels
-
-
-def _pair(folder: Path, size: tuple[int, int], seed: int) -> Pair:
-    """A scene with the grain of a camera's, and its mask."""
-    rng = np.random.default_rng(seed)
-    scene = camouflaged_scene(rng, size=max(size), difficulty=0.5)
-    image, mask = (one[: size[0], : size[1]] for one in (scene.image, scene.mask))
-    grainy = (image + rng.normal(0, GRAIN, image.shape)).clip(0, 255).astype(np.uint8)
-    pair = Pair(f"{seed}", folder / f"{seed}.jpg", folder / f"{seed}.png")
-    cv2.imwrite(str(pair.image), grainy[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    cv2.imwrite(str(pair.mask), mask, [cv2.IMWRITE_PNG_COMPRESSION, 6])  # Pillow's and most programs' own
-    return pair
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from ipsam.data import TestSet
 from ipsam.data.map_pairs import SavedMap
 from ipsam.data.sources import FolderSource, Part
 from ipsam.engine.benchmark.models import experiment, random_model
-from ipsam.engine.benchmark.pictures import write_pairs
+from ipsam.engine.benchmark.pictures import PHOTOGRAPH, write_pairs
 from ipsam.engine.benchmark.request import Defaults, Report, Request, request_of
 from ipsam.engine.benchmark.timing import environment, side_by_side
 from ipsam.engine.device import uses_bf16
@@ -71,7 +71,7 @@ def _row(request: Request, size: int, batch: int) -> dict[str, Any]:
     model = random_model(experiment(request.configs, variant=request.variant, image_size=size)).to(device)
     how: dict[str, Any] = {"device": device, "bf16": uses_bf16("auto", device), "batch_size": batch, "num_workers": 1}
     with tempfile.TemporaryDirectory() as folder:
-        pairs = write_pairs(Path(folder), NUM_FILES)
+        pairs = write_pairs(Path(folder), NUM_FILES * [PHOTOGRAPH])
         files = FolderSource(pairs)
         evaluate(model, {"maps": TestSet(files, image_size=size)}, **how | {"num_workers": 0}, maps=Path(folder))
         order = [index % NUM_FILES for index in range(NUM_IMAGES)]

@@ -15,7 +15,7 @@ from ipsam.engine.benchmark.models import (
 )
 from ipsam.engine.benchmark.peaks import GB, held_by, peak_of
 from ipsam.engine.benchmark.peers import TransformersSAM2, predict_one_by_one, sam2_path, sam2_predictor
-from ipsam.engine.benchmark.pictures import write_pairs
+from ipsam.engine.benchmark.pictures import PHOTOGRAPH, write_pairs
 from ipsam.engine.benchmark.request import Defaults, Report, Request, request_of
 from ipsam.engine.benchmark.timing import environment, side_by_side
 from ipsam.engine.device import uses_bf16
@@ -55,7 +55,7 @@ def benchmark_inference(**options: Any) -> Report:
     files: list[dict[str, Any]] = []
     default = "bf16" if uses_bf16("auto", request.device) else "fp32"
     with tempfile.TemporaryDirectory() as folder:
-        write_pairs(Path(folder), _num_files(request))
+        write_pairs(Path(folder), _num_files(request) * [PHOTOGRAPH])
         for size in request.sizes:
             models = _models(request, size)
             for precision in PRECISIONS:

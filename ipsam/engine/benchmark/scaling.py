@@ -16,7 +16,7 @@ from ipsam.engine.benchmark.models import (
 )
 from ipsam.engine.benchmark.parts import WHOLE, flops_of_parts, matrix_rate, seconds_of_parts, top_operators
 from ipsam.engine.benchmark.peaks import GB, held_by, peak_of
-from ipsam.engine.benchmark.pictures import write_pairs
+from ipsam.engine.benchmark.pictures import PHOTOGRAPH, write_pairs
 from ipsam.engine.benchmark.request import Defaults, Report, Request, request_of
 from ipsam.engine.benchmark.timing import environment, side_by_side
 from ipsam.engine.device import uses_bf16
@@ -91,7 +91,7 @@ def _file_rows(predictor: Predictor, request: Request) -> list[dict[str, Any]]:
     counts = NUM_FILES["cuda" if request.device.type == "cuda" else "cpu"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_pairs(folder, max(counts))
+        write_pairs(folder, max(counts) * [PHOTOGRAPH])
         jobs = find_jobs(str(folder / "images"), folder / "maps", ["map"])
         (folder / "maps").mkdir()
         tasks = {

@@ -14,23 +14,42 @@ from ipsam.imagenet import MEAN, STD
 
 
 class PlainPairs(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs on disk by Pillow and torchvision's transforms; calls ``asked`` for each item."""
+    """Pairs on disk by Pillow and torchvision's transforms, as most code of this field reads them.
 
-    def __init__(self, pairs: Sequence[Pair], *, image_size: int, asked: Callable[[], object]) -> None:
+    Args:
+        pairs: their files.
+        image_size: side of the square that images and masks are resized to.
+        hflip: chance of a horizontal flip.
+        asked: called for each item.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        image_size: int,
+        hflip: float = 0.0,
+        asked: Callable[[], object] | None = None,
+    ) -> None:
         size = (image_size, image_size)
         self.pairs = pairs
+        self.hflip = hflip
         self.asked = asked
-        self.image_transform = T.Compose([T.Resize(size), T.ToTensor(), T.Normalize(MEAN, STD)])
-        self.mask_transform = T.Compose([T.Resize(size, T.InterpolationMode.NEAREST), T.ToTensor()])
+        self.resize, self.resize_mask = T.Resize(size), T.Resize(size, T.InterpolationMode.NEAREST)
+        self.to_tensor, self.normalise = T.ToTensor(), T.Normalize(MEAN, STD)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        self.asked()
+        if self.asked is not None:
+            self.asked()
         pair = self.pairs[index]
-        image, mask = Image.open(pair.image).convert("RGB"), Image.open(pair.mask).convert("L")
-        return self.image_transform(image), self.mask_transform(mask)
+        image = self.resize(Image.open(pair.image).convert("RGB"))
+        mask = self.resize_mask(Image.open(pair.mask).convert("L"))
+        if torch.rand(()) < self.hflip:
+            image, mask = (one.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for one in (image, mask))
+        return self.normalise(self.to_tensor(image)), self.to_tensor(mask)
 
 
 def train_straightforwardly(

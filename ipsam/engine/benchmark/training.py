@@ -76,7 +76,7 @@ def _rows(request: Request, size: int, batch: int) -> list[dict[str, Any]]:
         return Watch(batch_size=batch, device=device, measures=measures, **counts)
 
     with tempfile.TemporaryDirectory() as folder:
-        pairs = write_pairs(Path(folder), NUM_PICTURES, (size, size))
+        pairs = write_pairs(Path(folder), NUM_PICTURES * [(size, size)])
         task = Task(random_model(config), settings, pairs, size, device)
         changes = ROWS | (COMPILED if request.compile else {})
         if not settings.bf16:
