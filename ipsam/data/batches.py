@@ -15,7 +15,10 @@ from ipsam.data.datasets import TestItem, TrainItem
 
 
 class Batch(dict[str, Any]):
-    """Training pairs: ``image`` (b, 3, H, W) and ``mask`` (b, 1, H, W), both uint8, ``name`` and ``index`` of each."""
+    """Training pairs: ``image`` (b, 3, H, W) and ``mask`` (b, 1, H, W), both uint8, ``name`` and ``index`` of each.
+
+    In memory the three colours of a pixel lie side by side.
+    """
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> "Batch":
         """The batch on a device; to a GPU it is copied while that still computes what it was asked before.
@@ -54,7 +57,7 @@ def collate_test(items: Sequence[TestItem]) -> tuple[Tensor, list[NDArray[np.uin
 
 
 def _stacked(images: Sequence[UInt8[Tensor, "3 H W"]]) -> UInt8[Tensor, "b 3 H W"]:
-    """As they lie in memory, the colours of a pixel side by side, as to rearrange them takes four times as long."""
+    """With the colours of a pixel side by side, as they lie in each: to rearrange them takes four times as long."""
     stacked: Tensor = default_collate([image.permute(1, 2, 0) for image in images])
     return stacked.permute(0, 3, 1, 2)
 

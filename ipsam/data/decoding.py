@@ -40,7 +40,7 @@ def decode(
     shrink = 1 if at_least is None or not content.startswith(JPEG_BEGIN) else _shrink(size, at_least)
     pixels: NDArray[Any] | None = None
     flags |= SHRUNK[shrink] | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
-    if not is_cut_off(content, path):
+    if not is_cut_off(content):
         try:
             pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
         except cv2.error as error:

@@ -1,5 +1,6 @@
 """What an image file promises, looked at before OpenCV decodes it: kilobytes may unpack to gigabytes, or take hours."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,15 +16,15 @@ from ipsam.data.files import hxw
 MAX_PIXELS = 100_000_000  # the field's images have a few million, the largest cameras' a few dozen
 MAX_BYTES = 1 << 30
 MAX_SCANS = 100  # a progressive JPEG has about ten; every one goes over the whole image
-MAX_SEGMENTS = 10_000  # before a JPEG's first scan; most have about ten
+MAX_SEGMENTS = 10_000  # of a JPEG; most have about ten
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # the last one is met under the name of a JPEG
 CHECKED_BY_OPENCV = ("JPEG", "MPO", "PNG")  # in the others it fills up what is damaged or missing, and says nothing
 TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 TIFF_SIZES = (257, 256, 323, 322)  # tags of height and width, of a page and of its tiles
 TIFF_SAMPLE_FORMAT, TIFF_FLOAT = 339, 3
 JPEG_BEGIN, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
-JPEG_SEQUENTIAL = (b"\xff\xc0", b"\xff\xc1", b"\xff\xc9")  # beginnings of a frame
-JPEG_ALONE = tuple(bytes((0xFF, code)) for code in (0x00, 0x01, *range(0xD0, 0xDA)))  # markers without a segment
+JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
+JPEG_SEQUENTIAL = (b"\xc0", b"\xc1", b"\xc9")  # frames whose scans hold their components whole
 PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 
 Size = tuple[int, int]
@@ -94,8 +95,11 @@ def check_content(content: bytes, path: Path) -> Size:
         ValueError: it can't; or its header can't be read, its pixels are damaged, or OpenCV would take its colours for
             others.
     """
-    if content.startswith(JPEG_BEGIN) and (num_scans := _num_scans(content, path)) > MAX_SCANS:
-        raise ValueError(f"{path}: a JPEG of {num_scans} scans, above the limit of {MAX_SCANS}; save it again")
+    if content.startswith(JPEG_BEGIN):
+        try:
+            _check_scans(content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; save it again") from error
     with quiet_pillow():
         size_of_floats = _check_tiff(content, path) if content.startswith(TIFF_BEGINNINGS) else None
         try:
@@ -113,18 +117,21 @@ def check_content(content: bytes, path: Path) -> Size:
     return size
 
 
-def is_cut_off(content: bytes, path: Path) -> bool:
+def is_cut_off(content: bytes) -> bool:
     """Whether a JPEG or PNG has lost its end.
 
     Older versions of OpenCV fill up such a JPEG with grey; of a PNG it makes room for as many bytes as a chunk claims.
-    Call it on what ``check_content`` has passed; ``path`` is for messages.
+    Call it on what ``check_content`` has passed.
     """
     if content.startswith(PNG_BEGIN):
         at = len(PNG_BEGIN)
         while content[at + 4 : at + 8] not in (PNG_END, b""):  # a chunk: length, kind, content, checksum
             at += 12 + int.from_bytes(content[at : at + 4], "big")
         return content[at + 4 : at + 8] != PNG_END
-    return content.startswith(JPEG_BEGIN) and content.rfind(JPEG_END, _first_scan(content, path)[0]) < 0
+    if not content.startswith(JPEG_BEGIN):
+        return False
+    first_scan = next((at for marker, at in _markers(content) if marker == JPEG_SCAN[1:]), 0)
+    return content.rfind(JPEG_END, first_scan) < 0
 
 
 def reason(error: Exception) -> str:
@@ -159,35 +166,45 @@ def _decode(image: Image.Image, path: Path) -> None:
         raise ValueError(f"{path}: broken ({reason(error)}); fetch the file again or leave it out") from error
 
 
-def _num_scans(content: bytes, path: Path) -> int:
-    """Scans of a JPEG, from the first to its end marker; a thumbnail's, in the segments before, do not count."""
-    begin, num_components = _first_scan(content, path)
-    if num_components and content[begin : begin + 5] == JPEG_SCAN + content[begin + 2 : begin + 4] + num_components:
-        return 1  # of all components, each whole: libjpeg takes no other then
-    values = np.frombuffer(content, np.uint8)[begin:]
-    most = int(np.count_nonzero(values[1:][values[:-1] == JPEG_SCAN[0]] == JPEG_SCAN[1]))  # enough for nearly all files
-    return most if most <= MAX_SCANS else content.count(JPEG_SCAN, begin, max(begin, content.find(JPEG_END, begin)))
-
-
-def _first_scan(content: bytes, path: Path) -> tuple[int, bytes]:
-    """Where the first scan of a JPEG begins, or what is no segment; and the byte that tells how many components it has.
-
-    That byte is empty unless the JPEG is sequential, that is, unless each scan holds its components whole.
-    """
-    at, num_components = len(JPEG_BEGIN), b""
-    for _ in range(MAX_SEGMENTS):
-        marker = content[at : at + 2]
-        if marker[:1] != b"\xff" or marker == JPEG_SCAN:
-            return at, num_components
+def _check_scans(content: bytes) -> None:
+    """See that a JPEG has at most ``MAX_SCANS``; a thumbnail's, in the segments before the first, do not count."""
+    num_components, num_scans = b"", 0
+    for marker, at in _markers(content):
         if marker in JPEG_SEQUENTIAL:
-            num_components = content[at + 9 : at + 10]
-        if marker == b"\xff\xff":  # any number of these bytes may stand before a marker
-            at += 1
-        elif marker in JPEG_ALONE:
-            at += 2
-        else:  # a segment: marker, length, content
-            at += 2 + max(2, int.from_bytes(content[at + 2 : at + 4], "big"))
-    raise ValueError(f"{path}: a JPEG of more than {MAX_SEGMENTS:,} segments before its first scan; save it again")
+            num_components = content[at + 7 : at + 8]
+        elif marker == JPEG_END[1:]:
+            return
+        elif marker == JPEG_SCAN[1:]:
+            num_scans += 1
+            if num_scans == 1 and (num_components == content[at + 2 : at + 3] != b"" or _may_have_few(content[at:])):
+                return  # where it has all components, and them whole, libjpeg takes no other
+            if num_scans > MAX_SCANS:
+                raise ValueError(f"a JPEG of more than {MAX_SCANS} scans")
+
+
+def _may_have_few(content: bytes) -> bool:
+    """Whether what looks like scans is not too many: so in nearly all files, and told in no time."""
+    values = np.frombuffer(content, np.uint8)
+    return bool(np.count_nonzero(values[1:][values[:-1] == JPEG_SCAN[0]] == JPEG_SCAN[1]) < MAX_SCANS)
+
+
+def _markers(content: bytes) -> Iterator[tuple[bytes, int]]:
+    """Kinds of a JPEG's markers, each with the place behind it, as libjpeg comes to them.
+
+    It passes over the content of segments and whatever else is no marker. Those without a segment are left out, but for
+    the end.
+
+    Raises:
+        ValueError: there are more than ``MAX_SEGMENTS``.
+    """
+    at = len(JPEG_BEGIN)
+    for _ in range(MAX_SEGMENTS):
+        found = JPEG_MARKER.search(content, at)
+        if found is None:
+            return
+        yield found[1], found.end()
+        at = found.end() + max(2, int.from_bytes(content[found.end() : found.end() + 2], "big"))
+    raise ValueError(f"a JPEG of more than {MAX_SEGMENTS:,} segments")
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:

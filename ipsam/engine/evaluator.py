@@ -53,8 +53,8 @@ def to_map(logits: Tensor, size: tuple[int, int], *, eight_bit: bool = True) -> 
     It is of uint8, 0 to 255, or of float32, 0.0 to 1.0.
     """
     resized = F.interpolate(logits[None].float(), size=size, mode="bilinear", align_corners=False)[0, 0]
-    probabilities = resized.sigmoid()
-    return probabilities.mul(255).round().to(torch.uint8) if eight_bit else probabilities
+    probabilities = resized.sigmoid_()
+    return probabilities.mul_(255).round_().to(torch.uint8) if eight_bit else probabilities
 
 
 def forward(
@@ -94,30 +94,27 @@ def predict(
         pin_memory=device.type == "cuda",
     )
 
-    def begun() -> Iterator[Callable[[], list[Predicted]]]:
-        for images, masks, names in loader:
-            output = forward(model, images, masks, device=device, bf16=bf16)
-            if remarks is not None:
-                remarks.update(filter(None, output.remarks))
-            shapes = map(protocol.shape, masks)
-            drawn = [to_map(*each, eight_bit=protocol.eight_bit) for each in zip(output.logits, shapes, strict=True)]
-            arriving = to_host([output.logits.isfinite().flatten(1).all(1), *drawn])
-            yield partial(_predicted, arriving, masks, names, maps)
+    def begin(images: Tensor, masks: list[NDArray[np.uint8]], names: list[str]) -> Callable[[], Iterator[Predicted]]:
+        output = forward(model, images, masks, device=device, bf16=bf16)
+        if remarks is not None:
+            remarks.update(filter(None, output.remarks))
+        shapes = map(protocol.shape, masks)
+        drawn = [to_map(*each, eight_bit=protocol.eight_bit) for each in zip(output.logits, shapes, strict=True)]
+        return partial(_predicted, to_host([output.logits.isfinite().flatten(1).all(1), *drawn]), masks, names, maps)
 
-    for some in one_ahead(begun()):
+    for some in one_ahead(begin(*batch) for batch in loader):
         yield from some
 
 
 def _predicted(
     arriving: Callable[[], list[Tensor]], masks: Sequence[NDArray[np.uint8]], names: Sequence[str], maps: Path | None
-) -> list[Predicted]:
+) -> Iterator[Predicted]:
     """The predictions of a batch, once they have arrived."""
     finite, *drawn = arriving()
-    for name, is_finite in zip(names, finite.tolist(), strict=True):
+    for name, prediction, mask, is_finite in zip(names, drawn, masks, finite.tolist(), strict=True):
         if not is_finite:  # which 8 bits could not tell
             raise ValueError(f"{name}: the model's logits are not finite; its training has diverged")
-    paths = [None if maps is None else maps / f"{name}.png" for name in names]
-    return [Predicted(*one) for one in zip(names, (each.numpy() for each in drawn), masks, paths, strict=True)]
+        yield Predicted(name, prediction.numpy(), mask, None if maps is None else maps / f"{name}.png")
 
 
 def evaluate(

@@ -1,13 +1,19 @@
-"""Results on their way from the device, which meanwhile computes the next ones."""
+"""Work that a device has begun, and results on their way from it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 T = TypeVar("T")
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host's on a device; a GPU is only told to fetch it, once it has done what it was told before."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def to_host(tensors: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
@@ -23,23 +29,27 @@ def to_host(tensors: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
 
     def wait() -> list[Tensor]:
         copied.synchronize()
-        return coming
+        return [tensor.clone() for tensor in coming]  # pinned memory is scarce: the next ones need it
 
     return wait
 
 
 def one_ahead(begun: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """What each of some calls returns; each is made only once the next one is there, so that its work has begun."""
+    """What each of some calls returns; each is made only once the next one is there, so that its work has begun.
+
+    Where the next one fails to begin, the one before is finished first.
+    """
     calls = iter(begun)
-    for before in islice(calls, 1):
-        for call in calls:
+    before: Callable[[], T] | None = None
+    while True:
+        try:
+            call = next(calls, None)
+        except Exception:
+            if before is not None:
+                yield before()
+            raise
+        if before is not None:
             yield before()
-            before = call
-        yield before()
-
-
-def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Items by lists of ``size``; the last may be shorter."""
-    rest = iter(items)
-    while some := list(islice(rest, size)):
-        yield some
+        if call is None:
+            return
+        before = call

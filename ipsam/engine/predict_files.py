@@ -21,7 +21,7 @@ from ipsam.engine.video import VIDEOS, predict_video
 
 PICTURES = (*EXTENSIONS, ".webp")
 NOT_READ = (".avif", ".gif", ".heic", ".heif", ".jp2")  # pictures to others
-AHEAD = 4  # images read before they are needed; batches at most that wait to be saved
+AHEAD = 4  # images read before they are needed
 NUM_THREADS = 2  # that read and write beside the model
 
 logger = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def predict_files(
         read: deque[Job] = deque()
         saving: deque[tuple[Job, Future[None]]] = deque()
         for result in predictor.stream(_noted(reading, read), batch_size=batch_size):
-            if len(saving) >= AHEAD * batch_size:
+            if len(saving) >= max(batch_size, NUM_THREADS):
                 settle(*saving.popleft())
             job = read.popleft()
             saving.append((job, pool.submit(_save, job, result)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,11 +18,13 @@ from ipsam.data.transforms import network_input
 from ipsam.engine.compiling import compile_model
 from ipsam.engine.device import best_device, checked_device, uses_bf16
 from ipsam.engine.evaluator import to_map
-from ipsam.engine.in_flight import in_batches, one_ahead, to_host
+from ipsam.engine.in_flight import one_ahead, to_device, to_host
 from ipsam.engine.result import Result
 from ipsam.imagenet import normalise
 from ipsam.model import IPSAMOutput, Segmenter
 from ipsam.model.inference import prepare_for_inference
+
+SINGLE = (str, Path, Image.Image, np.ndarray, Tensor)  # images, where several would come in a sequence
 
 
 class Predictor:
@@ -76,33 +79,34 @@ class Predictor:
             FileNotFoundError, ValueError: an image can't be read, or is none; ``batch_size`` is no positive number; or
                 the model's logits are not finite.
         """
-        if isinstance(images, str | Path | Image.Image | np.ndarray | Tensor):
+        if isinstance(images, SINGLE):
             return next(self.stream([images], batch_size=batch_size))
         return list(self.stream(images, batch_size=batch_size))
 
     def stream(self, images: Iterable[ImageLike], *, batch_size: int = 1) -> Iterator[Result]:
         """The results of any number of images, one after another, without holding all of them.
 
-        While the device computes those of one batch, the next is read.
+        While the device computes the results of one batch, the next is read: they come once that has been read.
 
         Args:
             images: each as ``predict`` takes it.
             batch_size: images that go through the model together.
 
         Raises:
-            FileNotFoundError, ValueError: as ``predict`` does, at the image or a batch before its turn.
+            FileNotFoundError, ValueError: as ``predict`` does, once the results of the images before are out.
         """
         check_batch_size(batch_size)
-        batches = in_batches(map(to_rgb, images), batch_size)
-        for results in one_ahead(map(self._begin, batches)):
-            yield from results
+        if isinstance(images, SINGLE):
+            raise TypeError("stream takes a sequence of images; predict takes a single one")
+        begun = map(self._begin, _in_batches(map(to_rgb, images), batch_size))
+        return chain.from_iterable(one_ahead(begun))
 
     @torch.inference_mode()
     def _begin(self, images: Sequence[NDArray[np.uint8]]) -> Callable[[], list[Result]]:
         """Have the device begin with some images; the call that is returned waits for their results."""
-        inputs = normalise(torch.stack([network_input(image, self.image_size) for image in images]).to(self.device))
+        inputs = torch.stack([network_input(image, self.image_size) for image in images])
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            output: IPSAMOutput = self.model(inputs)
+            output: IPSAMOutput = self.model(normalise(to_device(inputs, self.device)))
         return partial(self._checked, to_host([output.logits.isfinite().all()]), results_of(output, images))
 
     def _checked(self, is_finite: Callable[[], list[Tensor]], results: Callable[[], list[Result]]) -> list[Result]:
@@ -150,14 +154,31 @@ def results_of(output: IPSAMOutput, images: Sequence[NDArray[np.uint8]]) -> Call
     grids = {name: grid[:, 0].float() for name, grid in made.items() if grid is not None}
     maps = [to_map(one, image.shape[:2], eight_bit=False) for one, image in zip(output.logits, images, strict=True)]
     arriving = to_host([*maps, *grids.values()])
-    remarks = output.remarks or [""] * len(images)
+    names, remarks = list(grids), output.remarks or [""] * len(images)
 
     def wait() -> list[Result]:
         arrived = arriving()
-        parts = dict(zip(grids, arrived[len(images) :], strict=True))
+        parts = dict(zip(names, arrived[len(images) :], strict=True))
         return [
-            Result(image, prob.numpy(), **{name: grid[index] for name, grid in parts.items()}, remark=remark)
+            Result(image, prob.numpy(), **{name: grid[index].clone() for name, grid in parts.items()}, remark=remark)
             for index, (image, prob, remark) in enumerate(zip(images, arrived, remarks, strict=False))
         ]
 
     return wait
+
+
+def _in_batches(images: Iterable[NDArray[np.uint8]], size: int) -> Iterator[list[NDArray[np.uint8]]]:
+    """Images by lists of ``size``; the last may be shorter, as is the one before an image that can't be had."""
+    rest = iter(images)
+    while True:
+        some: list[NDArray[np.uint8]] = []
+        try:
+            for image in islice(rest, size):
+                some.append(image)
+        except Exception:
+            if some:
+                yield some
+            raise
+        if not some:
+            return
+        yield some

@@ -172,7 +172,7 @@ def train_loader(train_set: TrainSet, settings: Settings, *, seed: int) -> tuple
         train_set,
         batch_size=settings.batch_size,
         sampler=sampler,
-        collate_fn=collate_train,
+        collate_fn=collate_train if settings.fast else None,
         num_workers=settings.num_workers,
         persistent_workers=settings.num_workers > 0,
         generator=torch.Generator(),  # the global one would be drawn from once more where a run is resumed

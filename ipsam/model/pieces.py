@@ -40,8 +40,8 @@ def _in_pieces(layer: Any, parts: Tensor, num_tokens: int) -> Tensor:
 
     A compiler, or an export for other programs, sees it whole.
     """
-    forward = type(layer).forward
-    if torch.compiler.is_compiling():
+    forward, size = type(layer).forward, max(1, TOKENS // num_tokens)
+    if torch.compiler.is_compiling() or len(parts) <= size:
         whole: Tensor = forward(layer, parts)
         return whole
-    return torch.cat([forward(layer, piece) for piece in torch.split(parts, max(1, TOKENS // num_tokens))])
+    return torch.cat([forward(layer, piece) for piece in torch.split(parts, size)])

@@ -92,6 +92,13 @@ def jpeg_of_scans_in_disguise(number: int) -> bytes:
     return content[:2] + b"\xff\xff\xfe\xff\xff" + (bytes(skipped) + disguise).ljust(0xFFFD, b"\0") + content[2:]
 
 
+def jpeg_of_scans_behind_an_end(number: int, begin: bytes = b"") -> bytes:
+    """A progressive one, with an end marker in a comment: behind its beginning, or behind its first scan's header."""
+    content, comment = jpeg_of_scans(number), b"\xff\xfe\0\4\xff\xd9"
+    at = 2 if begin else content.index(b"\xff\xda", content.index(b"\xff\xda") + 2)
+    return content[:at] + begin + comment + content[at:]
+
+
 def bomb(side: int, *, bits: int = 1) -> bytes:
     """A PNG of few kilobytes: ``side`` x ``side`` black pixels."""
     packer = zlib.compressobj(9)
@@ -118,9 +125,11 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "a profile that unpacks to 30 MB": lambda: png_with(b"iCCP"),
     "5,000 scans": lambda: jpeg_of_scans(5000),
     "5,000 scans in disguise": lambda: jpeg_of_scans_in_disguise(5000),
+    "5,000 scans behind what is no end": lambda: jpeg_of_scans_behind_an_end(5000),
+    "5,000 scans behind a stray byte": lambda: jpeg_of_scans_behind_an_end(5000, begin=b"\0"),
     "5,000 scans where one is all": lambda: sequential_jpeg_of_scans(5000),
     "a JPEG of 2 million segments": lambda: b"\xff\xd8" + 2_000_000 * b"\xff\xe0\0\2" + encoder("JPEG")(colours())[2:],
-    "a JPEG that begins with 9 million bytes 0xFF": lambda: b"\xff\xd8" + bytes([255]) * 9_000_000,
+    "a JPEG that begins with a million bytes 0xFF": lambda: b"\xff\xd8" + bytes([255]) * 1_000_000,
     "a TIFF of 2,000 pages": lambda: tiff(1000, 1000, zlib.compress(bytes(1_000_000)), pages=2000),
     "a TIFF whose page follows itself": lambda: tiff(9, 9, zlib.compress(bytes(81)), pages=3, last=2),
     "a TIFF whose strip is not there": lambda: tiff(300, 300, claimed=2**32 - 1),

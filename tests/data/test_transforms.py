@@ -119,13 +119,19 @@ def test_a_resized_mask_shows_the_nearest_pixels_as_torch_does(side: int) -> Non
     """But for rounding, where a place falls between two pixels."""
     rng = np.random.default_rng(0)
     for _ in range(50):
-        height, width = (int(length) for length in rng.integers(1, 250, 2))
-        mask = np.add.outer(np.arange(height), np.zeros(width)).astype(np.uint8)
-        for one in (mask, mask.T.copy()):
-            torchs = F.interpolate(torch.from_numpy(one)[None, None], size=(side, side), mode="nearest")[0, 0].numpy()
-            apart = np.abs(resized_mask(one, (side, side)).astype(int) - torchs)
-            assert apart.max() <= 1
-            assert apart.mean() < 0.04
+        height, width = (int(length) for length in rng.integers(1, 1500, 2))
+        mask = rng.integers(0, 2, (height, width), dtype=np.uint8) * np.uint8(255)
+        resized = resized_mask(mask, (side, side + 8))
+        rows, columns = (_nearest(length, size) for length, size in zip(mask.shape, (side, side + 8), strict=True))
+        np.testing.assert_array_equal(resized, mask[rows][:, columns])
+        for length, size in ((height, side), (width, side + 8)):
+            places = torch.arange(length, dtype=torch.float64)
+            torchs = F.interpolate(places[None, None], size=size, mode="nearest")[0, 0].numpy()
+            assert np.abs(_nearest(length, size) - torchs).max() <= 1
+
+
+def _nearest(length: int, size: int) -> np.ndarray:
+    return np.minimum(np.floor(np.arange(size) * (1 / (size / length))).astype(int), length - 1)
 
 
 def test_network_input_keeps_an_image_of_its_size() -> None:

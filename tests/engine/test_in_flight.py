@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from ipsam.engine.in_flight import in_batches, one_ahead, to_host
+from ipsam.engine.in_flight import one_ahead, to_device, to_host
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -30,19 +30,23 @@ def test_each_result_waits_for_the_next_to_begin(number: int) -> None:
     assert told == expected
 
 
-def test_batches_of_any_number() -> None:
-    assert [list(in_batches(range(number), 3)) for number in (0, 2, 3, 7)] == [
-        [],
-        [[0, 1]],
-        [[0, 1, 2]],
-        [[0, 1, 2], [3, 4, 5], [6]],
-    ]
+def test_what_has_begun_is_finished_before_a_failure() -> None:
+    def begun() -> Iterator[Callable[[], int]]:
+        yield lambda: 0
+        yield lambda: 1
+        raise ValueError("the third")
+
+    results = one_ahead(begun())
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="the third"):
+        next(results)
 
 
 def test_tensors_arrive() -> None:
     tensors = [torch.arange(4.0), torch.ones(2, 3, dtype=torch.uint8)]
     assert all(torch.equal(one, other) for one, other in zip(to_host(tensors)(), tensors, strict=True))
     assert to_host([])() == []
+    assert torch.equal(to_device(tensors[0], torch.device("cpu")), tensors[0])
 
 
 @pytest.mark.gpu
@@ -50,9 +54,12 @@ def test_tensors_arrive() -> None:
 def test_a_gpu_is_not_waited_for_until_its_tensors_are() -> None:
     values = torch.zeros(1000, device="cuda")
     to_host([values])()  # what is pinned for the first time makes it wait
+    sent = to_device(torch.ones(1000), values.device)
     torch.cuda._sleep(1_000_000_000)  # clock cycles: about half a second
-    values += 1
+    values += sent
+    more = to_device(torch.ones(1000), values.device)
+    values += more
     busy = torch.cuda.current_stream().record_event()
     arriving = to_host([values])
     assert not busy.query()
-    assert (arriving()[0] == 1).all()
+    assert (arriving()[0] == 2).all()

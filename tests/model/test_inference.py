@@ -7,7 +7,7 @@ import torch
 from builders import micro_model, randomise
 from torch import Tensor, nn
 
-from ipsam.model import IPSAM, IPSAMOutput, LoRA, Segmenter
+from ipsam.model import IPSAM, IPSAMOutput, LoRA, Segmenter, pieces
 from ipsam.model.inference import CAST_BY_AUTOCAST, prepare_for_inference
 
 
@@ -31,7 +31,9 @@ def model() -> IPSAM:
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_the_same_prediction(model: IPSAM, bf16: bool) -> None:
+@pytest.mark.parametrize("tokens", [32, 2048])
+def test_the_same_prediction(model: IPSAM, monkeypatch: pytest.MonkeyPatch, tokens: int, bf16: bool) -> None:
+    monkeypatch.setattr(pieces, "TOKENS", tokens)
     image = torch.randn(2, 3, 64, 64)
     plain = predicted(model, image, bf16=bf16)
     fast = deepcopy(model)
@@ -68,4 +70,6 @@ def test_what_it_leaves(model: IPSAM) -> None:
     kinds = {type(module): parameter.dtype for module in model.modules() for parameter in module.parameters(False)}
     assert {kinds[kind] for kind in CAST_BY_AUTOCAST} == {torch.bfloat16}
     assert kinds[nn.LayerNorm] == torch.float32
+    blocks = model.backbone.encoder_blocks()
+    assert all("forward" in vars(block.mlp) for block in blocks)  # by pieces
     prepare_for_inference(model, bf16=True)  # nothing is left to do

@@ -125,8 +125,8 @@ def _differences(pairs: Sequence[Pair], image_size: int) -> Iterator[dict[str, A
 
 def _loader(dataset: TrainSet | PlainPairs) -> DataLoader[Any]:
     """Batches of one from one worker, which stays from pass to pass."""
-    stacked = {"collate_fn": collate_train} if isinstance(dataset, TrainSet) else {}
-    return DataLoader(dataset, batch_size=1, num_workers=1, persistent_workers=True, **stacked)
+    collate = collate_train if isinstance(dataset, TrainSet) else None
+    return DataLoader(dataset, batch_size=1, num_workers=1, persistent_workers=True, collate_fn=collate)
 
 
 def _train_set(source: Source, image_size: int) -> TrainSet:

@@ -121,7 +121,7 @@ def _files_row(sam2: NullPrompt, predictor: Predictor, request: Request, folder:
         "ipsam": lambda: predict_files(predictor, jobs, overwrite=True),
         "sam2": lambda: predict_one_by_one(peer, files, folder / "sam2", device=device, bf16=predictor.bf16),
     }
-    seconds = side_by_side(tasks, repeats=min(3, request.repeats), device=device)
+    seconds = side_by_side(tasks, repeats=min(5, request.repeats), device=device)
     return {
         "size": predictor.image_size,
         "precision": precision_of(predictor),

@@ -47,7 +47,7 @@ class PlainPairs(Dataset[tuple[Tensor, Tensor]]):
         pair = self.pairs[index]
         image = self.resize(Image.open(pair.image).convert("RGB"))
         mask = self.resize_mask(Image.open(pair.mask).convert("L"))
-        if torch.rand(()) < self.hflip:
+        if self.hflip and torch.rand(()) < self.hflip:
             image, mask = (one.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for one in (image, mask))
         return self.normalise(self.to_tensor(image)), self.to_tensor(mask)
 

@@ -13,6 +13,7 @@ import ipsam
 from ipsam.engine.export import export
 from ipsam.engine.predictor import Predictor
 from ipsam.imagenet import MEAN
+from ipsam.model import pieces
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.slow
@@ -49,7 +50,12 @@ def test_the_file_tells_what_it_takes(onnx_file: Path) -> None:
 
 
 @torch.no_grad()
-def test_a_program_of_torch_export(predictor: Predictor, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tokens", [16, 2048])
+def test_a_program_of_torch_export(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: int
+) -> None:
+    """Whole, though the predictor takes more than so many tokens by pieces."""
+    monkeypatch.setattr(pieces, "TOKENS", tokens)
     path = export(predictor, tmp_path / "model.pt2")
     program = torch.export.load(path).module()
     for batch in (1, 3):

@@ -51,6 +51,23 @@ def test_the_structure_is_kept(predictor: Predictor, tree: Path, tmp_path: Path)
         assert np.abs(saved.astype(int) - result.map).max() <= 1  # in a batch of another size
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 10])
+def test_no_map_is_another_pictures_where_some_are_broken(
+    predictor: Predictor, tmp_path: Path, batch_size: int
+) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    for number in range(9):
+        save(root / f"{number}.png", 20 + number, 40, number)
+    for broken in (0, 3, 4, 8):
+        (root / f"{broken}.png").write_bytes(b"nothing")
+    outcome = predict_files(predictor, find_jobs(str(root), out, ["map"]), batch_size=batch_size)
+    assert sorted(path.name for path in outcome.failed) == ["0.png", "3.png", "4.png", "8.png"]
+    assert written(out) == ["1.png", "2.png", "5.png", "6.png", "7.png"]
+    for name in written(out):
+        saved = cv2.imread(str(out / name), cv2.IMREAD_UNCHANGED)
+        assert np.abs(saved.astype(int) - predictor.predict(root / name).map).max() <= 1
+
+
 def test_several_kinds_have_folders_of_their_own(predictor: Predictor, tree: Path, tmp_path: Path) -> None:
     kinds = ["map", "mask", "overlay", "cutout"]
     predict_files(predictor, find_jobs(str(tree / "deep"), tmp_path / "out", kinds))

@@ -96,6 +96,42 @@ def test_a_stream_reads_no_more_than_a_batch_ahead(predictor: Predictor, picture
         np.testing.assert_allclose(result.prob, predictor.predict(picture[index:]).prob, atol=1e-5)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+def test_what_comes_before_a_broken_image_is_not_lost(
+    predictor: Predictor, picture: np.ndarray, batch_size: int
+) -> None:
+    results = predictor.stream([picture, picture[:40], picture[:50], "missing.png", picture], batch_size=batch_size)
+    assert [next(results).prob.shape[0] for _ in range(3)] == [70, 40, 50]
+    with pytest.raises(FileNotFoundError, match=r"missing\.png"):
+        next(results)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_a_stream_is_of_several(predictor: Predictor, picture: np.ndarray) -> None:
+    for single in ("a.png", Path("a.png"), picture, torch.from_numpy(picture), Image.fromarray(picture)):
+        with pytest.raises(TypeError, match="stream takes a sequence of images; predict takes a single one"):
+            predictor.stream(single)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="batch_size must be a whole number from 1, not 0"):
+        predictor.stream([picture], batch_size=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_is_told_of_the_next_images_while_it_computes(checkpoint: Path, picture: np.ndarray) -> None:
+    predictor = ipsam.load(checkpoint, device="cuda", precision="fp32")
+    expected = predictor.predict(picture)
+    torch.cuda.synchronize()
+    torch.cuda._sleep(2_000_000_000)  # clock cycles: about a second
+    busy = torch.cuda.current_stream().record_event()
+    finish = predictor._begin([picture])
+    assert not busy.query()
+    (result,) = finish()
+    assert np.array_equal(result.prob, expected.prob)
+    pictures = [picture[index:] for index in range(5)]
+    for one, streamed in zip(pictures, predictor.stream(pictures, batch_size=2), strict=True):
+        np.testing.assert_allclose(streamed.prob, predictor.predict(one).prob, atol=1e-4)
+
+
 def test_batches_are_their_images(predictor: Predictor, picture: np.ndarray) -> None:
     pictures = [picture, picture[:40], picture[:, ::-1]]
     together = predictor.predict(pictures, batch_size=2)
