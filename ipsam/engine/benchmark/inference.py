@@ -28,7 +28,7 @@ PRECISIONS = ("fp32", "bf16")
 PACKAGES = ("ipsam", "torch", "sam2", "transformers", "peft")
 ON_CPU = Defaults(sizes=(512,), batches=(1,), repeats=5)
 ON_CUDA = Defaults(sizes=(512, 1024), batches=(1, 8), repeats=20)
-NUM_FILES = {"cpu": 3, "cuda": 16}
+NUM_FILES = {"cpu": 3, "cuda": 8}
 NOTES = """\
 Random weights: speed does not depend on them. Medians of {repeats} turns, all columns in turn in one run. ipsam: the
 predictor's model on a prepared input; plain: the model as it was trained, LoRA apart, nothing prepared; SAM2: its
@@ -121,7 +121,7 @@ def _files_row(sam2: NullPrompt, predictor: Predictor, request: Request, folder:
         "ipsam": lambda: predict_files(predictor, jobs, overwrite=True),
         "sam2": lambda: predict_one_by_one(peer, files, folder / "sam2", device=device, bf16=predictor.bf16),
     }
-    seconds = side_by_side(tasks, repeats=min(5, request.repeats), device=device)
+    seconds = side_by_side(tasks, repeats=request.repeats, device=device)
     return {
         "size": predictor.image_size,
         "precision": precision_of(predictor),
