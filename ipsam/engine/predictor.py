@@ -94,6 +94,7 @@ class Predictor:
 
         Raises:
             FileNotFoundError, ValueError: as ``predict`` does, once the results of the images before are out.
+            TypeError: it was given a single image.
         """
         check_batch_size(batch_size)
         if isinstance(images, SINGLE):
