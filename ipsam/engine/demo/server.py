@@ -24,7 +24,7 @@ def require_gradio() -> None:
         ValueError: it is not.
     """
     try:
-        import gradio  # noqa: F401
+        import gradio  # noqa: F401 (whether it is there)
     except ImportError as error:
         raise ValueError(f"the demo needs gradio ({error}): pip install -e '.[demo]'") from error
 
