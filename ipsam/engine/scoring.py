@@ -4,6 +4,8 @@ Every image is scored by itself and the means don't depend on the order of summa
 processes nor who finishes first changes a bit of the result.
 """
 
+import os
+import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +24,8 @@ from ipsam.workers import begin_worker
 # What is called in a worker for one image: gives its name, prediction (h, w) and mask (h, w).
 Job = Callable[[], tuple[str, Pixels, NDArray[np.uint8]]]
 TOGETHER = 4  # jobs a worker is handed at a time, since each handing over takes its time
-AHEAD = 2  # handed over ahead for each worker: enough to keep it busy, few enough to fit into memory
+AHEAD = 4  # handed over ahead for each worker: enough to keep it busy, few enough to fit into memory
+NICENESS = 5  # added to a worker's, so that where cores are scarce it takes none from what predicts and reads
 
 
 def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int) -> Evaluation:
@@ -77,6 +80,13 @@ def _score_some(jobs: Sequence[Job], protocol: Protocol) -> list[tuple[str, Imag
         raise RuntimeError(f"in a scoring process:\n{traceback.format_exc()}") from error
 
 
+def _begin_scorer() -> None:
+    """Set up a worker that yields to whatever else there is to do."""
+    if sys.platform != "win32":
+        os.nice(NICENESS)
+    begin_worker()
+
+
 def _in_turn(jobs: Iterable[Job], protocol: Protocol) -> Iterator[tuple[str, ImageScores]]:
     for job in jobs:
         yield _score(job, protocol)
@@ -85,7 +95,7 @@ def _in_turn(jobs: Iterable[Job], protocol: Protocol) -> Iterator[tuple[str, Ima
 def _in_workers(jobs: Iterable[Job], protocol: Protocol, num_workers: int) -> Iterator[tuple[str, ImageScores]]:
     """Results in the order of the jobs; while a job is waited for, others run and the next prediction can be made."""
     pending: deque[Future[list[tuple[str, ImageScores]]]] = deque()
-    pool = ProcessPoolExecutor(num_workers, initializer=begin_worker)
+    pool = ProcessPoolExecutor(num_workers, initializer=_begin_scorer)
     try:
         jobs = iter(jobs)
         while some := list(islice(jobs, TOGETHER)):

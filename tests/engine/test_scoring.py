@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.metrics import CURVES, METRICS, Pixels, Protocol
-from ipsam.engine.scoring import AHEAD, TOGETHER, score_set
+from ipsam.engine.scoring import AHEAD, NICENESS, TOGETHER, score_set
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,23 @@ def test_workers_are_other_processes() -> None:
     there = {row["name"] for row in scored([WhoAmI()] * 12, 2).per_image}  # type: ignore[list-item]
     assert here == {str(os.getpid())}
     assert not there & here
+
+
+@dataclass(frozen=True)
+class Niceness:
+    """Gives the niceness of the process it is called in as its name."""
+
+    def __call__(self) -> tuple[str, Pixels, NDArray[np.uint8]]:
+        _, prediction, mask = Noise(1)()
+        return str(os.nice(0)), prediction, mask
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="knows no niceness")
+def test_workers_yield_to_this_process() -> None:
+    (here,) = {row["name"] for row in scored([Niceness()], 0).per_image}  # type: ignore[list-item]
+    there = {row["name"] for row in scored([Niceness()] * 12, 2).per_image}  # type: ignore[list-item]
+    assert here == str(os.nice(0))
+    assert there == {str(min(os.nice(0) + NICENESS, 19))}  # 19 is the system's limit
 
 
 @dataclass(frozen=True)
