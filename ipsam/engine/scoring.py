@@ -25,7 +25,7 @@ from ipsam.workers import begin_worker
 Job = Callable[[], tuple[str, Pixels, NDArray[np.uint8]]]
 TOGETHER = 4  # jobs a worker is handed at a time, since each handing over takes its time
 AHEAD = 4  # handed over ahead for each worker: enough to keep it busy, few enough to fit into memory
-NICENESS = 5  # added to a worker's, so that where cores are scarce it takes none from what predicts and reads
+NICENESS = 5  # added to a worker's, so that where cores are scarce it takes less from what predicts and reads
 
 
 def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int) -> Evaluation:
@@ -81,7 +81,7 @@ def _score_some(jobs: Sequence[Job], protocol: Protocol) -> list[tuple[str, Imag
 
 
 def _begin_scorer() -> None:
-    """Set up a worker that yields to whatever else there is to do."""
+    """Set up a worker that yields, but on Windows, to whatever else there is to do."""
     if sys.platform != "win32":
         os.nice(NICENESS)
     begin_worker()

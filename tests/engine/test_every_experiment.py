@@ -87,6 +87,13 @@ def no_effect(name: str) -> bool:
     return name.endswith(("k_proj.bias", ".model.mask_decoder.transformer.layers.1.self_attn.q_proj.weight"))
 
 
+def hardly_moves(name: str) -> bool:
+    """As for ``no_effect``: with gradients of 1e-16 beside Adam's eps of 1e-8, whether they move is left to rounding."""
+    _, decoder, part = name.partition(".model.mask_decoder.transformer.layers.")
+    attention = ("0.cross_attn_image_to_token.", "1.cross_attn_image_to_token.", "1.self_attn.")
+    return bool(decoder) and part.startswith(attention) and part.endswith(("q_proj.weight", "k_proj.weight"))
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_two_steps_move_what_should_train_and_nothing_else(
     name: str, train_set: TrainSet, test_set: TestSet, make_settings: Any, tmp_path: Path
@@ -99,7 +106,7 @@ def test_two_steps_move_what_should_train_and_nothing_else(
     before = {key: parameter.clone() for key, parameter in model.named_parameters()}
     fit(model, train_set, tmp_path, make_settings(weight_decay=0.0))  # two steps, after which no zero start is left
     moved = {key for key, parameter in model.named_parameters() if not torch.equal(parameter, before[key])}
-    assert {key for key in moved ^ expected if not no_effect(key)} == set()
+    assert {key for key in moved ^ expected if not (no_effect(key) or hardly_moves(key))} == set()
 
     if expected:
         model.zero_grad()

@@ -98,12 +98,12 @@ class Niceness:
         return str(os.nice(0)), prediction, mask
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="knows no niceness")
+@pytest.mark.skipif(sys.platform == "win32" or os.nice(0) + NICENESS > 19, reason="no more niceness to be had")
 def test_workers_yield_to_this_process() -> None:
     (here,) = {row["name"] for row in scored([Niceness()], 0).per_image}  # type: ignore[list-item]
     there = {row["name"] for row in scored([Niceness()] * 12, 2).per_image}  # type: ignore[list-item]
     assert here == str(os.nice(0))
-    assert there == {str(min(os.nice(0) + NICENESS, 19))}  # 19 is the system's limit
+    assert there == {str(os.nice(0) + NICENESS)}
 
 
 @dataclass(frozen=True)
