@@ -88,7 +88,7 @@ def no_effect(name: str) -> bool:
 
 
 def hardly_moves(name: str) -> bool:
-    """As for ``no_effect``: gradients of 1e-16 beside Adam's eps of 1e-8, so that rounding decides whether they move."""
+    """As for ``no_effect``: beside Adam's eps of 1e-8 gradients of 1e-16 move nothing but by rounding."""
     _, decoder, part = name.partition(".model.mask_decoder.transformer.layers.")
     attention = ("0.cross_attn_image_to_token.", "1.cross_attn_image_to_token.", "1.self_attn.")
     return bool(decoder) and part.startswith(attention) and part.endswith(("q_proj.weight", "k_proj.weight"))
