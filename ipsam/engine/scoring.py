@@ -24,8 +24,7 @@ from ipsam.workers import begin_worker
 # What is called in a worker for one image: gives its name, prediction (h, w) and mask (h, w).
 Job = Callable[[], tuple[str, Pixels, NDArray[np.uint8]]]
 TOGETHER = 4  # jobs a worker is handed at a time, since each handing over takes its time
-AHEAD = 4  # handed over ahead for each worker: enough to keep it busy, few enough to fit into memory
-NICENESS = 5  # added to a worker's, so that where cores are scarce it takes less from what predicts and reads
+AHEAD = 2  # handed over ahead for each worker: enough to keep it busy, few enough to fit into memory
 
 
 def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int) -> Evaluation:
@@ -34,7 +33,7 @@ def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol,
 
 
 def score_images(
-    name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int
+    name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int, niceness: int = 0
 ) -> list[tuple[str, ImageScores]]:
     """The name and the scores of each image of a dataset, in the order of the jobs.
 
@@ -44,12 +43,13 @@ def score_images(
         total: how many, for the progress bar.
         protocol: by which rules.
         num_workers: processes; 0 scores in this one.
+        niceness: how much more the processes yield to others than this one does; Windows takes no notice.
 
     Raises:
         OSError: a worker was killed.
         ValueError, OSError: as a job raises them, and for what ``measure`` refuses.
     """
-    scored = _in_turn(jobs, protocol) if num_workers == 0 else _in_workers(jobs, protocol, num_workers)
+    scored = _in_workers(jobs, protocol, num_workers, niceness) if num_workers else _in_turn(jobs, protocol)
     return list(tqdm(scored, total=total, desc=name, unit="image", leave=False, disable=None))
 
 
@@ -80,10 +80,10 @@ def _score_some(jobs: Sequence[Job], protocol: Protocol) -> list[tuple[str, Imag
         raise RuntimeError(f"in a scoring process:\n{traceback.format_exc()}") from error
 
 
-def _begin_scorer() -> None:
-    """Set up a worker that yields, but on Windows, to whatever else there is to do."""
+def _begin(niceness: int) -> None:
+    """Set up a worker."""
     if sys.platform != "win32":
-        os.nice(NICENESS)
+        os.nice(niceness)
     begin_worker()
 
 
@@ -92,10 +92,12 @@ def _in_turn(jobs: Iterable[Job], protocol: Protocol) -> Iterator[tuple[str, Ima
         yield _score(job, protocol)
 
 
-def _in_workers(jobs: Iterable[Job], protocol: Protocol, num_workers: int) -> Iterator[tuple[str, ImageScores]]:
+def _in_workers(
+    jobs: Iterable[Job], protocol: Protocol, num_workers: int, niceness: int
+) -> Iterator[tuple[str, ImageScores]]:
     """Results in the order of the jobs; while a job is waited for, others run and the next prediction can be made."""
     pending: deque[Future[list[tuple[str, ImageScores]]]] = deque()
-    pool = ProcessPoolExecutor(num_workers, initializer=_begin_scorer)
+    pool = ProcessPoolExecutor(num_workers, initializer=_begin, initargs=(niceness,))
     try:
         jobs = iter(jobs)
         while some := list(islice(jobs, TOGETHER)):

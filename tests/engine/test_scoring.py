@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.metrics import CURVES, METRICS, Pixels, Protocol
-from ipsam.engine.scoring import AHEAD, NICENESS, TOGETHER, score_set
+from ipsam.engine.scoring import AHEAD, TOGETHER, score_images, score_set
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,12 @@ class Niceness:
         return str(os.nice(0)), prediction, mask
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.nice(0) + NICENESS > 19, reason="no more niceness to be had")
-def test_workers_yield_to_this_process() -> None:
-    (here,) = {row["name"] for row in scored([Niceness()], 0).per_image}  # type: ignore[list-item]
-    there = {row["name"] for row in scored([Niceness()] * 12, 2).per_image}  # type: ignore[list-item]
-    assert here == str(os.nice(0))
-    assert there == {str(os.nice(0) + NICENESS)}
+@pytest.mark.skipif(sys.platform == "win32" or os.nice(0) + 5 > 19, reason="no more niceness to be had")
+@pytest.mark.parametrize("niceness", [0, 5])
+def test_workers_yield_as_much_as_they_are_told(niceness: int) -> None:
+    jobs = [Niceness()] * 12
+    names = {name for name, _ in score_images("set", jobs, 12, protocol=Protocol(), num_workers=2, niceness=niceness)}
+    assert names == {str(os.nice(0) + niceness)}
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def jobs():
     yield from [WhoAmI()] * 8
     yield from [Noise(1, delay=60)] * 8
 
-for count, (pid, _) in enumerate(_in_workers(jobs(), Protocol(), 2)):
+for count, (pid, _) in enumerate(_in_workers(jobs(), Protocol(), 2, 0)):
     print(pid, flush=True)
     if count == 7:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -192,7 +192,7 @@ def test_predictions_are_made_while_others_are_scored_and_never_pile_up() -> Non
     from ipsam.engine import scoring
 
     ahead = []
-    for done, _ in enumerate(scoring._in_workers(jobs(), Protocol(), 1)):
+    for done, _ in enumerate(scoring._in_workers(jobs(), Protocol(), 1, 0)):
         ahead.append(drawn - done)
     assert len(ahead) == 30
     assert max(ahead) > 1
