@@ -27,7 +27,6 @@ from ipsam.imagenet import normalise
 from ipsam.model import IPSAMOutput, Segmenter
 
 CONSTANTS = (0, 64, 128, 191, 255)  # greys from black to white
-NICENESS = 5  # of scoring: where cores are scarce, it takes less from what reads and predicts, which it waits for
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def evaluate(
         protocol: by which rules to score; None: the default ones.
         bf16: predict in bf16.
         batch_size: images a forward pass.
-        num_workers: processes that read images, and as many that score predictions.
+        num_workers: processes that read images, and as many that score predictions, as this one does while they lag.
         maps: folder in which to save each prediction, as ``<dataset>/<image's stem>.png``.
     """
     protocol, processes = protocol or Protocol(), PartialState()
@@ -161,7 +160,7 @@ def evaluate(
             remarks=remarks,
         )
         scored = score_images(
-            name, predictions, len(share), protocol=protocol, num_workers=num_workers, niceness=NICENESS
+            name, predictions, len(share), protocol=protocol, num_workers=num_workers, predicting=True
         )
         shares = gather_object([(scored, remarks)])
         in_order = [shares[i % len(shares)][0][i // len(shares)] for i in range(len(test_set))]

@@ -25,6 +25,7 @@ from ipsam.workers import begin_worker
 Job = Callable[[], tuple[str, Pixels, NDArray[np.uint8]]]
 TOGETHER = 4  # jobs a worker is handed at a time, since each handing over takes its time
 AHEAD = 2  # handed over ahead for each worker: enough to keep it busy, few enough to fit into memory
+NICENESS = 5  # by which workers yield to a process that predicts: where cores are scarce, all wait for that one
 
 
 def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int) -> Evaluation:
@@ -33,7 +34,7 @@ def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol,
 
 
 def score_images(
-    name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int, niceness: int = 0
+    name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int, predicting: bool = False
 ) -> list[tuple[str, ImageScores]]:
     """The name and the scores of each image of a dataset, in the order of the jobs.
 
@@ -43,13 +44,14 @@ def score_images(
         total: how many, for the progress bar.
         protocol: by which rules.
         num_workers: processes; 0 scores in this one.
-        niceness: how much more the processes yield to others than this one does; Windows takes no notice.
+        predicting: the jobs are predictions, made in this process as they are drawn. Then the processes yield to it
+            (but not on Windows), and rather than wait for them it scores, too.
 
     Raises:
         OSError: a worker was killed.
         ValueError, OSError: as a job raises them, and for what ``measure`` refuses.
     """
-    scored = _in_workers(jobs, protocol, num_workers, niceness) if num_workers else _in_turn(jobs, protocol)
+    scored = _in_workers(jobs, protocol, num_workers, predicting) if num_workers else _in_turn(jobs, protocol)
     return list(tqdm(scored, total=total, desc=name, unit="image", leave=False, disable=None))
 
 
@@ -93,16 +95,19 @@ def _in_turn(jobs: Iterable[Job], protocol: Protocol) -> Iterator[tuple[str, Ima
 
 
 def _in_workers(
-    jobs: Iterable[Job], protocol: Protocol, num_workers: int, niceness: int
+    jobs: Iterable[Job], protocol: Protocol, num_workers: int, predicting: bool
 ) -> Iterator[tuple[str, ImageScores]]:
     """Results in the order of the jobs; while a job is waited for, others run and the next prediction can be made."""
     pending: deque[Future[list[tuple[str, ImageScores]]]] = deque()
-    pool = ProcessPoolExecutor(num_workers, initializer=_begin, initargs=(niceness,))
+    pool = ProcessPoolExecutor(num_workers, initializer=_begin, initargs=(NICENESS if predicting else 0,))
     try:
         jobs = iter(jobs)
         while some := list(islice(jobs, TOGETHER)):
-            pending.append(pool.submit(_score_some, some, protocol))
-            while pending and (pending[0].done() or len(pending) > AHEAD * num_workers):
+            if predicting and sum(not future.done() for future in pending) > AHEAD * num_workers:
+                pending.append(_scored_here(some, protocol))
+            else:
+                pending.append(pool.submit(_score_some, some, protocol))
+            while pending and (pending[0].done() or (not predicting and len(pending) > AHEAD * num_workers)):
                 yield from pending.popleft().result()
         while pending:
             yield from pending.popleft().result()
@@ -110,3 +115,13 @@ def _in_workers(
         raise OSError("a scoring process was killed, perhaps for want of memory; use fewer workers") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _scored_here(jobs: Sequence[Job], protocol: Protocol) -> Future[list[tuple[str, ImageScores]]]:
+    """As a worker would; an error is raised only in its turn."""
+    future: Future[list[tuple[str, ImageScores]]] = Future()
+    try:
+        future.set_result(_score_some(jobs, protocol))
+    except Exception as error:
+        future.set_exception(error)
+    return future

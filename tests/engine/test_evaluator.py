@@ -144,11 +144,11 @@ def test_the_protocol_decides_on_size_and_number_format(uneven: TestSet, tmp_pat
     assert cv2.imread(str(tmp_path / "set" / "image0.png"), cv2.IMREAD_UNCHANGED).shape == (24, 24)
 
 
-def test_as_many_processes_score_as_read_and_yield_to_what_they_wait_for(uneven: TestSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_processes_score_as_read_beside_predicting(uneven: TestSet, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def spy(name: str, jobs: Any, total: int, *, protocol: Protocol, num_workers: int, niceness: int) -> Any:
-        asked.append((num_workers, niceness > 0))
+    def spy(name: str, jobs: Any, total: int, *, protocol: Protocol, num_workers: int, predicting: bool) -> Any:
+        asked.append((num_workers, predicting))
         return score_images(name, jobs, total, protocol=protocol, num_workers=0)
 
     monkeypatch.setattr(evaluator, "score_images", spy)

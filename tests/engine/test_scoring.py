@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.metrics import CURVES, METRICS, Pixels, Protocol
-from ipsam.engine.scoring import AHEAD, TOGETHER, score_images, score_set
+from ipsam.engine.scoring import AHEAD, NICENESS, TOGETHER, score_images, score_set
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,48 @@ class Niceness:
         return str(os.nice(0)), prediction, mask
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.nice(0) + 5 > 19, reason="no more niceness to be had")
-@pytest.mark.parametrize("niceness", [0, 5])
-def test_workers_yield_as_much_as_they_are_told(niceness: int) -> None:
+@pytest.mark.skipif(sys.platform == "win32" or os.nice(0) + NICENESS > 19, reason="no more niceness to be had")
+@pytest.mark.parametrize("predicting", [False, True])
+def test_workers_yield_to_a_process_that_predicts(predicting: bool) -> None:
     jobs = [Niceness()] * 12
-    names = {name for name, _ in score_images("set", jobs, 12, protocol=Protocol(), num_workers=2, niceness=niceness)}
-    assert names == {str(os.nice(0) + niceness)}
+    scored = score_images("set", jobs, 12, protocol=Protocol(), num_workers=2, predicting=predicting)
+    assert {name for name, _ in scored} == {str(os.nice(0) + NICENESS * predicting)}
+
+
+@dataclass(frozen=True)
+class SlowElsewhere:
+    """Slow in another process than the one with the given number; fails where it is told to."""
+
+    here: int
+    index: int
+    fails: bool = False
+
+    def __call__(self) -> tuple[str, Pixels, NDArray[np.uint8]]:
+        if self.fails:
+            raise ValueError(f"image{self.index} is broken")
+        time.sleep(0 if os.getpid() == self.here else 0.05)
+        _, prediction, mask = Noise(self.index)()
+        return f"{self.index} {'here' if os.getpid() == self.here else 'there'}", prediction, mask
+
+
+@pytest.mark.parametrize("predicting", [False, True])
+def test_a_process_that_predicts_scores_rather_than_wait(predicting: bool) -> None:
+    jobs = [SlowElsewhere(os.getpid(), index) for index in range(40)]
+    scored = score_images("set", jobs, 40, protocol=Protocol(), num_workers=1, predicting=predicting)
+    assert [name.split()[0] for name, _ in scored] == [str(index) for index in range(40)]
+    where = {name.split()[1] for name, _ in scored}
+    assert where == ({"here", "there"} if predicting else {"there"})
+    expected = score_images("set", [Noise(index) for index in range(40)], 40, protocol=Protocol(), num_workers=0)
+    for (_, image), (_, other) in zip(scored, expected, strict=True):
+        assert image.scores == other.scores
+        assert np.array_equal(image.curves, other.curves)
+
+
+def test_of_several_errors_the_first_image_s_is_told_whoever_scores() -> None:
+    for broken in (1, 35):  # in a worker, and by the process that predicts, which comes to a later one sooner
+        jobs = [SlowElsewhere(os.getpid(), index, fails=index in (broken, 39)) for index in range(40)]
+        with pytest.raises(ValueError, match=f"^image{broken} is broken$"):
+            score_images("set", jobs, 40, protocol=Protocol(), num_workers=1, predicting=True)
 
 
 @dataclass(frozen=True)
@@ -158,7 +194,7 @@ def jobs():
     yield from [WhoAmI()] * 8
     yield from [Noise(1, delay=60)] * 8
 
-for count, (pid, _) in enumerate(_in_workers(jobs(), Protocol(), 2, 0)):
+for count, (pid, _) in enumerate(_in_workers(jobs(), Protocol(), 2, False)):
     print(pid, flush=True)
     if count == 7:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -192,7 +228,7 @@ def test_predictions_are_made_while_others_are_scored_and_never_pile_up() -> Non
     from ipsam.engine import scoring
 
     ahead = []
-    for done, _ in enumerate(scoring._in_workers(jobs(), Protocol(), 1, 0)):
+    for done, _ in enumerate(scoring._in_workers(jobs(), Protocol(), 1, False)):
         ahead.append(drawn - done)
     assert len(ahead) == 30
     assert max(ahead) > 1
