@@ -1,4 +1,4 @@
-"""Scoring in worker processes, beside whatever makes the predictions.
+"""Scoring in worker processes, beside whatever makes the predictions, and in its process where they lag.
 
 Every image is scored by itself and the means don't depend on the order of summation, so that neither the number of
 processes nor who finishes first changes a bit of the result.
@@ -21,7 +21,7 @@ from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.metrics import ImageScores, Pixels, Protocol, means, measure
 from ipsam.workers import begin_worker
 
-# What is called in a worker for one image: gives its name, prediction (h, w) and mask (h, w).
+# What is called for one image, mostly in a worker: gives its name, prediction (h, w) and mask (h, w).
 Job = Callable[[], tuple[str, Pixels, NDArray[np.uint8]]]
 TOGETHER = 4  # jobs a worker is handed at a time, since each handing over takes its time
 AHEAD = 2  # handed over ahead for each worker: enough to keep it busy, few enough to fit into memory
@@ -45,7 +45,7 @@ def score_images(
         protocol: by which rules.
         num_workers: processes; 0 scores in this one.
         predicting: the jobs are predictions, made in this process as they are drawn. Then the processes yield to it
-            (but not on Windows), and rather than wait for them it scores, too.
+            (but not on Windows), and while there are more to come it scores, too, rather than wait for them.
 
     Raises:
         OSError: a worker was killed.
@@ -73,13 +73,13 @@ def _score(job: Job, protocol: Protocol) -> tuple[str, ImageScores]:
 
 
 def _score_some(jobs: Sequence[Job], protocol: Protocol) -> list[tuple[str, ImageScores]]:
-    """A worker's task."""
+    """What is handed over at a time."""
     try:
         return [_score(job, protocol) for job in jobs]
     except (ValueError, OSError):
         raise
     except Exception as error:  # another kind might not survive the way to the other process
-        raise RuntimeError(f"in a scoring process:\n{traceback.format_exc()}") from error
+        raise RuntimeError(f"in scoring:\n{traceback.format_exc()}") from error
 
 
 def _begin(niceness: int) -> None:
