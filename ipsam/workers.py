@@ -12,6 +12,7 @@ def begin_worker() -> None:
     """Set up a worker: one thread, the keyboard's interrupt left to the main process, and none without that one."""
     cv2.setNumThreads(0)  # not 1: a forked process would wait for ever for the end of threads that it does not have
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which a pool ends its workers, whatever they inherited
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

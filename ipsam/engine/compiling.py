@@ -1,10 +1,14 @@
 """``torch.compile``, its results kept for the next process."""
 
 import os
+import tempfile
+from pathlib import Path
 
 from torch import nn
 
 from ipsam.engine.base_weights import cache_folder
+
+FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def compile_model(model: nn.Module) -> None:
@@ -13,5 +17,11 @@ def compile_model(model: nn.Module) -> None:
     It is compiled anew for each shape of the input. The environment variable ``TORCHINDUCTOR_CACHE_DIR`` names another
     folder.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
+    if _is_torchs_own(os.environ.get(FOLDER)):
+        os.environ[FOLDER] = str(cache_folder() / "compiled")
     model.compile(dynamic=False)
+
+
+def _is_torchs_own(folder: str | None) -> bool:
+    """Whether nobody chose it: once imported, the compiler sets the variable itself, to what a restart may clear."""
+    return not folder or Path(folder).match(f"{tempfile.gettempdir()}/torchinductor_*")

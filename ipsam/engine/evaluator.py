@@ -23,6 +23,7 @@ from ipsam.engine.evaluation import Evaluation
 from ipsam.engine.in_flight import one_ahead, to_host
 from ipsam.engine.metrics import LOWER_IS_BETTER, METRICS, Pixels, Protocol, means, measure, to_eight_bit
 from ipsam.engine.scoring import score_images, summary
+from ipsam.engine.stopping import ignore_signals
 from ipsam.imagenet import normalise
 from ipsam.model import IPSAMOutput, Segmenter
 
@@ -91,6 +92,7 @@ def predict(
         batch_size=batch_size,
         num_workers=num_workers,
         collate_fn=collate_test,
+        worker_init_fn=ignore_signals,
         pin_memory=device.type == "cuda",
     )
 

@@ -108,7 +108,7 @@ def predict_files(
     Args:
         predictor: the model.
         jobs: as ``find_jobs`` gives them.
-        batch_size: images that go through the model together.
+        batch_size: images, or frames of a video, that go through the model together.
         overwrite: also those that are done, which is told by the names of their files alone.
 
     Raises:
@@ -140,7 +140,7 @@ def predict_files(
         for one in saving:
             settle(*one)
         for job in videos:
-            settle(job, pool.submit(predict_video, predictor, job.source, job.targets))
+            settle(job, pool.submit(predict_video, predictor, job.source, job.targets, batch_size=batch_size))
     return outcome
 
 

@@ -1,6 +1,7 @@
 """Predictions for videos, frame by frame."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -13,13 +14,16 @@ from ipsam.engine.result import Result
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
 
-def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path]) -> None:
+def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path], *, batch_size: int = 1) -> None:
     """Write a video of the predictions, of the source's size and frame rate.
+
+    Frames are read before they are needed, and written while the next ones are predicted.
 
     Args:
         predictor: the model.
         source: a video that OpenCV can read.
         targets: where each kind of picture goes, as .mp4.
+        batch_size: frames that go through the model together.
 
     Raises:
         ValueError: the video can't be read or holds no frame; or a kind can't be a video, after the others are written.
@@ -27,38 +31,51 @@ def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path
     """
     possible = {kind: path for kind, path in targets.items() if kind != "cutout"}
     if possible:
-        _predict(predictor, source, possible)
+        _predict(predictor, source, possible, batch_size)
     if "cutout" in targets:
         raise ValueError(f"{source}: a cutout has an alpha channel, which a video can't hold; save an overlay or mask")
 
 
-def _predict(predictor: Predictor, source: Path, targets: Mapping[str, Path]) -> None:
+def _predict(predictor: Predictor, source: Path, targets: Mapping[str, Path], batch_size: int) -> None:
     capture = cv2.VideoCapture(str(source))
     unfinished = {kind: path.with_name(f".{path.stem}.part{path.suffix}") for kind, path in targets.items()}
     writers: dict[str, cv2.VideoWriter] = {}
     try:
         rate = capture.get(cv2.CAP_PROP_FPS)
         rate = rate if 0 < rate < 1000 else 25.0  # some files don't tell
-        for result in predictor.stream(_frames(capture)):
+
+        def write(result: Result) -> None:
             for kind, path in unfinished.items():
                 if kind not in writers:
                     writers[kind] = _writer(path, rate, result.prob.shape)
                 writers[kind].write(cv2.cvtColor(_picture(result, kind), cv2.COLOR_RGB2BGR))
+
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+            writing: Future[None] | None = None
+            for result in predictor.stream(_frames(capture, reader), batch_size=batch_size):
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(write, result)
+            if writing is not None:
+                writing.result()
     finally:
         capture.release()
-        for writer in writers.values():
-            writer.release()
+        for each in writers.values():
+            each.release()
     if not writers:
         raise ValueError(f"{source}: no video that OpenCV can read")
     for kind, path in targets.items():
         unfinished[kind].replace(path)
 
 
-def _frames(capture: cv2.VideoCapture) -> Iterator[NDArray[np.uint8]]:
+def _frames(capture: cv2.VideoCapture, reader: ThreadPoolExecutor) -> Iterator[NDArray[np.uint8]]:
+    """All frames; while one is looked at, the next is read."""
+    reading = reader.submit(capture.read)
     while True:
-        there, frame = capture.read()
+        there, frame = reading.result()
         if not there:
             return
+        reading = reader.submit(capture.read)
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 

@@ -1,6 +1,8 @@
 """``torch.compile`` gives the same, and keeps what it made."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,6 @@ from torch import nn
 from training import fit, model_of
 
 from ipsam.data import TrainSet
-from ipsam.engine.compiling import compile_model
 from ipsam.engine.predictor import Predictor
 from ipsam.model import LoRA
 
@@ -35,11 +36,33 @@ def without_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nn.Module, "compile", lambda *a, **options: compile_whole(*a, **options, backend="aot_eager"))
 
 
-def test_what_is_compiled_is_kept(cache: Path) -> None:
-    module, inputs = nn.Sequential(nn.Linear(4, 4), nn.GELU()).requires_grad_(False), torch.randn(2, 4)
-    plain = module(inputs)
-    compile_model(module)
-    torch.testing.assert_close(module(inputs), plain)
+COMPILES = """
+import torch
+from torch import nn
+from torch._dynamo.utils import counters
+from ipsam.engine.compiling import compile_model
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return nn.functional.gelu(self.linear(x)) + 1
+
+torch.manual_seed(0)
+module, inputs = Layer().requires_grad_(False), torch.randn(2, 4)
+plain = module(inputs)
+compile_model(module)
+torch.testing.assert_close(module(inputs), plain)
+print(counters["inductor"]["fxgraph_cache_miss"], counters["inductor"]["fxgraph_cache_hit"])
+"""
+
+
+def test_the_next_process_uses_what_was_compiled(cache: Path) -> None:
+    command = [sys.executable, "-c", COMPILES]
+    first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert (first, second) == ("1 0\n", "0 1\n")
     assert any(cache.rglob("*.so"))
 
 

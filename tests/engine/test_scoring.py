@@ -221,6 +221,17 @@ def test_a_killed_worker_is_an_error_not_a_hang(predicting: bool) -> None:
         score_images("set", jobs, 40, protocol=Protocol(), num_workers=2, predicting=predicting)
 
 
+def test_nor_is_it_where_this_process_notes_sigterm_which_its_workers_inherit() -> None:
+    """By that the pool ends what is left of it."""
+    noted: list[int] = []
+    former = signal.signal(signal.SIGTERM, lambda number, _: noted.append(number))
+    try:
+        with pytest.raises(OSError, match="a scoring process was killed"):
+            scored([Failing(killed), *map(Noise, range(30))], num_workers=2)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
 @pytest.mark.parametrize("predicting", [False, True])
 def test_predictions_are_made_while_others_are_scored_and_never_pile_up(predicting: bool) -> None:
     """With each job a little slow to score, the next ones are drawn, but only some ahead of what is done."""

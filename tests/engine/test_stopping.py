@@ -1,5 +1,6 @@
 """Asked to stop, a run saves and can go on."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -11,7 +12,7 @@ import torch
 from training import fit, model_of
 
 from ipsam.data import TestSet, TrainSet
-from ipsam.engine import stopping, trainer
+from ipsam.engine import evaluator, stopping, trainer
 from ipsam.engine.checkpoint import load_training
 from ipsam.engine.stopping import Stop, StoppedError
 
@@ -81,6 +82,34 @@ def test_before_validation_it_is_saved(
     assert one == two
     links = [(tmp_path / name / "checkpoints" / "best").readlink() for name in ("one", "two")]
     assert links[0] == links[1]
+
+
+def test_in_validation_with_all_its_processes_it_stops(
+    tmp_path: Path, make_settings: Any, scenes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster tells every process: those that read stay, those that score end, and validation comes later."""
+    train_set, val_set = scenes(num_train=4).train_and_val(seed=0)[0], scenes(num_test=24).test_sets()["synthetic"]
+    settings = make_settings(epochs=2, num_workers=1, eval_batch_size=1)
+    straight = fit(model_of(1), train_set, tmp_path / "one", settings, val_set=val_set)
+    forward, calls = evaluator.forward, []
+
+    def signalled(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 12:
+            children = multiprocessing.active_children()
+            assert len(children) == 3  # two read, one scores
+            for pid in (*(child.pid for child in children), os.getpid()):
+                os.kill(pid, signal.SIGTERM)
+        return forward(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluator, "forward", signalled)
+        with pytest.raises(StoppedError, match=r"stopped as asked, at step 2 of 4"):
+            fit(model_of(1), train_set, tmp_path / "two", settings, val_set=val_set)
+    resumed = fit(model_of(2), train_set, tmp_path / "two", settings, val_set=val_set, resume=True)
+    assert all(torch.equal(tensor, resumed.state_dict()[key]) for key, tensor in straight.state_dict().items())
+    one, two = (load_training(tmp_path / name / "checkpoints" / "last")["progress"] for name in ("one", "two"))
+    assert one == two
 
 
 def test_a_second_ctrl_c_ends_the_process_as_ever() -> None:

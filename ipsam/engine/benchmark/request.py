@@ -9,7 +9,7 @@ import torch
 
 from ipsam.engine.benchmark.timing import check_repeats
 from ipsam.engine.device import best_device, checked_device
-from ipsam.model.backbone import SAM2_YAML
+from ipsam.model.backbone import MULTIPLE, SAM2_YAML
 
 Report = tuple[str, dict[str, Any]]  # Markdown, and the same as data
 
@@ -61,15 +61,17 @@ def request_of(
     """A request as on the command line; what is None is the default of a CPU or of a GPU.
 
     Raises:
-        ValueError: for a device that is not there, an unknown variant, or numbers below 1.
+        ValueError: for a device that is not there or can't be measured, an unknown variant, or numbers that can't be.
     """
-    chosen = best_device() if device is None else checked_device(device)
+    chosen = _device(device)
     if variant not in SAM2_YAML:
         raise ValueError(f"--variant must be one of {', '.join(SAM2_YAML)}, not {variant!r}")
     defaults = cuda if chosen.type == "cuda" else cpu
     for option, numbers in (("--sizes", sizes), ("--batches", batches)):
         if numbers is not None and (not numbers or min(numbers) < 1):
             raise ValueError(f"{option} must be whole numbers from 1, not {list(numbers)}")
+    if odd := [size for size in sizes or () if size % MULTIPLE]:
+        raise ValueError(f"--sizes must be multiples of {MULTIPLE}, not {', '.join(map(str, odd))}")
     if repeats is not None:
         check_repeats(repeats)
     return Request(
@@ -81,3 +83,13 @@ def request_of(
         repeats=repeats or defaults.repeats,
         compile=compile,
     )
+
+
+def _device(asked: str | None) -> torch.device:
+    """A CPU or a CUDA device: of no other is memory known, nor what a step takes."""
+    chosen = best_device() if asked is None else checked_device(asked)
+    if chosen.type in ("cpu", "cuda"):
+        return chosen
+    if asked is None:
+        return torch.device("cpu")
+    raise ValueError(f"--device must be cpu or cuda, not {asked}")

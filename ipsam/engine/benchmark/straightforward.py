@@ -85,9 +85,9 @@ def train_straightforwardly(
         for group in optimizer.param_groups:
             group["lr"] = lr_at(step)
         loss = ipsam_loss(model(image.to(device)), mask.to(device), weights)["total"]
-        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trainable, clip)
         optimizer.step()
+        optimizer.zero_grad()  # here, so that all gradients count as what a step takes
         losses.append(loss.item())
     return losses

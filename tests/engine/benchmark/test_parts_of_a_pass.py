@@ -49,7 +49,7 @@ def test_operations_are_those_counted_by_hand() -> None:
     assert flops["PSG"] == 2 * cells * (gate + fusion)
     assert flops["trunk"] > flops["neck"] > 0
     assert flops["lateral"] == 0
-    assert flops[WHOLE] == sum(flops.values()) - flops[WHOLE]
+    assert 0 <= flops[REST] < 1e-3 * flops[WHOLE]  # nearly all is in some part, and in none twice
 
 
 def test_operations_of_attention_count() -> None:

@@ -131,10 +131,21 @@ def film(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_video_is_predicted_frame_by_frame(predictor: Predictor, film: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("batch_size", "batches"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1])])
+def test_a_video_is_predicted_frame_by_frame(
+    predictor: Predictor,
+    film: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batch_size: int,
+    batches: list[int],
+) -> None:
+    seen, begin = [], predictor._begin
+    monkeypatch.setattr(predictor, "_begin", lambda images: seen.append(len(images)) or begin(images))
     jobs = find_jobs(str(film.parent), tmp_path / "out", ["overlay", "map"])
-    outcome = predict_files(predictor, jobs)
+    outcome = predict_files(predictor, jobs, batch_size=batch_size)
     assert (outcome.written, outcome.failed) == (1, {})
+    assert seen == batches
     assert written(tmp_path / "out") == ["map/walk.mp4", "overlay/walk.mp4"]
     for kind in ("overlay", "map"):
         capture = cv2.VideoCapture(str(tmp_path / "out" / kind / "walk.mp4"))
