@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 PROJECTIONS = ("qkv", "proj")
@@ -63,8 +64,18 @@ class LoRA:
         return [f"blocks.{block}.attn.{projection}" for block in blocks for projection in self.projections]
 
     def inject(self, trunk: nn.Module) -> None:
-        """Freeze the trunk and wrap the chosen layers, in place. An update starts at zero."""
-        from peft import LoraConfig, inject_adapter_in_model  # here, as it takes seconds that only LoRA should cost
+        """Freeze the trunk and wrap the chosen layers, in place. An update starts at zero.
+
+        Raises:
+            ImportError: peft, or transformers, which it needs, does not go with this torch.
+        """
+        try:
+            from peft import LoraConfig, inject_adapter_in_model  # here, as it takes seconds that only LoRA should cost
+        except Exception as error:  # a transformers for newer versions of torch fails with all kinds of them
+            raise ImportError(
+                f"peft can't be imported beside torch {torch.__version__} ({type(error).__name__}: {error}); "
+                "for torch 2.5: pip install 'transformers<5.19'"
+            ) from error
 
         config = LoraConfig(
             r=self.rank,

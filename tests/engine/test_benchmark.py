@@ -1,12 +1,22 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torchvision import transforms
 
+import ipsam
+from ipsam.data import TestSet
+from ipsam.data.sources import FolderSource
 from ipsam.engine.benchmark import data, metrics
+from ipsam.engine.benchmark.pictures import write_pairs
 from ipsam.engine.benchmark.timing import environment, side_by_side
+from ipsam.engine.evaluator import evaluate
+from ipsam.engine.metrics import METRICS
 
 
 def test_tasks_take_turns_after_a_call_that_does_not_count() -> None:
@@ -50,7 +60,7 @@ def test_reading_is_timed_beside_the_peer(monkeypatch: pytest.MonkeyPatch) -> No
     assert [row["ratio"] for row in content["times"] if row["way"] in (data.PEER, data.PEER_WORKER)] == [1] * 4
     assert all(f"| {way} " in table for way in ways)
     peer, whole, _, scaled = content["pixels"]
-    assert 0 < peer["mean"] < 0.1  # rounding
+    assert 0 < peer["mean"] < 0.25  # rounding; of torch 2.5 some 0.15, of 2.14 0.001
     assert (whole["largest"], peer["largest"]) == (0, 1)  # no side is twice 64
     assert scaled["mean"] > 0
 
@@ -66,3 +76,25 @@ def test_both_time_the_same_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert image.scores["em"] == pytest.approx(em["em"]["curve"].mean())
     assert image.scores["f_adp"] == pytest.approx(curves["f"]["adaptive"])
     assert image.scores["dice_50"] == pytest.approx(curves["dice"]["binary"])
+
+
+def test_scores_hardly_depend_on_who_reads(tmp_path: Path) -> None:
+    """Of the trained small model, on JPEGs read and resized by Pillow and torchvision, or by us."""
+    sizes = [(300, 400), (420, 300), (256, 512), (333, 251), (500, 500), (281, 402)]
+    pairs = write_pairs(tmp_path, sizes, quality=data.QUALITY, grain=data.GRAIN)
+    predictor = ipsam.load("micro", device="cpu")
+    size = predictor.image_size
+    resize = transforms.Resize((size, size))
+
+    class ReadByPillow(TestSet):
+        def __getitem__(self, index: int) -> Any:
+            image = np.array(resize(Image.open(pairs[index].image).convert("RGB")))
+            return super().__getitem__(index) | {"image": torch.from_numpy(image).permute(2, 0, 1)}
+
+    ours, theirs = (kind(FolderSource(pairs), image_size=size) for kind in (TestSet, ReadByPillow))
+    assert any(not torch.equal(ours[index]["image"], theirs[index]["image"]) for index in range(len(sizes)))
+    scores, others = (
+        evaluate(predictor.model, {"scenes": each}, device=torch.device("cpu")).datasets["scenes"]
+        for each in (ours, theirs)
+    )
+    assert {name: scores[name] for name in METRICS} == pytest.approx({name: others[name] for name in METRICS}, abs=1e-3)

@@ -1,5 +1,7 @@
 """LoRA: where it goes, and that it starts as the identity."""
 
+import sys
+
 import pytest
 import torch
 from builders import micro_backbone
@@ -105,3 +107,9 @@ def test_a_choice_that_leaves_no_block_is_refused() -> None:
     """Stage 2 of the micro trunk is block 1 alone, which is not even."""
     with pytest.raises(ValueError, match=r"stages \[2\] with block_stride 2 choose no block"):
         micro_backbone(lora=LoRA(stages=(2,), block_stride=2))
+
+
+def test_a_peft_that_does_not_go_with_torch_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ImportError, match=r"peft can't be imported beside torch .*pip install 'transformers<5\.19'"):
+        LoRA(rank=4).inject(micro_backbone().image_encoder.trunk)
