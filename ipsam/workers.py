@@ -1,5 +1,6 @@
-"""What every worker process begins with."""
+"""What every worker process begins with, and how it ends at the latest."""
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -12,7 +13,6 @@ def begin_worker() -> None:
     """Set up a worker: one thread, the keyboard's interrupt left to the main process, and none without that one."""
     cv2.setNumThreads(0)  # not 1: a forked process would wait for ever for the end of threads that it does not have
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which a pool ends its workers, whatever they inherited
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -21,3 +21,11 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+@atexit.register
+def _kill_workers() -> None:
+    """An error that nobody catches keeps them alive, and Python would wait for ever for those that ignore signals."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()

@@ -4,14 +4,18 @@ Every image is scored by itself and the means don't depend on the order of summa
 processes nor who finishes first changes a bit of the result.
 """
 
+import multiprocessing
 import os
+import signal
 import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,11 +86,48 @@ def _score_some(jobs: Sequence[Job], protocol: Protocol) -> list[tuple[str, Imag
         raise RuntimeError(f"in scoring:\n{traceback.format_exc()}") from error
 
 
-def _begin(niceness: int) -> None:
-    """Set up a worker."""
+class _Worker:
+    """A process that scores what it is handed. It is called like a function, by a thread, which waits for it.
+
+    Not a ``ProcessPoolExecutor``'s, which hangs where a worker is killed while maps are on their way to it.
+    """
+
+    def __init__(self, niceness: int) -> None:
+        self._connection, theirs = multiprocessing.Pipe()
+        self._process = multiprocessing.Process(target=_serve, args=(theirs, niceness), daemon=True)
+        self._process.start()
+        theirs.close()  # so that its end is noticed here
+
+    def __call__(self, jobs: Sequence[Job], protocol: Protocol) -> list[tuple[str, ImageScores]]:
+        try:
+            self._connection.send((jobs, protocol))
+            scored, error, where = self._connection.recv()
+        except (EOFError, OSError) as lost:
+            raise OSError("a scoring process was killed, perhaps for want of memory; use fewer workers") from lost
+        if error is not None:
+            raise error from RuntimeError(f"in a scoring process:\n{where}")
+        found: list[tuple[str, ImageScores]] = scored
+        return found
+
+    def end(self) -> None:
+        """Whatever it is doing; who waits for it is told that it was killed."""
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(connection: Connection, niceness: int) -> None:
+    """What a worker does, until it is killed."""
     if sys.platform != "win32":
         os.nice(niceness)
     begin_worker()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # to all processes: the main one knows what to do
+    while True:
+        jobs, protocol = connection.recv()
+        try:
+            answer: tuple[Any, Exception | None, str] = (_score_some(jobs, protocol), None, "")
+        except Exception as error:
+            answer = (None, error, traceback.format_exc())
+        connection.send(answer)
 
 
 def _in_turn(jobs: Iterable[Job], protocol: Protocol) -> Iterator[tuple[str, ImageScores]]:
@@ -99,22 +140,35 @@ def _in_workers(
 ) -> Iterator[tuple[str, ImageScores]]:
     """Results in the order of the jobs; while a job is waited for, others run and the next prediction can be made."""
     pending: deque[Future[list[tuple[str, ImageScores]]]] = deque()
-    pool = ProcessPoolExecutor(num_workers, initializer=_begin, initargs=(NICENESS if predicting else 0,))
+    workers = [_Worker(NICENESS if predicting else 0) for _ in range(num_workers)]
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+
+    def handed_over(some: Sequence[Job]) -> list[tuple[str, ImageScores]]:
+        worker = idle.get()
+        try:
+            return worker(some, protocol)
+        finally:
+            idle.put(worker)
+
+    threads = ThreadPoolExecutor(num_workers)
     try:
         jobs = iter(jobs)
         while some := list(islice(jobs, TOGETHER)):
             if predicting and sum(not future.done() for future in pending) > AHEAD * num_workers:
                 pending.append(_scored_here(some, protocol))
             else:
-                pending.append(pool.submit(_score_some, some, protocol))
+                pending.append(threads.submit(handed_over, some))
             while pending and (pending[0].done() or (not predicting and len(pending) > AHEAD * num_workers)):
                 yield from pending.popleft().result()
         while pending:
             yield from pending.popleft().result()
-    except BrokenProcessPool as error:
-        raise OSError("a scoring process was killed, perhaps for want of memory; use fewer workers") from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        threads.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.end()
+        threads.shutdown()
 
 
 def _scored_here(jobs: Sequence[Job], protocol: Protocol) -> Future[list[tuple[str, ImageScores]]]:

@@ -125,12 +125,7 @@ def train(
             best = False
             if validates:
                 assert val_set is not None
-                try:
-                    scores = validate(model, val_set, settings)
-                except OSError:
-                    if stop.requested:  # and so were the processes that score; it comes when the run goes on
-                        raise run.stopped(num_steps) from None
-                    raise
+                scores = validate(model, val_set, settings)
                 best = progress.is_best(scores, settings.best)
                 log.scalars("val", scores, progress.step)
             if output is not None:  # resumed after the last step of an epoch, there is none

@@ -1,10 +1,11 @@
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakSet
 
@@ -221,15 +222,26 @@ def test_a_killed_worker_is_an_error_not_a_hang(predicting: bool) -> None:
         score_images("set", jobs, 40, protocol=Protocol(), num_workers=2, predicting=predicting)
 
 
-def test_nor_is_it_where_this_process_notes_sigterm_which_its_workers_inherit() -> None:
-    """By that the pool ends what is left of it."""
-    noted: list[int] = []
-    former = signal.signal(signal.SIGTERM, lambda number, _: noted.append(number))
-    try:
-        with pytest.raises(OSError, match="a scoring process was killed"):
-            scored([Failing(killed), *map(Noise, range(30))], num_workers=2)
-    finally:
-        signal.signal(signal.SIGTERM, former)
+@dataclass(frozen=True)
+class Large:
+    """What fits into no pipe; the process that it comes to is killed."""
+
+    index: int
+    pixels: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((300, 400), np.uint8))
+
+    def __call__(self) -> tuple[str, Pixels, NDArray[np.uint8]]:
+        if self.index == 2 and multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return f"image{self.index}", self.pixels, self.pixels
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize("predicting", [False, True])
+def test_nor_is_it_while_large_maps_are_on_their_way(predicting: bool, num_workers: int) -> None:
+    jobs = map(Large, range(60))
+    with pytest.raises(OSError, match="a scoring process was killed"):
+        score_images("set", jobs, 60, protocol=Protocol(), num_workers=num_workers, predicting=predicting)
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("predicting", [False, True])

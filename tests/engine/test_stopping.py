@@ -3,7 +3,10 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +90,9 @@ def test_before_validation_it_is_saved(
 def test_in_validation_with_all_its_processes_it_stops(
     tmp_path: Path, make_settings: Any, scenes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster tells every process: those that read stay, those that score end, and validation comes later."""
+    """A cluster tells every process: those that read and those that score go on, until validation is done."""
     train_set, val_set = scenes(num_train=4).train_and_val(seed=0)[0], scenes(num_test=24).test_sets()["synthetic"]
+    val_set.source = replace(val_set.source, size=300)  # too large for a pipe
     settings = make_settings(epochs=2, num_workers=1, eval_batch_size=1)
     straight = fit(model_of(1), train_set, tmp_path / "one", settings, val_set=val_set)
     forward, calls = evaluator.forward, []
@@ -110,6 +114,36 @@ def test_in_validation_with_all_its_processes_it_stops(
     assert all(torch.equal(tensor, resumed.state_dict()[key]) for key, tensor in straight.state_dict().items())
     one, two = (load_training(tmp_path / name / "checkpoints" / "last")["progress"] for name in ("one", "two"))
     assert one == two
+
+
+FAILS = """
+import sys
+from pathlib import Path
+import torch
+from builders import micro_model
+from ipsam.data import Data
+from ipsam.engine import trainer
+from ipsam.engine.settings import Settings
+from training import fit
+
+def loss(*_):
+    raise RuntimeError("CUDA out of memory")
+
+trainer.ipsam_loss = loss
+scenes = {"difficulty": [0, 0.1], "num_train": 40, "num_test": 1}
+data = Data(image_size=64, root=".", train=["synthetic"], test=["synthetic"], synthetic=scenes, augment={})
+settings = Settings(epochs=1, batch_size=2, num_workers=1, cpu=True)
+fit(micro_model(), data.train_and_val(0)[0], Path(sys.argv[1]), settings)
+"""
+
+
+def test_an_error_that_nobody_catches_ends_the_run(tmp_path: Path) -> None:
+    """Though it keeps alive who reads, and that ignores signals."""
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    command = [sys.executable, "-c", FAILS, str(tmp_path)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert "RuntimeError: CUDA out of memory" in done.stderr
 
 
 def test_a_second_ctrl_c_ends_the_process_as_ever() -> None:
