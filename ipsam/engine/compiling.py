@@ -1,8 +1,6 @@
 """``torch.compile``, its results kept for the next process."""
 
 import os
-import tempfile
-from pathlib import Path
 
 from torch import nn
 
@@ -17,11 +15,9 @@ def compile_model(model: nn.Module) -> None:
     It is compiled anew for each shape of the input. The environment variable ``TORCHINDUCTOR_CACHE_DIR`` names another
     folder.
     """
-    if _is_torchs_own(os.environ.get(FOLDER)):
+    # Here, as it takes seconds; once imported, the compiler sets the variable itself, to what a restart may clear.
+    from torch._inductor.runtime.runtime_utils import default_cache_dir
+
+    if os.environ.get(FOLDER, default_cache_dir()) == default_cache_dir():
         os.environ[FOLDER] = str(cache_folder() / "compiled")
     model.compile(dynamic=False)
-
-
-def _is_torchs_own(folder: str | None) -> bool:
-    """Whether nobody chose it: once imported, the compiler sets the variable itself, to what a restart may clear."""
-    return not folder or Path(folder).match(f"{tempfile.gettempdir()}/torchinductor_*")

@@ -116,13 +116,16 @@ class _Worker:
 
 
 def _serve(connection: Connection, niceness: int) -> None:
-    """What a worker does, until it is killed."""
+    """What a worker does, until it is killed, as it is in the end."""
     if sys.platform != "win32":
         os.nice(niceness)
     begin_worker()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # to all processes: the main one knows what to do
     while True:
-        jobs, protocol = connection.recv()
+        try:
+            jobs, protocol = connection.recv()
+        except EOFError:  # the main process is gone
+            return
         try:
             answer: tuple[Any, Exception | None, str] = (_score_some(jobs, protocol), None, "")
         except Exception as error:

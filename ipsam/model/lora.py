@@ -72,9 +72,11 @@ class LoRA:
         try:
             from peft import LoraConfig, inject_adapter_in_model  # here, as it takes seconds that only LoRA should cost
         except Exception as error:  # a transformers for newer versions of torch fails with all kinds of them
+            if not torch.__version__.startswith("2.5."):
+                raise
             raise ImportError(
                 f"peft can't be imported beside torch {torch.__version__} ({type(error).__name__}: {error}); "
-                "for torch 2.5: pip install 'transformers<5.19'"
+                "pip install 'transformers<5.19'"
             ) from error
 
         config = LoraConfig(

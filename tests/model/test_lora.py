@@ -109,7 +109,17 @@ def test_a_choice_that_leaves_no_block_is_refused() -> None:
         micro_backbone(lora=LoRA(stages=(2,), block_stride=2))
 
 
-def test_a_peft_that_does_not_go_with_torch_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        ("2.5.1+cpu", r"peft can't be imported beside torch 2\.5\.1\+cpu .*; pip install 'transformers<5\.19'"),
+        ("2.14.1", "^import of peft halted"),  # as it comes
+    ],
+)
+def test_a_transformers_too_new_for_torch_is_told_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, version: str, message: str
+) -> None:
+    monkeypatch.setattr(torch, "__version__", version)
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ImportError, match=r"peft can't be imported beside torch .*pip install 'transformers<5\.19'"):
+    with pytest.raises(ImportError, match=message):
         LoRA(rank=4).inject(micro_backbone().image_encoder.trunk)
