@@ -2,6 +2,7 @@
 
 import atexit
 import multiprocessing
+import multiprocessing.util  # whose own end is thereby registered before ours, and comes after it
 import os
 import signal
 import threading

@@ -6,6 +6,7 @@ processes nor who finishes first changes a bit of the result.
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import traceback
@@ -13,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from typing import Any
 
@@ -80,10 +81,18 @@ def _score_some(jobs: Sequence[Job], protocol: Protocol) -> list[tuple[str, Imag
     """What is handed over at a time."""
     try:
         return [_score(job, protocol) for job in jobs]
-    except (ValueError, OSError):
-        raise
-    except Exception as error:  # another kind might not survive the way to the other process
+    except Exception as error:
+        if isinstance(error, ValueError | OSError) and _can_be_handed_over(error):
+            raise
         raise RuntimeError(f"in scoring:\n{traceback.format_exc()}") from error
+
+
+def _can_be_handed_over(error: Exception) -> bool:
+    """Whether it comes out in another process as it is."""
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)  # noqa: S301 (its own)
+    except Exception:
+        return False
 
 
 class _Worker:
@@ -97,15 +106,23 @@ class _Worker:
         self._process = multiprocessing.Process(target=_serve, args=(theirs, niceness), daemon=True)
         self._process.start()
         theirs.close()  # so that its end is noticed here
+        self._is_there = False
 
     def __call__(self, jobs: Sequence[Job], protocol: Protocol) -> list[tuple[str, ImageScores]]:
         try:
+            if not self._is_there:  # until then Windows keeps the pipe open, whatever becomes of the process
+                if self._connection not in wait([self._connection, self._process.sentinel]):
+                    raise EOFError
+                self._is_there = self._connection.recv()
             self._connection.send((jobs, protocol))
             scored, error, where = self._connection.recv()
         except (EOFError, OSError) as lost:
             raise OSError("a scoring process was killed, perhaps for want of memory; use fewer workers") from lost
-        if error is not None:
-            raise error from RuntimeError(f"in a scoring process:\n{where}")
+        try:
+            if error is not None:
+                raise error from RuntimeError(f"in a scoring process:\n{where}")
+        finally:
+            del error  # which would keep this call's frame
         found: list[tuple[str, ImageScores]] = scored
         return found
 
@@ -121,6 +138,7 @@ def _serve(connection: Connection, niceness: int) -> None:
         os.nice(niceness)
     begin_worker()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # to all processes: the main one knows what to do
+    connection.send(True)
     while True:
         try:
             jobs, protocol = connection.recv()
@@ -143,10 +161,8 @@ def _in_workers(
 ) -> Iterator[tuple[str, ImageScores]]:
     """Results in the order of the jobs; while a job is waited for, others run and the next prediction can be made."""
     pending: deque[Future[list[tuple[str, ImageScores]]]] = deque()
-    workers = [_Worker(NICENESS if predicting else 0) for _ in range(num_workers)]
+    workers: list[_Worker] = []
     idle: SimpleQueue[_Worker] = SimpleQueue()
-    for worker in workers:
-        idle.put(worker)
 
     def handed_over(some: Sequence[Job]) -> list[tuple[str, ImageScores]]:
         worker = idle.get()
@@ -157,6 +173,9 @@ def _in_workers(
 
     threads = ThreadPoolExecutor(num_workers)
     try:
+        for _ in range(num_workers):
+            workers.append(_Worker(NICENESS if predicting else 0))
+            idle.put(workers[-1])
         jobs = iter(jobs)
         while some := list(islice(jobs, TOGETHER)):
             if predicting and sum(not future.done() for future in pending) > AHEAD * num_workers:

@@ -179,13 +179,39 @@ class UnpicklableError(Exception):
         super().__init__(f"{first} and {second}")
 
 
+class UnpicklableValueError(ValueError):
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
 def unpicklable() -> None:
     raise UnpicklableError("this", "that")
 
 
-def test_an_error_that_can_t_be_handed_over_is_told_in_words() -> None:
-    with pytest.raises(RuntimeError, match=r"(?s)in scoring:.*UnpicklableError: this and that"):
-        scored([Failing(unpicklable)], 2)  # type: ignore[list-item]
+def unpicklable_value() -> None:
+    raise UnpicklableValueError("this", "that")
+
+
+@pytest.mark.parametrize("how", [unpicklable, unpicklable_value])
+def test_an_error_that_can_t_be_handed_over_is_told_in_words(how: Callable[[], None]) -> None:
+    with pytest.raises(RuntimeError, match=r"(?s)in scoring:.*Unpicklable(Value)?Error: this and that"):
+        scored([Failing(how)], 2)  # type: ignore[list-item]
+
+
+def test_where_one_worker_can_t_be_started_the_others_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = multiprocessing.Process.start, []
+
+    def third_fails(process: multiprocessing.Process) -> None:
+        if len(started) == 2:
+            raise OSError("Resource temporarily unavailable")
+        started.append(process)
+        start(process)
+
+    monkeypatch.setattr(multiprocessing.Process, "start", third_fails)
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        scored([Noise(0)], 3)
+    assert len(started) == 2
+    assert not multiprocessing.active_children()
 
 
 ORPHANS = """
