@@ -291,7 +291,7 @@ def test_benchmark_says_what_there_is(script: Callable[..., Any]) -> None:
     assert "the model against sam2's own image path" in said
     failed = script("benchmark", "inference", "--variant", "micro", "--sizes", "100")
     assert failed.status == 1
-    assert "image_size must be a positive multiple of 32 pixels, not 100" in failed.err
+    assert "--sizes must be multiples of 32, not 100" in failed.err
     failed = script("benchmark", "speed")
     assert failed.status == 2
     assert "invalid choice: 'speed'" in failed.err
