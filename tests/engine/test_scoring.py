@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from weakref import WeakSet
 
@@ -179,23 +180,18 @@ class UnpicklableError(Exception):
         super().__init__(f"{first} and {second}")
 
 
-class UnpicklableValueError(ValueError):
-    def __init__(self, first: str, second: str) -> None:
-        super().__init__(f"{first} and {second}")
+class UnpicklableValueError(UnpicklableError, ValueError):
+    pass
 
 
-def unpicklable() -> None:
-    raise UnpicklableError("this", "that")
+def unpicklable(kind: type[Exception]) -> None:
+    raise kind("this", "that")
 
 
-def unpicklable_value() -> None:
-    raise UnpicklableValueError("this", "that")
-
-
-@pytest.mark.parametrize("how", [unpicklable, unpicklable_value])
-def test_an_error_that_can_t_be_handed_over_is_told_in_words(how: Callable[[], None]) -> None:
-    with pytest.raises(RuntimeError, match=r"(?s)in scoring:.*Unpicklable(Value)?Error: this and that"):
-        scored([Failing(how)], 2)  # type: ignore[list-item]
+@pytest.mark.parametrize("kind", [UnpicklableError, UnpicklableValueError])
+def test_an_error_that_can_t_be_handed_over_is_told_in_words(kind: type[Exception]) -> None:
+    with pytest.raises(RuntimeError, match=rf"(?s)in scoring:.*{kind.__name__}: this and that"):
+        scored([Failing(partial(unpicklable, kind))], 2)  # type: ignore[list-item]
 
 
 def test_where_one_worker_can_t_be_started_the_others_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,10 @@
 
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ipsam.data import TestSet
 from ipsam.data.map_pairs import SavedMap
@@ -18,34 +15,21 @@ from ipsam.engine.benchmark.pictures import PHOTOGRAPH, write_pairs
 from ipsam.engine.benchmark.request import Defaults, Report, Request, request_of
 from ipsam.engine.benchmark.timing import environment, side_by_side
 from ipsam.engine.device import uses_bf16
-from ipsam.engine.evaluator import evaluate, predict
-from ipsam.engine.metrics import Pixels, Protocol
+from ipsam.engine.evaluator import Predicted, evaluate, predict
+from ipsam.engine.metrics import Protocol
 from ipsam.engine.scoring import Job, score_set
 from ipsam.engine.tables import markdown
 
 ON_CPU = ON_CUDA = Defaults(sizes=(160,), batches=(8,), repeats=2)
 EVALUATION, PREDICTING = "evaluation", "predicting alone"
 SCORING, FROM_MEMORY = "scoring alone", "scoring from memory"
-HALVES = (EVALUATION, PREDICTING, SCORING, FROM_MEMORY)
+TIMED = (EVALUATION, PREDICTING, SCORING, FROM_MEMORY)
 NUM_IMAGES = 1000
 NUM_FILES = 20  # different ones
 NOTES = """\
 {num_images} photographs of 768 x 1024, {num_files} different ones; random weights; one thread, one process that
 reads, one that scores; medians of {repeats} turns. Predicting: the same without scoring. Scoring: score.py's
 way, from saved maps, by one process; from memory: without the decoding of maps and masks."""
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """A prediction with its mask, to be scored."""
-
-    name: str
-    prediction: Pixels
-    mask: NDArray[np.uint8]
-
-    def __call__(self) -> tuple[str, Pixels, NDArray[np.uint8]]:
-        """All three."""
-        return self.name, self.prediction, self.mask
 
 
 def benchmark_evaluation(*, variant: str = "micro", **options: Any) -> Report:
@@ -69,11 +53,11 @@ def benchmark_evaluation(*, variant: str = "micro", **options: Any) -> Report:
         about = environment("ipsam", "torch", device=request.device) | {"variant": request.variant}
     finally:
         torch.set_num_threads(threads)
-    header = ["input", "batch", *(f"{name}, s" for name in HALVES), "times the slower", "the same, from memory"]
+    header = ["input", "batch", *(f"{name}, s" for name in TIMED), "times the slower", "the same, from memory"]
     cells = [
         [
             *(str(row[name]) for name in ("size", "batch")),
-            *(f"{row['seconds'][name]:.2f}" for name in HALVES),
+            *(f"{row['seconds'][name]:.2f}" for name in TIMED),
             *(f"{row[name]:.2f}" for name in ("ratio", "ratio_from_memory")),
         ]
         for row in rows
@@ -97,8 +81,7 @@ def _row(request: Request, size: int, batch: int) -> dict[str, Any]:
         test_set = TestSet(Part(files, order), image_size=size)
         maps = Path(folder) / "maps"
         jobs = [SavedMap(pair.stem, maps / f"{pair.stem}.png", pair.mask) for pair in (pairs[index] for index in order)]
-
-        made = [InMemory(*job()) for job in jobs[:NUM_FILES]]
+        made = [Predicted(*job()) for job in jobs[:NUM_FILES]]
 
         def predict_all() -> None:
             for _ in predict(model, test_set, protocol=protocol, **how):
