@@ -26,6 +26,7 @@ from ipsam.engine.stopping import Stop, ignore_signals
 from ipsam.engine.store import Store
 from ipsam.imagenet import normalise
 from ipsam.model import Segmenter
+from ipsam.model.lora import add_updates_in_products
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ def train(
         return None
     check_can_train(model, train_set)
     assert train_set is not None
+    if settings.fast:
+        add_updates_in_products(model)
     save_memory(model, settings)
     if settings.compile:
         compile_model(model)

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 PROJECTIONS = ("qkv", "proj")
 STAGES = (1, 2, 3, 4)
@@ -92,7 +94,31 @@ def merge_lora(model: nn.Module) -> None:
     """Add every update to the weights it adapts, in place; the wrapped layers are plain linear layers again."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            layer: Any = child
-            if hasattr(layer, "get_base_layer") and hasattr(layer, "merge"):  # peft's; not imported where there is none
+            if _is_adapted(child):
+                layer: Any = child
                 layer.merge()
                 setattr(module, name, layer.get_base_layer())
+
+
+def add_updates_in_products(model: nn.Module) -> None:
+    """Have the matrix product that makes an update add it to the frozen layer's output as well, in place.
+
+    peft scales and adds it in two more passes over that output, forward and backward. The same but for rounding; merged
+    or trained as before.
+    """
+    for module in model.modules():
+        if _is_adapted(module):
+            module.forward = MethodType(_with_update, module)
+
+
+def _is_adapted(module: nn.Module) -> bool:
+    return hasattr(module, "get_base_layer") and hasattr(module, "merge")  # peft's; not imported where there is none
+
+
+def _with_update(layer: Any, tokens: Float[Tensor, "... c"]) -> Float[Tensor, "... d"]:
+    (name,) = layer.active_adapters
+    frozen = layer.get_base_layer()(tokens)
+    reduced = layer.lora_A[name](layer.lora_dropout[name](tokens))
+    up = layer.lora_B[name].weight
+    flat = torch.addmm(frozen.flatten(0, -2), reduced.flatten(0, -2), up.t(), alpha=layer.scaling[name])
+    return flat.view(frozen.shape)

@@ -284,3 +284,25 @@ def test_a_batch_moves_itself_to_the_device(
             assert torch.equal(batch[name], plain[name])
     assert moved == ([(torch.device("cpu"), False)] * 3 if fast else [])
     assert next(order, None) is None
+
+
+def test_fast_training_is_plain_training_but_for_rounding(tmp_path: Path, make_settings: Any, scenes: Any) -> None:
+    """LoRA's updates added in products, the fused optimiser, batches of our own."""
+    train_set, _ = scenes(num_train=6, hflip=0.5).train_and_val(seed=0)
+    fast, plain = (
+        fit(
+            model_of(0, lora=LoRA(rank=2, alpha=3.0, dropout=0.3)),
+            train_set,
+            tmp_path / str(is_fast),
+            make_settings(fast=is_fast, epochs=2, batch_size=2, warmup_steps=0),
+        )
+        for is_fast in (True, False)
+    )
+    adapted = [[module for module in model.modules() if hasattr(module, "lora_A")] for model in (fast, plain)]
+    assert [sum("forward" in vars(module) for module in modules) for modules in adapted] == [10, 0]
+    start = model_of(0, lora=LoRA(rank=2, alpha=3.0, dropout=0.3)).state_dict()
+    weights = plain.state_dict()
+    moved = [name for name, value in weights.items() if not torch.equal(value, start[name])]
+    assert sum(".lora_B" in name for name in moved) == 10
+    for name, value in fast.state_dict().items():
+        torch.testing.assert_close(value, weights[name], rtol=0, atol=2e-5)

@@ -1,13 +1,15 @@
 """LoRA: where it goes, and that it starts as the identity."""
 
 import sys
+from copy import deepcopy
 
 import pytest
 import torch
-from builders import micro_backbone
+from builders import micro_backbone, randomise
 from torch import nn
 
 from ipsam.model import LoRA
+from ipsam.model.lora import add_updates_in_products, merge_lora
 
 MICRO_STAGES = {1: [0], 2: [1], 3: [2, 3], 4: [4]}  # stages [1, 1, 2, 1]
 
@@ -83,6 +85,45 @@ def test_update_is_scaled_by_alpha_over_rank(alpha: float | None, scale: float) 
     layer = backbone.image_encoder.trunk.blocks[3].attn.proj
     assert layer.scaling["default"] == scale
     assert layer.lora_dropout["default"].p == 0.25
+
+
+def features_and_gradients(backbone: nn.Module, image: torch.Tensor, *, bf16: bool) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)  # of dropout
+    backbone.zero_grad()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        levels = backbone(image)
+    sum(level.float().square().mean() for level in levels).backward()
+    gradients = {name: value.grad for name, value in backbone.named_parameters() if value.grad is not None}
+    return {f"level {index}": level.detach() for index, level in enumerate(levels)} | gradients
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize(("alpha", "dropout"), [(None, 0.0), (10.0, 0.0), (2.0, 0.5)])
+def test_updates_added_in_products_are_the_same_but_for_rounding(
+    alpha: float | None, dropout: float, bf16: bool
+) -> None:
+    """The features and every gradient; and merged afterwards, to the bit."""
+    backbone = micro_backbone(lora=LoRA(rank=4, alpha=alpha, dropout=dropout)).train()
+    for name in adapted(backbone):
+        randomise(backbone.get_submodule(name).lora_B)
+    in_products = deepcopy(backbone)
+    add_updates_in_products(in_products)
+    image = torch.randn(2, 3, 64, 64)
+    exact = features_and_gradients(backbone, image, bf16=False)
+    plain = features_and_gradients(backbone, image, bf16=bf16)
+    same = features_and_gradients(in_products, image, bf16=bf16)
+    assert plain.keys() == same.keys()
+    assert sum(".lora_" in name for name in plain) == 20  # A and B of two layers of five blocks
+    shares = []
+    for name, true in exact.items():
+        assert same[name].dtype == plain[name].dtype
+        error, others = (float((result[name] - true).norm() / true.norm()) for result in (same, plain))
+        assert error < (2 * others if bf16 else 1e-5), name  # in bf16 both round, each in its own way
+        shares.append(error / others if bf16 else 0.0)
+    assert sum(shares) / len(shares) < 1.2
+    merge_lora(backbone)
+    merge_lora(in_products)
+    assert all(torch.equal(*pair) for pair in zip(backbone.eval()(image), in_products.eval()(image), strict=True))
 
 
 @pytest.mark.parametrize(
