@@ -31,21 +31,27 @@ def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path
     """
     possible = {kind: path for kind, path in targets.items() if kind != "cutout"}
     if possible:
-        _predict(predictor, source, possible, batch_size)
+        unfinished = {kind: path.with_name(f".{path.stem}.part{path.suffix}") for kind, path in possible.items()}
+        try:
+            _predict(predictor, source, unfinished, batch_size)
+            for kind, path in possible.items():
+                unfinished[kind].replace(path)
+        finally:
+            for path in unfinished.values():
+                path.unlink(missing_ok=True)
     if "cutout" in targets:
         raise ValueError(f"{source}: a cutout has an alpha channel, which a video can't hold; save an overlay or mask")
 
 
 def _predict(predictor: Predictor, source: Path, targets: Mapping[str, Path], batch_size: int) -> None:
     capture = cv2.VideoCapture(str(source))
-    unfinished = {kind: path.with_name(f".{path.stem}.part{path.suffix}") for kind, path in targets.items()}
     writers: dict[str, cv2.VideoWriter] = {}
     try:
         rate = capture.get(cv2.CAP_PROP_FPS)
         rate = rate if 0 < rate < 1000 else 25.0  # some files don't tell
 
         def write(result: Result) -> None:
-            for kind, path in unfinished.items():
+            for kind, path in targets.items():
                 if kind not in writers:
                     writers[kind] = _writer(path, rate, result.prob.shape)
                 writers[kind].write(cv2.cvtColor(_picture(result, kind), cv2.COLOR_RGB2BGR))
@@ -64,8 +70,6 @@ def _predict(predictor: Predictor, source: Path, targets: Mapping[str, Path], ba
             each.release()
     if not writers:
         raise ValueError(f"{source}: no video that OpenCV can read")
-    for kind, path in targets.items():
-        unfinished[kind].replace(path)
 
 
 def _frames(capture: cv2.VideoCapture, reader: ThreadPoolExecutor) -> Iterator[NDArray[np.uint8]]:

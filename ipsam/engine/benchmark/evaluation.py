@@ -17,7 +17,8 @@ from ipsam.engine.benchmark.timing import environment, side_by_side
 from ipsam.engine.device import uses_bf16
 from ipsam.engine.evaluator import Predicted, evaluate, predict
 from ipsam.engine.metrics import Protocol
-from ipsam.engine.scoring import Job, score_set
+from ipsam.engine.scoring import score_set
+from ipsam.engine.scoring_process import Job
 from ipsam.engine.tables import markdown
 
 ON_CPU = ON_CUDA = Defaults(sizes=(160,), batches=(8,), repeats=2)

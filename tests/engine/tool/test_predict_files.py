@@ -1,6 +1,7 @@
 """Files in, files out: structure kept, what is done left alone, broken ones listed."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -155,6 +156,24 @@ def test_a_video_is_predicted_frame_by_frame(
         assert frame.shape == (48, 64, 3)
         capture.release()
     assert predict_files(predictor, jobs).skipped == 1
+
+
+def test_of_a_video_broken_off_nothing_stays(
+    predictor: Predictor, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, begun = predictor._begin, []
+
+    def fails_at_the_fourth(images: Any) -> Any:
+        begun.append(sorted(path.name for path in (tmp_path / "out").rglob("*.mp4")))
+        if len(begun) == 4:
+            raise MemoryError
+        return begin(images)
+
+    monkeypatch.setattr(predictor, "_begin", fails_at_the_fourth)
+    with pytest.raises(MemoryError):
+        predict_files(predictor, find_jobs(str(film), tmp_path / "out", ["map"]))
+    assert begun[3] == [".walk.part.mp4"]
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
 def test_videos_that_can_not_be(predictor: Predictor, film: Path, tmp_path: Path) -> None:
