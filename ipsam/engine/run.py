@@ -67,7 +67,7 @@ FREE_ON_RESUME = (
     "engine.on_divergence",
     "engine.references",
 )
-# Settings that there were not always, with what a run did before there were.
+# Settings that there were not always, with what a run did before there were (of engine.fast: but for rounding).
 ADDED = {"engine.fast": True, "engine.compile": False, "data.scaled_decode": False}
 
 logger = logging.getLogger(__name__)

@@ -59,7 +59,7 @@ def _can_be_handed_over(error: Exception) -> bool:
 class ScoringProcess:
     """A process that scores what it is handed. It is called like a function, by a thread, which waits for it.
 
-    Not a ``ProcessPoolExecutor``'s, which hangs where a worker is killed while maps are on their way to it.
+    Not a ``ProcessPoolExecutor``'s, which hangs where a process is killed while maps are on their way to it.
     """
 
     def __init__(self, niceness: int) -> None:
@@ -100,7 +100,7 @@ class ScoringProcess:
 
 
 def _serve(connection: Connection, niceness: int) -> None:
-    """What a worker does, until it is killed, as it is in the end."""
+    """What the process does, until it is killed, as it is in the end."""
     if sys.platform != "win32":
         os.nice(niceness)
     begin_worker()

@@ -40,8 +40,8 @@ class Settings:
         on_divergence: at a loss or gradient that is not finite, ``stop``, or ``skip`` the step and count it.
         deterministic: use only algorithms that give equal bits whenever they are repeated on a machine.
         references: also report the untrained model and the best constant map.
-        fast: in training the fused optimiser, batches copied beside the step and LoRA's updates added by the products
-            that make them; in evaluation merged, prepared weights; false: the plain way of each.
+        fast: in training the fused optimiser, batches copied beside the step and LoRA added by ``addmm``; in
+            evaluation merged, prepared weights; false: the plain way of each.
         compile: by ``torch.compile``.
         activation_checkpointing: compute the inside of the encoder's blocks again in the backward pass.
         memory_gb: GB (2**30 bytes) that a step may take, for which as few blocks as possible are computed again; None

@@ -26,7 +26,7 @@ from ipsam.engine.stopping import Stop, ignore_signals
 from ipsam.engine.store import Store
 from ipsam.imagenet import normalise
 from ipsam.model import Segmenter
-from ipsam.model.lora import add_updates_in_products
+from ipsam.model.lora import add_lora_by_addmm
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ def train(
     resume: bool = False,
 ) -> int | None:
     """Train a model in place, to ``settings.epochs``; one without anything to train is only saved.
+
+    Its layers keep what ``settings`` has made of them: ``add_lora_by_addmm``, ``recompute_blocks``, ``compile_model``.
 
     Args:
         model: what to train; parameters without gradient stay as they are.
@@ -73,7 +75,7 @@ def train(
     check_can_train(model, train_set)
     assert train_set is not None
     if settings.fast:
-        add_updates_in_products(model)
+        add_lora_by_addmm(model)
     save_memory(model, settings)
     if settings.compile:
         compile_model(model)

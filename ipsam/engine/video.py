@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,8 @@ VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path], *, batch_size: int = 1) -> None:
     """Write a video of the predictions, of the source's size and frame rate.
 
-    Frames are read before they are needed, and written while the next ones are predicted.
+    Frames are read before they are needed, and written while the next ones are predicted. A target is there once it is
+    whole; of one that an error breaks off nothing stays.
 
     Args:
         predictor: the model.
@@ -38,7 +40,8 @@ def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path
                 unfinished[kind].replace(path)
         finally:
             for path in unfinished.values():
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # the error that led here is the one to tell
+                    path.unlink()
     if "cutout" in targets:
         raise ValueError(f"{source}: a cutout has an alpha channel, which a video can't hold; save an overlay or mask")
 

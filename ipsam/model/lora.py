@@ -100,22 +100,25 @@ def merge_lora(model: nn.Module) -> None:
                 setattr(module, name, layer.get_base_layer())
 
 
-def add_updates_in_products(model: nn.Module) -> None:
-    """Have the matrix product that makes an update add it to the frozen layer's output as well, in place.
+def add_lora_by_addmm(model: nn.Module) -> None:
+    """Change the model, in place and for good, so that one ``addmm`` makes an update, scales and adds it.
 
-    peft scales and adds it in two more passes over that output, forward and backward. The same but for rounding; merged
-    or trained as before.
+    peft scales and adds it in passes of their own over the frozen layer's output. The same but for rounding; the model
+    trains, is copied and merged as before.
     """
     for module in model.modules():
         if _is_adapted(module):
-            module.forward = MethodType(_with_update, module)
+            module.forward = MethodType(_by_addmm, module)
 
 
 def _is_adapted(module: nn.Module) -> bool:
     return hasattr(module, "get_base_layer") and hasattr(module, "merge")  # peft's; not imported where there is none
 
 
-def _with_update(layer: Any, tokens: Float[Tensor, "... c"]) -> Float[Tensor, "... d"]:
+def _by_addmm(layer: Any, tokens: Float[Tensor, "... c"]) -> Float[Tensor, "... d"]:
+    if layer.merged or layer.disable_adapters:  # nothing to add
+        unchanged: Tensor = type(layer).forward(layer, tokens)
+        return unchanged
     (name,) = layer.active_adapters
     frozen = layer.get_base_layer()(tokens)
     reduced = layer.lora_A[name](layer.lora_dropout[name](tokens))

@@ -287,7 +287,7 @@ def test_a_batch_moves_itself_to_the_device(
 
 
 def test_fast_training_is_plain_training_but_for_rounding(tmp_path: Path, make_settings: Any, scenes: Any) -> None:
-    """LoRA's updates added in products, the fused optimiser, batches of our own."""
+    """LoRA added by addmm, the fused optimiser, batches of our own."""
     train_set, _ = scenes(num_train=6, hflip=0.5).train_and_val(seed=0)
     fast, plain = (
         fit(
@@ -305,4 +305,6 @@ def test_fast_training_is_plain_training_but_for_rounding(tmp_path: Path, make_s
     moved = [name for name, value in weights.items() if not torch.equal(value, start[name])]
     assert sum(".lora_B" in name for name in moved) == 10
     for name, value in fast.state_dict().items():
+        if name.endswith("k_proj.bias"):  # its gradient is nothing but rounding, of which Adam makes steps
+            continue
         torch.testing.assert_close(value, weights[name], rtol=0, atol=2e-5)

@@ -67,7 +67,7 @@ def train_straightforwardly(
     """One epoch in fp32; the loss of each step.
 
     Args:
-        model: trained in place, LoRA apart.
+        model: trained in place, LoRA by peft's own layers.
         pairs: what to train on.
         order: of the pairs.
         batch_size: images a step.

@@ -33,7 +33,7 @@ COMPILED: dict[str, dict[str, Any]] = {"ipsam, compiled": {"compile": True}}
 NOTES = """\
 The experiment's own settings, random weights, generated images of the network's size, read in the loop's own process. A
 step's seconds are told by when the loop asks for images: the median (GPU: mean) of {num_steps} steps after
-{warm_up}, the median of {repeats} such runs, all rows taking turns. Straightforward: fp32, LoRA apart, Pillow and
+{warm_up}, the median of {repeats} such runs, all rows taking turns. Straightforward: fp32, LoRA by peft, Pillow and
 torchvision, AdamW neither fused nor by lists, the loss read at each step; ipsam reads it every 20 steps, mostly not
 among those that count. Peak GB: weights, AdamW's moments and what a step allocates; step: that alone."""
 
