@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -82,10 +83,9 @@ def _rows(request: Request, size: int, batch: int) -> list[dict[str, Any]]:
         if not settings.bf16:
             changes = {name: change for name, change in changes.items() if "precision" not in change}
         runs: dict[str, Callable[[Watch], None]] = {
-            name: lambda watch, change=change: run_trainer(task, watch, **change)  # type: ignore[misc]
-            for name, change in changes.items()
+            name: partial(run_trainer, task, **change) for name, change in changes.items()
         }
-        runs[STRAIGHTFORWARD] = lambda watch: run_straightforward(task, watch)
+        runs[STRAIGHTFORWARD] = partial(run_straightforward, task)
         seconds: dict[str, list[float]] = {name: [] for name in runs}
         steps: dict[str, int] = {}
         for turn in range(request.repeats):
