@@ -13,6 +13,7 @@ from gradio.utils import get_upload_folder
 from ipsam.engine.demo import pictures
 from ipsam.engine.demo.answer import answer
 from ipsam.engine.demo.examples import thumbnails
+from ipsam.engine.demo.uploads import REFUSED, make_room, uploaded
 from ipsam.engine.predictor import Predictor
 
 CLEAN_EVERY, KEEP_FOR = 600, 6 * 3600  # seconds that uploads and cutouts stay while the page is served
@@ -78,7 +79,10 @@ def build_page(predictor: Predictor, *, title: str, examples: dict[str, Path]) -
         image.upload(**answering, trigger_mode="always_last")
 
         def pick(event: gr.EventData) -> str:
-            return str(examples[event.name])
+            try:
+                return str(examples[event.name])
+            except (AttributeError, KeyError, TypeError):  # the page has no such button
+                raise gr.Error(REFUSED, print_exception=False) from None
 
         picked = thumbs.click(pick, outputs=image, show_progress="hidden", api_visibility="private")
         picked.then(**answering)
@@ -96,8 +100,8 @@ def _answering(predictor: Predictor) -> Callable[[dict[str, Any] | None, Visit],
         if upload is None:  # removed while it waited for its turn
             yield [gr.skip()] * 6
             return
-        path = Path(upload["path"])
         try:
+            path = uploaded(upload["path"])
             answered = answer(predictor, path)
         except ValueError as error:
             yield [None, *_nothing(_status(html.escape(str(error)), failed=True))]
@@ -114,6 +118,10 @@ def _answering(predictor: Predictor) -> Callable[[dict[str, Any] | None, Visit],
             gr.DownloadButton("The cutout is being written", value=None, visible=True, interactive=False),
             gr.HTML(pictures.maps(small), visible=True),
         ]
+        if not make_room(4 * answered.result.prob.size):
+            button = gr.DownloadButton("The demo has no room for the cutout", interactive=False)
+            yield [gr.skip(), gr.skip(), gr.skip(), gr.skip(), button, gr.skip()]
+            return
         file = Path(get_upload_folder()) / uuid4().hex / f"{path.stem}_cutout.png"
         file.parent.mkdir(parents=True)
         answered.result.cutout().save(file, compress_level=3)  # a third of the time, for a fifth more bytes

@@ -65,7 +65,10 @@ def serving(predictor: Predictor, *, title: str, host: str, port: int) -> Iterat
     Uploads and cutouts lie in a temporary folder, which goes when the context ends.
     """
     import gradio as gr
+    from fastapi import Depends
+    from starlette.middleware import Middleware
 
+    from ipsam.engine.demo.guard import Guard, check_call
     from ipsam.engine.demo.page import build_page
 
     with TemporaryDirectory(prefix="ipsam_demo_") as folder, _environment(_settings(Path(folder), host)):
@@ -84,6 +87,7 @@ def serving(predictor: Predictor, *, title: str, host: str, port: int) -> Iterat
             ssr_mode=False,
             mcp_server=False,
             pwa=False,
+            app_kwargs={"middleware": [Middleware(Guard, host=host)], "dependencies": [Depends(check_call)]},
             footer_links=[],
             theme=_theme(gr),
             css_paths=HERE / "page.css",
@@ -104,7 +108,10 @@ def _theme(gr: Any) -> Any:
 def _settings(folder: Path, host: str) -> dict[str, str]:
     """Gradio's: where it keeps files; and that it asks no proxy whether it is up."""
     no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-    return {"GRADIO_TEMP_DIR": str(folder / "files"), "no_proxy": ",".join(filter(None, [no_proxy, host, "localhost"]))}
+    return {
+        "GRADIO_TEMP_DIR": str(folder.resolve() / "files"),
+        "no_proxy": ",".join(filter(None, [no_proxy, host, "localhost"])),
+    }
 
 
 @contextmanager

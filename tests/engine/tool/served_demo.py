@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import requests
 
@@ -76,12 +77,21 @@ def serve_demo(model: Path, folder: Path) -> Iterator[Served]:
         process.stdout.close()
 
 
-def ask(address: str, function: int, file: Path) -> dict[str, Any]:
-    """What the server says at the end to a program that asks for a prediction of a file on its disk."""
-    data = [{"path": str(file), "meta": {"_type": "gradio.FileData"}}, None]
-    question = {"data": data, "fn_index": function, "session_hash": file.stem}
-    requests.post(f"{address}gradio_api/queue/join", json=question, timeout=10).raise_for_status()
-    with requests.get(f"{address}gradio_api/queue/data?session_hash={file.stem}", stream=True, timeout=60) as stream:
+def functions(address: str) -> dict[str, int]:
+    """Return the numbers of the page's functions by the event that calls them."""
+    config = requests.get(f"{address}config", timeout=10).json()
+    return {target[1]: one["id"] for one in config["dependencies"] for target in one["targets"]}
+
+
+def ask(address: str, function: int, *files: Any, **more: Any) -> dict[str, Any]:
+    """Call a function of the page about a file and return the last answer, or the refusal."""
+    session = uuid4().hex
+    data = [*files, None] if files else []
+    question = {"data": data, "fn_index": function, "session_hash": session} | more
+    reply = requests.post(f"{address}gradio_api/queue/join", json=question, timeout=10)
+    if reply.status_code != 200:
+        return {"success": False, "output": reply.json()}
+    with requests.get(f"{address}gradio_api/queue/data?session_hash={session}", stream=True, timeout=60) as stream:
         for line in filter(None, stream.iter_lines()):
             message: dict[str, Any] = json.loads(line.removeprefix(b"data: "))
             if message["msg"] == "process_completed":
