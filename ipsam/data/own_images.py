@@ -22,6 +22,9 @@ def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
             (height, width, 4) of uint8; or a tensor (3, height, width) or (1, height, width) of uint8, or of floats in
             [0, 1]. An EXIF orientation, of a file or Pillow image, is carried out.
 
+    Returns:
+        A copy, also of an array: the caller may overwrite its own, as a camera does with its buffer.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is broken or no image; its shape, type or range is another.
@@ -41,8 +44,7 @@ def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or 0 in pixels.shape:
         raise ValueError(f"an image has the shape (height, width) or (height, width, 1, 3 or 4), not {pixels.shape}")
-    colours = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
-    return np.require(colours, requirements=["C", "W"])  # torch warns of arrays that can't be written to
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.array(pixels[..., :3], order="C")
 
 
 def _of_pillow(image: Image.Image) -> NDArray[np.uint8]:

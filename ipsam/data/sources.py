@@ -33,7 +33,7 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
     def read(self, index: int, draw: int) -> Sample:
-        """Sample ``index`` of pass ``draw``."""
+        """Sample ``index`` of pass ``draw``, in memory that is not used for another."""
         ...
 
     def names(self) -> list[str]:

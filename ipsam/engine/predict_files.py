@@ -132,7 +132,7 @@ def predict_files(
         reading = _read_ahead(pool, pictures, lambda job, error: settle(job, _failed(error)))
         read: deque[Job] = deque()
         saving: deque[tuple[Job, Future[None]]] = deque()
-        for result in predictor.stream(_noted(reading, read), batch_size=batch_size):
+        for result in predictor.stream_decoded(_noted(reading, read), batch_size=batch_size):
             if len(saving) >= max(batch_size, NUM_THREADS):
                 settle(*saving.popleft())
             job = read.popleft()

@@ -72,7 +72,8 @@ class Predictor:
         Args:
             images: a path, a Pillow image, an array (height, width), (height, width, 3) or (height, width, 4) of uint8,
                 or a tensor (3, height, width) of uint8 or of floats in [0, 1]; or a sequence of such. Files and Pillow
-                images with an EXIF orientation are turned the right way up.
+                images with an EXIF orientation are turned the right way up. What is in memory is copied at once and
+                can then be overwritten.
             batch_size: images of a sequence that go through the model together.
 
         Raises:
@@ -96,10 +97,22 @@ class Predictor:
             FileNotFoundError, ValueError: as ``predict`` does, once the results of the images before are out.
             TypeError: it was given a single image.
         """
-        check_batch_size(batch_size)
         if isinstance(images, SINGLE):
             raise TypeError("stream takes a sequence of images; predict takes a single one")
-        begun = map(self._begin, _in_batches(map(to_rgb, images), batch_size))
+        return self.stream_decoded(map(to_rgb, images), batch_size=batch_size)
+
+    def stream_decoded(self, images: Iterable[NDArray[np.uint8]], *, batch_size: int = 1) -> Iterator[Result]:
+        """Stream the results of decoded images, which are not copied and must not change afterwards.
+
+        Args:
+            images: RGB (height, width, 3) each, as ``to_rgb`` returns them.
+            batch_size: images that go through the model together.
+
+        Raises:
+            ValueError: as ``predict`` does.
+        """
+        check_batch_size(batch_size)
+        begun = map(self._begin, _in_batches(images, batch_size))
         return chain.from_iterable(one_ahead(begun))
 
     @torch.inference_mode()

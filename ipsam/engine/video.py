@@ -61,7 +61,7 @@ def _predict(predictor: Predictor, source: Path, targets: Mapping[str, Path], ba
 
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
             writing: Future[None] | None = None
-            for result in predictor.stream(_frames(capture, reader), batch_size=batch_size):
+            for result in predictor.stream_decoded(_frames(capture, reader), batch_size=batch_size):
                 if writing is not None:
                     writing.result()
                 writing = writer.submit(write, result)
