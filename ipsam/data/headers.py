@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -17,6 +17,7 @@ MAX_PIXELS = 100_000_000  # the field's images have a few million, the largest c
 MAX_BYTES = 1 << 30
 MAX_SCANS = 100  # a progressive JPEG has about ten; every one goes over the whole image
 MAX_SEGMENTS = 10_000  # of a JPEG; most have about ten
+MAX_PAGES = 10_000  # of a TIFF that are counted
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # the last one is met under the name of a JPEG
 CHECKED_BY_OPENCV = ("JPEG", "MPO", "PNG")  # in the others it fills up what is damaged or missing, and says nothing
 TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
@@ -88,12 +89,17 @@ def check_size(height: int, width: int, path: Path) -> Size:
     return height, width
 
 
-def check_content(content: bytes, path: Path) -> Size:
+def check_content(content: bytes, path: Path, *, single: str = "") -> Size:
     """Size (height, width) of an image file's content that can be decoded in bounded time and memory.
+
+    Args:
+        content: of the file.
+        path: for messages.
+        single: what the only page is, such as "mask"; empty where further pages may be passed over.
 
     Raises:
         ValueError: it can't; or its header can't be read, its pixels are damaged, or OpenCV would take its colours for
-            others.
+            others; or it has several pages where ``single`` is given.
     """
     if content.startswith(JPEG_BEGIN):
         try:
@@ -102,6 +108,8 @@ def check_content(content: bytes, path: Path) -> Size:
             raise ValueError(f"{path}: {error}; save it again") from error
     with quiet_pillow():
         size_of_floats = _check_tiff(content, path) if content.startswith(TIFF_BEGINNINGS) else None
+        if single and content.startswith(TIFF_BEGINNINGS):
+            _check_pages(_num_pages(content), "TIFF", single, path)
         try:
             image = open_header(BytesIO(content), path)
         except ValueError:
@@ -112,6 +120,8 @@ def check_content(content: bytes, path: Path) -> Size:
             size = check_size(image.height, image.width, path)
             if image.mode == "LAB":
                 raise ValueError(f"{path}: in CIELAB, which would be taken for RGB; save it as RGB")
+            if single and image.format != "TIFF":
+                _check_pages(getattr(image, "n_frames", 1), image.format, single, path)
             if image.format not in CHECKED_BY_OPENCV:
                 _decode(image, path)
     return size
@@ -148,7 +158,7 @@ def _check_tiff(content: bytes, path: Path) -> Size | None:
     """
     file = BytesIO(content)
     try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(16 if b"+" in content[2:4] else 8))
+        tags = _tiff_tags(file)
         file.seek(tags.next)
         tags.load(file)
         height, width, tile_height, tile_width = (int(tags.get(tag, 0)) for tag in TIFF_SIZES)
@@ -157,6 +167,31 @@ def _check_tiff(content: bytes, path: Path) -> Size | None:
         raise _unreadable(path, error) from error
     check_size(tile_height, tile_width, path)
     return check_size(height, width, path) if holds_floats else None
+
+
+def _tiff_tags(file: BytesIO) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """The tags of a TIFF before any page is read: ``next`` is the first page's place."""
+    beginning = file.read(8)
+    return TiffImagePlugin.ImageFileDirectory_v2(beginning + (file.read(8) if b"+" in beginning[2:4] else b""))
+
+
+def _num_pages(content: bytes) -> int:
+    """Count the pages of a TIFF until one is broken or a place comes again."""
+    file, places = BytesIO(content), set[int]()
+    with suppress(Exception):
+        tags = _tiff_tags(file)
+        while (place := tags.next) and place not in places and len(places) < MAX_PAGES:
+            file.seek(place)
+            tags.load(file)
+            if TIFF_SIZES[1] not in tags:
+                break
+            places.add(place)
+    return len(places)
+
+
+def _check_pages(number: int, kind: str | None, single: str, path: Path) -> None:
+    if number > 1:
+        raise ValueError(f"{path}: a {kind} of {number} pages, not one {single}; save each page as a file of its own")
 
 
 def _decode(image: Image.Image, path: Path) -> None:

@@ -8,6 +8,7 @@ happens to carry the tag would tear the pair apart. Only a TIFF's cannot be: Ope
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,8 @@ from ipsam.data.files import unreadable
 from ipsam.data.headers import MAX_BYTES, Size, check_size, open_header, quiet_pillow
 
 FOREGROUND_ABOVE = 128  # a ground truth pixel above this value is foreground, as the evaluation protocol has it
+MAX_TINT = 16  # by which the colours of a mask's pixel may differ, as where JPEG or WebP has rounded them
+NUM_COLOURS, NUM_LOOKED_AT = 4, 100_000  # colours named of a mask in colour, and the pixels searched for them
 NUM_READERS = 16  # threads that read headers; they mostly wait for the file system
 
 
@@ -46,12 +49,14 @@ def read_image(path: str | Path, *, upright: bool = False, at_least: int | None 
 def read_mask(path: str | Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:
     """Read a mask as uint8 of shape (H, W) with values 0 and 255; foreground is what lies above `above`.
 
-    Colour masks are turned to grey first. An all-zero mask is a valid one without an object.
+    A grey mask may be stored in colours, if they are all alike, and with an alpha channel, if it is opaque or the same
+    mask again. An all-zero mask is a valid one without an object.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, broken or no image; MaskError: its values are labels (such as 0/1) rather than
-            0/255, or have other than 8 bits.
+        ValueError: the file is empty, broken or no image, or has several pages; MaskError: its values are labels (such
+            as 0/1) rather than 0/255, or have other than 8 bits; or it holds colours or another mask in its alpha
+            channel.
     """
     path = Path(path)
     return binary(as_grey(read_bytes(path), path), path, above)
@@ -68,13 +73,55 @@ def as_grey(content: bytes, path: Path) -> NDArray[np.uint8]:
     """The grey values (H, W) of a mask, given its file's content; `path` is for messages.
 
     Raises:
-        ValueError: the content is broken or no image; MaskError: it has other than 8 bits.
+        ValueError: the content is broken or no image, or has several pages; MaskError: it has other than 8 bits, or
+            holds colours or another mask in its alpha channel.
     """
-    # ANYDEPTH keeps 16-bit values as they are; squeezed to 8 bits, 16-bit labels would all become background.
-    mask = decode(content, path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    # UNCHANGED keeps colours and alpha, which may hold the object, and 16-bit labels, which would become background.
+    mask = decode(content, path, cv2.IMREAD_UNCHANGED, single="mask")
     if mask.dtype != np.uint8:
         raise MaskError(f"{path}: a mask of type {mask.dtype}; masks must be 8-bit, 0 for background, 255 for object")
-    return mask
+    if mask.ndim == 2:
+        return mask
+    *colours, alpha = cv2.split(mask) if mask.shape[2] == 4 else (*cv2.split(mask), None)
+    tint = max(cv2.norm(one, other, cv2.NORM_INF) for one, other in combinations(colours, 2))
+    if tint > MAX_TINT:
+        raise MaskError(_in_colour(mask[..., 2::-1], path))
+    grey = decode(content, path, cv2.IMREAD_GRAYSCALE) if tint else colours[0]
+    if alpha is not None:
+        _check_alpha(alpha, grey, path)
+    return grey
+
+
+def _in_colour(pixels: NDArray[np.uint8], path: Path) -> str:
+    """The message on a mask (H, W, 3) that holds colours: which they are."""
+    is_coloured = np.ptp(pixels, axis=2) > MAX_TINT
+    coloured = pixels[is_coloured]
+    colours, counts = np.unique(coloured[:: 1 + len(coloured) // NUM_LOOKED_AT], axis=0, return_counts=True)
+    often = [str(tuple(colours[index].tolist())) for index in np.argsort(-counts, kind="stable")[:NUM_COLOURS]]
+    shown = ", ".join(often) + (", ..." if len(colours) > NUM_COLOURS else "")
+    return (
+        f"{path}: a mask in colour: {is_coloured.mean():.1%} of its pixels have colours such as {shown} (RGB), which "
+        "have no meaning as grey; save it as an 8-bit grey PNG, 0 for background and 255 for object"
+    )
+
+
+def _check_alpha(alpha: NDArray[np.uint8], grey: NDArray[np.uint8], path: Path) -> None:
+    """See that a mask's alpha channel is opaque, or the same as its grey values: else one of them is not the mask.
+
+    Raises:
+        MaskError: they disagree, or all is transparent.
+    """
+    if alpha.min() == 255 or (alpha.any() and np.array_equal(alpha, grey)):
+        return
+    if alpha.any() and grey.min() == grey.max():
+        raise MaskError(
+            f"{path}: the object is in the alpha channel, while the colours are {grey.min()} throughout; save the "
+            "alpha channel itself as an 8-bit grey PNG, 0 for background and 255 for object"
+        )
+    raise MaskError(
+        f"{path}: transparent in {(alpha < 255).mean():.1%} of its pixels, where its alpha channel and its colours are "
+        "different masks; save the right one as an 8-bit grey PNG without an alpha channel"
+    )
 
 
 def binary(mask: NDArray[np.uint8], path: Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:

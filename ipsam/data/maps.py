@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.data.decoding import decode
-from ipsam.data.headers import TIFF_BEGINNINGS
 from ipsam.data.images import read_bytes
 
 ROUNDING = 1e-6  # by which a float may miss [0, 1], as after an interpolation
@@ -25,12 +24,7 @@ def read_map(path: str | Path) -> NDArray[np.uint8] | NDArray[np.float32]:
             somewhere; holds floats that are no probabilities, or values of another type.
     """
     path = Path(path)
-    content = read_bytes(path)
-    pixels = decode(content, path, cv2.IMREAD_UNCHANGED)
-    if content.startswith(TIFF_BEGINNINGS):
-        num_pages = cv2.imcount(str(path))  # which decodes none of them
-        if num_pages > 1:
-            raise ValueError(f"{path}: a TIFF of {num_pages} pages, not one map; save each page as a file of its own")
+    pixels = decode(read_bytes(path), path, cv2.IMREAD_UNCHANGED, single="map")
     if pixels.ndim == 3:
         pixels = _grey(pixels, path)
     if pixels.dtype == np.uint8:

@@ -12,6 +12,7 @@ from doctor_files import (
     all_masks,
     case,
     check,
+    drop,
     examined,
     found,
     mask,
@@ -34,6 +35,7 @@ from ipsam.data.doctor.probe import MAX_BYTES
 from ipsam.data.files import EXTENSIONS
 
 INSIDE = "another file type inside"
+PAGES = {"save_all": True, "append_images": [Image.fromarray(mask())]}
 FLOATS = put_mode("img/g.tif", np.ones((40, 50), np.float32), "F")
 
 
@@ -70,6 +72,11 @@ def turned(orientation: int) -> Image.Exif:
              warning="TIFF orientation"),
         case("CMYK", put_mode("img/a.jpg", picture(99), "CMYK"), remark="CMYK picture"),
         case("alpha", put_mode("gt/a.png", mask(), "RGBA"), remark="alpha picture"),
+        case("object in alpha", put("gt/a.png", np.dstack([mask() * 0] * 3 + [mask()])), error="values of no mask"),
+        case("mask in colour", put("gt/a.png", np.dstack([mask(), mask() * 0, mask() * 0])), error="values of no mask"),
+        case("mask of pages", put_mode("gt/a.png", mask(), "L", **PAGES), error="unreadable file"),
+        case("image of pages", together(drop("img/a.jpg"), put_mode("img/a.tif", picture(9), "RGB", **PAGES)),
+             remark="multi-page picture"),
         case("grey", put_mode("img/a.jpg", picture(99), "L")),
         case("palette", put_mode("gt/a.png", mask(), "P")),
         case("a pixel", together(put("img/a.jpg", picture(9, (1, 1))), put("gt/a.png", mask((1, 1)) + 255)),

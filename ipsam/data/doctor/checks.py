@@ -21,6 +21,7 @@ FORMATS = {
 ODDITIES = {
     "CMYK": "are in CMYK, whose conversion to RGB may not give the colours meant; save them as RGB",
     "alpha": "have an alpha channel or a transparent colour, which is ignored; see that what it covers is meant",
+    "multi-page": "have several pages or frames, of which the first is read; see that it is the one meant",
     "16-bit": "have 16 bits, of which the higher 8 are used; nothing need be done",
 }
 NUM_LEVELS = 6  # grey values named

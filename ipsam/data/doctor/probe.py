@@ -54,7 +54,7 @@ class Facts:
         size: (height, width), from the header.
         format: what it is inside, as Pillow calls it.
         orientation: EXIF's, 1 where the picture is stored upright.
-        oddity: `CMYK`, `alpha` or `16-bit`, where it is read otherwise than it was meant.
+        oddity: `CMYK`, `alpha`, `multi-page` or `16-bit`, where it is read otherwise than it was meant.
         mask, fingerprint: of a mask, of an image.
     """
 
@@ -117,6 +117,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _oddity(image: Image.Image) -> str:
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # whose further pages are previews
+        return "multi-page"
     if image.mode == "CMYK":
         return "CMYK"
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

@@ -1,0 +1,233 @@
+"""Masks whose object is elsewhere than in one grey channel: in alpha, in colours, on further pages."""
+
+import io
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hostile_images import tiff
+from numpy.typing import NDArray
+from PIL import Image
+
+from ipsam.data.doctor.probe import File, examine
+from ipsam.data.images import MaskError, read_mask
+from ipsam.data.map_pairs import SavedMap
+from ipsam.data.maps import read_map
+from ipsam.data.pairs import Pair
+from ipsam.data.sources import FolderSource
+
+MASK = np.zeros((40, 56), np.uint8)
+MASK[8:20, 10:30] = 255
+BLACK, WHITE = MASK * 0, MASK * 0 + 255
+OTHER = np.roll(MASK, 15, axis=1)
+
+IN_ALPHA = r"the object is in the alpha channel, while the colours are {} throughout; save the alpha channel itself"
+DIFFERENT = r"transparent in {} of its pixels, where its alpha channel and its colours are different masks; save the"
+COLOURS = r"a mask in colour: {} of its pixels have colours such as {} \(RGB\), which have no meaning as grey; save it"
+
+
+def stacked(*channels: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(np.dstack(channels))
+
+
+def painted(*colours: tuple[int, int, int]) -> Image.Image:
+    """Black, with a rectangle of each colour."""
+    pixels = np.zeros((40, 56, 3), np.uint8)
+    for number, colour in enumerate(colours):
+        pixels[8:20, 6 + 12 * number : 16 + 12 * number] = colour
+    return Image.fromarray(pixels)
+
+
+def palette(*colours: tuple[int, int, int], **options: Any) -> tuple[Image.Image, dict[str, Any]]:
+    """A picture of label 0, with the mask as label 1, in these colours."""
+    image = Image.fromarray(MASK // 255)
+    image.putpalette([value for colour in colours for value in colour])
+    return image, options
+
+
+REFUSED: dict[str, tuple[Image.Image, str]] = {
+    "object in alpha of black": (stacked(BLACK, BLACK, BLACK, MASK), IN_ALPHA.format(0)),
+    "object in alpha of white": (stacked(WHITE, WHITE, WHITE, MASK), IN_ALPHA.format(255)),
+    "object in alpha of grey": (stacked(WHITE, MASK), IN_ALPHA.format(255)),
+    "another object in alpha": (stacked(MASK, MASK, MASK, OTHER), DIFFERENT.format(r"89\.3%")),
+    "grey with another object in alpha": (stacked(MASK, OTHER), DIFFERENT.format(r"89\.3%")),
+    "transparent throughout": (stacked(MASK, MASK, MASK, BLACK), DIFFERENT.format(r"100\.0%")),
+    "white, transparent throughout": (stacked(WHITE, BLACK), DIFFERENT.format(r"100\.0%")),
+    "half transparent": (stacked(MASK, MASK, MASK, BLACK + 128), DIFFERENT.format(r"100\.0%")),
+    "red": (painted((255, 0, 0)), COLOURS.format(r"5\.4%", r"\(255, 0, 0\)")),
+    "red and green": (painted((255, 0, 0), (0, 255, 0)), COLOURS.format(r"10\.7%", r"\(0, 255, 0\), \(255, 0, 0\)")),
+    "white and blue": (painted((255, 255, 255), (0, 0, 99)), COLOURS.format(r"5\.4%", r"\(0, 0, 99\)")),
+    "many colours": (
+        painted((255, 0, 0), (255, 40, 0), (255, 80, 0), (0, 90, 0)),
+        COLOURS.format(r"\d+\.\d%", r"(\(\d+, \d+, 0\), ){3}\(255, \d+, 0\)"),
+    ),
+    "colours with opaque alpha": (painted((0, 200, 0)).convert("RGBA"), COLOURS.format(r"5\.4%", r"\(0, 200, 0\)")),
+    "colours of a palette": (palette((0, 0, 0), (128, 0, 0))[0], COLOURS.format(r"10\.7%", r"\(128, 0, 0\)")),
+}
+
+
+def save(image: Image.Image, path: Path, **options: Any) -> Path:
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(tmp_path: Path, name: str) -> None:
+    image, message = REFUSED[name]
+    path = save(image, tmp_path / "a.png")
+    with pytest.raises(MaskError, match=rf"a\.png: {message}"):
+        read_mask(path)
+
+
+# Their alpha is multiplied into their colours, by the TIFF's decoder or the WebP's encoder: both are the mask then.
+MULTIPLIED = [
+    ("object in alpha of white", ".tif"),
+    ("object in alpha of white", ".webp"),
+    ("object in alpha of grey", ".webp"),
+]
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".webp"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_in_other_formats(tmp_path: Path, name: str, suffix: str) -> None:
+    path = save(REFUSED[name][0], tmp_path / f"a{suffix}", **({"lossless": True} if suffix == ".webp" else {}))
+    if (name, suffix) in MULTIPLIED:
+        np.testing.assert_array_equal(read_mask(path), MASK)
+        return
+    with pytest.raises(MaskError, match=rf"a\{suffix}: (the object is in|transparent|a mask in colour)"):
+        read_mask(path)
+
+
+def test_coloured_jpeg_is_refused(tmp_path: Path) -> None:
+    painted((255, 0, 0), (0, 255, 0)).save(tmp_path / "a.jpg")
+    with pytest.raises(MaskError, match=r"a\.jpg: a mask in colour: \d+\.\d% of its pixels have colours such as \("):
+        read_mask(tmp_path / "a.jpg")
+
+
+def test_transparent_label_of_a_palette_is_refused(tmp_path: Path) -> None:
+    image, options = palette((255, 255, 255), (255, 255, 255), transparency=0)
+    with pytest.raises(MaskError, match=IN_ALPHA.format(255)):
+        read_mask(save(image, tmp_path / "a.png", **options))
+
+
+def several(path: Path, kind: str) -> Path:
+    further = [Image.fromarray(MASK), Image.fromarray(OTHER)]
+    Image.fromarray(BLACK).save(path, kind, save_all=True, append_images=further)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "WEBP", "MPO"])
+@pytest.mark.parametrize(("read", "what"), [(read_mask, "mask"), (read_map, "map")])
+def test_further_pages_are_refused(tmp_path: Path, kind: str, read: Callable[[Path], Any], what: str) -> None:
+    path = several(tmp_path / "a.png", kind)
+    with pytest.raises(ValueError, match=rf"a\.png: a {kind} of 3 pages, not one {what}; save each page as a file of"):
+        read(path)
+
+
+def test_gif_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a\.png: the image header can.t be read \(none of BMP, JPEG"):
+        read_mask(several(tmp_path / "a.png", "GIF"))
+
+
+def test_pages_of_floats_are_refused(tmp_path: Path) -> None:
+    """Of 64 bits, for which Pillow has no mode."""
+    cv2.imwritemulti(str(tmp_path / "a.tif"), [MASK / 255.0, MASK / 255.0])
+    with pytest.raises(ValueError, match=r"a\.tif: a TIFF of 2 pages, not one map"):
+        read_map(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("pages", "last"), [(1, 0), (1, 1), (1, 1000)])
+def test_one_page_whatever_it_names_as_the_next(tmp_path: Path, pages: int, last: int) -> None:
+    """None, itself, or a place behind the end of the file."""
+    content = tiff(56, 40, zlib.compress(MASK.tobytes()), pages=pages, last=last)
+    (tmp_path / "a.tif").write_bytes(content)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), MASK)
+
+
+def test_alpha_of_a_grey_tiff_map_is_seen(tmp_path: Path) -> None:
+    """OpenCV drops it."""
+    np.testing.assert_array_equal(read_map(save(stacked(MASK, WHITE), tmp_path / "a.tif")), MASK)
+    with pytest.raises(ValueError, match=r"b\.tif: transparent in 89\.3% of the pixels"):
+        read_map(save(stacked(WHITE, MASK), tmp_path / "b.tif"))
+    turned = read_map(save(stacked(MASK, WHITE), tmp_path / "c.tif", tiffinfo={274: 6}))
+    np.testing.assert_array_equal(turned, np.rot90(MASK, -1))
+
+
+ACCEPTED: dict[str, Image.Image] = {
+    "opaque": stacked(MASK, MASK, MASK, WHITE),
+    "grey, opaque": stacked(MASK, WHITE),
+    "alpha is the same mask": stacked(MASK, MASK, MASK, MASK),
+    "black and transparent but for one pixel": stacked(*[np.eye(40, 56, dtype=np.uint8) * np.uint8(255)] * 4),
+    "palette of black and white": palette((0, 0, 0), (255, 255, 255))[0],
+    "equal colours": stacked(MASK, MASK, MASK),
+    "slightly tinted": stacked(MASK, MASK // 255 * 244, np.maximum(MASK, 9)),
+    "soft": stacked(*[cv2.GaussianBlur(MASK, (0, 0), 3)] * 3),
+    "one bit": Image.fromarray(MASK).convert("1"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_accepted_as_the_grey_picture(tmp_path: Path, name: str, suffix: str) -> None:
+    """OpenCV's own conversion to grey is how masks were always read."""
+    path = save(ACCEPTED[name], tmp_path / f"a{suffix}", **({"lossless": True} if suffix == ".webp" else {}))
+    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert grey is not None
+    np.testing.assert_array_equal(read_mask(path), np.where(grey > 128, 255, 0))
+
+
+@pytest.mark.parametrize(("mode", "quality"), [("RGB", 10), ("RGB", 75), ("RGB", 100), ("CMYK", 75), ("CMYK", 100)])
+def test_jpeg_in_colours_is_read_by_its_brightness(tmp_path: Path, mode: str, quality: int) -> None:
+    noise = np.random.default_rng(0).integers(-6, 7, (40, 56, 3))
+    image = Image.fromarray((np.dstack([MASK] * 3) + noise).clip(0, 255).astype(np.uint8)).convert(mode)
+    path = save(image, tmp_path / "a.jpg", quality=quality)
+    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert grey is not None
+    np.testing.assert_array_equal(read_mask(path), np.where(grey > 128, 255, 0))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_upside_down_by_exif_is_ignored(tmp_path: Path, kind: str, mode: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    options = {"lossless": True} if kind == "WEBP" else {"quality": 100}
+    path = save(Image.fromarray(MASK).convert(mode), tmp_path / "a.png", format=kind, exif=exif, **options)
+    np.testing.assert_array_equal(read_mask(path), MASK)
+
+
+@pytest.mark.parametrize("damage", ["alpha", "colours", "pages"])
+def test_training_scores_and_the_doctor_say_the_same(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "a.tif"
+    if damage == "pages":
+        several(path, "TIFF")
+    else:
+        REFUSED["object in alpha of grey" if damage == "alpha" else "red"][0].save(path)
+    map_path = save(Image.fromarray(MASK), tmp_path / "map.png")
+    image_path = save(painted((9, 99, 200)), tmp_path / "image.png")
+    with pytest.raises(ValueError, match=r"a\.tif: ") as expected:
+        read_mask(path)
+    ways: tuple[Callable[[], Any], ...] = (
+        lambda: FolderSource([Pair("a", image_path, path)]).read(0, 0),
+        lambda: SavedMap("a", map_path, path)(),
+    )
+    for way in ways:
+        with pytest.raises(ValueError, match=r"a\.tif: ") as told:
+            way()
+        assert str(told.value) == str(expected.value)
+    facts = examine(File(path, "mask"))
+    assert facts.fault == ("unreadable" if damage == "pages" else "mask values")
+    assert facts.reason == str(expected.value)
+
+
+def test_large_masks_in_colour_are_explained_at_once(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "BMP")
+    (tmp_path / "a.bmp").write_bytes(file.getvalue())
+    with pytest.raises(MaskError, match=r"a\.bmp: a mask in colour: 98\.\d% .*, \.\.\. \(RGB\)"):
+        read_mask(tmp_path / "a.bmp")
