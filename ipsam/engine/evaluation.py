@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ipsam.engine.folders import write_whole
 from ipsam.engine.metrics import LOWER_IS_BETTER, Protocol
+from ipsam.engine.unfinished import replacing
 
 Scores = dict[str, float]
 
@@ -71,7 +72,7 @@ def write_json(path: Path, content: object) -> None:
 def write_csv(path: Path, rows: list[dict[str, str | float]]) -> None:
     """Write rows of the same keys as CSV, making the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

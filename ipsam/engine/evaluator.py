@@ -24,6 +24,7 @@ from ipsam.engine.in_flight import one_ahead, to_host
 from ipsam.engine.metrics import LOWER_IS_BETTER, METRICS, Pixels, Protocol, means, measure, to_eight_bit
 from ipsam.engine.scoring import score_images, summary
 from ipsam.engine.stopping import ignore_signals
+from ipsam.engine.unfinished import replacing
 from ipsam.imagenet import normalise
 from ipsam.model import IPSAMOutput, Segmenter
 
@@ -43,8 +44,12 @@ class Predicted:
         """Save, if asked to; give name, prediction and mask."""
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not cv2.imwrite(str(self.path), to_eight_bit(self.prediction)):
-                raise OSError(f"could not write the map {self.path}")
+            try:
+                with replacing(self.path) as unfinished:
+                    if not cv2.imwrite(str(unfinished), to_eight_bit(self.prediction)):
+                        raise OSError("OpenCV can't write there")
+            except OSError as error:
+                raise OSError(f"could not write the map {self.path}: {error.strerror or error}") from error
         return self.name, self.prediction, self.mask
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ipsam.data import TestSet
 from ipsam.engine.evaluator import forward
 from ipsam.engine.settings import Settings
+from ipsam.engine.unfinished import replacing
 from ipsam.model import IPSAMOutput, Segmenter
 
 CELL = 160  # pixels a side
@@ -60,8 +61,9 @@ def save_panel(model: Segmenter, test_set: TestSet, path: Path, *, settings: Set
         output = forward(model, image, [item["mask"]], device=settings.device, bf16=settings.bf16)
         panels.append(panel(image, torch.from_numpy(mask)[None, None] / 255, output))
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), np.concatenate(panels)[..., ::-1]):
-        raise OSError(f"could not write {path}")
+    with replacing(path) as unfinished:
+        if not cv2.imwrite(str(unfinished), np.concatenate(panels)[..., ::-1]):
+            raise OSError(f"could not write {path}")
     return path
 
 

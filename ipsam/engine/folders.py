@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ipsam.data.files import unreadable
+from ipsam.engine.unfinished import replacing
 
 
 def folders_below(root: Path) -> tuple[list[Path], list[str]]:
@@ -58,16 +59,13 @@ def write_whole(path: Path, content: str) -> None:
     Raises:
         OSError: it can't be written; with the path.
     """
-    fresh = path.with_name(f".new-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with fresh.open("w", encoding="utf-8") as file:
+        with replacing(path) as fresh, fresh.open("w", encoding="utf-8") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(fresh, path)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 

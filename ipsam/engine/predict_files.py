@@ -17,6 +17,7 @@ from ipsam.data.files import EXTENSIONS
 from ipsam.data.own_images import to_rgb
 from ipsam.engine.predictor import Predictor, check_batch_size
 from ipsam.engine.result import KINDS, Result
+from ipsam.engine.unfinished import replacing
 from ipsam.engine.video import VIDEOS, predict_video
 
 PICTURES = (*EXTENSIONS, ".webp")
@@ -177,8 +178,8 @@ def _failed(error: Exception) -> Future[None]:
 
 def _save(job: Job, result: Result) -> None:
     for kind, path in job.targets.items():
-        unfinished = path.with_name(f".{path.stem}.part{path.suffix}")
-        result.save(unfinished, kind).replace(path)  # so that half a file never passes for a finished one
+        with replacing(path) as unfinished:  # so that half a file never passes for a finished one
+            result.save(unfinished, kind)
 
 
 def _files(source: str) -> tuple[Path, list[Path]]:

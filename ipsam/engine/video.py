@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ipsam.engine.predictor import Predictor
 from ipsam.engine.result import Result
+from ipsam.engine.unfinished import replacing
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
@@ -33,15 +34,9 @@ def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path
     """
     possible = {kind: path for kind, path in targets.items() if kind != "cutout"}
     if possible:
-        unfinished = {kind: path.with_name(f".{path.stem}.part{path.suffix}") for kind, path in possible.items()}
-        try:
+        with ExitStack() as stack:
+            unfinished = {kind: stack.enter_context(replacing(path)) for kind, path in possible.items()}
             _predict(predictor, source, unfinished, batch_size)
-            for kind, path in possible.items():
-                unfinished[kind].replace(path)
-        finally:
-            for path in unfinished.values():
-                with suppress(OSError):  # the error that led here is the one to tell
-                    path.unlink()
     if "cutout" in targets:
         raise ValueError(f"{source}: a cutout has an alpha channel, which a video can't hold; save an overlay or mask")
 

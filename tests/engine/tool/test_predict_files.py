@@ -1,5 +1,8 @@
 """Files in, files out: structure kept, what is done left alone, broken ones listed."""
 
+import os
+import re
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +12,9 @@ import pytest
 from PIL import Image
 
 import ipsam
-from ipsam.engine.predict_files import find_jobs, predict_files
+from ipsam.engine.predict_files import Job, _save, find_jobs, predict_files
 from ipsam.engine.predictor import Predictor
+from ipsam.engine.result import Result
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +123,23 @@ def test_a_place_that_can_not_be_written_is_told(predictor: Predictor, tree: Pat
     assert set(outcome.failed) == {tree / "deep/a.jpg", tree / "deep/er/b.jpg"}
 
 
+def save_often(job: Job) -> None:
+    result = Result(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32))
+    for _ in range(500):
+        _save(job, result)
+
+
+def test_two_processes_may_predict_into_one_folder(tmp_path: Path) -> None:
+    job = Job(tmp_path / "a.jpg", {"map": tmp_path / "a.png"})
+    processes = [get_context("fork").Process(target=save_often, args=(job,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert written(tmp_path) == ["a.png"]
+
+
 @pytest.fixture
 def film(tmp_path: Path) -> Path:
     """Five frames of 48 x 64."""
@@ -172,7 +193,8 @@ def test_of_a_video_broken_off_nothing_stays(
     monkeypatch.setattr(predictor, "_begin", fails_at_the_fourth)
     with pytest.raises(MemoryError):
         predict_files(predictor, find_jobs(str(film), tmp_path / "out", ["map"]))
-    assert begun[3] == [".walk.part.mp4"]
+    assert len(begun[3]) == 1
+    assert re.fullmatch(rf"\.{os.getpid()}-.*\.part\.mp4", begun[3][0])
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
