@@ -9,7 +9,8 @@ from ipsam.engine.config import build_model, settings_of
 from ipsam.engine.data_seen import named_sets
 from ipsam.engine.report import check_fits, evaluate_references, evaluate_run
 from ipsam.engine.rng import seed_everything
-from ipsam.engine.run import begin_run, open_run
+from ipsam.engine.run import open_run
+from ipsam.engine.run_lock import begin_run
 from ipsam.engine.settings import Settings
 from ipsam.engine.trainer import check_can_train, train
 
@@ -17,8 +18,7 @@ from ipsam.engine.trainer import check_can_train, train
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
 def main(config: DictConfig) -> None:
     """Compose, train, evaluate."""
-    with user_errors():
-        begin_run(config)
+    with user_errors(), begin_run(config):
         settings = settings_of(Settings, config.engine, "engine")
         settings.set_up_process()
         data = settings_of(Data, config.data, "data")

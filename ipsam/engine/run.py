@@ -120,6 +120,8 @@ def open_run(
     if state.is_main_process:
         if config.overwrite:
             _throw_away(folder)
+        if not (folder / "checkpoints").exists():  # a run killed before its first one is begun again, not resumed
+            (folder / DATA).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / CONFIG).is_file() or (folder / CONFIG).read_text(encoding="utf-8") != resolved:
             write_whole(folder / CONFIG, resolved)
@@ -131,16 +133,6 @@ def open_run(
     return folder, resolved
 
 
-def begin_run(config: DictConfig) -> None:
-    """``check_run``; from then on what is logged goes to ``train.log`` in the run's folder as well."""
-    check_run(config)
-    folder = Path(config.run_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder / LOG, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
-    logging.getLogger().addHandler(handler)
-
-
 def _throw_away(folder: Path) -> None:
     """Remove what a former run left; whenever this is interrupted, no part of it is taken for a run any more."""
     for name in OWN_FOLDERS:
@@ -149,7 +141,6 @@ def _throw_away(folder: Path) -> None:
             if path.exists():
                 path.replace(gone)
                 shutil.rmtree(gone)
-    (folder / DATA).unlink(missing_ok=True)
 
 
 def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Path) -> None:

@@ -1,0 +1,76 @@
+"""Locks between processes, with a record of who holds them."""
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+SOFT = ".softlock"  # added to the lock's name, so that the two kinds never meet in one file
+PATIENCE = 1.0  # seconds, in which the workers of a killed process end and a process that ends releases its lock
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def hold(path: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the lock file at ``path``, which is removed afterwards.
+
+    The kernel frees the lock when its process ends, even by SIGKILL. Where the file system has no locks, a file beside
+    it takes its place, and filelock takes over the one of a process of this host that is gone.
+
+    Raises:
+        Timeout: another process holds it, and ``wait`` is false.
+        OSError: the lock file can't be written.
+    """
+    lock: BaseFileLock = FileLock(path, fallback_to_soft=False)
+    try:
+        _acquire(lock, wait=wait)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        with suppress(OSError):
+            if not path.read_bytes():  # what the attempt left; the lock of a host that has locks here holds a record
+                path.unlink()
+        lock = SoftFileLock(f"{path}{SOFT}")
+        logger.warning("%s: no locks on this file system (%s); %s is used", path, error.strerror, lock.lock_file)
+        _acquire(lock, wait=wait)
+    record = f"{os.getpid()}\n{socket.gethostname()}\n"  # as filelock writes it to a soft lock
+    native = not isinstance(lock, SoftFileLock)
+    with suppress(OSError):  # it only serves a message
+        if native:
+            path.write_text(record)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if native and path.read_text() == record:  # else somebody has removed ours, and this is another's
+                path.unlink()
+        lock.release()
+
+
+def holder(path: Path) -> str:
+    """Name the process that holds a lock, since when, and what to do about a lock file left by another host."""
+    try:
+        pid, host = path.read_text().splitlines()[:2]
+        since = datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat(sep=" ", timespec="seconds")
+    except (OSError, ValueError):
+        return "another process"
+    left = f" (if that process is gone, remove {path})" if path.name.endswith(SOFT) else ""
+    return f"process {pid} on {host.partition('?')[0]} since {since}{left}"
+
+
+def _acquire(lock: BaseFileLock, *, wait: bool) -> None:
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        if not wait:
+            raise
+        logger.warning("waiting for %s, which holds %s", holder(Path(lock.lock_file)), lock.lock_file)
+        lock.acquire(timeout=-1)

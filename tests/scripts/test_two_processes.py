@@ -1,0 +1,125 @@
+"""Two runs of a script at the same time, in one folder."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+TRAIN = (
+    "experiment=quickstart",
+    "run_dir=run",
+    "data.image_size=64",
+    "data.synthetic.num_train=8",
+    "data.synthetic.num_test=1",
+    "engine.batch_size=4",
+    "engine.num_workers=2",
+    "engine.cpu=true",
+)
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a script, perhaps by a launcher; what still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def one(name: str, *arguments: str, launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, *launcher, str(SCRIPTS / f"{name}.py"), *arguments]
+        options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, env=os.environ | environment, **options))
+        return started[-1]
+
+    yield one
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def in_use(pid: int) -> str:
+    return rf"error: run is in use by process {pid} on {re.escape(socket.gethostname())} since .*run_dir="
+
+
+@pytest.mark.slow
+def test_of_two_trainings_started_together_one_runs(start: Start) -> None:
+    both = [start("train", *TRAIN, "engine.epochs=1", f"engine.lr={lr}") for lr in ("0.001", "0.002")]
+    told = [process.communicate(timeout=240)[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1], told
+    winner = both[0] if both[0].returncode == 0 else both[1]
+    assert re.search(in_use(winner.pid), told[1 - both.index(winner)])
+    lr = (0.001, 0.002)[both.index(winner)]
+    for config in (Path("run/config.yaml"), Path("run/checkpoints/last/config.yaml")):
+        assert OmegaConf.load(config).engine.lr == lr
+    assert Path("run/eval/metrics.json").exists()
+    assert not Path("run/.lock").exists()
+
+
+def test_beside_a_training_no_other_begins_until_it_is_killed(start: Start, script: Callable[..., Any]) -> None:
+    first = start("train", *TRAIN, "engine.epochs=3000", "engine.keep=1000")
+    wait_for(Path("run/config.yaml"), first)
+    for option in ("engine.lr=0.5", "resume=true", "overwrite=true"):
+        done = script("train", *TRAIN, "engine.epochs=3000", option)
+        assert done.status == 1
+        assert re.search(in_use(first.pid), done.err)
+    wait_for(Path("run/checkpoints/last"), first)
+    config = Path("run/config.yaml").read_text()
+    assert script("eval", "ckpt=run", "out=scores").status == 0  # reading is free
+    assert first.poll() is None
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert "holds a run already" in script("train", *TRAIN, "engine.epochs=3000").err
+    assert Path("run/config.yaml").read_text() == config
+    assert script("train", *TRAIN, "engine.epochs=1", "overwrite=true").status == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_several_processes_are_all_refused(start: Start, by_hand: bool) -> None:
+    first = start("train", *TRAIN, "engine.epochs=3000")
+    wait_for(Path("run/config.yaml"), first)
+    if by_hand:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = str(free.getsockname()[1])
+        common = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        others = [start("train", *TRAIN, "resume=true", RANK=rank, LOCAL_RANK=rank, **common) for rank in "01"]
+    else:
+        launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+        others = [start("train", *TRAIN, "resume=true", launcher=launcher)]
+    for other in others:
+        _, told = other.communicate(timeout=120)
+        assert other.returncode == 1
+        assert re.search(in_use(first.pid), told)
+    assert first.poll() is None
+
+
+@pytest.mark.slow
+def test_two_predictions_into_one_folder_succeed(start: Start) -> None:
+    rng = np.random.default_rng(0)
+    Path("in").mkdir()
+    for number in range(40):
+        cv2.imwrite(f"in/{number}.jpg", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    both = [start("predict", "ckpt=micro", "input=in", "output=out", "overwrite=true") for _ in range(2)]
+    for process in both:
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 0, told
+    assert sorted(os.listdir("out")) == sorted(f"{number}.png" for number in range(40))
