@@ -11,6 +11,7 @@ import pooch
 import requests
 from tqdm import tqdm
 
+from ipsam.engine.lock import hold
 from ipsam.model.sam2_weights import OFFICIAL_FILES
 
 CHUNK = 1 << 16  # bytes; what is left of one when the connection breaks is lost
@@ -30,7 +31,8 @@ def fetch(url: str, target: Path, *, sha256: str | None = None) -> Path:
     """A file from the web, unless it is there already.
 
     It is written beside its place and moved there when it is whole, so that the place never holds half a file. A
-    connection that drops is taken up where it broke off, in this call or a later one.
+    connection that drops is taken up where it broke off, in this call or a later one. Other processes that
+    need the same file wait for the first.
 
     Args:
         url: of the file.
@@ -44,13 +46,14 @@ def fetch(url: str, target: Path, *, sha256: str | None = None) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel(logging.WARNING)  # it would tell of what is told here
     try:
-        found = pooch.retrieve(
-            url,
-            known_hash=None if sha256 is None else f"sha256:{sha256}",
-            fname=target.name,
-            path=target.parent,
-            downloader=_resuming(target.with_name(f".{target.name}.part")),
-        )
+        with hold(target.with_name(f".{target.name}.lock"), wait=True):
+            found = pooch.retrieve(
+                url,
+                known_hash=None if sha256 is None else f"sha256:{sha256}",
+                fname=target.name,
+                path=target.parent,
+                downloader=_resuming(target.with_name(f".{target.name}.part")),
+            )
     except requests.RequestException as error:
         raise OSError(f"{url} can't be fetched: {_reason(error)}. What came so far is kept: try again") from error
     except ValueError as error:

@@ -1,6 +1,7 @@
 """Downloads from a server on the loopback that drops connections, serves wrong bytes, or is not there."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,15 @@ def test_given_up_and_taken_up_another_day(files: Any, tmp_path: Path) -> None:
     assert fetch(url, tmp_path / "file.pt", sha256=SHA256).read_bytes() == CONTENT
     assert len(asked) == 8
     assert asked[5] is not None
+
+
+def test_two_that_fetch_one_file_do_not_disturb_each_other(files: Any, tmp_path: Path) -> None:
+    url, asked = files(drops=1)
+    with ThreadPoolExecutor(2) as pool:
+        fetched = [pool.submit(fetch, url, tmp_path / "file.pt", sha256=SHA256) for _ in range(2)]
+        assert all(one.result().read_bytes() == CONTENT for one in fetched)
+    assert len(asked) == 2  # of one of them, whose connection broke once
+    assert names(tmp_path) == ["file.pt"]
 
 
 def test_a_server_that_can_not_go_on_begins_anew(files: Any, tmp_path: Path) -> None:
