@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ipsam.engine.paths import is_absent, is_file, mode_of, remove
 from ipsam.engine.plain_data import bounded_text
 from ipsam.model import Segmenter
 from ipsam.model.archive import check_archive
@@ -81,7 +82,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         OSError: it can't be written; nothing is left of it, and what was in the place before is still whole.
     """
     fresh, old = (folder.with_name(f"{kind}{folder.name}") for kind in (NEW, OLD))
-    shutil.rmtree(fresh, ignore_errors=True)
+    remove(fresh)
     try:
         fresh.mkdir(parents=True)
         for name, content in files.items():
@@ -90,13 +91,15 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         _sync(fresh)
+        if mode_of(folder):  # a damaged one, or of a former run
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+        fresh.rename(folder)
     except OSError:
         shutil.rmtree(fresh, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         raise
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():  # a damaged one, or of a former run
-        folder.rename(old)
-    fresh.rename(folder)
     _sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -112,39 +115,54 @@ def _sync(folder: Path) -> None:
 
 
 def damage(folder: Path, names: Sequence[str] = (WEIGHTS, CONFIG, TRAINING)) -> str | None:
-    """What is wrong with a checkpoint that was written by ``save_checkpoint``; None if its files are as they were."""
+    """Say what is wrong with a checkpoint that ``save_checkpoint`` wrote; None if its files are as they were.
+
+    Raises:
+        OSError: a file is there but can't be read, which says nothing of what it holds; with its path.
+    """
+    name = ABOUT
     try:
-        sums = _about(folder)["sha256"]
+        sums = checkpoint_info(folder)["sha256"]
         for name in names:
-            if not (folder / name).is_file():
+            if not is_file(folder / name):
                 return f"{name} is missing, or no file"
             if (folder / name).stat().st_size > LIMITS[name]:
                 return f"{name} is larger than any"
             if sha256_of(folder / name) != sums[name]:
                 return f"{name} is damaged: it is not what was written"
     except OSError as error:
-        return f"{Path(error.filename or folder).name}: {error.strerror}"
+        if not is_absent(error):
+            raise OSError(error.errno, error.strerror, str(folder / name)) from error
+        return f"{name} is missing, or no file"
     except (ValueError, TypeError, KeyError):
         return f"{ABOUT} is damaged"
     return None
 
 
 def finished_epochs(folder: Path) -> int | None:
-    """How many epochs a checkpoint's training had finished; None where it does not say."""
+    """Return how many epochs a checkpoint's training had finished; None where it does not say.
+
+    Raises:
+        OSError: ``checkpoint.json`` is there but can't be read.
+    """
     try:
-        epochs = _about(folder).get("epoch")
-    except (OSError, ValueError):
+        epochs = checkpoint_info(folder).get("epoch")
+    except ValueError:
+        return None
+    except OSError as error:
+        if not is_absent(error):
+            raise
         return None
     return epochs if isinstance(epochs, int) else None
 
 
-def _about(folder: Path) -> dict[str, Any]:
-    """What ``checkpoint.json`` holds.
+def checkpoint_info(folder: Path) -> dict[str, Any]:
+    """Return what ``checkpoint.json`` holds.
 
     Raises:
         OSError, ValueError: it can't be read, or is damaged.
     """
-    if not (folder / ABOUT).is_file():  # to read a pipe might take forever
+    if not is_file(folder / ABOUT):  # to read a pipe might take forever
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / ABOUT))
     try:
         content = json.loads(bounded_text(folder / ABOUT, LIMITS[ABOUT]))
@@ -163,7 +181,7 @@ def load_weights(model: Segmenter, folder: Path) -> None:
             weights, or some of its weights are not finite.
     """
     path = folder / WEIGHTS
-    if (folder / ABOUT).is_file() and (wrong := damage(folder, [WEIGHTS])):
+    if is_file(folder / ABOUT) and (wrong := damage(folder, [WEIGHTS])):
         raise ValueError(f"{folder}: {wrong}; name another checkpoint, or fetch this one again")
     try:
         with safe_open(path, framework="pt") as file:

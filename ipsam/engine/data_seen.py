@@ -8,6 +8,7 @@ from typing import Any
 
 from ipsam.data import TestSet, TrainSet
 from ipsam.engine.evaluation import write_json
+from ipsam.engine.paths import is_file
 from ipsam.engine.plain_data import read_plain_json
 
 FILE = "data.json"
@@ -58,11 +59,12 @@ def warn_of_other_data(folder: Path, sets: Mapping[str, TrainSet | TestSet]) -> 
 
 
 def _noted(folder: Path) -> dict[str, Fingerprint]:
-    if not (folder / FILE).is_file():
+    """Return what ``data.json`` holds, nothing where it is absent or damaged; OSError where it can't be read."""
+    if not is_file(folder / FILE):
         return {}
     try:
         content = read_plain_json(folder / FILE)
-    except (OSError, ValueError):
+    except ValueError:
         return {}
     noted = content if isinstance(content, dict) else {}
     return {str(name): entry for name, entry in noted.items() if isinstance(entry, dict)}

@@ -45,10 +45,13 @@ def bounded_text(path: Path, limit: int = MAX_SCORES) -> str:
 
     Raises:
         ValueError: it has more bytes than that, or is not UTF-8.
-        OSError: it can't be read.
+        OSError: it can't be read; with its path.
     """
     check_file_size(path, limit)
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:  # of reading, which has no path
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def check_file_size(path: Path, limit: int) -> None:
@@ -60,7 +63,7 @@ def check_file_size(path: Path, limit: int) -> None:
 def _read(path: Path, parse: Callable[[str], Any], language: str) -> Any:
     check_file_size(path, MAX_BYTES)
     try:
-        content = parse(path.read_text(encoding="utf-8"))
+        content = parse(bounded_text(path, MAX_BYTES))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or the 99th of May
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"{path} is not a plain {language} configuration: {reason:.200}") from error

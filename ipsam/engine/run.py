@@ -25,6 +25,7 @@ from ipsam.engine.data_seen import note_data
 from ipsam.engine.folders import check_stays_inside, write_whole
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.parameters import count
+from ipsam.engine.paths import mode_of
 from ipsam.engine.pretrained import find_model, model_config, read_about
 from ipsam.engine.store import BEST, Store, is_checkpoint, run_of
 
@@ -87,7 +88,7 @@ def check_run(config: DictConfig) -> None:
         raise ValueError("resume=true goes on with a run, overwrite=true throws it away: set one")
     folder = Path(config.run_dir)
     check_stays_inside(folder, (*OWN_FOLDERS, CONFIG, DATA, ENVIRONMENT, LOG))
-    if not (folder / "checkpoints").exists() or config.overwrite:
+    if config.overwrite or not mode_of(folder / "checkpoints"):
         return
     if not config.resume:
         raise ValueError(
@@ -262,18 +263,20 @@ def output_folder(config: DictConfig, checkpoint: Path, in_run: Path) -> Path:
 
 def results_folder(config: DictConfig, checkpoint: Path) -> Path:
     """Where the evaluation that ``config`` describes belongs, see ``reopen_run``."""
-    folder = evaluation_folder(checkpoint, Protocol.of(plain(config.protocol)))
+    folder = evaluation_folder(config, checkpoint, Protocol.of(plain(config.protocol)))
     choices = (config.data.exclude, config.data.size_mismatch, config.data.get("scaled_decode"))
     parts = [] if all(choice is None for choice in choices) else ["other_images"]
     parts += [] if config.data.test is None else ["+".join(map(_name, config.data.test))]
     return folder.joinpath(*parts)
 
 
-def evaluation_folder(checkpoint: Path, protocol: Protocol) -> Path:
-    """Where a checkpoint's evaluation on the run's own test sets belongs."""
+def evaluation_folder(config: DictConfig, checkpoint: Path, protocol: Protocol) -> Path:
+    """Where an evaluation of ``config.ckpt``, which is ``checkpoint``, on the run's own test sets belongs."""
     newest = next(iter(Store(checkpoint.parent).all()), checkpoint)
-    is_newest = checkpoint.name != BEST and checkpoint.resolve() == newest.resolve()
-    parts = [] if is_newest else [checkpoint.name]
+    asked = Path(str(config.ckpt))
+    name = asked.name if asked.parent == checkpoint.parent else checkpoint.name  # ``best`` may be a text file
+    is_newest = name != BEST and checkpoint.resolve() == newest.resolve()
+    parts = [] if is_newest else [name]
     parts += [] if protocol.name == "default" else [protocol.name]
     return run_of(checkpoint).joinpath("eval", *parts)
 

@@ -115,6 +115,7 @@ class RunState:
         self.progress = Progress()
         if accelerator.is_main_process:
             self.checkpoints.clean_up()
+        accelerator.wait_for_everyone()  # before any of them looks for the newest
 
     def save(self, *, best: bool = False) -> None:
         """Write a checkpoint of this step.
@@ -135,6 +136,7 @@ class RunState:
 
         Raises:
             ValueError: there are checkpoints, but none is whole; or it does not fit the model, data or processes.
+            OSError: one can't be read.
         """
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:

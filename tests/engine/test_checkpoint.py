@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -6,13 +7,16 @@ import pytest
 import torch
 from builders import micro_backbone, micro_model, randomise, save_official_format
 from safetensors.torch import load_file, save_file
+from saved import unreadable
 
+from ipsam.engine import checkpoint
 from ipsam.engine.checkpoint import (
     ABOUT,
     CONFIG,
     TRAINING,
     WEIGHTS,
     damage,
+    finished_epochs,
     load_training,
     load_weights,
     own_weights,
@@ -158,6 +162,30 @@ def test_any_damage_is_seen(tmp_path: Path, name: str, how: str) -> None:
         position = len(content) // 2
         path.write_bytes(content[:position] + bytes([content[position] ^ 4]) + content[position + 1 :])
     assert damage(tmp_path / "last") is not None
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, TRAINING, ABOUT])
+def test_unreadable_is_not_damaged(tmp_path: Path, name: str) -> None:
+    save(tmp_path / "last", micro_model(self_prompt=False))
+    unreadable(tmp_path / "last" / name)
+    with pytest.raises(OSError, match="Input/output error") as told:
+        damage(tmp_path / "last")
+    assert told.value.filename == str(tmp_path / "last" / name)
+    if name == ABOUT:
+        with pytest.raises(OSError, match="Input/output error"):
+            finished_epochs(tmp_path / "last")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EMFILE, errno.ESTALE])
+def test_refused_is_not_damaged(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "last", micro_model(self_prompt=False))
+
+    def refuse(_: Path) -> str:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(checkpoint, "sha256_of", refuse)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        damage(tmp_path / "last")
 
 
 def test_weights_without_the_rest_will_do_for_evaluation(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from saved import unreadable
 
 from ipsam.data import Data, TestSet
 from ipsam.engine.data_seen import FILE, fingerprint, named_sets, note_data, warn_of_other_data
@@ -89,3 +90,11 @@ def test_a_broken_note_is_none(own: Any, tmp_path: Path, content: str, caplog: p
     (tmp_path / FILE).write_text(content)
     warn_of_other_data(tmp_path, named_sets({"own": own()}))
     assert caplog.text == ""
+
+
+def test_unreadable_note_is_not_replaced(own: Any, tmp_path: Path) -> None:
+    note_data(tmp_path, named_sets({"own": own()}))
+    unreadable(tmp_path / FILE)
+    with pytest.raises(OSError, match=rf"Input/output error: '{tmp_path / FILE}'"):
+        note_data(tmp_path, named_sets({"own": own()}))
+    assert (tmp_path / FILE).is_symlink()

@@ -9,22 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import micro_model
+from saved import forbid_links, names, save
 
 from ipsam.engine.checkpoint import TRAINING, WEIGHTS, damage, load_training
 from ipsam.engine.store import Store, find_checkpoint
-from ipsam.model import IPSAM
-
-MODEL: IPSAM = micro_model(self_prompt=False, lateral=False, refine=False)
-
-
-def save(store: Store, step: int, *, best: bool = False) -> None:
-    training = {"optimizer": {}, "rng": [], "progress": {"step": step}}
-    store.save(step, MODEL, config="model: {}\n", training=training, best=best)
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture
@@ -54,8 +42,11 @@ def test_damaged_ones_are_named_and_passed_over(store: Store, caplog: pytest.Log
     assert store.newest() == store.folder / "step_00000001"
     assert "step_00000002 is passed over: model.safetensors is damaged" in caplog.text
     (store.folder / "step_00000001" / TRAINING).unlink()
-    with pytest.raises(ValueError, match=r"none of the 2 checkpoints in .* is whole; start anew with overwrite=true"):
+    with pytest.raises(ValueError, match=r"none of the 2 checkpoints in .* is whole \(step_00000002: model") as told:
         store.newest()
+    assert "step_00000001: training.pt is missing" in str(told.value)
+    assert "Nothing was removed: restore the files from a copy and go on with resume=true" in str(told.value)
+    assert names(store.folder) == ["last", "step_00000001", "step_00000002"]
     save(store, 2)  # written again, it is whole again
     assert store.newest() == store.folder / "step_00000002"
 
@@ -81,11 +72,22 @@ def test_going_back_to_one_leaves_things_as_they_were(store: Store, caplog: pyte
     assert newest == store.folder / "step_00000004"
     store.clean_up()
     store.go_back_to(newest, best_step=None)
-    assert "step_00000005 is removed" in caplog.text
-    assert sorted(path.name for path in store.folder.iterdir()) == ["best", "last", "step_00000004"]
+    assert "step_00000005 is set aside as damaged-step_00000005" in caplog.text
+    assert names(store.folder) == ["best", "damaged-step_00000005", "last", "step_00000004"]
+    assert len(names(store.folder / "damaged-step_00000005")) == 4
     assert os.readlink(store.folder / "last") == "step_00000004"
     store.go_back_to(newest, best_step=4)
     assert os.readlink(store.folder / "best") == "step_00000004"
+
+
+def test_setting_aside_replaces_nothing(store: Store) -> None:
+    for _ in range(3):
+        save(store, 1)
+        save(store, 2)
+        (store.folder / "step_00000002" / WEIGHTS).write_bytes(b"")
+        store.go_back_to(store.folder / "step_00000001", best_step=None)
+    aside = [f"damaged-step_00000002{suffix}" for suffix in ("", "-2", "-3")]
+    assert names(store.folder) == [*aside, "last", "step_00000001"]
 
 
 def test_one_that_was_about_to_be_replaced_is_put_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,8 +157,13 @@ def killed_at(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str
         yield made
 
 
-def test_killed_anywhere_the_former_or_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_killed_anywhere_the_former_or_the_new_one_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
     """At every call in turn, also where a damaged folder of the same step is replaced and an old one dropped."""
+    if not links:
+        forbid_links(monkeypatch)
     ended = 0
     for number in range(1, 100):
         store = Store(tmp_path / str(number), keep=1)
@@ -204,3 +211,28 @@ def test_the_first_one_may_fail_too(store: Store, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(OSError, match="No space left on device; there is no former one"):
         save(store, 1)
     assert names(store.folder) == []
+    monkeypatch.undo()
+    save(store, 1)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device; step_00000001 is still whole"):
+        save(store, 1)  # the same step again
+    (store.folder / "step_00000001" / WEIGHTS).write_bytes(b"")
+    with pytest.raises(OSError, match="No space left on device; no former one is whole"):
+        save(store, 2)
+
+
+def test_former_checkpoint_is_put_back_where_the_new_one_cannot_be_named(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(store, 1)
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> None:
+        if path.name.startswith(".new-"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="Input/output error; step_00000001 is still whole"):
+        save(store, 1)
+    assert names(store.folder) == ["last", "step_00000001"]

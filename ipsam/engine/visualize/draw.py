@@ -69,7 +69,7 @@ def draw_figures(config: DictConfig) -> list[Drawn]:
     baseline = None if config.baseline is None else _open_baseline(config)
     out = writable_folder(output_folder(config, checkpoint, run_of(checkpoint) / FIGURES), "out")
     if chosen is None:
-        places = results_folder(config, checkpoint), evaluation_folder(checkpoint, request.protocol)
+        places = results_folder(config, checkpoint), evaluation_folder(config, checkpoint, request.protocol)
         epochs = finished_epochs(checkpoint)
         chosen = {name: _ranked(request, name, one, ours, places=places, epochs=epochs) for name, one in sets.items()}
     drawn = []
