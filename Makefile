@@ -19,10 +19,11 @@ quickstart: $(BASE)  ## train and evaluate a micro model on synthetic scenes, mi
 test: $(READY)  ## run the tests (ARGS='-m "not slow"' for the quick ones)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: $(READY)  ## ruff and mypy
+lint: $(READY)  ## ruff, mypy and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # sam2's build asks for torch; in pip's build isolation that would be a second one of several GB. So torch goes first, and
 # the rest is built with it. sam2's compiled extension serves video only.

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ipsam.engine.predictor import Predictor as Predictor
-    from ipsam.engine.pretrained import load as load
-    from ipsam.engine.result import Result as Result
+    from ipsam.engine.inference.prediction import Result as Result
+    from ipsam.engine.inference.predictor import Predictor as Predictor
+    from ipsam.engine.inference.predictor import load as load
 
-_PLACES = {"load": "pretrained", "Predictor": "predictor", "Result": "result"}  # in ipsam.engine
+_PLACES = {"load": "predictor", "Predictor": "predictor", "Result": "prediction"}  # in ipsam.engine.inference
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +21,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"ipsam.engine.{_PLACES[name]}"), name)
+    return getattr(import_module(f"ipsam.engine.inference.{_PLACES[name]}"), name)

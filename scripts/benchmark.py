@@ -1,26 +1,6 @@
 """Speed as ratios of things timed side by side: python scripts/benchmark.py metrics (--help tells what there is)."""
 
-import argparse
-from pathlib import Path
-
-from ipsam.engine.benchmark.commands import add_parsers, reports
-from ipsam.engine.cli import user_errors
-from ipsam.engine.evaluation import write_json
-
-CONFIGS = Path(__file__).parents[1] / "configs"
-
-
-def main() -> None:
-    """Run one benchmark, print its tables."""
-    parser = argparse.ArgumentParser(description="Speed as ratios of things timed side by side in one run.")
-    add_parsers(parser)
-    options = vars(parser.parse_args())
-    with user_errors():
-        for text, figures in reports(options.pop("command"), options, configs=CONFIGS):
-            print(text, flush=True)
-            if options["out"] is not None:
-                write_json(options["out"], figures)
-
+from ipsam.cli.benchmark import main
 
 if __name__ == "__main__":
     main()

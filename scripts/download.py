@@ -1,29 +1,6 @@
 """SAM2's weights and datasets: python scripts/download.py sam2=[large] (--help tells what can be set)."""
 
-import sys
-
-import hydra
-from omegaconf import DictConfig
-
-from ipsam.engine.cli import user_errors
-from ipsam.engine.data_check import in_words
-from ipsam.engine.download import Download
-
-
-@hydra.main(version_base="1.3", config_path="../configs", config_name="download")
-def main(config: DictConfig) -> None:
-    """Fetch the files, put the datasets in their place and examine them; exit status 1 if a run would stop at them."""
-    with user_errors():
-        download = Download.of(config)
-        for path in download.weights():
-            print(path)
-        diagnosis = download.data()
-        if diagnosis is not None:
-            print(in_words(diagnosis))
-            sys.exit(int(diagnosis.would_stop))
-        if download.datasets:
-            print(download.instructions())
-
+from ipsam.cli.download import main
 
 if __name__ == "__main__":
     main()

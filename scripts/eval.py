@@ -1,36 +1,6 @@
 """Evaluate a trained model: python scripts/eval.py ckpt=outputs/cod_r32/seed0 (--help tells what can be set)."""
 
-import hydra
-from omegaconf import DictConfig
-
-from ipsam.data import Data
-from ipsam.engine.checkpoint import finished_epochs, load_weights
-from ipsam.engine.cli import user_errors
-from ipsam.engine.config import build_model, plain, settings_of
-from ipsam.engine.data_seen import named_sets, warn_of_other_data
-from ipsam.engine.metrics import Protocol
-from ipsam.engine.report import check_fits, evaluate_run
-from ipsam.engine.run import reopen_run
-from ipsam.engine.settings import Settings
-from ipsam.engine.store import run_of
-
-
-@hydra.main(version_base="1.3", config_path="../configs", config_name="eval")
-def main(config: DictConfig) -> None:
-    """Rebuild the run's model, load its weights, evaluate."""
-    with user_errors():
-        protocol = Protocol.of(plain(config.protocol))
-        checkpoint, run_config, out = reopen_run(config)
-        settings = settings_of(Settings, run_config.engine, "engine")
-        settings.set_up_process()
-        test_sets = settings_of(Data, run_config.data, "data").test_sets(foreground_above=protocol.gt_threshold)
-        warn_of_other_data(run_of(checkpoint), named_sets(test_sets))
-        model = build_model(run_config.model)
-        check_fits(model, test_sets, settings)
-        load_weights(model, checkpoint)
-        epochs = finished_epochs(checkpoint)
-        evaluate_run(model, test_sets, settings, out=out, epochs=epochs, protocol=protocol, save_maps=config.maps)
-
+from ipsam.cli.eval import main
 
 if __name__ == "__main__":
     main()

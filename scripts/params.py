@@ -1,24 +1,6 @@
 """The parameter ledger beside the paper's: python scripts/params.py (--help tells what can be set)."""
 
-from pathlib import Path
-
-import hydra
-from omegaconf import DictConfig
-
-from ipsam.engine.cli import user_errors
-from ipsam.engine.paper.ledger import ledger, ledger_table, paper_experiments, rows_of_others
-
-CONFIGS = Path(__file__).parents[1] / "configs"
-
-
-@hydra.main(version_base="1.3", config_path="../configs", config_name="params")
-def main(config: DictConfig) -> None:
-    """Build every model, count, print."""
-    with user_errors():
-        names = [config.experiments] if isinstance(config.experiments, str) else config.experiments
-        entries = ledger(CONFIGS, names or paper_experiments(CONFIGS))
-        print(ledger_table(entries if names else [*entries, *rows_of_others(entries)]))
-
+from ipsam.cli.params import main
 
 if __name__ == "__main__":
     main()

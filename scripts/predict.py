@@ -1,32 +1,6 @@
 """Masks for your own images: python scripts/predict.py input=FOLDER output=FOLDER (--help tells what can be set)."""
 
-import sys
-from pathlib import Path
-
-import hydra
-from omegaconf import DictConfig
-
-from ipsam.engine.cli import user_errors
-from ipsam.engine.config import given, plain
-from ipsam.engine.folders import writable_folder
-from ipsam.engine.predict_files import find_jobs, predict_files
-from ipsam.engine.pretrained import load
-
-
-@hydra.main(version_base="1.3", config_path="../configs", config_name="predict")
-def main(config: DictConfig) -> None:
-    """Find the files, load the model, predict, tell what became of them."""
-    with user_errors():
-        source, output = given(config, "input"), Path(given(config, "output"))
-        jobs = find_jobs(source, output, plain(config.save))
-        writable_folder(output, "output")
-        how = {name: config[name] for name in ("device", "precision", "base", "fast", "compile")}
-        predictor = load(config.ckpt, **how)
-        outcome = predict_files(predictor, jobs, batch_size=config.batch_size, overwrite=config.overwrite)
-        print(f"{outcome.written} written, {outcome.skipped} there already, {len(outcome.failed)} failed: {output}")
-        if outcome.failed:
-            sys.exit("\n".join(["failed:", *(f"  {reason}" for reason in outcome.failed.values())]))
-
+from ipsam.cli.predict import main
 
 if __name__ == "__main__":
     main()

@@ -1,34 +1,6 @@
 """The paper's tables with our runs in them: python scripts/tables.py runs=outputs (--help tells what can be set)."""
 
-from pathlib import Path
-
-import hydra
-from omegaconf import DictConfig
-
-from ipsam.engine.cli import user_errors
-from ipsam.engine.folders import check_stays_inside, writable_folder
-from ipsam.engine.paper.all_tables import all_sheets
-from ipsam.engine.paper.formats import to_markdown, write
-from ipsam.engine.paper.results import find_results
-
-CONFIGS = Path(__file__).parents[1] / "configs"
-
-
-@hydra.main(version_base="1.3", config_path="../configs", config_name="tables")
-def main(config: DictConfig) -> None:
-    """Find the runs, fill the tables, write and print them."""
-    with user_errors():
-        runs = Path(str(config.runs))
-        check_stays_inside(runs, ["tables"])
-        results, left_out = find_results(runs, CONFIGS)
-        sheets, kept_out = all_sheets(results)
-        out = writable_folder(runs / "tables" if config.out is None else Path(str(config.out)), "out")
-        written = [write(sheet, out) for sheet in sheets]
-        print("\n".join(to_markdown(sheet) for sheet in sheets))
-        print("written:", *(" ".join(map(str, paths)) for paths in written), sep="\n  ")
-        if left_out or kept_out:
-            print("left out:", *left_out, *kept_out, sep="\n  ")
-
+from ipsam.cli.tables import main
 
 if __name__ == "__main__":
     main()

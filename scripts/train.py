@@ -1,40 +1,6 @@
 """Train a model, then evaluate it: python scripts/train.py experiment=cod_r32 (--help tells what can be set)."""
 
-import hydra
-from omegaconf import DictConfig
-
-from ipsam.data import Data
-from ipsam.engine.cli import user_errors
-from ipsam.engine.config import build_model, settings_of
-from ipsam.engine.data_seen import named_sets
-from ipsam.engine.report import check_fits, evaluate_references, evaluate_run
-from ipsam.engine.rng import seed_everything
-from ipsam.engine.run import open_run
-from ipsam.engine.run_lock import begin_run
-from ipsam.engine.settings import Settings
-from ipsam.engine.trainer import check_can_train, train
-
-
-@hydra.main(version_base="1.3", config_path="../configs", config_name="train")
-def main(config: DictConfig) -> None:
-    """Compose, train, evaluate."""
-    with user_errors(), begin_run(config):
-        settings = settings_of(Settings, config.engine, "engine")
-        settings.set_up_process()
-        data = settings_of(Data, config.data, "data")
-        train_set, val_set = data.train_and_val(config.seed)
-        test_sets = data.test_sets()  # before training: a missing set should not be found out after a day
-        seed_everything(config.seed)
-        model = build_model(config.model)
-        check_can_train(model, train_set)
-        check_fits(model, test_sets, settings)
-        folder, resolved = open_run(config, model, named_sets(test_sets, train_set, val_set))
-        references = evaluate_references(model, test_sets, settings) if settings.references else {}
-        run = {"folder": folder, "config": resolved, "seed": config.seed, "resume": config.resume}
-        epochs = train(model, train_set, val_set, settings=settings, **run)
-        places = {"out": folder / "eval", "log": folder / "tensorboard"}
-        evaluate_run(model, test_sets, settings, **places, epochs=epochs, references=references)
-
+from ipsam.cli.train import main
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""Shared fixtures. This file also puts ``tests/`` on the import path, which is how tests find ``builders``."""
+"""Shared fixtures. This file also puts ``tests/`` on the import path, which is how tests find ``support``."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from builders import micro_backbone, save_official_format
+from support.builders import micro_backbone, save_official_format
+
+pytest_plugins = ["support.fixtures", "support.map_fixtures", "support.small_run"]
 
 # Micro models are too small to share between threads: on two busy cores, a second thread makes the tests seven times
 # slower. Processes that tests start inherit it.

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from ipsam.data.sources import FolderSource, Sample
 from ipsam.data.transforms import network_input, resized_mask
-from ipsam.workers import begin_worker
+from ipsam.utils.workers import begin_worker
 
 VERSION = 3  # of the files: their form, or what is read into them
 MAX_WORKERS = 16  # that build; a disk has no use for more

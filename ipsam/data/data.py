@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from ipsam.data.cache import cached
-from ipsam.data.catalog import resolve
 from ipsam.data.datasets import TestSet, TrainSet
 from ipsam.data.images import FOREGROUND_ABOVE
+from ipsam.data.layouts import Spec, name_of, resolve
 from ipsam.data.pairs import SizeMismatch
-from ipsam.data.places import Spec, name_of
 from ipsam.data.sources import FolderSource, Joined, Part, Source, SyntheticSource
 from ipsam.data.transforms import Augment
 

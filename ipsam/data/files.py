@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ipsam.utils.folders import unreadable
+
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 
@@ -85,11 +87,6 @@ def read_list(path: Path) -> list[str]:
         raise ValueError(unreadable(path, error)) from error
     endings = f"({'|'.join(map(re.escape, EXTENSIONS))})$"
     return [normal(re.sub(endings, "", name, flags=re.I)) for name in map(str.strip, lines) if name]
-
-
-def unreadable(path: Path, error: OSError) -> str:
-    """The message on a file or folder that the system doesn't let us read."""
-    return f"{path}: can't be read ({error.strerror or error}); give yourself the right to read it, or take it out"
 
 
 def hxw(size: object) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ipsam.data.images import FOREGROUND_ABOVE, read_image, read_mask
 from ipsam.data.pairs import Pair
-from ipsam.data.synthetic import camouflaged_scene
+from ipsam.data.synthetic.scenes import camouflaged_scene
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ Notation for tensor shapes, used throughout the package:
 
 from ipsam.model.backbone import SAM2Backbone
 from ipsam.model.decoder import MaskDecoder
-from ipsam.model.dense_prompt import BinarisedPrompt, ScaledPrompt
-from ipsam.model.feature_addition import FeatureAddition
+from ipsam.model.dense_prompt import BinarisedPrompt, FeatureAddition, ScaledPrompt
 from ipsam.model.gating import PromptSpaceGating
 from ipsam.model.gating_variants import (
     ConcatenationFusion,

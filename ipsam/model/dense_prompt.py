@@ -8,6 +8,10 @@ import math
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ipsam.model.layers import zero_init
+
+STRIDE = 4  # from the mask grid to the embedding grid
+
 
 class BinarisedPrompt(nn.Module):
     """Logits cut at zero to a binary mask, in the form SAM2 gives one as logits: -10 or +10.
@@ -62,3 +66,22 @@ def positive(value: float, name: str) -> float:
 
 
 DensePrompt = BinarisedPrompt | ScaledPrompt
+
+
+class FeatureAddition(nn.Module):
+    """Adds a strided projection of P+ to the image embedding; it starts at zero, as no injection.
+
+    Args:
+        dim: embedding width c.
+    """
+
+    def __init__(self, dim: int = 256) -> None:
+        super().__init__()
+        self.proj = zero_init(nn.Conv2d(1, dim, kernel_size=STRIDE, stride=STRIDE))
+
+    def forward(
+        self, features: Float[Tensor, "b c h w"], fg_logits: Float[Tensor, "b 1 4*h 4*w"]
+    ) -> Float[Tensor, "b c h w"]:
+        """Image embedding (b, c, h, w) plus the projected foreground prompt P+ (b, 1, 4h, 4w)."""
+        injected: Tensor = self.proj(fg_logits)
+        return features + injected

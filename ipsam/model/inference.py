@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from ipsam.model.backbone import SAM2Backbone
+from ipsam.model.chunked import work_in_pieces
 from ipsam.model.lora import merge_lora
-from ipsam.model.pieces import work_in_pieces
 from ipsam.model.segmenter import Segmenter
 
 CAST_BY_AUTOCAST = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)

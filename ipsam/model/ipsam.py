@@ -8,8 +8,7 @@ from torch import Tensor
 
 from ipsam.model.backbone import NUM_LEVELS, SAM2Backbone
 from ipsam.model.decoder import MaskDecoder
-from ipsam.model.dense_prompt import DensePrompt
-from ipsam.model.feature_addition import FeatureAddition
+from ipsam.model.dense_prompt import DensePrompt, FeatureAddition
 from ipsam.model.gating_variants import Fusion
 from ipsam.model.lateral import LateralInhibition
 from ipsam.model.minimal_self_prompt import MinimalSelfPromptGenerator

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ipsam.model.archive import check_archive
+from ipsam.utils.untrusted import check_archive
 
 URL = "https://dl.fbaipublicfiles.com/segment_anything_2/092824"
 

@@ -12,16 +12,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fuzzing import MUTATIONS, Tally, bounded, clear
-from hostile_images import HEADERS, HOSTILE, png
-from image_files import ENCODERS, blob, colours, reference
 from numpy.typing import NDArray
 from PIL import Image
+from support.fuzzing import MUTATIONS, Tally, bounded, clear
+from support.hostile_images import HEADERS, HOSTILE, png
+from support.image_files import ENCODERS, blob, colours, reference
 
 from ipsam.data import TestSet, TrainSet
 from ipsam.data.images import FOREGROUND_ABOVE, MaskError, image_size, read_image, read_mask
-from ipsam.data.maps import read_map
 from ipsam.data.pairs import Pair, find_pairs
+from ipsam.data.saved_maps.maps import read_map
 from ipsam.data.sources import FolderSource
 from ipsam.data.transforms import Augment
 

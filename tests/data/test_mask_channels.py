@@ -9,16 +9,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hostile_images import tiff
 from numpy.typing import NDArray
 from PIL import Image
+from support.hostile_images import tiff
 
-from ipsam.data.doctor.probe import File, examine
 from ipsam.data.images import MaskError, read_mask
-from ipsam.data.map_pairs import SavedMap
-from ipsam.data.maps import read_map
 from ipsam.data.pairs import Pair
+from ipsam.data.saved_maps.map_pairs import SavedMap
+from ipsam.data.saved_maps.maps import read_map
 from ipsam.data.sources import FolderSource
+from ipsam.tools.prepare.doctor.probe import File, examine
 
 MASK = np.zeros((40, 56), np.uint8)
 MASK[8:20, 10:30] = 255

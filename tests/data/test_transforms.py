@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ipsam.data.transforms import Augment, network_input, resized_mask, to_image, to_mask
-from ipsam.imagenet import MEAN, STD, _constants, denormalise, normalise
+from ipsam.utils.imagenet import MEAN, STD, _constants, denormalise, normalise
 
 EVERY_CHANGE: dict[str, dict[str, Any]] = {
     "none": {"hflip": 0.0},

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from builders import DIM, micro_backbone
+from support.builders import DIM, micro_backbone
 
 from ipsam.model import LoRA, SAM2Backbone
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from builders import DIM, TRANSFORMER, micro_model
 from sam2.modeling.sam.mask_decoder import MaskDecoder as SAM2MaskDecoder
 from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from sam2.modeling.sam.transformer import TwoWayTransformer
+from support.builders import DIM, TRANSFORMER, micro_model
 
 from ipsam.model import IPSAM, MaskDecoder, SAM2Backbone
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from builders import micro_model, randomise
+from support.builders import micro_model, randomise
 
 from ipsam.model import BinarisedPrompt, ScaledPrompt
 

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from builders import DIM, micro_model, randomise
+from support.builders import DIM, micro_model, randomise
 
 from ipsam.model import FeatureAddition
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import save_official_format
+from support.builders import save_official_format
 
-from ipsam.engine.config import build_model, compose_experiment
-from ipsam.engine.losses import LossWeights, ipsam_loss
+from ipsam.engine.runs.configuration import build_model, compose_experiment
+from ipsam.engine.runs.settings import LossWeights
+from ipsam.engine.train.losses import ipsam_loss
 from ipsam.model import SAM2Backbone
 from ipsam.model.sam2_weights import sha256_of
 

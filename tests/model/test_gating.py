@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from builders import DIM, randomise
+from support.builders import DIM, randomise
 from torch import Tensor
 
 from ipsam.model import PromptSpaceGating

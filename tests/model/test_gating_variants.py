@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from builders import DIM, micro_backbone, micro_parts, randomise
+from support.builders import DIM, micro_backbone, micro_parts, randomise
 from torch import Tensor, nn
 
 from ipsam.model import (

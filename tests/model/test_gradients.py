@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import micro_model, randomise
+from support.builders import micro_model, randomise
 from torch import Tensor
 
 from ipsam.model import IPSAM, IPSAMOutput, LoRA

@@ -4,10 +4,11 @@ from copy import deepcopy
 
 import pytest
 import torch
-from builders import micro_model, randomise
+from support.builders import micro_model, randomise
 from torch import Tensor, nn
 
-from ipsam.model import IPSAM, IPSAMOutput, LoRA, Segmenter, pieces
+from ipsam.model import IPSAM, IPSAMOutput, LoRA, Segmenter
+from ipsam.model import chunked as pieces
 from ipsam.model.inference import CAST_BY_AUTOCAST, prepare_for_inference
 
 

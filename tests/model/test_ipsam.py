@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from builders import DIM, TRANSFORMER, micro_backbone, micro_model, micro_parts, randomise
+from support.builders import DIM, TRANSFORMER, micro_backbone, micro_model, micro_parts, randomise
 from torch import Tensor, nn
 
 from ipsam.model import IPSAM, IPSAMOutput, MaskDecoder, SelfPromptGenerator

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from builders import DIM
+from support.builders import DIM
 
 from ipsam.model import LateralInhibition
 

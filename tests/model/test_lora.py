@@ -6,7 +6,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from builders import micro_backbone, randomise
+from support.builders import micro_backbone, randomise
 from torch import nn
 
 from ipsam.model import LoRA

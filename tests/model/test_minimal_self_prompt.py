@@ -1,7 +1,7 @@
 """Minimal-SPG: Table 3, part I."""
 
 import torch
-from builders import DIM, TRANSFORMER, micro_backbone, micro_parts
+from support.builders import DIM, TRANSFORMER, micro_backbone, micro_parts
 
 from ipsam.model import IPSAM, MaskDecoder, MinimalSelfPromptGenerator
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from builders import micro_backbone
+from support.builders import micro_backbone
 from torch import nn
 
 from ipsam.model import (

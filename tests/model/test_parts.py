@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from builders import DIM, TRANSFORMER, micro_backbone, micro_model, micro_parts
+from support.builders import DIM, TRANSFORMER, micro_backbone, micro_model, micro_parts
 
 from ipsam.model import (
     IPSAM,

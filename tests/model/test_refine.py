@@ -1,7 +1,7 @@
 """Pixel refinement head."""
 
 import torch
-from builders import DIM, randomise
+from support.builders import DIM, randomise
 
 from ipsam.model import RefinementHead
 

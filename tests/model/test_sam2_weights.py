@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import sam2
 import torch
-from builders import micro_backbone
 from omegaconf import OmegaConf
 from sam2.build_sam import instantiate
+from support.builders import micro_backbone
 from torch import Tensor
 
 from ipsam.model import LoRA, SAM2Backbone

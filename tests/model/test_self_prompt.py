@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from builders import DIM, TRANSFORMER
+from support.builders import DIM, TRANSFORMER
 
 from ipsam.model import SelfPromptGenerator
 

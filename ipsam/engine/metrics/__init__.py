@@ -5,8 +5,7 @@
 these ``structure`` (S), ``alignment`` (E), ``overlap`` (F, Dice, IoU) and ``weighted_f`` with ``distance``.
 """
 
-from ipsam.engine.metrics.accumulate import means
-from ipsam.engine.metrics.measure import CURVES, LOWER_IS_BETTER, METRICS, ImageScores, measure
+from ipsam.engine.metrics.measure import CURVES, LOWER_IS_BETTER, METRICS, ImageScores, means, measure
 from ipsam.engine.metrics.protocol import PRESETS, Pixels, Protocol, to_eight_bit
 
 __all__ = [

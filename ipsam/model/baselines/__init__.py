@@ -1,8 +1,7 @@
 """The paper's comparison systems that share this framework (Tables 1 and 4)."""
 
 from ipsam.model.baselines.automatic import AutomaticMask
-from ipsam.model.baselines.detected_box import DetectedBox
-from ipsam.model.baselines.detector import YOLOv8
+from ipsam.model.baselines.detector import DetectedBox, YOLOv8
 from ipsam.model.baselines.hiera_adapter import HieraAdapter
 from ipsam.model.baselines.mdsam import MDSAM
 from ipsam.model.baselines.prompted import NullPrompt, OraclePoint, WholeImageBox

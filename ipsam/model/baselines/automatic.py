@@ -9,10 +9,10 @@ from jaxtyping import Float
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from torch import Tensor
 
-from ipsam.imagenet import denormalise
 from ipsam.model.baselines.sam2 import SAM2
 from ipsam.model.ipsam import IPSAMOutput
 from ipsam.model.segmenter import Segmenter
+from ipsam.utils.imagenet import denormalise
 
 CERTAIN = 10.0  # logit of a binary mask's foreground, in SAM2's scale; its negative is the background's
 NONE_FOUND = "no mask found, an empty map"

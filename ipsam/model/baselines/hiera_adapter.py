@@ -12,8 +12,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipsam.model.baselines.high_pass import high_pass
-from ipsam.model.baselines.vit_adapter import begin_small, narrow
+from ipsam.model.baselines.vit_adapter import begin_small, high_pass, narrow
 
 
 @dataclass(frozen=True)

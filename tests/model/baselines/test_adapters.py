@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ipsam.model.baselines import SAM, SAM2, HieraAdapter, ViTAdapter
-from ipsam.model.baselines.high_pass import high_pass
+from ipsam.model.baselines.vit_adapter import high_pass
 
 
 def wave(size: int, periods: int) -> torch.Tensor:

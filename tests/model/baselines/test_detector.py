@@ -19,7 +19,7 @@ if find_spec("ultralytics") is None:
     pytest.skip("needs ultralytics", allow_module_level=True)
 
 from ipsam.model.baselines import SAM2, DetectedBox, WholeImageBox, YOLOv8
-from ipsam.model.baselines.detected_box import NOTHING_FOUND
+from ipsam.model.baselines.detector import NOTHING_FOUND
 from ipsam.model.baselines.promptable import Prompts
 
 

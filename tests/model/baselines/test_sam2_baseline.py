@@ -10,11 +10,11 @@ from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 from torch import Tensor
 
-from ipsam.imagenet import normalise
 from ipsam.model import LoRA
 from ipsam.model.baselines import SAM2, AutomaticMask, HieraAdapter, NullPrompt, OraclePoint, WholeImageBox
 from ipsam.model.baselines.automatic import NONE_FOUND
 from ipsam.model.baselines.promptable import Prompts
+from ipsam.utils.imagenet import normalise
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # sam2's predictor
 SIZE = 64

@@ -1,0 +1,20 @@
+"""Speed as ratios of things timed side by side: python scripts/benchmark.py metrics (--help tells what there is)."""
+
+import argparse
+
+from ipsam.cli import CONFIGS
+from ipsam.cli.errors import user_errors
+from ipsam.tools.benchmark.commands import add_parsers, reports
+from ipsam.utils.folders import write_json
+
+
+def main() -> None:
+    """Run one benchmark, print its tables."""
+    parser = argparse.ArgumentParser(description="Speed as ratios of things timed side by side in one run.")
+    add_parsers(parser)
+    options = vars(parser.parse_args())
+    with user_errors():
+        for text, figures in reports(options.pop("command"), options, configs=CONFIGS):
+            print(text, flush=True)
+            if options["out"] is not None:
+                write_json(options["out"], figures)

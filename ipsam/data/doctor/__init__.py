@@ -1,6 +1,0 @@
-"""The data doctor: reads every file of a run's data before the run does, and says what is wrong with them."""
-
-from ipsam.data.doctor.diagnosis import diagnose
-from ipsam.data.doctor.reports import Diagnosis, SetReport
-
-__all__ = ["Diagnosis", "SetReport", "diagnose"]

@@ -1,0 +1,175 @@
+"""Saved maps with the masks they are scored against: paired by stem, checked before anything is computed."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ipsam.data.files import by_stem, hxw, read_list, repeated, some
+from ipsam.data.images import FOREGROUND_ABOVE, image_sizes, read_mask
+from ipsam.data.saved_maps.map_sets import MapFolder, Truth
+from ipsam.data.saved_maps.maps import read_map
+
+Missing = Literal["error", "exclude"]
+Size = tuple[int, int]
+NUM_NAMED = 50  # masks without a map, in the error that lists them
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SavedMap:
+    """A map and its mask, read when called: `(stem, map, mask)`, the map at the mask's size unless `any_size`."""
+
+    stem: str
+    map: Path
+    mask: Path
+    image: Path | None = None
+    above: int = FOREGROUND_ABOVE
+    resize: bool = False
+    any_size: bool = False
+
+    def __call__(self) -> tuple[str, NDArray[np.uint8] | NDArray[np.float32], NDArray[np.uint8]]:
+        """Read both; ValueError or FileNotFoundError that names the file where that can't be done."""
+        prediction, mask = read_map(self.map), read_mask(self.mask, self.above)
+        if prediction.shape != mask.shape and not self.any_size:
+            if not self.resize:
+                raise ValueError(
+                    f"{self.map}: {hxw(prediction.shape)} pixels, but its mask has {hxw(mask.shape)} "
+                    "(height x width); save it at that size, or have it resized with resize=true"
+                )
+            prediction = cv2.resize(prediction, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        return self.stem, prediction, mask
+
+
+@dataclass(frozen=True)
+class TruthFiles:
+    """What of a dataset is to be scored, by stem."""
+
+    masks: Mapping[str, Path]
+    sizes: Mapping[str, Size]
+    images: Mapping[str, Path]
+    num_left_out: int  # masks that are not in the list
+
+
+def truth_files(truth: Truth, stems: Path | None = None) -> TruthFiles:
+    """The masks of a dataset, or those of them in a list of stems, with their sizes and, if any, images.
+
+    Raises:
+        FileNotFoundError: there is no such list.
+        ValueError: two masks share a stem; a header or the list can't be read; the list is empty or names stems that
+            have no mask.
+    """
+    masks = by_stem(truth.masks)
+    num_all = len(masks)
+    if stems is not None:
+        if not stems.is_file():
+            raise FileNotFoundError(f"stems={stems}: no such file; it is a list of the images to score, a stem a line")
+        listed = set(read_list(stems))
+        if not listed:
+            raise ValueError(f"stems={stems}: the list is empty; it names the images to score, a stem a line")
+        if unknown := sorted(listed - masks.keys()):
+            raise ValueError(
+                f"{truth.name}: {len(unknown)} of the {len(listed)} stems in {stems} have no mask in {truth.masks}: "
+                f"{some(unknown)}; correct the list, or set masks=FOLDER to the folder that has them"
+            )
+        masks = {stem: files for stem, files in masks.items() if stem in listed}
+        logger.info("%s: %d of %d masks are in %s and scored", truth.name, len(masks), num_all, stems)
+    chosen = _single(masks, f"{truth.name}: masks")
+    sizes = _sizes(chosen, truth.name, "masks")
+    images = {} if truth.images is None else {stem: files[0] for stem, files in by_stem(truth.images).items()}
+    return TruthFiles(chosen, sizes, images, num_all - len(chosen))
+
+
+def pair_maps(
+    found: MapFolder,
+    truth: TruthFiles,
+    *,
+    missing: Missing = "error",
+    resize: bool = False,
+    any_size: bool = False,
+    above: int = FOREGROUND_ABOVE,
+) -> list[SavedMap]:
+    """Pair the maps of a folder with a dataset's masks; sorted by stem. Says by log what is passed over or resized.
+
+    Args:
+        found: the folder.
+        truth: the masks.
+        missing: where a mask has no map: `error`, or `exclude` the mask.
+        resize: bring a map of another size to its mask's; otherwise that is an error.
+        any_size: give every map at its own size, as for a protocol that brings map and mask to one size itself.
+        above: mask values above it are foreground.
+
+    Raises:
+        ValueError: maps are missing or of another size; no map fits; two maps share a stem; a header can't be read.
+    """
+    maps = by_stem(found.folder)
+    extra = sorted(maps.keys() - truth.masks.keys())
+    absent = sorted(truth.masks.keys() - maps.keys())
+    if len(absent) == len(truth.masks):
+        raise ValueError(
+            f"{found.label}: no map in {found.folder} has the stem of a mask: the maps are {some(sorted(maps), 3)}, "
+            f"the masks {some(sorted(truth.masks), 3)}; name each map like its mask"
+        )
+    if absent and missing == "error":
+        raise ValueError(
+            f"{found.label}: {len(absent)} of {len(truth.masks)} masks have no map of the same stem in {found.folder}: "
+            f"{some(absent, NUM_NAMED)}; add the missing maps, list the stems to score with stems=FILE, "
+            "or score what is there with missing=exclude"
+        )
+    if extra:
+        others = " (or their masks are not in the list)" if truth.num_left_out else ""
+        logger.info("%s: %d maps have no mask%s and are not scored: %s", found.label, len(extra), others, some(extra))
+    if absent:
+        logger.warning(
+            "%s: ONLY %d OF %d IMAGES ARE SCORED, as the others have no map (missing=exclude): %s",
+            *(found.label, len(truth.masks) - len(absent), len(truth.masks), some(absent)),
+        )
+    chosen = _single({stem: maps[stem] for stem in sorted(truth.masks) if stem in maps}, f"{found.label}: maps")
+    sizes = _sizes(chosen, found.label, "maps")
+    differing = {stem: size for stem, size in sizes.items() if size != truth.sizes[stem] and not any_size}
+    shown = some(f"{chosen[stem].name} {hxw(size)}, mask {hxw(truth.sizes[stem])}" for stem, size in differing.items())
+    if differing and not resize:
+        raise ValueError(
+            f"{found.label}: {len(differing)} of {len(chosen)} maps differ from their mask in size (height x width): "
+            f"{shown}; save them at the mask's size, or have them resized with resize=true"
+        )
+    if differing:
+        logger.info(
+            "%s: %d of %d maps are resized to their mask's size (resize=true): %s",
+            *(found.label, len(differing), len(chosen), shown),
+        )
+    return [
+        SavedMap(stem, path, truth.masks[stem], truth.images.get(stem), above, resize, any_size)
+        for stem, path in chosen.items()
+    ]
+
+
+def _single(files: Mapping[str, Sequence[Path]], label: str) -> dict[str, Path]:
+    if twice := repeated(files):
+        raise ValueError(
+            f"{label} with the same stem in {files[twice[0]][0].parent}: "
+            f"{some(' and '.join(path.name for path in files[stem]) for stem in twice)}; remove one of each"
+        )
+    return {stem: paths[0] for stem, paths in files.items()}
+
+
+def _sizes(files: Mapping[str, Path], label: str, kind: str) -> dict[str, Size]:
+    sizes: dict[str, Size] = {}
+    broken: list[str] = []
+    for (stem, path), size in zip(files.items(), image_sizes(list(files.values())), strict=True):
+        if not isinstance(size, Exception):
+            sizes[stem] = size
+            continue
+        try:  # Pillow can't read every header that OpenCV can; and what fails in both is explained better by reading
+            height, width = (read_map if kind == "maps" else read_mask)(path).shape
+            sizes[stem] = height, width
+        except (ValueError, FileNotFoundError) as error:
+            broken.append(str(error))
+    if broken:
+        raise ValueError(f"{label}: {len(broken)} of {len(files)} {kind} can't be used: {some(broken)}")
+    return sizes

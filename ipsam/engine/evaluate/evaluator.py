@@ -1,0 +1,169 @@
+"""A model's predictions on test sets, and their scores."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
+
+from ipsam.data import TestSet, collate_test
+from ipsam.engine.evaluate.scores import Evaluation
+from ipsam.engine.evaluate.scoring import score_images, summary
+from ipsam.engine.inference.forward import forward, to_map
+from ipsam.engine.metrics import LOWER_IS_BETTER, METRICS, Pixels, Protocol, means, measure, to_eight_bit
+from ipsam.model import Segmenter
+from ipsam.utils.async_copy import one_ahead, to_host
+from ipsam.utils.signals import ignore_signals
+from ipsam.utils.unfinished import replacing
+
+CONSTANTS = (0, 64, 128, 191, 255)  # greys from black to white
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A prediction of the model's, to be scored and, where ``path`` is given, saved, by whoever calls it."""
+
+    name: str
+    prediction: Pixels
+    mask: NDArray[np.uint8]
+    path: Path | None = None
+
+    def __call__(self) -> tuple[str, Pixels, NDArray[np.uint8]]:
+        """Save, if asked to; give name, prediction and mask."""
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with replacing(self.path) as unfinished:
+                    if not cv2.imwrite(str(unfinished), to_eight_bit(self.prediction)):
+                        raise OSError("OpenCV can't write there")
+            except OSError as error:
+                raise OSError(f"could not write the map {self.path}: {error.strerror or error}") from error
+        return self.name, self.prediction, self.mask
+
+
+@torch.inference_mode()
+def predict(
+    model: Segmenter,
+    test_set: Dataset[Any],
+    *,
+    protocol: Protocol,
+    device: torch.device,
+    bf16: bool,
+    batch_size: int,
+    num_workers: int,
+    maps: Path | None = None,
+    remarks: Counter[str] | None = None,
+) -> Iterator[Predicted]:
+    """Predictions for a test set, in its order; ``remarks`` counts what the model says of the images.
+
+    Raises:
+        ValueError: the model's logits for an image are not finite.
+    """
+    model.eval()
+    loader = DataLoader(
+        test_set,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=collate_test,
+        worker_init_fn=ignore_signals,
+        pin_memory=device.type == "cuda",
+    )
+
+    def begin(images: Tensor, masks: list[NDArray[np.uint8]], names: list[str]) -> Callable[[], Iterator[Predicted]]:
+        output = forward(model, images, masks, device=device, bf16=bf16)
+        if remarks is not None:
+            remarks.update(filter(None, output.remarks))
+        shapes = map(protocol.shape, masks)
+        drawn = [to_map(*each, eight_bit=protocol.eight_bit) for each in zip(output.logits, shapes, strict=True)]
+        return partial(_predicted, to_host([output.logits.isfinite().flatten(1).all(1), *drawn]), masks, names, maps)
+
+    for some in one_ahead(begin(*batch) for batch in loader):
+        yield from some
+
+
+def _predicted(
+    arriving: Callable[[], list[Tensor]], masks: Sequence[NDArray[np.uint8]], names: Sequence[str], maps: Path | None
+) -> Iterator[Predicted]:
+    """The predictions of a batch, once they have arrived."""
+    finite, *drawn = arriving()
+    for name, prediction, mask, is_finite in zip(names, drawn, masks, finite.tolist(), strict=True):
+        if not is_finite:  # which 8 bits could not tell
+            raise ValueError(f"{name}: the model's logits are not finite; its training has diverged")
+        yield Predicted(name, prediction.numpy(), mask, None if maps is None else maps / f"{name}.png")
+
+
+def evaluate(
+    model: Segmenter,
+    test_sets: Mapping[str, TestSet],
+    *,
+    device: torch.device,
+    protocol: Protocol | None = None,
+    bf16: bool = False,
+    batch_size: int = 1,
+    num_workers: int = 0,
+    maps: Path | None = None,
+) -> Evaluation:
+    """Scores of a model on each test set.
+
+    Of several processes each predicts and scores its share of the images, and all return the scores of all.
+
+    Args:
+        model: with the weights to evaluate.
+        test_sets: by name.
+        device: where the model is.
+        protocol: by which rules to score; None: the default ones.
+        bf16: predict in bf16.
+        batch_size: images a forward pass.
+        num_workers: processes that read images, and as many that score predictions, as this one does while they lag.
+        maps: folder in which to save each prediction, as ``<dataset>/<image's stem>.png``.
+    """
+    protocol, processes = protocol or Protocol(), PartialState()
+    parts = []
+    for name, test_set in test_sets.items():
+        folder = None if maps is None else maps / name
+        remarks: Counter[str] = Counter()
+        share = range(processes.process_index, len(test_set), processes.num_processes)
+        predictions = predict(
+            model,
+            Subset(test_set, share),
+            protocol=protocol,
+            device=device,
+            bf16=bf16,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            maps=folder,
+            remarks=remarks,
+        )
+        scored = score_images(
+            name, predictions, len(share), protocol=protocol, num_workers=num_workers, predicting=True
+        )
+        shares = gather_object([(scored, remarks)])
+        in_order = [shares[i % len(shares)][0][i // len(shares)] for i in range(len(test_set))]
+        said = sum((told for _, told in shares), Counter[str]())
+        parts.append(replace(summary(name, in_order, protocol), remarks={name: dict(said)} if said else {}))
+    return Evaluation.joined(parts, protocol)
+
+
+def evaluate_constant(test_sets: Mapping[str, TestSet], protocol: Protocol | None = None) -> Evaluation:
+    """The best that a map without any information reaches: of ``CONSTANTS``, the best in each metric by itself."""
+    protocol = protocol or Protocol()
+    evaluation = Evaluation(protocol=protocol)
+    for name, test_set in test_sets.items():
+        indices = tqdm(range(len(test_set)), desc=f"{name}, constant maps", unit="image", leave=False, disable=None)
+        masks = (test_set.source.read(index, draw=0).mask for index in indices)
+        images = [[measure(np.full_like(mask, value), mask, protocol) for value in CONSTANTS] for mask in masks]
+        results = [means(of_value)[0] for of_value in zip(*images, strict=True)]
+        best = {m: (min if m in LOWER_IS_BETTER else max)(result[m] for result in results) for m in METRICS}
+        evaluation.datasets[name] = {"num_images": len(test_set), **best}
+    return evaluation

@@ -1,0 +1,132 @@
+"""What a run prints and writes when it is evaluated: one way for train.py and eval.py, so that the numbers agree."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from accelerate import PartialState
+
+from ipsam.data import TestSet
+from ipsam.engine.evaluate.evaluator import evaluate, evaluate_constant
+from ipsam.engine.evaluate.panel import save_panel
+from ipsam.engine.evaluate.scores import Evaluation
+from ipsam.engine.metrics import Protocol
+from ipsam.engine.metrics.tables import scores_table
+from ipsam.engine.runs.settings import Settings
+from ipsam.engine.runs.tensorboard import Log
+from ipsam.model import Segmenter
+from ipsam.model.inference import prepare_for_inference
+from ipsam.utils.device import compile_model
+
+MAX_BATCH_PIXELS = 1 << 27  # 128 images of the paper's size
+
+
+def check_fits(model: Segmenter, test_sets: Mapping[str, TestSet], settings: Settings) -> None:
+    """Complain before any work is done, if a model can't be given these sets' images.
+
+    Raises:
+        ValueError: they are of another size than the model's, or a batch of them is beyond all bounds.
+    """
+    for name, test_set in test_sets.items():
+        size, batch_size = test_set.image_size, settings.eval_batch_size
+        if size != model.backbone.image_size:
+            raise ValueError(
+                f"{name} has images of {size} px (data.image_size), but the model takes {model.backbone.image_size} px "
+                "(model.backbone.image_size): they must agree"
+            )
+        if batch_size * size**2 > MAX_BATCH_PIXELS:
+            raise ValueError(
+                f"engine.eval_batch_size={batch_size} images of {size} px are too much at once: set it to at most "
+                f"{max(1, MAX_BATCH_PIXELS // size**2)}"
+            )
+
+
+def evaluate_run(
+    model: Segmenter,
+    test_sets: Mapping[str, TestSet],
+    settings: Settings,
+    *,
+    out: Path,
+    epochs: int | None = None,
+    protocol: Protocol | None = None,
+    save_maps: bool = False,
+    references: Mapping[str, Evaluation] | None = None,
+    log: Path | None = None,
+) -> None:
+    """Score every test set; the main process writes scores and pictures, and prints the table.
+
+    Writes ``metrics.json``, ``per_image.csv`` and ``<dataset>.png`` (what the model made of the first images).
+
+    Args:
+        model: with the weights to evaluate; with ``settings.fast`` it is prepared for inference, in place.
+        test_sets: by name; with none, nothing is done.
+        settings: device, precision, batch size and workers.
+        out: folder for what is written.
+        epochs: how many the model was trained for, if that is known.
+        protocol: by which rules to score; None: the default ones.
+        save_maps: also write every probability map to ``out/maps/<dataset>/<image's stem>.png``.
+        references: evaluations to show beside the model's, by name.
+        log: TensorBoard folder that gets the scores too, at the last epoch.
+    """
+    processes = PartialState(cpu=settings.cpu)
+    model.to(settings.device).eval()
+    if settings.fast:
+        prepare_for_inference(model, bf16=settings.bf16)
+    if settings.compile:
+        compile_model(model)
+    evaluation = _evaluate(model, test_sets, settings, protocol=protocol, maps=out / "maps" if save_maps else None)
+    if not test_sets or not processes.is_main_process:
+        return
+    replace(evaluation, epochs=epochs).write(out)
+    for name, reference in (references or {}).items():
+        reference.write(out / "references" / name.replace(" ", "_"))
+    pictures = [
+        save_panel(model, test_set, out / f"{name}.png", settings=settings) for name, test_set in test_sets.items()
+    ]
+    if log is not None:
+        board = Log(log)
+        for name, scores in evaluation.datasets.items():
+            board.scalars(f"test/{name}", scores, settings.epochs)
+        board.close()
+    methods = {name: reference.datasets for name, reference in (references or {}).items()}
+    print(evaluation.protocol)
+    print(scores_table({"model": evaluation.datasets, **methods}))
+    for name, remarks in evaluation.remarks.items():
+        num_images = evaluation.datasets[name]["num_images"]
+        for remark, count in remarks.items():
+            print(f"{name}: {remark} in {count} of {num_images:.0f} images ({count / num_images:.1%})")
+    print(f"scores: {out / 'metrics.json'}, {out / 'per_image.csv'}")
+    if save_maps:
+        print(f"maps: {out / 'maps'}")
+    print("pictures (image, mask, prompts, gate, coarse, refined):", *pictures, sep="\n  ")
+
+
+def evaluate_references(
+    model: Segmenter, test_sets: Mapping[str, TestSet], settings: Settings
+) -> dict[str, Evaluation]:
+    """What a trained model has to beat: itself before training, and, on the main process, the best constant map."""
+    processes = PartialState(cpu=settings.cpu)
+    references = {"untrained": _evaluate(model, test_sets, settings)}
+    if processes.is_main_process:
+        references["best constant map"] = evaluate_constant(test_sets)
+    return references
+
+
+def _evaluate(
+    model: Segmenter,
+    test_sets: Mapping[str, TestSet],
+    settings: Settings,
+    *,
+    protocol: Protocol | None = None,
+    maps: Path | None = None,
+) -> Evaluation:
+    return evaluate(
+        model.to(settings.device),
+        test_sets,
+        device=settings.device,
+        protocol=protocol,
+        bf16=settings.bf16,
+        batch_size=settings.eval_batch_size,
+        num_workers=settings.num_workers,
+        maps=maps,
+    )

@@ -1,0 +1,61 @@
+"""Scores of datasets, and the files they are written to."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ipsam.engine.metrics import LOWER_IS_BETTER, Protocol
+from ipsam.utils.folders import write_csv, write_json
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What some predictions score on some datasets.
+
+    Attributes:
+        datasets: by name: ``num_images`` and the metrics.
+        per_image: rows of ``dataset``, ``name`` and the metrics.
+        curves: by dataset and name of the curve, (256,) at the thresholds 255/255 to 0.
+        protocol: by which rules.
+        remarks: by dataset, of how many images the model said what; only where it said anything.
+        epochs: how many the model was trained for; None where that is not known, or nothing was trained.
+    """
+
+    datasets: dict[str, Scores] = field(default_factory=dict)
+    per_image: list[dict[str, str | float]] = field(default_factory=list)
+    curves: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict, compare=False)
+    protocol: Protocol = field(default_factory=Protocol)
+    remarks: dict[str, dict[str, int]] = field(default_factory=dict)
+    epochs: int | None = None
+
+    @classmethod
+    def joined(cls, parts: Iterable["Evaluation"], protocol: Protocol) -> "Evaluation":
+        """One evaluation of those of several datasets."""
+        whole = cls(protocol=protocol)
+        for part in parts:
+            whole.datasets.update(part.datasets)
+            whole.per_image.extend(part.per_image)
+            whole.curves.update(part.curves)
+            whole.remarks.update(part.remarks)
+        return whole
+
+    def write(self, folder: Path) -> None:
+        """Write ``metrics.json`` and, where single images were scored, ``per_image.csv``."""
+        content: dict[str, object] = {"protocol": self.protocol.describe(), "datasets": self.datasets}
+        more = {"epochs": self.epochs, "remarks": self.remarks or None}
+        content |= {name: value for name, value in more.items() if value is not None}
+        write_json(folder / "metrics.json", content)
+        if self.per_image:
+            write_csv(folder / "per_image.csv", self.per_image)
+
+
+def ranking(scores: Sequence[float], metric: str) -> list[int]:
+    """Indices of the scores by a metric, from the best to the worst; what is not finite comes last."""
+    sign = 1 if metric in LOWER_IS_BETTER else -1
+    return sorted(range(len(scores)), key=lambda i: sign * scores[i] if math.isfinite(scores[i]) else math.inf)

@@ -1,0 +1,1 @@
+"""Prediction for arrays, files and videos; export and sharing of models."""

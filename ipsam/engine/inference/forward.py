@@ -1,0 +1,32 @@
+"""Forward pass of a model, and its logits as maps."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ipsam.model import IPSAMOutput, Segmenter
+from ipsam.utils.imagenet import normalise
+
+
+def to_map(logits: Tensor, size: tuple[int, int], *, eight_bit: bool = True) -> Tensor:
+    """Logits (1, hm, wm) of one image to its map, (height, width) = ``size``, where they lie.
+
+    It is of uint8, 0 to 255, or of float32, 0.0 to 1.0.
+    """
+    resized = F.interpolate(logits[None].float(), size=size, mode="bilinear", align_corners=False)[0, 0]
+    probabilities = resized.sigmoid_()
+    return probabilities.mul_(255).round_().to(torch.uint8) if eight_bit else probabilities
+
+
+def forward(
+    model: Segmenter, images: Tensor, masks: Sequence[NDArray[np.uint8]], *, device: torch.device, bf16: bool
+) -> IPSAMOutput:
+    """The model's output for images (b, 3, H, W) uint8, wherever they lie; an oracle is shown their masks too."""
+    truth = ([torch.from_numpy(mask > 0) for mask in masks],) if model.oracle else ()
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        output: IPSAMOutput = model(normalise(images.to(device, non_blocking=device.type == "cuda")), *truth)
+    return output

@@ -1,0 +1,1 @@
+"""Run folders: configuration, provenance, checkpoints, and opening them again."""

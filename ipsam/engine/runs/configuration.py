@@ -1,0 +1,126 @@
+"""From a composed configuration to a model, and back from a checkpoint's own configuration."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+from ipsam.engine.runs.model_section import check_model_section, parameter_budget
+from ipsam.model import Segmenter
+from ipsam.utils.untrusted import read_plain_yaml
+
+SECTIONS = ("model", "data", "engine")  # of a run's configuration
+
+
+def build_model(config: DictConfig) -> Segmenter:
+    """Instantiate the ``model`` section of a configuration.
+
+    Raises:
+        ValueError, FileNotFoundError: whatever a constructor complains of, with the key in front; a ``_target_`` that
+            is not one of this project's model classes; or a size that no model here has.
+    """
+    check_model_section(OmegaConf.to_container(config, resolve=True))
+    try:
+        with parameter_budget():
+            model = hydra.utils.instantiate(config, _convert_="all")
+    except InstantiationException as error:
+        _, found, key = str(error).rpartition("full_key:")  # which begins with "model" where the section has its parent
+        key = key.strip() if found else ""
+        where = key if key.startswith("model") else f"model.{key}".rstrip(".")
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise FileNotFoundError(f"{where}: {error.__cause__}") from error
+        raise ValueError(f"{where}: {_reason(error.__cause__ or error)}") from error
+    if not isinstance(model, Segmenter):
+        raise ValueError(
+            f"model._target_ must be a whole model, such as ipsam.model.IPSAM, not {config.get('_target_')}"
+        )
+    return model
+
+
+def compose_experiment(configs: Path, name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration that ``train.py experiment=<name>`` would run.
+
+    Args:
+        configs: the folder ``configs/`` of the repository.
+        name: of the experiment, such as ``cod_r32`` or ``ablation/spg``.
+        overrides: as on the command line.
+    """
+    GlobalHydra.instance().clear()  # a script's own @hydra.main would be in the way
+    with initialize_config_dir(str(configs.resolve()), version_base="1.3"):
+        config: DictConfig = compose("train", [f"experiment={name}", f"name={name}", *overrides])
+    return config
+
+
+def drop_checkpoints(model: DictConfig) -> None:
+    """Have a ``model`` section begin from random weights, in place, whatever files it names."""
+    for key in list(model):
+        if key == "checkpoint":
+            model[key] = None
+        elif isinstance(model[key], DictConfig):
+            drop_checkpoints(model[key])
+
+
+def read_config(path: Path) -> DictConfig:
+    """The configuration saved with a run, as plain data: no tags, no interpolations.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is none or it is not such a file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no configuration at {path}: is this the folder of a run or of a checkpoint?")
+    content = read_plain_yaml(path)
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in SECTIONS):
+        raise ValueError(f"{path} is not a run's configuration: it must hold {', '.join(SECTIONS)}")
+    return OmegaConf.create(content)
+
+
+def plain(value: Any) -> Any:
+    """A value of a configuration as plain, resolved Python."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def given(config: DictConfig, key: str) -> str:
+    """A value that has to be given on the command line.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if OmegaConf.is_missing(config, key):
+        raise ValueError(f"{key}=... is missing; --help tells what it takes")
+    return str(config[key])
+
+
+def as_dict(config: DictConfig) -> dict[str, Any]:
+    """A section as plain, resolved Python values, to be passed on as keyword arguments."""
+    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def settings_of(cls: type[Any], config: DictConfig, section: str) -> Any:
+    """A settings class made of a section; a wrong key or value is reported by the key's name.
+
+    Raises:
+        ValueError: for unknown keys and for values that the class does not take.
+    """
+    values = as_dict(config)
+    known = [entry.name for entry in fields(cls)]
+    if unknown := sorted(values.keys() - set(known)):
+        raise ValueError(f"unknown key {section}.{unknown[0]}; {section} takes {', '.join(known)}")
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ValueError(f"{section}: {error}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The whole message of an error that is meant for users; of others their kind too, and the first line."""
+    if isinstance(error, ValueError):
+        return str(error)
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])

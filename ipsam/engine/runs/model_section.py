@@ -1,0 +1,120 @@
+"""A configuration's ``model`` section, checked before anything of it is built: it may have come with a checkpoint."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+import ipsam.model
+import ipsam.model.baselines
+
+MAX_NUMBER = 8192  # width, depth, size or whatever a model's section sets; the largest in configs/ is 2048
+MAX_PARAMETERS = 1_000_000_000  # SAM with ViT-H, the largest model here, has 641 million
+MAX_TENSORS = 10_000  # parameters come in; several times what any model here has
+
+NOT_BUILT = ("IPSAMOutput", "Segmenter", "SelfPrompts")  # what a model gives, and what all of them are
+
+# Exactly the public classes of ipsam.model and its baselines. A configuration that came with somebody's checkpoint can
+# name nothing else, not even through them: if a prefix were enough, hydra would follow "ipsam.model.lora.torch.load".
+TARGETS: dict[str, Any] = {
+    f"{package.__name__}.{name}": getattr(package, name)
+    for package in (ipsam.model, ipsam.model.baselines)
+    for name in package.__all__
+    if name not in NOT_BUILT
+}
+ALLOWED_TARGETS = frozenset(TARGETS)
+TARGET = "_target_"
+
+
+def check_model_section(section: Any) -> None:
+    """See that a section, resolved, calls nothing but this project's model classes, and those with what they take.
+
+    Raises:
+        ValueError: it does; with the key.
+    """
+    _check_targets(section, "model")
+    _check_values(section, "model")
+
+
+def _check_targets(node: Any, key: str) -> None:
+    if isinstance(node, dict):
+        target = node.get(TARGET)
+        if target is not None and (not isinstance(target, str) or target not in ALLOWED_TARGETS):
+            raise ValueError(f"{key}._target_ is {target!r:.99}; allowed are {', '.join(sorted(ALLOWED_TARGETS))}")
+        if switches := [name for name in node if str(name).startswith("_") and name != TARGET]:
+            raise ValueError(f"{key}.{switches[0]} is Hydra's own, and no argument of a model's")
+        for name, child in node.items():
+            _check_targets(child, f"{key}.{name}")
+    elif isinstance(node, list):
+        for position, child in enumerate(node):
+            _check_targets(child, f"{key}[{position}]")
+
+
+def _check_values(node: Any, key: str) -> None:
+    if isinstance(node, dict):
+        target = node.get(TARGET)
+        hints = {} if target is None else get_type_hints(TARGETS[target].__init__)
+        for name, child in node.items():
+            if name in hints and not _fits(child, hints[name]):
+                raise ValueError(f"{key}.{name} must be {_words(hints[name])}, not {_shown(child)}")
+            _check_values(child, f"{key}.{name}")
+    elif isinstance(node, list):
+        for position, child in enumerate(node):
+            _check_values(child, f"{key}[{position}]")
+    elif isinstance(node, int) and abs(node) > MAX_NUMBER:
+        raise ValueError(f"{key} must be at most {MAX_NUMBER}, not {node}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of a configuration will be of an annotated type when it is built."""
+    if hint is Any:
+        return True
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, one) for one in get_args(hint))
+    if get_origin(hint) is Sequence:
+        return isinstance(value, list) and all(_fits(entry, get_args(hint)[0]) for entry in value)
+    if isinstance(value, dict):
+        return value.get(TARGET) is not None and issubclass(TARGETS[value[TARGET]], hint)
+    if hint is float:
+        hint = (int, float)
+    return isinstance(value, (str, Path) if hint is Path else hint) and (not isinstance(value, bool) or hint is bool)
+
+
+def _words(hint: Any) -> str:
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(map(_words, get_args(hint)))
+    if hint is type(None):
+        return "null"
+    if get_origin(hint) is Sequence:
+        return f"a list of {_words(get_args(hint)[0])}"
+    return str(getattr(hint, "__name__", hint))
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r:.99}{' without a _target_' if isinstance(value, dict) and TARGET not in value else ''}"
+
+
+@contextmanager
+def parameter_budget() -> Iterator[None]:
+    """Within it a model's constructor fails by ValueError at the parameter with which it becomes too large."""
+    num_tensors = num_parameters = 0
+
+    def count(_: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal num_tensors, num_parameters
+        num_tensors += 1
+        num_parameters += 0 if parameter is None else parameter.numel()
+        if num_tensors > MAX_TENSORS or num_parameters > MAX_PARAMETERS:
+            raise ValueError(
+                f"the model is larger than any of this project, with over {MAX_PARAMETERS:,} parameters or "
+                f"{MAX_TENSORS:,} tensors of them (the limit was met at {name}): make it narrower or less deep"
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,0 +1,1 @@
+"""Tools around the engine. None of them imports another."""

@@ -1,0 +1,138 @@
+"""The guard in front of gradio, which trusts whoever reaches it: it lets through what the page itself asks for."""
+
+import ipaddress
+import re
+import socket
+from typing import Literal
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Request
+from gradio import FileData
+from pydantic import BaseModel
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ipsam.tools.demo.answer import MAX_BYTES
+from ipsam.tools.demo.uploads import REFUSED, make_room, uploaded
+
+API = "/gradio_api/"
+JOIN, UPLOAD, FILE = f"{API}queue/join", f"{API}upload", f"{API}file="
+SERVED = re.compile(
+    r"/((assets|static)/.+|config|favicon\.ico|manifest\.json|robots\.txt|theme\.css"
+    r"|gradio_api/(app_id|cancel|file=.+|heartbeat/.+|queue/(data|join)|startup-events|upload|upload_progress))?"
+)
+MAX_BODY = 2**20  # bytes of a request, beside the picture in it
+HEADERS = {
+    # Gradio's page has inline scripts and styles, and compiles the scripts of its components.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; manifest-src 'self'; "
+    "base-uri 'self'; form-action 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Call(BaseModel, extra="forbid", strict=True):
+    """A call of one of the page's functions, as the page sends it."""
+
+    fn_index: int
+    session_hash: str
+    data: list[FileData | None]
+    event_data: dict[Literal["name"], str] | None = None
+    trigger_id: int | None = None
+
+
+async def check_call(request: Request) -> None:
+    """Refuse a call that the page would not send; a dependency of every endpoint.
+
+    Raises:
+        HTTPException: it calls no function of the page, or has inputs other than uploads.
+    """
+    if request.scope["path"] != JOIN:
+        return
+    try:
+        call = Call.model_validate(await request.json())
+        function = request.app.get_blocks().fns[call.fn_index]
+        for file in filter(None, call.data):
+            uploaded(file.path)
+    except (ValueError, KeyError):
+        raise HTTPException(403, REFUSED) from None
+    if function.fn is None or len(call.data) != len(function.inputs):
+        raise HTTPException(403, REFUSED)
+
+
+class Guard:
+    """Middleware that refuses foreign hosts and origins, what the page does not need, and uploads without room.
+
+    A foreign host in a request is a name that somebody else has pointed at this machine, so that their page may read
+    what this server answers (DNS rebinding).
+    """
+
+    def __init__(self, app: ASGIApp, *, host: str) -> None:
+        self.app = app
+        self.any_address = host == "0.0.0.0"  # noqa: S104 (compared alone)
+        self.names = {host.lower(), "localhost", "127.0.0.1", "::1"}
+        if self.any_address:
+            self.names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+        self.arriving = 0  # bytes of uploads under way
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        size = int(headers.get("content-length", 0))
+        refusal = self._refusal(scope, headers, size)
+        if refusal:
+            await refusal(scope, receive, send_with_headers)
+            return
+        self.arriving += size
+        try:
+            await self.app(scope, receive, send_with_headers)
+        finally:
+            self.arriving -= size
+
+    def _refusal(self, scope: Scope, headers: Headers, size: int) -> PlainTextResponse | None:
+        """Return the answer to a request that is refused, else None."""
+        uploading = scope["path"] == UPLOAD
+        if not self._is_served(headers) or not _is_needed(scope["path"]):
+            return PlainTextResponse(REFUSED, 403)
+        if "transfer-encoding" in headers:
+            return PlainTextResponse("The request does not tell its length.", 411)
+        if size > MAX_BODY + uploading * MAX_BYTES:
+            return PlainTextResponse(f"The request is too large: a picture may have {MAX_BYTES // 2**20} MiB.", 413)
+        if uploading and not make_room(self.arriving + size):
+            return PlainTextResponse("The demo keeps too many pictures at present; try again in ten minutes.", 507)
+        return None
+
+    def _is_served(self, headers: Headers) -> bool:
+        """Check the name by which the server is asked, and that its own page asks, if a page does."""
+        host = headers.get("host", "")
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            if urlsplit(headers.get("origin", f"//{host}")).netloc != host:
+                return False
+            return name in self.names or (self.any_address and bool(ipaddress.ip_address(name)))
+        except ValueError:
+            return False
+
+
+def _is_needed(path: str) -> bool:
+    """Check that the page asks for such a path, and that a file in it is an upload or a cutout."""
+    if not SERVED.fullmatch(path):
+        return False
+    if path.startswith(FILE):
+        try:
+            uploaded(path.removeprefix(FILE))
+        except ValueError:
+            return False
+    return True

@@ -1,0 +1,1 @@
+"""Download, install and check datasets and weights."""

@@ -1,0 +1,170 @@
+"""scripts/check_data.py: what it prints and writes, and the exit status."""
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from support.saved_maps import failed, row
+
+
+@pytest.fixture
+def check(script: Callable[..., Any]) -> Callable[..., Any]:
+    """Runs scripts/check_data.py without worker processes."""
+    return lambda *arguments: script("check_data", *arguments, "num_workers=0")
+
+
+@pytest.fixture
+def own(pairs: Callable[[str], str]) -> list[str]:
+    """Two sets of three pairs each, as the command line takes them: they show the same."""
+    return [f"data.train=[{pairs('own')}]", f"data.test=[{pairs('other')}]"]
+
+
+def recoloured(name: str) -> None:
+    """Makes the set's images show something else."""
+    for number, path in enumerate(sorted(Path(name, "images").iterdir())):
+        coarse = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        cv2.imwrite(str(path), cv2.resize(coarse, (64, 64), interpolation=cv2.INTER_CUBIC))
+
+
+def test_nothing_wrong(check: Callable[..., Any], own: list[str]) -> None:
+    recoloured("own")
+    before = sorted(Path.cwd().rglob("*"))
+    done = check(*own)
+    assert (done.status, done.err) == (0, "")
+    table, closing = done.out.split("\n\n")
+    assert closing == "nothing that would stop a run; 0 warnings, 0 remarks (12 files read)\n"
+    assert table.splitlines()[0].split(" | ")[0].startswith("| set")
+    assert row(done, "own/train") == ["own/train", "3", "3", "3", "64", "64", "14.6% (14.6% to 14.6%)", "0", "0", "0"]
+    assert len({len(line) for line in table.splitlines()}) == 1  # aligned
+    assert sorted(Path.cwd().rglob("*")) == before
+
+
+def test_something_worth_knowing(check: Callable[..., Any], own: list[str]) -> None:
+    """No run would stop, so the status is 0; and the search for copies can be left out."""
+    cv2.imwrite("other/masks/b.png", np.zeros((64, 64), np.uint8))
+    done = check(*own)
+    assert done.status == 0
+    assert row(done, "other/test")[-4:] == ["14.6% (0.0% to 14.6%)", "0", "2", "0"]
+    folder = Path.cwd() / "other"
+    assert (
+        f"\n\nother/test ({folder}/images, {folder}/masks)\n  warning, empty masks: 1 of 3 masks have no " in done.out
+    )
+    assert "\n  warning, tested on training images: 3 of 3 images are among the training images too" in done.out
+    assert done.out.endswith("\nnothing that would stop a run; 2 warnings, 0 remarks (12 files read)\n")
+    assert check(*own, "duplicates=false").out.endswith("; 1 warning, 0 remarks (12 files read)\n")
+
+
+def test_something_that_would_stop_a_run(check: Callable[..., Any], own: list[str]) -> None:
+    """Status 1; errors come first; sizes are smallest, median and largest; the JSON holds all of it."""
+    recoloured("own")
+    Path("own/masks/a.png").unlink()
+    Path("own/images/b.jpg").write_bytes(b"")
+    cv2.imwrite("other/images/a.jpg", np.zeros((30, 90, 3), np.uint8))
+    cv2.imwrite("other/masks/a.png", np.zeros((30, 90), np.uint8))
+    done = check(*own, "out=found/of data")
+    assert done.status == 1
+    assert done.err == ""
+    assert row(done, "own/train") == ["own/train", "3", "2", "2", "64", "64", "14.6% (14.6% to 14.6%)", "2", "0", "0"]
+    assert row(done, "other/test")[1:6] == ["3", "3", "3", "30-64", "64-90"]
+    assert "error, image without mask: 1 of 3 images have no mask of the same stem in" in done.out
+    assert "error, unreadable file: 1 of 2 pairs can't be read: " in done.out
+    assert done.out.endswith("\n2 errors: a run would stop; 1 warning, 0 remarks (11 files read)\n")
+    content = json.loads(Path("found/of data/check_data.json").read_text())
+    assert content["would_stop"]
+    assert [content[f"num_{kind}"] for kind in ("errors", "warnings", "remarks", "files")] == [2, 1, 0, 11]
+    train, test = content["sets"]
+    assert (train["set"], train["num_images"], train["num_masks"], train["num_pairs"]) == ("own/train", 3, 2, 2)
+    assert train["folders"] == [f"{Path.cwd()}/own/images", f"{Path.cwd()}/own/masks"]
+    assert [(found["kind"], found["severity"], found["files"]) for found in train["findings"]] == [
+        ("image without mask", "error", [f"{Path.cwd()}/own/images/a.jpg"]),
+        ("unreadable file", "error", [f"{Path.cwd()}/own/images/b.jpg"]),
+    ]
+    assert "the file is empty; fetch it again" in train["findings"][1]["message"]
+    assert [found["kind"] for found in test["findings"]] == ["empty masks"]
+
+
+def test_sets_that_are_not_there(check: Callable[..., Any]) -> None:
+    done = check("paths.data=nowhere")
+    assert done.status == 1
+    assert done.out.count("error, set not found: not found in nowhere or a folder right below it (no such folder)") == 6
+    assert row(done, "CHAMELEON/test") == ["CHAMELEON/test", *"000---100"]
+    assert "\nCOD10K/train\n  error, set not found: " in done.out
+    assert done.out.endswith("\n6 errors: a run would stop; 0 warnings, 0 remarks (0 files read)\n")
+
+
+def test_other_data_by_name(check: Callable[..., Any]) -> None:
+    assert "Kvasir-SEG/train" in check("data=kvasir", "paths.data=nowhere").out
+    done = check("data=synthetic", "data.val=[synthetic]", "data.synthetic.num_train=7")
+    assert done.status == 0
+    assert row(done, "synthetic/train") == ["synthetic/train", "0", "0", "7", "-", "-", "-", "0", "0", "1"]
+    assert done.out.count("remark, synthetic: made on the fly, no files to read") == 3
+    assert check("data.train=[]", "data.test=[]").out == (
+        "nothing that would stop a run; 0 warnings, 0 remarks (0 files read)\n"
+    )
+
+
+def test_all_sets_together(check: Callable[..., Any], own: list[str]) -> None:
+    done = check(*own, "data.val_fraction=0.9", "duplicates=false")
+    assert done.status == 1
+    assert "\nall sets\n  error, nothing to train on: data.val_fraction=0.9 of 3 training pairs leaves none" in done.out
+
+
+def test_in_processes(script: Callable[..., Any], own: list[str]) -> None:
+    recoloured("own")
+    Path("other/masks/c.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    others = set(multiprocessing.active_children())
+    done = script("check_data", *own)
+    assert done.status == 1
+    assert "error, unreadable file: 1 of 3 pairs can't be read: " in done.out
+    assert done.out.endswith("(12 files read)\n")
+    assert set(multiprocessing.active_children()) <= others
+
+
+def test_help(script: Callable[..., Any]) -> None:
+    done = script("check_data", "--help")
+    assert done.status == 0
+    for words in (
+        "python scripts/check_data.py data=cod paths.data=/data",
+        "'data.test=[{name: mine, images: mine/img, masks: mine/gt}]'",
+        "Exit status 1 if a run would stop",
+        "error: would stop a run; warning: may spoil what it comes to",
+        "num_workers: 2",
+        "duplicates: true",
+        "out: null",
+        "cod | kvasir | synthetic",
+        "size_mismatch: null",
+    ):
+        assert words in done.out
+    assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["num_workers=-1"], "num_workers must be a whole number, 0 or above, not -1"),
+        (["num_workers=all"], "num_workers must be a whole number, 0 or above, not 'all'"),
+        (["duplicates=some"], "duplicates must be true or false, not 'some'"),
+        (["out=7"], "out must be a path, not 7; if that is its name, quote it twice: out='\"7\"'"),
+        (["out=a file"], "out=a file: can't be made or written to as a folder (File exists); set out=FOLDER to one"),
+        (["data.train=CAMO"], "data.train is a list: write data.train=[CAMO]"),
+        (["data.test=[CAMO,CAMO]"], "data.test names CAMO more than once"),
+        (["data.image_size=null"], "data.image_size is a whole number of pixels up to 4096, not None"),
+        (["+data.colour=3"], "unknown key data.colour; data takes image_size, root, train, "),
+        (["paths.data=???"], "paths.data"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_impossible_options(script: Callable[..., Any], arguments: list[str], message: str) -> None:
+    Path("a file").touch()
+    assert message in failed(script("check_data", *arguments))
+
+
+def test_an_unknown_policy_is_a_finding(check: Callable[..., Any], own: list[str]) -> None:
+    done = check(*own, "data.size_mismatch=crop")
+    assert done.status == 1
+    assert done.out.count("error, unusable set: data.size_mismatch=crop is none of error, resize, exclude") == 2

@@ -1,0 +1,156 @@
+"""scripts/predict.py and its kin from end to end: one map of an image, whoever is asked for it."""
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from support.builders import REAL_DATA
+from support.figure_runs import write_set
+
+import ipsam
+from ipsam.data.images import image_size
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def grey(path: Path | str) -> np.ndarray:
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None
+    assert pixels.ndim == 2
+    return pixels.astype(int)
+
+
+def test_maps_of_a_folder_with_broken_files(script: Callable[..., Any]) -> None:
+    write_set("own")
+    Path("own/images/e.jpg").write_bytes(Path("own/images/a.png").read_bytes()[:200])
+    Path("own/images/notes.txt").write_text("no picture")
+    done = script("predict", "input=own/images", "output=out")
+    assert done.status == 1
+    assert "4 written, 0 there already, 1 failed: out" in done.out
+    assert done.err.count("own/images/e.jpg: broken, or no image") == 1
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "b.png", "c.png", "d.png"]
+    Path("own/images/e.jpg").unlink()
+    done = script("predict", "input=own/images", "output=out")
+    assert (done.status, "0 written, 4 there already, 0 failed" in done.out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "input=... is missing; --help tells what it takes"),
+        (["input=none", "output=out"], "none"),
+        (["input=own/images", "output=out", "save=[depth]"], "depth"),
+        (["input=own/images", "output=out", "ckpt=none"], "no model at none: give the folder of a run"),
+        (
+            ["input=own/images", "output=own/images"],
+            "own/images/a.png is an input itself, and would be replaced; name another",
+        ),
+        (["input=own", "output=own", "overwrite=true"], "is an input itself"),
+        (["input=own/images", "output=out", "batch_size=0"], "batch_size must be a whole number from 1, not 0"),
+        (["input=own/images", "output=out", "batch_size=two"], "batch_size must be a whole number from 1, not 'two'"),
+        (["input=own/images", "output=out", "device=cuda:99"], "device=cuda:99 can't be used here ("),
+        (["input=own/images", "output=out", "device=foo"], "device=foo can't be used here ("),
+    ],
+)
+def test_errors(script: Callable[..., Any], arguments: list[str], message: str) -> None:
+    write_set("own")
+    before = {path: path.read_bytes() for path in Path("own").rglob("*.png")}
+    done = script("predict", *arguments)
+    assert done.status == 1
+    assert "error: " in done.err
+    assert message in done.err
+    assert {path: path.read_bytes() for path in Path("own").rglob("*.png")} == before
+
+
+def test_other_kinds_of_pictures(script: Callable[..., Any]) -> None:
+    """WebP is read; what isn't is told of. Names that would meet are kept apart, and predictions are no input."""
+    write_set("own", stems="a")
+    picture = Image.open("own/images/a.png")
+    Path("in").mkdir()
+    for name in ("a.png", "a.bmp", "a.png.png", "w.webp", "g.gif"):
+        picture.save(Path("in", name))
+    done = script("predict", "input=in", "output=in/out")
+    assert "4 written, 0 there already, 0 failed" in done.out
+    assert "in: files of .gif are passed over; save them as PNG or JPEG" in done.out
+    names = ["a.bmp.png", "a.png.png", "a.png.png.png", "w.png"]
+    assert sorted(path.name for path in Path("in/out").iterdir()) == names
+    assert "0 written, 4 there already" in script("predict", "input=in", "output=in/out").out
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_16_bits_are_read_alike(script: Callable[..., Any], name: str) -> None:
+    rows, columns = np.mgrid[:60, :80]
+    cv2.imwrite(name, (rows * 700 + columns * 200).astype(np.uint16))
+    predictor = ipsam.load("micro", device="cpu")
+    by_path, by_pillow = predictor.predict(name), predictor.predict(Image.open(name))
+    assert np.array_equal(by_path.image, by_pillow.image)
+    assert by_path.image.max() > 200
+
+
+def test_the_small_model_is_evaluated_where_it_is_told(script: Callable[..., Any]) -> None:
+    own = write_set("own")
+    test = f"data.test=[{{name: own, images: {own['images']}, masks: {own['masks']}}}]"
+    done = script("eval", "ckpt=micro", test)
+    assert done.status == 1
+    assert "checkpoints/micro is a shared model, in no run's folder: say where results go, out=FOLDER" in done.err
+    assert "names no test set" in script("eval", "ckpt=micro", "out=out").err
+    done = script("eval", "ckpt=micro", test, "out=out", "maps=true", "engine.num_workers=0")
+    assert done.status == 0, done.err
+    predictor = ipsam.load("micro", device="cpu")
+    for stem in "abcd":
+        expected = predictor.predict(f"own/images/{stem}.png").map.astype(int)
+        assert np.abs(grey(f"out/maps/own/{stem}.png") - expected).max() <= 1
+
+
+def test_the_small_model_is_drawn(script: Callable[..., Any]) -> None:
+    own = write_set("own")
+    test = f"data.test=[{{name: own, images: {own['images']}, masks: {own['masks']}}}]"
+    assert "say where results go, out=FOLDER" in script("visualize", "ckpt=micro", test, "stems=[a]").err
+    assert script("visualize", "ckpt=micro", test, "stems=[a]", "out=figures").status == 0
+    assert Path("figures/mechanism_own.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_same_map_by_every_way(script: Callable[..., Any], run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the API, by script, by ONNX without torch, and by evaluation: at most one level of 255 apart."""
+    pytest.importorskip("onnxruntime")
+    predictor = ipsam.load(run, device="cpu")
+    assert script("predict", "ckpt=run", "input=own/images", "output=by_script").status == 0
+    assert script("eval", "ckpt=run", "maps=true", "engine.num_workers=0").status == 0
+    assert script("export", "ckpt=run", "output=model.onnx").status == 0
+    for stem in "abcd":
+        monkeypatch.setattr(sys, "argv", ["", "model.onnx", f"own/images/{stem}.png", f"{stem}_onnx.png"])
+        runpy.run_path(str(SCRIPTS / "predict_onnx.py"), run_name="__main__")
+        by_api = predictor.predict(f"own/images/{stem}.png").map.astype(int)
+        assert by_api.max() - by_api.min() > 10
+        for other in (f"by_script/{stem}.png", f"run/eval/maps/own/{stem}.png", f"{stem}_onnx.png"):
+            assert np.abs(grey(other) - by_api).max() <= 1, other
+
+
+@pytest.mark.data
+def test_real_images(script: Callable[..., Any], tmp_path: Path) -> None:
+    """26 images of COD10K and 4 of CAMO, in a tree with a broken file and one of text."""
+    cod = REAL_DATA / "cod"
+    if not (cod / "unlabeled").is_dir():
+        pytest.skip(f"no images of COD10K in {REAL_DATA}: set IPSAM_TEST_DATA")
+    sources = [*(cod / "unlabeled").glob("*.jpg"), *(cod / "TestDataset/CAMO/Imgs").glob("*.jpg")]
+    assert len(sources) == 30
+    for source in sources:
+        link = tmp_path / "in" / source.relative_to(cod)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(source)
+    (tmp_path / "in/unlabeled/broken.jpg").write_bytes(sources[0].read_bytes()[:5000])
+    (tmp_path / "in/notes.txt").write_text("no picture")
+    done = script("predict", "ckpt=micro", "input=in", "output=out")
+    assert done.status == 1
+    assert "30 written, 0 there already, 1 failed: out" in done.out
+    assert "in/unlabeled/broken.jpg: broken" in done.err
+    for source in sources:
+        assert grey(Path("out", source.relative_to(cod)).with_suffix(".png")).shape == image_size(source)
+    assert len([path for path in Path("out").rglob("*") if path.is_file()]) == 30

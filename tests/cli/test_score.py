@@ -1,0 +1,192 @@
+"""scripts/score.py end to end: layouts, what it prints and writes."""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from support.builders import REAL_DATA
+from support.saved_maps import failed, mask_of, quoted, row, save, write_maps, write_masks
+
+from ipsam.engine.metrics import METRICS, Protocol, measure
+
+NAMES = ("plain", "two words", 'it\'s "quoted"', "<script>alert(1)<", "模型_été", "$x$ & _y")
+KEYS = ("num_images", *METRICS)
+
+
+def test_help(script: Callable[..., Any]) -> None:
+    done = script("score", "--help")
+    assert done.status == 0
+    for words in ("python scripts/score.py maps=", "maps: ???", "two pairs of quotes", "configs/score.yaml"):
+        assert words in done.out
+    explained, _, listed = done.out.partition("What can be set by KEY=VALUE")
+    options = re.findall(r"^(\w+): ", listed, flags=re.M)
+    assert len(options) == 10
+    assert [name for name in options if not re.search(rf"\b{name}(, \w+)?: ", explained)] == []
+
+
+def test_without_a_folder_nothing_is_written(score: Callable[..., Any]) -> None:
+    write_masks("CAMO/GT")
+    write_maps("One")
+    before = sorted(Path.cwd().rglob("*"))
+    done = score("maps=One", "masks=CAMO")
+    assert done.status == 0
+    assert str(Protocol()) in done.out
+    prediction = cv2.imread("One/a.png", cv2.IMREAD_UNCHANGED)
+    expected = measure(prediction, mask_of(0), Protocol()).scores
+    assert row(done, "CAMO")[:3] == ["CAMO", "One", "3"]
+    assert float(row(done, "CAMO")[5]) == pytest.approx(expected["sm"], abs=0.03)
+    assert sorted(Path.cwd().rglob("*")) == before
+
+
+def test_one_method_on_one_dataset(script: Callable[..., Any]) -> None:
+    write_masks("CAMO/GT")
+    write_maps("One")
+    done = script("score", "maps=One", "masks=CAMO", "out=out", "num_workers=2")
+    assert done.status == 0
+    content = json.loads(Path("out/metrics.json").read_text())
+    assert list(content) == ["protocol", "datasets"]
+    assert content["protocol"] == Protocol().describe()
+    assert list(content["datasets"]) == ["CAMO"]
+    assert tuple(content["datasets"]["CAMO"]) == KEYS
+    assert content["datasets"]["CAMO"]["num_images"] == 3
+    with Path("out/per_image.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["dataset", "name", *METRICS]
+    assert [one["name"] for one in rows] == ["a", "b", "c"]
+    expected = measure(cv2.imread("One/b.png", cv2.IMREAD_UNCHANGED), mask_of(1), Protocol()).scores
+    assert {metric: float(rows[1][metric]) for metric in METRICS} == expected
+    written = {path.name for path in Path("out").iterdir()}
+    curves = {"CAMO_pr.png", "CAMO_f.png", "CAMO_em.png"}
+    assert written == {"metrics.json", "per_image.csv", "report.html"} | curves
+    assert "out/report.html" in done.out
+
+
+def test_several_methods_on_several_datasets(score: Callable[..., Any]) -> None:
+    write_masks("data/CAMO/GT")
+    write_masks("data/Kvasir/masks")
+    write_maps("maps/One/CAMO")
+    write_maps("maps/One/Kvasir-SEG")
+    write_maps("maps/Two/CAMO", blur=5)
+    done = score("maps=maps", "masks=data", "out=out")
+    assert done.status == 0
+    assert "Two: no maps of Kvasir" in done.out
+    table = [line.split("|")[1:3] for line in done.out.splitlines() if line.startswith("| ")][1:]
+    assert [[cell.strip() for cell in cells] for cells in table] == [
+        ["CAMO", "One"],
+        ["CAMO", "Two"],
+        ["Kvasir", "One"],
+    ]
+    content = json.loads(Path("out/metrics.json").read_text())
+    assert list(content) == ["protocol", "methods"]
+    assert {name: list(datasets) for name, datasets in content["methods"].items()} == {
+        "One": ["CAMO", "Kvasir"],
+        "Two": ["CAMO"],
+    }
+    assert tuple(content["methods"]["Two"]["CAMO"]) == KEYS
+    assert content["methods"]["One"]["CAMO"] == content["methods"]["One"]["Kvasir"]
+    assert content["methods"]["One"]["CAMO"]["sm"] > content["methods"]["Two"]["CAMO"]["sm"]
+    with Path("out/per_image.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["method", "dataset", "name", *METRICS]
+    assert len(rows) == 9
+    assert len(list(Path("out").glob("*_pr.png"))) == 2
+
+
+def test_odd_names_from_end_to_end(score: Callable[..., Any]) -> None:
+    datasets, methods = NAMES[3:], NAMES[2:4]
+    for dataset in datasets:
+        write_masks(f"my data/{dataset}/GT", NAMES)
+        write_masks(f"my data/{dataset}/Imgs", NAMES)
+        for method in methods:
+            write_maps(f"my 'maps', \"all\"/{method}/{dataset}", NAMES)
+    maps = quoted("my 'maps', \"all\"")
+    done = score(f"maps={maps}", "masks=my data", f"out={quoted('out/报告 (1)')}", "cases=2")
+    assert done.status == 0
+    folder = Path("out/报告 (1)")
+    scores = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["methods"]
+    assert {method: sorted(scores[method]) for method in scores} == dict.fromkeys(methods, sorted(datasets))
+    with (folder / "per_image.csv").open(newline="", encoding="utf-8") as file:
+        assert {one["name"] for one in csv.DictReader(file)} == set(NAMES)
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert report.count("<script") == 1
+    assert "&lt;script&gt;alert(1)&lt;" in report
+    assert {path.name for path in folder.glob("*_f.png")} == {f"{name}_f.png" for name in datasets}
+
+
+def test_a_list_of_stems(score: Callable[..., Any]) -> None:
+    write_masks("data/CAMO/GT")
+    write_masks("data/NC4K/GT")
+    write_maps("maps/CAMO", ("a", "b"))
+    write_maps("maps/NC4K")
+    Path("list.txt").write_text("b\na\n")
+    message = failed(score("maps=maps", "masks=data", "stems=list.txt", "out=out"))
+    assert "stems=list.txt is one list, but there are the datasets CAMO, NC4K; say which it is for" in message
+    message = failed(score("maps=maps", "masks=data", "stems={ETIS: list.txt}"))
+    assert "stems has a list for ETIS; the datasets are CAMO, NC4K: correct the name, or leave it out" in message
+    message = failed(score("maps=maps", "masks=data", "stems={CAMO: list.txt, camo: list.txt}"))
+    assert "stems has two lists for CAMO" in message
+    for name in ("CAMO", "camo"):
+        done = score("maps=maps", "masks=data", f"stems={{{name}: list.txt}}")
+        assert [row(done, name)[2] for name in ("CAMO", "NC4K")] == ["2", "3"]
+    done = score("maps=maps/CAMO", "masks=data/CAMO", "stems=list.txt")
+    assert row(done, "CAMO")[2] == "2"
+    assert "2 of 3 masks are in list.txt and scored" in done.out
+
+
+def test_maps_of_all_formats_score_alike(score: Callable[..., Any]) -> None:
+    write_masks("CAMO")
+    write_maps("maps/8 bits")
+    for stem in "abc":
+        grey = cv2.imread(f"maps/8 bits/{stem}.png", cv2.IMREAD_UNCHANGED)
+        for mode in ("RGB", "RGBA", "P"):
+            Path("maps", mode).mkdir(exist_ok=True)
+            Image.fromarray(grey).convert(mode).save(f"maps/{mode}/{stem}.png")
+        save(Path(f"maps/16 bits/{stem}.png"), grey.astype(np.uint16) * 257)
+        save(Path(f"maps/float/{stem}.tif"), grey.astype(np.float32) / 255)
+    done = score("maps=maps", "masks=CAMO", "out=out")
+    methods = json.loads(Path("out/metrics.json").read_text())["methods"]
+    assert done.status == 0
+    assert len(methods) == 6
+    assert all(scores == methods["8 bits"] for scores in methods.values())
+
+
+def test_masks_of_labels_by_their_own_threshold(score: Callable[..., Any]) -> None:
+    write_maps("One")
+    for number, stem in enumerate("abc"):
+        save(Path(f"CAMO/{stem}.png"), mask_of(number) // 255)
+    done = score("maps=One", "masks=CAMO", "protocol={gt_threshold: 0}")
+    assert done.status == 0
+    assert float(row(done, "CAMO")[5]) > 0.8
+    assert "protocol gt_threshold=0" in done.out
+
+
+def test_the_report_needs_no_cases(score: Callable[..., Any]) -> None:
+    write_masks("CAMO")
+    write_maps("One")
+    assert score("maps=One", "masks=CAMO", "cases=0", "out=out").status == 0
+    assert "Best and worst" not in Path("out/report.html").read_text()
+
+
+@pytest.mark.data
+def test_pranets_maps_score_as_its_paper_says(score: Callable[..., Any]) -> None:
+    """PraNet (MICCAI 2020), table 1, CVC-ClinicDB, from its published maps of its 62 test images."""
+    maps = REAL_DATA / "polyp" / "PredictionMaps" / "PraNet" / "CVC-ClinicDB"
+    masks = REAL_DATA / "polyp" / "TestDataset" / "CVC-ClinicDB" / "masks"
+    if not maps.is_dir() or not masks.is_dir():
+        pytest.skip(f"no PraNet maps in {REAL_DATA}: set IPSAM_TEST_DATA")
+    given = [f"maps={quoted(str(maps))}", f"masks={quoted(str(masks))}"]
+    assert "CVC-ClinicDB: 550 of 612 masks have no map of the same stem" in failed(score(*given))
+    Path("list.txt").write_text("\n".join(path.stem for path in maps.iterdir()))
+    excluded, listed = score(*given, "missing=exclude", "out=out"), score(*given, "stems=list.txt")
+    assert row(excluded, "CVC-ClinicDB") == row(listed, "CVC-ClinicDB")
+    assert row(listed, "CVC-ClinicDB")[:3] == ["CVC-ClinicDB", "PraNet", "62"]
+    scores = json.loads(Path("out/metrics.json").read_text())["datasets"]["CVC-ClinicDB"]
+    printed = {"mdice": 0.899, "miou": 0.849, "fw": 0.896, "sm": 0.936, "em_max": 0.979, "mae": 0.009}
+    assert {name: round(scores[name], 3) for name in printed} == printed

@@ -1,0 +1,103 @@
+"""scripts/tables.py as users run it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.paper_runs import save_methods, save_run, scores
+
+NAMES = ("table1", "table2", "table3", "table4", "other")
+FILES = sorted(f"{name}.{end}" for name in NAMES for end in ("md", "csv", "tex"))
+
+
+def test_tables_of_the_runs_found(script: Callable[..., Any]) -> None:
+    save_run(Path("outputs/cod_r32/seed0"), "cod_r32", value=0.5)
+    save_run(Path("outputs/cod_r32/seed1"), "cod_r32", value=0.6, seed=1)
+    save_run(Path("outputs/quickstart/seed0"), "quickstart")
+    broken = save_run(Path("outputs/broken"), "cod_r32") / "eval" / "metrics.json"
+    broken.write_text('{"protocol"')
+    done = script("tables")
+    assert done.status == 0
+    assert done.err == ""
+    for number in (1, 2, 3, 4):
+        assert f"## Table {number}: " in done.out
+    printed, _, told = done.out.partition("\nwritten:\n")
+    assert printed.count("| ours (2 seeds) |") == 6
+    assert printed.count("0.550 ± 0.071") == 16 + 8 + 4 * 8
+    assert "| quickstart | ours (1 seed) | synthetic |" in printed
+    assert "outputs/tables/table1.md outputs/tables/table1.csv outputs/tables/table1.tex" in told
+    assert f"left out:\n  {broken} is broken or half-written: " in told
+    assert sorted(path.name for path in Path("outputs/tables").iterdir()) == FILES
+    assert Path("outputs/tables/table1.md").read_text(encoding="utf-8") in printed + "\n"
+
+
+def test_it_can_be_repeated_and_go_elsewhere(script: Callable[..., Any]) -> None:
+    """With nothing left out there is nothing said of it; what was written before is no result."""
+    save_methods(Path("scores"), {"ZoomNeXt": {"CAMO": scores(0.5, 250)}})
+    first = script("tables", "runs=.")
+    again = script("tables", "runs=.")
+    assert first.status == again.status == 0
+    assert first.out == again.out
+    assert "left out" not in first.out
+    assert "ours (maps)¹" in first.out
+    assert Path("tables/table1.csv").is_file()
+    assert script("tables", "runs=scores", "out=elsewhere/t").status == 0
+    assert sorted(path.name for path in Path("elsewhere/t").iterdir()) == FILES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: no folder outputs: set runs=FOLDER to the one that the runs are in"),
+        (["runs=null"], "error: no folder None: set runs=FOLDER"),
+        (
+            ["runs=."],
+            "error: no results below .; looked for runs, which are folders with config.yaml and eval/metrics.",
+        ),
+        (
+            ["runs=scores", "out=scores/metrics.json"],
+            "error: out=scores/metrics.json: can't be made or written to as a folder (File exists); set out=FOLDER",
+        ),
+        (["folder=."], "folder"),
+    ],
+)
+def test_what_it_can_not_do(script: Callable[..., Any], arguments: list[str], message: str) -> None:
+    if "runs=scores" in arguments:
+        save_methods(Path("scores"), {"ZoomNeXt": {"CAMO": scores(0.5, 250)}})
+    done = script("tables", *arguments)
+    assert done.status == 1
+    assert message in done.err
+    assert "Traceback" not in done.err
+
+
+def test_only_other_protocols(script: Callable[..., Any]) -> None:
+    save_methods(Path("scores"), {"ZoomNeXt": {"CAMO": scores(0.5, 250)}}, protocol="sam2_adapter")
+    done = script("tables", "runs=scores")
+    assert done.status == 1
+    assert "scores/metrics.json: scored by the protocol 'sam2_adapter'; the tables take 'default' alone" in done.err
+    assert not Path("scores/tables").exists()
+
+
+def test_help(script: Callable[..., Any]) -> None:
+    done = script("tables", "--help")
+    assert done.status == 0
+    for words in ("python scripts/tables.py", "runs: outputs", "out: null", "out: folder", "configs/tables.yaml"):
+        assert words in done.out
+    assert not list(Path.cwd().iterdir())
+
+
+def test_what_training_leaves_is_found(script: Callable[..., Any]) -> None:
+    """A trial of the quickstart, by name, with what it has otherwise."""
+    tiny = ["data.image_size=64", "data.synthetic.num_train=2", "data.synthetic.num_test=1", "engine.epochs=1"]
+    given = ["experiment=quickstart", *tiny, "engine.batch_size=2", "engine.cpu=true", "engine.references=false"]
+    assert script("train", *given).status == 0
+    done = script("tables")
+    assert done.status == 0
+    mae = json.loads(Path("outputs/quickstart/seed0/eval/metrics.json").read_text())["datasets"]["synthetic"]["mae"]
+    (line,) = [line for line in done.out.splitlines() if line.startswith("| quickstart ")]
+    assert line.split("|")[5].strip() == f"{mae:.3f}"
+    assert "ours (1 seed)¹" in line
+    assert "engine.epochs 1 (9)" in done.out
+    assert "left out" not in done.out

@@ -1,0 +1,192 @@
+"""scripts/visualize.py end to end: which images it shows, and what it writes."""
+
+import csv
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.figure_runs import num_columns, read, rows, write_run, write_set
+from support.saved_maps import mask_of, save
+
+from ipsam.data import Data
+from ipsam.engine.runs.configuration import as_dict, read_config
+from ipsam.tools.figures.columns import Column, mechanism
+from ipsam.tools.figures.page import GAP, KEY, TITLE
+from ipsam.tools.figures.pictures import WIDTH, resized
+from ipsam.tools.figures.view import open_subject, view
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+NUM_FULL = 7  # columns of the full model without a baseline
+SECTIONS = ("paths", "data", "engine")  # of the configuration, explained key by key
+
+
+def shows(picture: np.ndarray, columns: Sequence[Column]) -> bool:
+    """Whether a page's pictures are those of the columns, each but for its frame."""
+    assert num_columns(picture) == len(columns)
+    header = TITLE + (KEY if any(column.key for column in columns) else 0)
+    for number, column in enumerate(columns):
+        left, top = number * (WIDTH + GAP), header
+        for cell in column.cells:
+            assert cell is not None
+            height = round(WIDTH * cell.shape[0] / cell.shape[1])
+            expected = resized(cell, (height, WIDTH))[3:-3, 3:-3]
+            if not np.array_equal(picture[top + 3 : top + height - 3, left + 3 : left + WIDTH - 3], expected):
+                return False
+            top += height + GAP
+        assert picture.shape[0] == top - GAP
+    return True
+
+
+def pdf_is_whole(path: str) -> bool:
+    content = Path(path).read_bytes()
+    return content.startswith(b"%PDF") and content.rstrip().endswith(b"%%EOF") and b"/Type3" not in content
+
+
+def test_help(script: Callable[..., Any]) -> None:
+    done = script("visualize", "--help")
+    assert done.status == 0
+    told = ("visualize.py ckpt=outputs/cod_r32/seed0 data.test=[CAMO] worst=4", "ckpt: ???", "configs/visualize.yaml")
+    for words in told:
+        assert words in done.out
+    listed = done.out.partition("What can be set by KEY=VALUE")[2]
+    options = re.findall(r"^(\w+):", listed, flags=re.M)
+    explained = (CONFIGS / "visualize.yaml").read_text().partition("\nhydra:")[0]
+    assert options == re.findall(r"^(\w+):", explained, flags=re.M)
+    assert all(re.search(rf"^{name}:.*#", explained, flags=re.M) for name in options if name not in SECTIONS)
+    assert not list(Path.cwd().iterdir())
+
+
+def test_figure_4_shows_what_the_model_makes(visualize: Callable[..., Any], run: Path) -> None:
+    """Named images in their order, beside a baseline that sees them at another size; the run's own folder gets it."""
+    other = write_run("base", [write_set("unused")], "model.gating=null", image_size=96)
+    done = visualize("baseline=base", "stems=[c,a]")
+    assert done.status == 0
+    assert rows(done) == ["c", "a"]
+    assert "  run/figures/mechanism_own.png\n  run/figures/mechanism_own.pdf" in done.out
+    assert sorted(path.name for path in Path("run/figures").iterdir()) == ["mechanism_own.pdf", "mechanism_own.png"]
+    config = read_config(run / "config.yaml")
+    source = Data(**as_dict(config.data)).test_sets()["own"].source
+    subjects = open_subject(run, config), open_subject(other, read_config(other / "config.yaml"))
+    assert [one.image_size for one in subjects] == [64, 96]
+    ours, baseline = ([view(one, source.read(index, draw=0)) for index in (2, 0)] for one in subjects)
+    columns = mechanism(ours, baseline)
+    assert len(columns) == NUM_FULL + 1
+    assert shows(read("run/figures/mechanism_own.png"), columns)
+    assert pdf_is_whole("run/figures/mechanism_own.pdf")
+
+
+def test_the_same_call_writes_the_same_bytes(visualize: Callable[..., Any]) -> None:
+    for out in ("one", "two"):
+        assert visualize("stems=[a]", f"out={out}").status == 0
+    for name in ("mechanism_own.png", "mechanism_own.pdf"):
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "num"),
+    [
+        (["model.gating=null"], NUM_FULL - 2),
+        (["model.gating._target_=ipsam.model.SubtractionFusion", "~model.gating.hidden"], NUM_FULL - 1),
+    ],
+)
+def test_columns_of_parts_that_the_model_lacks(script: Callable[..., Any], overrides: list[str], num: int) -> None:
+    write_run("other", [write_set("own")], *overrides)
+    assert script("visualize", "ckpt=other", "stems=[a]", "out=figures").status == 0
+    assert num_columns(read("figures/mechanism_own.png")) == num
+
+
+def test_the_worst_and_the_best_by_the_runs_scores(visualize: Callable[..., Any], script: Callable[..., Any]) -> None:
+    """As eval.py scored them; and the same, once computed anew because they are gone."""
+    assert script("eval", "ckpt=run").status == 0
+    with Path("run/eval/per_image.csv").open(newline="") as file:
+        scored = list(csv.DictReader(file))
+    by_sm = [f"{row['name']} (Sm {float(row['sm']):.4f})" for row in sorted(scored, key=lambda row: float(row["sm"]))]
+    by_mae = [f"{row['name']} (MAE {float(row['mae']):.4f})" for row in sorted(scored, key=lambda r: float(r["mae"]))]
+    done = visualize("worst=3")
+    assert rows(done) == by_sm[:3]
+    assert "scores of own: run/eval/per_image.csv" in done.out
+    assert rows(visualize("best=2", "metric=mae")) == by_mae[:2]
+    assert rows(visualize("worst=9", "metric=mae")) == by_mae[::-1]
+
+    text = Path("run/eval/per_image.csv").read_text()
+    Path("run/eval/per_image.csv").unlink()
+    again = visualize("worst=3")
+    assert rows(again) == by_sm[:3]
+    assert "own: no scores at hand, so all 4 images are predicted" in again.out
+    assert not Path("run/eval/per_image.csv").exists()  # scores are eval.py's business
+
+    lines = text.splitlines()
+    Path("run/eval/per_image.csv").write_text(
+        "\n".join([lines[0], *(re.sub(",a,.*", ",a" + ",0.0" * 13, line) for line in lines[1:])])
+    )
+    assert rows(visualize("worst=1")) == ["a (Sm 0.0000)"]  # what the file says
+
+
+def test_scores_of_a_part_of_the_sets(visualize: Callable[..., Any], script: Callable[..., Any]) -> None:
+    """An evaluation of all sets serves a figure of one; one of the set alone comes first; and so does its protocol."""
+    spec = f"{{name: own, images: {Path.cwd()}/own/images, masks: {Path.cwd()}/own/masks}}"
+    assert script("eval", "ckpt=run").status == 0
+    done = visualize("worst=1", f"data.test=[{spec}]")
+    assert "scores of own: run/eval/per_image.csv" in done.out
+    assert "scores of own: run/eval/per_image.csv" in visualize("worst=1", "data.exclude=[a]").out
+    assert script("eval", "ckpt=run", f"data.test=[{spec}]").status == 0
+    assert "scores of own: run/eval/own/per_image.csv" in visualize("worst=1", f"data.test=[{spec}]").out
+    other = "protocol={min_max: false}"
+    assert "no scores at hand" in visualize("worst=1", other).out
+    assert script("eval", "ckpt=run", other).status == 0
+    assert "scores of own: run/eval/min_max=false/per_image.csv" in visualize("worst=1", other).out
+
+
+def test_a_figure_of_each_set(visualize: Callable[..., Any], script: Callable[..., Any]) -> None:
+    both = [write_set("first", "ab"), write_set("second", "bc", (60, 50))]
+    write_run("two", both)
+    done = script("visualize", "ckpt=two", "stems=[c,b]", "out=named")
+    assert rows(done) == ["b", "c", "b"]
+    heights = {name: read(f"named/mechanism_{name}.png").shape[0] - TITLE - KEY for name in ("first", "second")}
+    assert heights == {"first": 360, "second": 2 * 576 + GAP}
+    assert script("visualize", "ckpt=two", "stems=[a]", "out=one").status == 0
+    assert [path.name for path in sorted(Path("one").iterdir())] == ["mechanism_first.pdf", "mechanism_first.png"]
+    assert len(rows(script("visualize", "ckpt=two", "best=1", "out=best"))) == 2
+
+
+def test_names_that_look_like_numbers(script: Callable[..., Any]) -> None:
+    write_run("run", [write_set("own", "abc")])
+    for old, new in zip("abc", ("007", "12", "1_2"), strict=True):
+        for kind in ("images", "masks"):
+            Path(f"own/{kind}/{old}.png").rename(f"own/{kind}/{new}.png")
+    assert rows(script("visualize", "ckpt=run", 'stems=[12,007,"1_2"]')) == ["12", "007", "1_2"]
+    failed = script("visualize", "ckpt=run", "stems=[1_3]")
+    assert "no image is called 13" in failed.err  # as Hydra reads numbers
+    assert "one that looks like a number in quotes (stems='[\"1_2\"]')" in failed.err
+
+
+def test_figure_3_shows_every_method(visualize: Callable[..., Any]) -> None:
+    """Another set's maps are passed over; an image without a map leaves a gap, a method without any is left out."""
+    for number, stem in enumerate("abcd"):
+        save(Path(f"maps/One/own/{stem}.png"), np.full((48, 64), 30 * number, np.uint8))
+    save(Path("maps/Two/Own/b.png"), np.full((30, 30), 77, np.uint8))
+    save(Path("maps/Three/own/d.png"), mask_of(0))
+    save(Path("maps/Three/CAMO/a.png"), mask_of(0))
+    save(Path("maps/Four/CAMO/a.png"), mask_of(0))
+    done = visualize("figure=comparison", "maps=maps", "stems=[b,c]", "out=figures")
+    assert done.status == 0
+    assert "maps/Two/Own: no map of c" in done.out
+    assert "maps/Three/own: no map of b, c" in done.out
+    assert "maps: no maps of own, passed over: Four" in done.out
+    page = read("figures/comparison_own.png")
+    assert num_columns(page) == 5  # image, truth, ours, One, Two
+    assert page.shape[0] == TITLE + 2 * 360 + GAP
+    truth, _, one, two = (page[:, number * (WIDTH + GAP) :][:, :WIDTH] for number in range(1, 5))
+    masks = [resized(np.repeat(mask_of(number)[..., None], 3, axis=2), (360, WIDTH)) for number in (1, 2)]
+    for row, mask in enumerate(masks):
+        top = TITLE + row * (360 + GAP)
+        np.testing.assert_array_equal(truth[top + 3 : top + 357, 3:-3], mask[3:-3, 3:-3])
+        assert (one[top + 3 : top + 357, 3:-3] == 30 * (row + 1)).all()
+    assert (two[TITLE + 3 : TITLE + 357, 3:-3] == 77).all()
+    assert (two[TITLE + 360 + GAP + 3 :][:50, 3:-3] == 240).all()
+    assert pdf_is_whole("figures/comparison_own.pdf")
+    assert visualize("figure=comparison", "stems=[b]", "out=bare").status == 0
+    assert num_columns(read("bare/comparison_own.png")) == 3

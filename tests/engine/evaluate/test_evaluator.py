@@ -1,0 +1,252 @@
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from support.builders import micro_model
+from torch import Tensor, nn
+
+from ipsam.data import TestSet
+from ipsam.data.sources import Sample, Source, SyntheticSource
+from ipsam.engine.evaluate import evaluator
+from ipsam.engine.evaluate.evaluator import evaluate, evaluate_constant
+from ipsam.engine.evaluate.scores import Evaluation
+from ipsam.engine.evaluate.scoring import score_images
+from ipsam.engine.inference.forward import to_map
+from ipsam.engine.metrics import METRICS, Protocol, means, measure
+from ipsam.model import IPSAMOutput, Segmenter
+from ipsam.utils.imagenet import normalise
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Uneven(Source):
+    """Scenes whose masks, and images, have sizes of their own."""
+
+    sizes: Sequence[tuple[int, int]] = ((40, 60), (64, 64), (81, 33), (64, 48), (50, 50))
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def read(self, index: int, draw: int) -> Sample:
+        scene = SyntheticSource(len(self), 64, (0.0, 0.1), (0,)).read(index, draw)
+        size = self.sizes[index][::-1]
+        mask = cv2.resize(scene.mask, size, interpolation=cv2.INTER_NEAREST)
+        return Sample(f"image{index}", cv2.resize(scene.image, size), mask)
+
+
+class Recorded(Segmenter):
+    """Stands for a model: gives logits made from the image's own brightness, (b, 1, 16, 16)."""
+
+    def forward(self, image: Tensor) -> IPSAMOutput:
+        logits = nn.functional.avg_pool2d(image.mean(1, keepdim=True), 4) * 3
+        return IPSAMOutput(logits, logits)
+
+
+class Oracle(Recorded):
+    """Gives back the mask that it is shown, and remarks on the tall ones."""
+
+    oracle = True
+
+    def forward(self, image: Tensor, masks: list[Tensor]) -> IPSAMOutput:
+        shown = [nn.functional.interpolate(mask[None, None] * 40.0 - 20, (64, 64)) for mask in masks]
+        remarks = ["tall" if mask.shape[0] > mask.shape[1] else "" for mask in masks]
+        return IPSAMOutput(torch.cat(shown), torch.cat(shown), remarks=remarks)
+
+
+@pytest.fixture(scope="module")
+def uneven() -> TestSet:
+    return TestSet(Uneven(), image_size=64)
+
+
+def test_maps_are_rounded_not_truncated() -> None:
+    probabilities = torch.tensor([0.4 / 255, 0.6 / 255, 100.4 / 255, 100.6 / 255, 254.6 / 255]).double()
+    logits = torch.logit(probabilities).float().view(1, 1, 5)
+    assert to_map(logits, (1, 5)).tolist() == [[0, 1, 100, 101, 255]]
+    assert to_map(torch.tensor([[[-100.0, 0.0, 100.0]]]), (1, 3)).tolist() == [[0, 128, 255]]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (40, 60), (7, 100), (64, 64)])
+def test_maps_have_the_ground_truths_size(size: tuple[int, int]) -> None:
+    probability_map = to_map(torch.full((1, 16, 16), 2.0), size)
+    assert probability_map.shape == size
+    assert probability_map.dtype == torch.uint8
+    assert (probability_map == round(255 / (1 + np.exp(-2.0)))).all()
+
+
+def test_logits_are_resized_before_the_sigmoid() -> None:
+    """Half-way between logits -4 and 4 lies probability 1/2; resized probabilities would agree only there."""
+    logits = torch.tensor([[[-4.0, 2.0]]])
+    expected = torch.sigmoid(torch.tensor([-4.0, -2.5, 0.5, 2.0])).mul(255).round()
+    assert to_map(logits, (1, 4)).tolist() == [expected.int().tolist()]
+
+
+def test_half_precision_logits_are_taken() -> None:
+    assert to_map(torch.zeros(1, 4, 4).bfloat16(), (4, 4)).tolist() == [[128] * 4] * 4
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("batch_size", [2, 5])
+def test_scores_depend_on_neither_batch_size_nor_workers(uneven: TestSet, batch_size: int, num_workers: int) -> None:
+    one = evaluate(Recorded(), {"set": uneven}, device=CPU)
+    other = evaluate(Recorded(), {"set": uneven}, device=CPU, batch_size=batch_size, num_workers=num_workers)
+    assert one == other
+
+
+def test_a_models_scores_depend_on_the_batch_by_rounding_at_most(uneven: TestSet) -> None:
+    model = micro_model()
+    one, two, again = (
+        evaluate(model, {"set": uneven}, device=CPU, batch_size=size, num_workers=workers).datasets["set"]
+        for size, workers in ((1, 0), (2, 0), (2, 1))
+    )
+    assert two == again
+    assert one == pytest.approx(two, abs=1e-3)
+
+
+def test_evaluation_is_deterministic_and_changes_no_model(uneven: TestSet) -> None:
+    model = micro_model()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert evaluate(model, {"set": uneven}, device=CPU) == evaluate(model, {"set": uneven}, device=CPU)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_half_precision_is_used_where_asked_for(uneven: TestSet) -> None:
+    seen = []
+
+    class Watched(Recorded):
+        def forward(self, image: Tensor) -> Any:
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return super().forward(image)
+
+    for bf16 in (False, True):
+        evaluate(Watched(), {"set": uneven}, device=CPU, batch_size=5, bf16=bf16)
+    assert seen == [False, True]
+
+
+def test_the_protocol_decides_on_size_and_number_format(uneven: TestSet, tmp_path: Path) -> None:
+    """What reaches the metrics is what the model gave, not a map that was rounded or resized before."""
+    for protocol, maps in ((Protocol(eight_bit=False), None), (Protocol(size=24), tmp_path)):
+        evaluation = evaluate(Recorded(), {"set": uneven}, device=CPU, protocol=protocol, num_workers=1, maps=maps)
+        images = []
+        for index in range(5):
+            item = uneven[index]
+            logits = Recorded()(normalise(item["image"][None])).logits[0]
+            size = (24, 24) if protocol.size else item["mask"].shape
+            images.append(measure(to_map(logits, size, eight_bit=protocol.eight_bit).numpy(), item["mask"], protocol))
+        assert evaluation.datasets["set"] == {"num_images": 5, **means(images)[0]}
+        assert evaluation.protocol == protocol
+    assert cv2.imread(str(tmp_path / "set" / "image0.png"), cv2.IMREAD_UNCHANGED).shape == (24, 24)
+
+
+def test_as_many_processes_score_as_read_beside_predicting(uneven: TestSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def spy(name: str, jobs: Any, total: int, *, protocol: Protocol, num_workers: int, predicting: bool) -> Any:
+        asked.append((num_workers, predicting))
+        return score_images(name, jobs, total, protocol=protocol, num_workers=0)
+
+    monkeypatch.setattr(evaluator, "score_images", spy)
+    for num_workers in (0, 1):
+        evaluate(Recorded(), {"set": uneven}, device=CPU, num_workers=num_workers)
+    assert asked == [(0, True), (1, True)]
+
+
+def test_logits_that_are_not_finite_are_no_empty_map(uneven: TestSet) -> None:
+    class Diverged(Recorded):
+        def forward(self, image: Tensor) -> Any:
+            output = super().forward(image)
+            output.logits[-1, 0, 3, 3] = torch.nan
+            return output
+
+    with pytest.raises(ValueError, match="image4: the model's logits are not finite; its training has diverged"):
+        evaluate(Diverged(), {"set": uneven}, device=CPU, batch_size=5)
+
+
+def test_float_maps_are_not_rounded() -> None:
+    logits = torch.tensor([[[-1.0, 0.3, 2.0]]])
+    assert torch.equal(to_map(logits, (1, 3), eight_bit=False), logits[0].sigmoid())
+
+
+def test_maps_are_saved_under_their_images_stem(uneven: TestSet, tmp_path: Path) -> None:
+    evaluation = evaluate(Recorded(), {"one": uneven, "two": uneven}, device=CPU, batch_size=2, maps=tmp_path / "maps")
+    saved = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
+    assert saved == [f"maps/{name}/image{index}.png" for name in ("one", "two") for index in range(5)]
+    images = []
+    for index in range(5):  # what was saved is what was scored
+        sample = uneven.source.read(index, draw=0)
+        written = cv2.imread(str(tmp_path / f"maps/two/image{index}.png"), cv2.IMREAD_UNCHANGED)
+        assert written.shape == sample.mask.shape
+        images.append(measure(written, sample.mask, Protocol()))
+    assert means(images)[0].items() <= evaluation.datasets["two"].items()
+
+
+def test_what_is_written(uneven: TestSet, tmp_path: Path) -> None:
+    evaluation = evaluate(Recorded(), {"one": uneven, "two": uneven}, device=CPU)
+    evaluation.write(tmp_path / "new" / "eval")
+    content = json.loads((tmp_path / "new" / "eval" / "metrics.json").read_text())
+    assert list(content) == ["protocol", "datasets"]
+    assert content["protocol"] == Protocol().describe()
+    assert list(content["datasets"]) == ["one", "two"]
+    for scores in content["datasets"].values():
+        assert tuple(scores) == (
+            *("num_images", "mae", "fw", "sm", "em", "em_adp", "em_max", "f", "f_adp", "f_max"),
+            *("mdice", "miou", "dice_50", "iou_50"),
+        )
+        assert scores["num_images"] == 5
+    assert content["datasets"] == evaluation.datasets  # to the bit
+
+    with (tmp_path / "new" / "eval" / "per_image.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["dataset"], row["name"]) for row in rows] == [
+        (name, f"image{index}") for name in ("one", "two") for index in range(5)
+    ]
+    assert list(rows[0]) == ["dataset", "name", *METRICS]
+    mean = np.mean([float(row["mae"]) for row in rows[:5]])
+    assert mean == pytest.approx(evaluation.datasets["one"]["mae"])
+
+
+def test_the_constant_map_is_the_best_of_some_greys_in_each_metric() -> None:
+    masks = [np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)]
+    masks[0][:2], masks[1][:4] = 255, 255  # a quarter and a half
+
+    class Given(Source):
+        def __len__(self) -> int:
+            return 2
+
+        def read(self, index: int, draw: int) -> Sample:
+            return Sample(str(index), np.zeros((8, 8, 3), np.uint8), masks[index])
+
+    scores = evaluate_constant({"set": TestSet(Given(), image_size=64)}).datasets["set"]
+    assert tuple(scores) == ("num_images", *METRICS)
+    assert scores["num_images"] == 2
+    assert scores["mae"] == pytest.approx((0.25 + 0.5) / 2)  # black's; white errs on the rest
+    assert scores["dice_50"] == pytest.approx((2 * 16 / (64 + 16) + 2 * 32 / (64 + 32)) / 2)  # white's; black scores 0
+    results = []
+    for value in (0, 64, 128, 191, 255):
+        images = [measure(np.full_like(mask, value), mask, Protocol()) for mask in masks]
+        results.append(means(images)[0])
+    for metric in METRICS:
+        assert scores[metric] == (min if metric == "mae" else max)(result[metric] for result in results)
+
+
+def test_no_test_set_no_scores(tmp_path: Path) -> None:
+    evaluation = evaluate(Recorded(), {}, device=CPU)
+    assert evaluation == Evaluation()
+    evaluation.write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_an_oracle_is_shown_the_masks_and_its_remarks_are_counted(uneven: TestSet, tmp_path: Path) -> None:
+    evaluation = evaluate(Oracle(), {"set": uneven}, device=CPU, batch_size=2, num_workers=1)
+    assert evaluation.remarks == {"set": {"tall": 2}}
+    assert evaluation.datasets["set"]["miou"] > 0.8
+    evaluation.write(tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text())["remarks"] == {"set": {"tall": 2}}
+    assert evaluate(Recorded(), {"set": uneven}, device=CPU).remarks == {}

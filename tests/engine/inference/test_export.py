@@ -1,0 +1,105 @@
+"""Exported models give what PyTorch gives, for any number of images."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.builders import micro_model
+
+import ipsam
+from ipsam.engine.inference.export import export
+from ipsam.engine.inference.predictor import Predictor
+from ipsam.model import chunked as pieces
+from ipsam.utils.imagenet import MEAN
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.slow
+SCRIPTS = Path(__file__).parents[3] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def predictor(checkpoint: Path) -> Predictor:
+    return ipsam.load(checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def onnx_file(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(predictor, tmp_path_factory.mktemp("export") / "new" / "model.onnx")
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@torch.no_grad()
+def test_onnx_gives_the_same_logits(predictor: Predictor, onnx_file: Path, batch: int) -> None:
+    image = torch.randn(batch, 3, 64, 64)
+    expected = predictor.model(image).logits
+    (logits,) = onnxruntime.InferenceSession(onnx_file).run(["logits"], {"image": image.numpy()})
+    assert expected.std() > 0.05
+    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-3)
+
+
+def test_the_file_tells_what_it_takes(onnx_file: Path) -> None:
+    session = onnxruntime.InferenceSession(onnx_file)
+    about = session.get_modelmeta().custom_metadata_map
+    assert about["image_size"] == "64"
+    assert about["mean"] == str(list(MEAN))
+    assert [(entry.name, entry.shape[1:]) for entry in session.get_inputs()] == [("image", [3, 64, 64])]
+    assert [path.name for path in onnx_file.parent.iterdir()] == ["model.onnx"]  # no second file of weights
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tokens", [16, 2048])
+def test_a_program_of_torch_export(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: int
+) -> None:
+    """Whole, though the predictor takes more than so many tokens by pieces."""
+    monkeypatch.setattr(pieces, "TOKENS", tokens)
+    path = export(predictor, tmp_path / "model.pt2")
+    program = torch.export.load(path).module()
+    for batch in (1, 3):
+        image = torch.randn(batch, 3, 64, 64)
+        torch.testing.assert_close(program(image), predictor.model(image).logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(70, 90), (33, 200), (300, 240), (64, 64)])
+def test_the_example_gives_the_map_of_the_api(
+    predictor: Predictor, onnx_file: Path, tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By numpy and Pillow alone, within one level of 255."""
+    import runpy
+    import sys
+
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    arguments = [str(onnx_file), str(tmp_path / "a.png"), str(tmp_path / "map.png")]
+    monkeypatch.setattr(sys, "argv", ["predict_onnx.py", *arguments])
+    runpy.run_path(str(SCRIPTS / "predict_onnx.py"), run_name="__main__")
+    with Image.open(tmp_path / "map.png") as saved:
+        found = np.asarray(saved).astype(int)
+    expected = predictor.predict(tmp_path / "a.png").map
+    assert found.shape == expected.shape == size[::-1]
+    assert expected.max() - expected.min() > 20
+    assert np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.usefixtures("untyped")
+def test_what_can_not_be_exported(tmp_path: Path) -> None:
+    plain: Any = Predictor(micro_model(), image_size=64, device="cpu")
+    with pytest.raises(ValueError, match=r"model\.xyz: the ending tells the format, and must be \.onnx \(ONNX\)"):
+        export(plain, tmp_path / "model.xyz")
+    with pytest.raises(ValueError, match="device=cpu and precision=fp32"):
+        export(Predictor(micro_model(), image_size=64, device="cpu", precision="bf16"), tmp_path / "model.onnx")
+
+    class Odd(type(plain.model)):  # type: ignore[misc]
+        def forward(self, image: torch.Tensor) -> Any:
+            return super().forward(image if image.sum() > 0 else -image)
+
+    plain.model.__class__ = Odd
+    with pytest.raises(ValueError, match="Odd can't be exported: "):
+        export(plain, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,162 @@
+"""A model as a folder: the same bits from it, whoever loads it, and nothing that runs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from safetensors import safe_open
+from support.builders import micro_backbone, micro_model, save_official_format
+
+import ipsam
+from ipsam.engine.runs.checkpoint import save_checkpoint
+from ipsam.engine.runs.configuration import compose_experiment
+from ipsam.engine.runs.model_folder import BUILTIN, read_about
+from ipsam.model import LoRA
+from ipsam.utils.folders import write_json
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+LOAD_ELSEWHERE = """
+import sys, numpy as np, ipsam
+result = ipsam.load(sys.argv[1], device="cpu").predict(np.load(sys.argv[2]))
+np.save(sys.argv[3], result.prob)
+from hydra.core.global_hydra import GlobalHydra
+assert not GlobalHydra.instance().is_initialized()
+"""
+
+
+def test_in_another_process_the_same_bits(checkpoint: Path, picture: np.ndarray, tmp_path: Path) -> None:
+    """Without the run's folder and without Hydra's state."""
+    here = ipsam.load(checkpoint, device="cpu")
+    saved = here.save_pretrained(tmp_path / "saved")
+    assert sorted(path.name for path in saved.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    np.save(tmp_path / "picture.npy", picture)
+    arguments = [str(saved), str(tmp_path / "picture.npy"), str(tmp_path / "prob.npy")]
+    subprocess.run([sys.executable, "-c", LOAD_ELSEWHERE, *arguments], cwd=tmp_path, check=True)
+    assert np.array_equal(np.load(tmp_path / "prob.npy"), here.predict(picture).prob)
+    again = ipsam.load(saved, device="cpu").save_pretrained(tmp_path / "again")
+    for path in saved.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes()
+
+
+def test_at_half_the_size(checkpoint: Path, picture: np.ndarray, tmp_path: Path) -> None:
+    model = ipsam.load(checkpoint, device="cpu")
+    sizes = [model.save_pretrained(tmp_path / str(half), half=half) / "model.safetensors" for half in (False, True)]
+    whole, half = (path.stat().st_size for path in sizes)
+    assert half < 0.52 * whole
+    loaded = ipsam.load(tmp_path / "True", device="cpu")
+    assert all(tensor.dtype != torch.float16 for tensor in loaded.model.state_dict().values())
+    np.testing.assert_allclose(loaded.predict(picture).prob, model.predict(picture).prob, atol=0.02)
+
+
+def test_the_card(checkpoint: Path, tmp_path: Path) -> None:
+    scores = {"num_images": 7, "mae": 0.05, "fw": 0.7, "sm": 0.8, "em": 0.9, "mdice": 0.75, "miou": 0.65}
+    evaluated = checkpoint.parents[1] / "eval" / "metrics.json"
+    for epochs, shown in ((9, True), (3, False)):  # of this very checkpoint, or of another one
+        write_json(evaluated, {"epochs": epochs, "datasets": {"synthetic": scores}})
+        folder = ipsam.load(checkpoint, device="cpu").save_pretrained(tmp_path / str(epochs))
+        text = (folder / "README.md").read_text()
+        assert text.startswith("---\nlibrary_name: ipsam\n")
+        assert "# small" in text
+        assert "`ipsam.model.IPSAM` on the micro backbone, at 64 px, trained on synthetic" in text
+        assert "@misc{ipsam" in text
+        assert ("| synthetic |      7 | 0.0500 | 0.7000 | 0.8000 | 0.9000 | 0.7500 | 0.6500 |" in text) == shown
+    evaluated.unlink()
+
+
+@pytest.fixture
+def on_a_base(tmp_path: Path) -> tuple[Path, Path]:
+    """A checkpoint of LoRA on a backbone that came from a file; and that file."""
+    base = save_official_format(tmp_path / "base.pt", micro_backbone())
+    overrides = ["data.image_size=64", "model.backbone.variant=micro", f"model.backbone.checkpoint={base}"]
+    narrow = ["model.decoder.dim=64", "model.decoder.num_heads=4", "model.decoder.mlp_dim=128"]
+    config = compose_experiment(CONFIGS, "cod_r16", [*overrides, *narrow, "model.backbone.lora.rank=2"])
+    from ipsam.engine.runs.configuration import build_model
+
+    folder = tmp_path / "run" / "checkpoints" / "step_00000001"
+    text = OmegaConf.to_yaml(config, resolve=True)
+    save_checkpoint(folder, build_model(config.model), config=text, training={})
+    return folder, base
+
+
+def test_only_what_trains_and_the_name_of_the_base(on_a_base: tuple[Path, Path], tmp_path: Path) -> None:
+    checkpoint, base = on_a_base
+    saved = ipsam.load(checkpoint, device="cpu").save_pretrained(tmp_path / "saved")
+    about = read_about(saved)
+    assert about["model"]["backbone"]["checkpoint"] == "base.pt"  # not where it lay
+    assert str(tmp_path) not in (saved / "config.json").read_text() + (saved / "README.md").read_text()
+    with safe_open(saved / "model.safetensors", framework="pt") as file:
+        names = set(file.keys())
+    assert any("lora_" in name for name in names)
+    assert not any("base_layer" in name for name in names)
+    assert "It needs `base.pt` (sha256 `" in (saved / "README.md").read_text()
+    loaded = ipsam.load(saved, base=base, device="cpu")
+    image = np.zeros((8, 8, 3), np.uint8)
+    assert np.array_equal(loaded.predict(image).prob, ipsam.load(checkpoint, device="cpu").predict(image).prob)
+    with pytest.raises(FileNotFoundError, match=r"no SAM2 checkpoint at base\.pt"):
+        ipsam.load(saved, device="cpu")
+    torch.manual_seed(9)
+    other = save_official_format(tmp_path / "other.pt", micro_backbone())
+    with pytest.raises(ValueError, match=r"was trained on pretrained weights of sha256"):
+        ipsam.load(saved, base=other, device="cpu")
+
+
+def test_lora_is_merged_when_loaded(on_a_base: tuple[Path, Path]) -> None:
+    loaded = ipsam.load(on_a_base[0], device="cpu")
+    assert not any("lora_" in name for name in loaded.model.state_dict())
+
+
+@pytest.mark.parametrize("place", ["nowhere", "/no/such/folder", "a/b/c", "./x/y"])
+def test_what_is_nowhere(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf"no model at {place}: give the folder of a run.*: micro"):
+        ipsam.load(place)
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        ipsam.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is not a plain JSON configuration"),
+        ("[1]", "is no model's: it must hold model"),
+        ('{"model": {}}', "image_size must be a whole number of pixels up to 4096, not None"),
+        ('{"model": {"a": "${oc.env:HOME}"}, "image_size": 64}', "holds interpolations"),
+        (
+            '{"model": {"_target_": "os.system", "command": "touch canary"}, "image_size": 64}',
+            "_target_ is 'os.system'",
+        ),
+        ('{"model": {"_target_": "ipsam.model.IPSAM", "x": {"_target_": "builtins.eval"}}, "image_size": 64}', "eval"),
+    ],
+)
+def test_a_hostile_or_broken_configuration(
+    checkpoint: Path, tmp_path: Path, content: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved = ipsam.load(checkpoint, device="cpu").save_pretrained("saved")
+    (saved / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        ipsam.load(saved)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["saved"]
+
+
+def test_the_model_that_comes_along() -> None:
+    assert BUILTIN == ("micro",)
+
+
+def test_a_whole_model_without_lora_is_left_as_it_is() -> None:
+    from ipsam.model.lora import merge_lora
+
+    model: Any = micro_model(lora=LoRA(rank=2), image_size=64)
+    before = {name for name, _ in model.named_modules()}
+    merge_lora(model.decoder)
+    assert {name for name, _ in model.named_modules()} == before
+    assert json.dumps(sorted(before))

@@ -1,0 +1,136 @@
+"""What is said of files and settings that can't be: messages that the fuzz tests reach too, but do not read."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from ipsam.data.layouts import find_place
+from ipsam.engine.evaluate.evaluator import Predicted
+from ipsam.engine.runs import limits as budget
+from ipsam.engine.runs.model_section import check_model_section, parameter_budget
+from ipsam.engine.runs.settings import Settings
+from ipsam.engine.train.optimizer import fitting_state
+from ipsam.engine.train.state import Progress
+from ipsam.utils.rng import rng_state, set_rng_state
+from ipsam.utils.untrusted import bounded_text, read_plain_json, read_plain_yaml
+
+pytestmark = pytest.mark.usefixtures("untyped")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"step": -1}, "progress.step is no number of anything: -1"),
+        ({"epoch": True}, "progress.epoch is no number of anything: True"),
+        ({"best": float("nan")}, "progress.best is no score: nan"),
+        ({"best_step": 3, "step": 2}, "progress.best_step is no step of it: 3"),
+        ({"history": [1]}, "progress.history is no list of scores"),
+    ],
+)
+def test_progress(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Progress(**values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({7: {}}, "the optimiser is one of other parameters"),
+        ({0: {"step": torch.zeros(())}}, "state of parameter 0 is not exp_avg, exp_avg_sq, step"),
+        ({0: {"step": 1, "exp_avg": 0, "exp_avg_sq": 0}}, r"step of parameter 0 is no tensor of floats \(\)"),
+        (
+            {0: {"step": torch.ones(()), "exp_avg": torch.zeros(1, 1), "exp_avg_sq": -torch.ones(1, 1)}},
+            "exp_avg_sq of parameter 0 is not finite, or negative",
+        ),
+    ],
+)
+def test_the_optimisers_state(change: Any, message: str) -> None:
+    optimizer = torch.optim.AdamW(nn.Linear(1, 1).parameters())
+    with pytest.raises(ValueError, match=message):
+        fitting_state({"state": change}, optimizer)
+
+
+def test_a_generators_state() -> None:
+    state = rng_state()
+    state["numpy"][1] = torch.zeros(3)
+    with pytest.raises(ValueError, match="the state of numpy's generator is damaged"):
+        set_rng_state(state)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: &x [1]\nc: *x\n", "is not a plain YAML configuration: it holds an alias"),
+        ("x" * 70_000, "has 70,000 bytes, above the limit of 65,536"),
+        ("a: " + "[" * 40 + "]" * 40, "has more than 32 levels, which no run's configuration has"),
+        ("1: 1", "is not a plain configuration: a key of type int at its top"),
+        ("a: 2001-05-09", "is not a plain configuration: a value of type date at a"),
+        ("a: .nan", "holds NaN or a whole number of more than 64 bits at a"),
+        ("a: " + "x" * 5000, "holds a text of 5,000 characters at a, above the limit of 4,096"),
+        ("a: ${oc.env:HOME}", r"holds interpolations \(at a\); a run saves its configuration resolved"),
+        ("a: ???", r"leaves a value open \(at a\); a run saves its configuration whole"),
+    ],
+)
+def test_plain_yaml(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ValueError, match=rf"a\.yaml {message}"):
+        read_plain_yaml(tmp_path / "a.yaml")
+
+
+def test_plain_json_and_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(ValueError, match=r"a\.json is not a plain JSON configuration: "):
+        read_plain_json(tmp_path / "a.json")
+    with pytest.raises(ValueError, match=r"a\.json has 1 bytes, above the limit of 0"):
+        bounded_text(tmp_path / "a.json", 0)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"_target_": "os.system"}, r"model\._target_ is 'os\.system'; allowed are ipsam\.model\."),
+        (
+            {"_target_": "ipsam.model.IPSAM", "_args_": [1]},
+            r"model\._args_ is Hydra's own, and no argument of a model's",
+        ),
+        ({"a": [{"b": 10_000}]}, r"model\.a\[0\]\.b must be at most 8192, not 10000"),
+    ],
+)
+def test_a_models_section(section: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_model_section(section)
+
+
+def test_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "MAX_PARAMETERS", 100)
+    with (
+        pytest.raises(
+            ValueError, match=r"larger than any of this project.*\(the limit was met at weight\): make it narro"
+        ),
+        parameter_budget(),
+    ):
+        nn.Linear(20, 20)
+
+
+def test_settings() -> None:
+    with pytest.raises(ValueError, match=r"engine\.loss must give a weight for each of some outputs, not 3"):
+        Settings(loss=3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"unknown key engine\.loss\.dream"):
+        Settings(loss=OmegaConf.to_container(OmegaConf.create({"dream": 1.0})))  # type: ignore[arg-type]
+
+
+def test_a_name_that_would_be_a_path(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the dataset name '\.\./x' also names files: use letters, digits"):
+        find_place({"name": "../x", "images": "a", "masks": "b"}, "test", tmp_path)
+
+
+def test_a_map_that_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    predicted = Predicted("a", np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8), tmp_path / "a.png")
+    with pytest.raises(OSError, match=r"could not write the map .*a\.png"):
+        predicted()

@@ -1,0 +1,156 @@
+"""One training at a time in a run's folder: with the kernel's locks, and where the file system has none."""
+
+import errno
+import fcntl
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.run_folders import MODEL, finish
+
+from ipsam.engine.runs.configuration import read_config
+from ipsam.engine.runs.run_folder import open_run
+from ipsam.engine.runs.run_lock import LOCK, begin_run, lock_folder
+from ipsam.utils.lock import SOFT
+
+WORKER = str(Path(__file__).parents[2] / "support" / "lock_worker.py")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def other(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the folder."""
+    with subprocess.Popen([sys.executable, WORKER, str(folder)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+@pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP], ids=errno.errorcode.get)
+def no_locks(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def soft_lock(folder: Path, host: str, pid: int) -> Path:
+    """Leave the lock file of a killed process."""
+    folder.mkdir()
+    path = folder / f"{LOCK}{SOFT}"
+    path.write_text(f"{pid}\n{host}\n")
+    return path
+
+
+def dead_pid() -> int:
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
+@pytest.mark.parametrize("options", [(), ("resume=true",), ("overwrite=true",), ("engine.epochs=7",)])
+def test_a_second_training_is_refused(run_config: Any, folder: Path, other: Any, options: tuple[str, ...]) -> None:
+    finish(run_config())
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    told = rf"^{folder} is in use by process {other.pid} on {re.escape(socket.gethostname())} since \d{{4}}-.*"
+    told += r": wait for its end, stop it, or name another folder with run_dir="
+    with pytest.raises(ValueError, match=told), begin_run(run_config(*options)):
+        pass
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert other.poll() is None
+
+
+def test_a_killed_process_leaves_no_obstacle(folder: Path, other: Any) -> None:
+    other.kill()
+    with lock_folder(folder):
+        assert (folder / LOCK).read_text().splitlines() == [str(os.getpid()), socket.gethostname()]
+    assert list(folder.iterdir()) == []
+
+
+def test_workers_that_outlive_a_killed_process_hold_nothing(folder: Path) -> None:
+    with lock_folder(folder):
+        worker = get_context("fork").Process(target=os.read, args=(os.pipe()[0], 1), daemon=True)
+        worker.start()
+    with lock_folder(folder):
+        assert worker.is_alive()
+    worker.kill()
+
+
+def test_overwrite_keeps_the_lock(run_config: Any, folder: Path) -> None:
+    finish(run_config())
+    with begin_run(config := run_config("overwrite=true")):
+        open_run(config, MODEL)
+        with pytest.raises(ValueError, match=f"in use by process {os.getpid()} "), lock_folder(folder):
+            pass
+    assert not (folder / LOCK).exists()
+
+
+def test_the_lock_ends_with_an_error(run_config: Any, folder: Path) -> None:
+    finish(run_config())
+    for _ in range(2):
+        with pytest.raises(ValueError, match="holds a run already"), begin_run(run_config()):
+            pass
+    assert not (folder / LOCK).exists()
+
+
+def test_a_folder_removed_and_locked_anew_keeps_its_new_lock(folder: Path) -> None:
+    with lock_folder(folder):
+        (folder / LOCK).unlink()
+        (folder / LOCK).write_text("7\nelsewhere\n")
+    assert (folder / LOCK).exists()
+
+
+@pytest.mark.parametrize("name", [LOCK, LOCK + SOFT])
+def test_the_lock_is_no_way_out_of_the_folder(folder: Path, tmp_path: Path, name: str) -> None:
+    folder.mkdir()
+    (tmp_path / "mine").write_text("mine")
+    (folder / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(ValueError, match=r"is a link that leads out of .*remove the link"), lock_folder(folder):
+        pass
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_begun_again(run_config: Any, folder: Path) -> None:
+    open_run(run_config(), MODEL)
+    (folder / "data.json").write_text('{"train": {"num_images": 1, "sha256": "of the killed run"}}')
+    with begin_run(config := run_config("engine.epochs=7")):
+        open_run(config, MODEL)
+    assert read_config(folder / "config.yaml").engine.epochs == 7
+    assert "killed" not in (folder / "data.json").read_text()
+
+
+@pytest.mark.usefixtures("no_locks")
+class TestWithoutLocks:
+    def test_a_lock_file_is_used_and_told(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        with lock_folder(folder):
+            assert (folder / f"{LOCK}{SOFT}").exists()
+            with pytest.raises(ValueError, match=f"in use by process {os.getpid()} on "), lock_folder(folder):
+                pass
+        assert "no locks on this file system (" in caplog.text
+        assert list(folder.iterdir()) == []
+
+    def test_a_dead_process_of_this_host_is_no_obstacle(self, folder: Path) -> None:
+        path = soft_lock(folder, socket.gethostname(), dead_pid())
+        with lock_folder(folder):
+            assert path.read_text().startswith(f"{os.getpid()}\n")
+
+    def test_another_host_is_named_with_the_file_to_remove(self, folder: Path) -> None:
+        path = soft_lock(folder, "elsewhere", dead_pid())
+        told = rf"in use by process \d+ on elsewhere since .* \(if that process is gone, remove {path}\)"
+        with pytest.raises(ValueError, match=told), lock_folder(folder):
+            pass
+        path.unlink()
+        with lock_folder(folder):
+            pass

@@ -1,0 +1,58 @@
+"""What a run leaves for TensorBoard."""
+
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import numpy as np
+import pytest
+from support.training import PowerCutError, fit, model_of
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ipsam.data import TestSet, TrainSet
+
+
+def events(folder: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    return accumulator.Reload()
+
+
+def steps(accumulator: EventAccumulator, tag: str) -> list[int]:
+    return [event.step for event in accumulator.Scalars(tag)]
+
+
+@pytest.fixture
+def logged(tmp_path: Path, make_settings: Any, train_set: TrainSet, test_set: TestSet) -> EventAccumulator:
+    fit(model_of(1), train_set, tmp_path, make_settings(epochs=2), val_set=test_set)
+    return events(tmp_path / "tensorboard")
+
+
+def test_tensorboard_holds_every_term_every_score_and_the_panel(logged: EventAccumulator) -> None:
+    scalars = set(logged.Tags()["scalars"])
+    outputs = ("coarse", "refined", "fg", "bg", "auxiliary")
+    terms = {"loss/total", *(f"loss/{output}/{part}" for output in outputs for part in ("bce", "iou", "l1"))}
+    assert terms | {"val/mae", "val/sm", "val/mdice"} <= scalars
+    (rate,) = [tag for tag in scalars if tag.endswith("lr")]
+    for tag in (*terms, rate):
+        assert steps(logged, tag) == list(range(1, 5))
+        assert np.isfinite([event.value for event in logged.Scalars(tag)]).all()
+    assert steps(logged, "val/sm") == [2, 4]
+    pictures = logged.Images("panel")
+    assert [picture.step for picture in pictures] == [2, 4]
+    assert pictures[0].width == 7 * 160  # image, mask, P+, P-, gate, coarse, refined
+    assert pictures[0].height == 20 + 2 * 160  # a row for each image of the batch
+
+
+def test_resuming_leaves_no_entry_twice(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, interrupt: Any
+) -> None:
+    """Cut off in epoch 2, two steps after the last checkpoint: they are written again, what was before stays."""
+    settings = make_settings(epochs=3, save_every=1)
+    interrupt(4)
+    with pytest.raises(PowerCutError):
+        fit(model_of(1), train_set, tmp_path, settings)
+    for step in (3, 4):
+        rmtree(tmp_path / "checkpoints" / f"step_0000000{step}")
+    interrupt(None)
+    fit(model_of(1), train_set, tmp_path, make_settings(epochs=3), resume=True)
+    assert steps(events(tmp_path / "tensorboard"), "loss/total") == list(range(1, 7))

@@ -1,0 +1,58 @@
+"""A run that is killed at random moments, during saving included, ends as one that never was."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ipsam.engine.runs.checkpoint import load_training
+
+WORKER = str(Path(__file__).parents[2] / "support" / "chaos_worker.py")
+
+
+def same(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)  # type: ignore[arg-type]
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(same(*pair) for pair in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+def losses(folder: Path) -> dict[int, float]:
+    """By step, as TensorBoard shows them; an entry that was written twice is the later one."""
+    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return {event.step: event.value for event in accumulator.Scalars("loss/total")}
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_equals_never_killed(tmp_path: Path) -> None:
+    seed = int(os.environ.get("IPSAM_CHAOS_SEED", "0"))
+    done = subprocess.run(
+        [sys.executable, WORKER, str(tmp_path), str(seed)], capture_output=True, text=True, check=False, timeout=900
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    sys.stdout.write(f"{told}\n")
+    assert told["killed"] + told["killed in saving"] >= 20
+    assert told["killed in saving"] >= 10
+    assert told["asked"] == 3
+    log = (tmp_path / "chaos.log").read_text()
+    assert log.count("go on with resume=true") == 3
+
+    straight, chaos = (tmp_path / name / "checkpoints" / "last" for name in ("straight", "chaos"))
+    assert (straight / "model.safetensors").read_bytes() == (chaos / "model.safetensors").read_bytes()
+    one, two = load_training(straight), load_training(chaos)
+    assert same(one, two)  # optimiser, random generators, history of the metrics
+    assert len(one["progress"]["history"]) == 3
+    assert one["progress"]["step"] == 6 * 6
+    assert losses(tmp_path / "straight/tensorboard") == losses(tmp_path / "chaos/tensorboard")
+    kept = sorted(path.name for path in (tmp_path / "chaos/checkpoints").iterdir() if not path.name.startswith("."))
+    assert kept[:2] == ["best", "last"]
+    assert 2 <= len(kept) - 2 <= 3  # the newest two, and the best

@@ -1,0 +1,202 @@
+"""Every experiment trains what it should, for two steps at micro size, and is evaluated."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.builders import save_official_format
+from support.experiments import CONFIGS, FILES, rows_of, tiny
+from support.training import fit
+
+from ipsam.data import TestSet, TrainSet
+from ipsam.engine.evaluate.evaluator import evaluate
+from ipsam.engine.runs.checkpoint import load_weights, own_weights, save_checkpoint
+from ipsam.engine.runs.configuration import build_model, compose_experiment
+from ipsam.engine.runs.settings import LossWeights
+from ipsam.engine.train.losses import ipsam_loss
+from ipsam.engine.train.memory import step_memory
+from ipsam.model import SAM2Backbone, Segmenter
+from ipsam.model.activation_checkpointing import encoder_blocks, recompute_blocks
+from ipsam.model.inference import prepare_for_inference
+
+SECTION_3_2 = ["ablation/prompt_binarised", "ablation/prompt_scaled"]
+TABLE_3 = [name for name in FILES if any(row.table == 3 for row in rows_of(name)) and name != "cod_r32"]
+LORA = [name for name in TABLE_3 if name.startswith("ablation/lora_")]
+PROMPT_ENCODER = (
+    "backbone.prompt_encoder.mask_downscaling.",
+    "backbone.prompt_encoder.point_embeddings.0.",
+    "backbone.prompt_encoder.point_embeddings.1.",
+)
+
+# What each comparison system trains, by the beginning of the parameters' names; nothing where it is only evaluated.
+SAM_ADAPTER = tuple(f"backbone.model.vision_encoder.{part}." for part in ("of_patches", "of_frequencies", "tune", "up"))
+SAM2_ADAPTER = tuple(f"backbone.model.image_encoder.trunk.{part}." for part in ("stages", "frequencies"))
+TRAINED: dict[str, tuple[str, ...]] = {
+    "sam": (),
+    "sam_oracle": (),
+    "sam2": (),
+    "sam2_oracle": (),
+    "sam2_amg": (),
+    "yolov8_sam2": (),
+    "sam_adapter": (*SAM_ADAPTER, "backbone.model.mask_decoder."),
+    "medsam": ("backbone.model.vision_encoder.", "backbone.model.mask_decoder."),
+    "mdsam": ("adapters.", "necks.", "decoder.", "fusion.", "deep.", "detail."),
+    "sam2_adapter": (*SAM2_ADAPTER, "backbone.model.sam_mask_decoder."),
+    "sam2_r80": ("backbone.model.sam_mask_decoder.",),  # and LoRA
+}
+# Trained in name, as the comparison systems' own code has it: no loss on the one mask reaches these.
+OUT_OF_REACH = (
+    ".iou_prediction_head.",
+    ".pred_obj_score_head.",
+    *(f".output_hypernetworks_mlps.{i}." for i in (1, 2, 3)),
+)
+
+
+def intended(name: str, model: Segmenter) -> set[str]:
+    """The parameters that an experiment is to train."""
+    group, _, short = name.partition("/")
+    keys = {key for key, _ in model.named_parameters()}
+    lora = {key for key in keys if ".lora_" in key}
+    if group in ("baseline", "kvasir"):
+        return lora | {key for key in keys if key.startswith(TRAINED[short])}
+    begins: tuple[str, ...] = ()
+    if name == "ablation/trainable_prompt_encoder":
+        begins = PROMPT_ENCODER
+    if compose_experiment(CONFIGS, name).model.backbone.get("fine_tune"):
+        begins = ("backbone.image_encoder.",)
+    return lora | {key for key in keys if not key.startswith("backbone.") or key.startswith(begins)}
+
+
+def within_reach(name: str, keys: set[str]) -> set[str]:
+    """Those of an experiment's parameters that a loss reaches."""
+    decoder = {key for key in keys if "mask_decoder." in key and any(part in key for part in OUT_OF_REACH)}
+    return keys - decoder if name.startswith(("baseline/", "kvasir/")) else keys
+
+
+def backward(model: Segmenter) -> None:
+    output = model.train()(torch.randn(2, 3, 64, 64))
+    ipsam_loss(output, torch.randint(2, (2, 1, 64, 64)).float(), LossWeights())["total"].backward()
+
+
+def no_effect(name: str) -> bool:
+    """A bias on the keys shifts all scores of a query alike, which softmax takes out again."""
+    return name.endswith("k_proj.bias")
+
+
+@torch.no_grad()
+def tell_tokens_apart(model: Segmenter) -> None:
+    """Larger weights in SAM's decoder, whose fresh ones take all tokens nearly alike at this size.
+
+    Some gradients are of 1e-17 then, and beside Adam's eps of 1e-8 it is left to rounding whether such a weight moves.
+    """
+    for name, parameter in model.named_parameters():
+        if ".mask_decoder." in name and parameter.ndim > 1:
+            is_token = name.endswith(("iou_token.weight", "mask_tokens.weight"))
+            parameter.copy_(torch.randn_like(parameter) if is_token else 6 * parameter)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_two_steps_move_what_should_train_and_nothing_else(
+    name: str, train_set: TrainSet, test_set: TestSet, make_settings: Any, tmp_path: Path
+) -> None:
+    model = build_model(tiny(name).model)
+    trainable = intended(name, model)
+    assert {key for key, parameter in model.named_parameters() if parameter.requires_grad} == trainable
+    expected = within_reach(name, trainable)
+    assert (expected == trainable) or not model.uses_all_parameters
+    tell_tokens_apart(model)
+    before = {key: parameter.clone() for key, parameter in model.named_parameters()}
+    fit(model, train_set, tmp_path, make_settings(weight_decay=0.0))  # two steps, after which no zero start is left
+    moved = {key for key, parameter in model.named_parameters() if not torch.equal(parameter, before[key])}
+    assert {key for key in moved ^ expected if not no_effect(key)} == set()
+
+    if expected:
+        model.zero_grad()
+        backward(model)
+        gradients = {key: parameter.grad for key, parameter in model.named_parameters() if parameter.grad is not None}
+        arrived = {key for key, gradient in gradients.items() if gradient.abs().sum() > 0}
+        assert {key for key in arrived ^ expected if not no_effect(key)} == set()
+
+    scores = evaluate(model, {"synthetic": test_set}, device=torch.device("cpu"), batch_size=3).datasets["synthetic"]
+    assert scores["num_images"] == 3
+    assert 0 <= scores["mae"] <= 1
+
+
+def test_every_comparison_system_of_the_paper_is_there() -> None:
+    assert {name.partition("/")[2] for name in FILES if name.startswith("baseline/")} == TRAINED.keys()
+    trainable = {name for name, parts in TRAINED.items() if parts}
+    assert {name.partition("/")[2] for name in FILES if name.startswith("kvasir/")} == trainable
+
+
+@pytest.mark.parametrize("name", [name for name in [*TABLE_3, *SECTION_3_2] if name not in LORA])
+def test_narrow_at_toy_scale(name: str) -> None:
+    """The micro model's widths reach the parts that an experiment puts in another's place."""
+    model = build_model(compose_experiment(CONFIGS, name, ["+scale=toy", "data.image_size=64"]).model)
+    assert model(torch.randn(1, 3, 64, 64)).logits.shape == (1, 1, 16, 16)
+    if name.startswith("ablation/minimal_spg"):
+        assert model.self_prompt.positive[0][0].out_channels == 16
+    if name == "ablation/psg_purified_anchor":
+        assert model.gating.predictor[0].out_channels == 16
+    if name == "ablation/psg_cross_attention":
+        assert model.gating.num_heads == 4
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("name", LORA)
+def test_where_lora_goes_cannot_be_asked_of_the_micro_model(name: str) -> None:
+    with pytest.raises(ValueError, match=r"model\.backbone\.lora must be LoRA or null, not \{.*\} without a _target_"):
+        build_model(compose_experiment(CONFIGS, name, ["+scale=toy"]).model)
+
+
+def test_a_trained_prompt_encoder_is_in_its_checkpoint(tmp_path: Path) -> None:
+    base = save_official_format(tmp_path / "random_micro.pt", SAM2Backbone("micro", image_size=64))
+    config = tiny("ablation/trainable_prompt_encoder").model
+    config.backbone.checkpoint = str(base)
+    trained, fresh = build_model(config), build_model(config)
+    assert {key for key in own_weights(trained) if "prompt_encoder" in key} == {
+        key for key in trained.state_dict() if key.startswith(PROMPT_ENCODER)
+    }
+    with torch.no_grad():
+        for key, parameter in trained.named_parameters():
+            if key.startswith(PROMPT_ENCODER):
+                parameter += 1
+    save_checkpoint(tmp_path / "last", trained, config="model: {}\n", training={})
+    load_weights(fresh, tmp_path / "last")
+    found = fresh.state_dict()
+    assert all(torch.equal(found[key], tensor) for key, tensor in trained.state_dict().items())
+
+    config.backbone.train_prompt_encoder = False
+    with pytest.raises(ValueError, match=r"does not fit the model.*\n.* unexpected: backbone\.prompt_encoder"):
+        load_weights(build_model(config), tmp_path / "last")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_fast_ways_are_the_plain_ones(name: str) -> None:
+    """Activation checkpointing to the bit; what is prepared for inference up to rounding; and memory can be told."""
+    model = build_model(tiny(name).model)
+    image = torch.randn(2, 3, 64, 64)
+    assert all(next(block.parameters()).numel() for block in encoder_blocks(model))
+    if any(parameter.requires_grad for parameter in model.parameters()):
+        memory = step_memory(model, batch_size=2, device=torch.device("cpu"), bf16=True)
+        assert len(memory.blocks) == len(encoder_blocks(model))
+        assert memory.peak(len(memory.blocks)) < memory.peak(0)
+        again = deepcopy(model)
+        recompute_blocks(again)
+        for each in (model, again):
+            torch.manual_seed(0)
+            backward(each)
+        gradients = {key: parameter.grad for key, parameter in model.named_parameters()}
+        for key, parameter in again.named_parameters():
+            assert parameter.grad is gradients[key] is None or torch.equal(parameter.grad, gradients[key])
+    if model.oracle:
+        return
+    model.eval()
+    for bf16 in (False, True):
+        prepared = deepcopy(model)
+        prepare_for_inference(prepared, bf16=bf16)
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            expected, found = (each(image).logits.float() for each in (model, prepared))
+        scale = expected.abs().max().clamp(min=1e-3)
+        assert (found - expected).abs().max() < (0.05 if bf16 else 1e-4) * scale

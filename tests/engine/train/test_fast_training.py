@@ -1,0 +1,68 @@
+"""Fast training, and the plain way of each of its parts."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.training import fit, model_of
+from torch.utils.data import default_collate
+
+from ipsam.data import Batch
+from ipsam.engine.train import trainer
+from ipsam.model import LoRA
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_batch_moves_itself_to_the_device(
+    monkeypatch: pytest.MonkeyPatch, scenes: Any, make_settings: Any, fast: bool, num_workers: int
+) -> None:
+    """Else accelerate copies it on the stream of the steps, as without ``fast``; the content is the same."""
+    moved: list[tuple[torch.device, bool]] = []
+    original = Batch.to
+
+    def watched(batch: Batch, device: torch.device, *, non_blocking: bool = False) -> Batch:
+        moved.append((device, non_blocking))
+        return original(batch, device, non_blocking=non_blocking)
+
+    monkeypatch.setattr(Batch, "to", watched)
+    train_set, _ = scenes(num_train=5).train_and_val(seed=0)
+    settings = make_settings(fast=fast, num_workers=num_workers)
+    loader, sampler = trainer.train_loader(train_set, settings, seed=0)
+    prepared = trainer.make_accelerator(model_of(1), settings).prepare(loader)
+    order = iter(sampler)
+    for batch in prepared:
+        assert isinstance(batch, Batch) == fast
+        plain = default_collate([train_set[index] for index in islice(order, 2)])
+        assert batch.keys() == plain.keys()
+        assert batch["name"] == plain["name"]
+        for name in ("image", "mask", "index"):
+            assert torch.equal(batch[name], plain[name])
+    assert moved == ([(torch.device("cpu"), False)] * 3 if fast else [])
+    assert next(order, None) is None
+
+
+def test_fast_training_is_plain_training_but_for_rounding(tmp_path: Path, make_settings: Any, scenes: Any) -> None:
+    """LoRA added by addmm, the fused optimiser, batches of our own."""
+    train_set, _ = scenes(num_train=6, hflip=0.5).train_and_val(seed=0)
+    fast, plain = (
+        fit(
+            model_of(0, lora=LoRA(rank=2, alpha=3.0, dropout=0.3)),
+            train_set,
+            tmp_path / str(is_fast),
+            make_settings(fast=is_fast, epochs=2, batch_size=2, warmup_steps=0),
+        )
+        for is_fast in (True, False)
+    )
+    adapted = [[module for module in model.modules() if hasattr(module, "lora_A")] for model in (fast, plain)]
+    assert [sum("forward" in vars(module) for module in modules) for modules in adapted] == [10, 0]
+    start = model_of(0, lora=LoRA(rank=2, alpha=3.0, dropout=0.3)).state_dict()
+    weights = plain.state_dict()
+    moved = [name for name, value in weights.items() if not torch.equal(value, start[name])]
+    assert sum(".lora_B" in name for name in moved) == 10
+    for name, value in fast.state_dict().items():
+        if name.endswith("k_proj.bias"):  # its gradient is nothing but rounding, of which Adam makes steps
+            continue
+        torch.testing.assert_close(value, weights[name], rtol=0, atol=2e-5)

@@ -1,0 +1,147 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from support.builders import micro_model
+from torch import Tensor
+
+from ipsam.engine.runs.settings import LossWeights
+from ipsam.engine.train.losses import EPS, ipsam_loss, mask_loss, soft_iou_loss
+from ipsam.model import IPSAMOutput
+
+PARTS = ("bce", "iou", "l1")
+MASK = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+LN3 = math.log(3)  # the logit of probability 3/4
+
+
+def output(value: float = 0.0, **changes: Tensor | list[Tensor] | None) -> IPSAMOutput:
+    """An output whose every logit is ``value``, but for ``changes``."""
+    logits = torch.full((1, 1, 2, 2), value)
+    given = {
+        "mask_logits": logits.repeat(1, 4, 1, 1),
+        "coarse": logits,
+        "refined": logits,
+        "fg_logits": logits,
+        "bg_logits": logits,
+        "gate": torch.full((1, 1, 1, 1), 0.5),
+        "auxiliary": [logits, logits, logits],
+    }
+    return IPSAMOutput(**given | changes)
+
+
+def test_golden_values_of_an_undecided_map() -> None:
+    """By hand: p = 1/2 everywhere; intersection 1/2, union 4/2 + 1 - 1/2 = 5/2, each plus one pixel."""
+    terms = mask_loss(torch.zeros(1, 1, 2, 2), MASK)
+    assert terms["bce"].item() == pytest.approx(math.log(2))
+    assert terms["iou"].item() == pytest.approx(1 - 1.5 / 3.5)
+    assert terms["l1"].item() == pytest.approx(0.5)
+
+
+def test_golden_values_of_a_mixed_map() -> None:
+    """By hand: p = 3/4, 3/4, 1/4, 1/4 against 1, 0, 0, 0."""
+    terms = mask_loss(torch.tensor([[[[LN3, LN3], [-LN3, -LN3]]]]), MASK)
+    assert terms["bce"].item() == pytest.approx(-(3 * math.log(0.75) + math.log(0.25)) / 4)
+    assert terms["iou"].item() == pytest.approx(1 - (0.75 + 1) / (2 + 1 - 0.75 + 1))
+    assert terms["l1"].item() == pytest.approx((0.25 + 0.75 + 0.25 + 0.25) / 4)
+
+
+def test_a_sure_and_right_map_costs_nothing() -> None:
+    terms = mask_loss(MASK * 200 - 100, MASK)
+    assert [terms[part].item() for part in PARTS] == pytest.approx([0, 0, 0])
+
+
+def test_soft_iou_is_of_each_image_by_itself() -> None:
+    """By hand: a perfect and a wholly wrong image; pooled over the batch it would be another number."""
+    mask = torch.stack([torch.ones(1, 2, 2), MASK[0]])
+    prob = torch.stack([torch.ones(1, 2, 2), torch.tensor([[[0.0, 1.0], [1.0, 1.0]]])])
+    assert soft_iou_loss(prob, mask).item() == pytest.approx((0 + (1 - EPS / (4 + EPS))) / 2)
+
+
+def test_soft_iou_is_defined_on_empty_masks() -> None:
+    empty = torch.zeros(1, 1, 2, 2)
+    assert soft_iou_loss(empty, empty).item() == 0
+    prob = torch.full((1, 1, 2, 2), 0.5, requires_grad=True)
+    loss = soft_iou_loss(prob, empty)
+    assert loss.item() == pytest.approx(1 - 1 / 3)
+    loss.backward()
+    assert (prob.grad > 0).all()  # an empty mask pulls every pixel down
+
+
+def test_logits_are_resized_to_the_mask() -> None:
+    logits, mask = torch.randn(2, 1, 4, 4), (torch.rand(2, 1, 16, 16) > 0.5).float()
+    resized = F.interpolate(logits, size=(16, 16), mode="bilinear", align_corners=False)
+    expected = mask_loss(resized, mask)
+    terms = mask_loss(logits, mask)
+    assert all(torch.equal(terms[part], expected[part]) for part in PARTS)
+
+
+def test_half_precision_logits_are_scored_in_single_precision() -> None:
+    logits, mask = torch.randn(2, 1, 8, 8).bfloat16(), torch.ones(2, 1, 8, 8)
+    terms = mask_loss(logits, mask)
+    assert all(terms[part].dtype == torch.float32 for part in PARTS)
+    assert torch.equal(terms["bce"], mask_loss(logits.float(), mask)["bce"])
+
+
+@pytest.mark.parametrize(
+    ("parts", "supervised"),
+    [
+        ({"self_prompt": False, "lateral": False, "refine": False}, ["coarse"]),
+        ({"gating": False, "lateral": False, "refine": False}, ["coarse", "fg", "bg"]),
+        ({"lateral": False, "refine": False}, ["coarse", "fg", "bg"]),
+        ({"refine": False}, ["coarse", "fg", "bg", "auxiliary"]),
+        ({}, ["coarse", "refined", "fg", "bg", "auxiliary"]),
+    ],
+    ids=["baseline", "spg", "spg_psg", "spg_psg_lat", "full"],
+)
+def test_terms_of_each_row_of_table_2(parts: dict[str, bool], supervised: list[str]) -> None:
+    losses = ipsam_loss(micro_model(**parts)(torch.randn(1, 3, 64, 64)), torch.ones(1, 1, 64, 64), LossWeights())
+    assert list(losses) == ["total", *(f"{name}/{part}" for name in supervised for part in PARTS)]
+    weights = LossWeights()
+    total = sum(getattr(weights, name.split("/")[0]) * value for name, value in losses.items() if name != "total")
+    torch.testing.assert_close(losses["total"], total)
+    losses["total"].backward()
+
+
+def test_total_is_the_weighted_sum() -> None:
+    """By hand: every term of a flat map is known, so that a weight gone astray shows."""
+    weights = LossWeights(coarse=1.0, refined=2.0, fg=3.0, bg=4.0, auxiliary=5.0)
+    of_mask = math.log(2) + (1 - 1.5 / 3.5) + 0.5
+    of_rest = math.log(2) + (1 - 2.5 / 4.5) + 0.5  # 1 - Y has three pixels: intersection 3/2, union 2 + 3 - 3/2
+    losses = ipsam_loss(output(), MASK, weights)
+    assert losses["total"].item() == pytest.approx((1 + 2 + 3 + 5) * of_mask + 4 * of_rest)
+
+
+@pytest.mark.parametrize("name", ["coarse", "refined", "fg", "bg", "auxiliary"])
+def test_a_weight_of_0_silences_its_output_alone(name: str) -> None:
+    names = ("coarse", "refined", "fg", "bg", "auxiliary")
+    only = LossWeights(**{other: float(other == name) for other in names})
+    losses = ipsam_loss(output(0.3), MASK, only)
+    expected = sum(losses[f"{name}/{part}"].item() for part in PARTS)
+    assert losses["total"].item() == pytest.approx(expected)
+
+
+def test_background_prompt_is_compared_with_the_background() -> None:
+    right = output(0.0, fg_logits=MASK * 200 - 100, bg_logits=100 - MASK * 200)
+    losses = ipsam_loss(right, MASK, LossWeights())
+    assert [losses[f"{name}/{part}"].item() for name in ("fg", "bg") for part in PARTS] == pytest.approx([0] * 6)
+    wrong = ipsam_loss(output(0.0, bg_logits=MASK * 200 - 100), MASK, LossWeights())
+    assert wrong["bg/l1"].item() == pytest.approx(1)
+
+
+def test_auxiliary_terms_are_the_mean_of_the_levels() -> None:
+    levels = [torch.full((1, 1, side, side), value) for side, value in ((8, 0.0), (4, 1.0), (2, -2.0))]
+    losses = ipsam_loss(output(auxiliary=levels), MASK, LossWeights())
+    for part in PARTS:
+        expected = sum(mask_loss(level, MASK)[part].item() for level in levels) / 3
+        assert losses[f"auxiliary/{part}"].item() == pytest.approx(expected)
+
+
+def test_auxiliary_weighs_a_tenth_by_default() -> None:
+    assert LossWeights() == LossWeights(coarse=1.0, refined=1.0, fg=1.0, bg=1.0, auxiliary=0.1)
+
+
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_an_impossible_weight_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match=rf"engine\.loss\.fg must be a number, 0 or above, not {value}"):
+        LossWeights(fg=value)

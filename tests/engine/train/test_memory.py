@@ -1,0 +1,109 @@
+"""What a step takes in memory is told before it is run, and kept within a budget."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.builders import micro_model
+from support.training import fit, model_of
+from torch.profiler import ProfilerActivity, profile
+
+from ipsam.data import TrainSet
+from ipsam.engine.runs.settings import LossWeights
+from ipsam.engine.train.losses import ipsam_loss
+from ipsam.engine.train.memory import GB, StepMemory, save_memory, step_memory
+from ipsam.model import IPSAM, LoRA
+from ipsam.model.activation_checkpointing import recompute_blocks
+
+CPU = torch.device("cpu")
+
+
+def measured(model: IPSAM) -> int:
+    """Peak of what one forward and backward pass allocates, in bytes."""
+    image, mask = torch.randn(2, 3, 128, 128), torch.zeros(2, 1, 128, 128)
+
+    def step() -> None:
+        ipsam_loss(model.train()(image), mask, LossWeights())["total"].backward()
+
+    step()  # gradients are there from now on
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    events = sorted(profiler.profiler.kineto_results.events(), key=lambda event: event.start_ns())
+    held = peak = 0
+    for event in events:
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+@pytest.mark.parametrize("num_recomputed", [0, 5])
+def test_the_estimate_is_what_a_step_takes(num_recomputed: int) -> None:
+    model = micro_model(image_size=128, lora=LoRA(rank=4))
+    memory = step_memory(model, batch_size=2, device=CPU, bf16=False)
+    recompute_blocks(model, num_recomputed)
+    taken, told = measured(model), memory.peak(num_recomputed) - memory.fixed
+    assert taken <= told <= 1.35 * taken
+
+
+def test_nothing_is_computed_or_changed() -> None:
+    model = micro_model(lora=LoRA(rank=4))
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    step_memory(model, batch_size=2, device=CPU, bf16=True)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_bf16_keeps_less_and_a_larger_batch_more() -> None:
+    model = micro_model(image_size=256, lora=LoRA(rank=4))  # large enough that activations are more than cast weights
+    one, half, two = (
+        step_memory(model, batch_size=batch_size, device=CPU, bf16=bf16)
+        for batch_size, bf16 in ((1, False), (1, True), (2, False))
+    )
+    assert sum(half.blocks) < sum(one.blocks)
+    assert two.blocks == [2 * kept for kept in one.blocks]
+    assert two.inputs == [2 * kept for kept in one.inputs]
+    assert one.fixed == two.fixed
+
+
+def test_as_few_blocks_as_the_budget_needs() -> None:
+    memory = StepMemory(fixed=10, outside=5, blocks=[30, 20, 10], inputs=[3, 2, 1])
+    kept = [5 + 60, 5 + 30 + 3 + 30, 5 + 10 + 5 + 30, 5 + 6 + 30]
+    peaks = [memory.peak(count) for count in range(4)]
+    assert peaks == [10 + int(1.1 * some) for some in kept]  # 81, 84, 65, 55
+    assert [memory.num_recomputed(budget) for budget in (90, 81, 80, 65, 55, 54)] == [0, 0, 2, 2, 3, None]
+
+
+def test_training_within_a_budget(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It comes out the same, whatever is computed again."""
+    lora = LoRA(rank=4)
+    memory = step_memory(model_of(1, lora=lora), batch_size=2, device=CPU, bf16=False)
+    budget = memory.peak(2) / GB
+    straight = fit(model_of(1, lora=lora), train_set, tmp_path / "one", make_settings())
+    with caplog.at_level(logging.INFO):
+        frugal = fit(model_of(1, lora=lora), train_set, tmp_path / "two", make_settings(memory_gb=budget))
+    assert "2 of 5 blocks computed again: about 0.0" in caplog.text
+    all_again = fit(model_of(1, lora=lora), train_set, tmp_path / "three", make_settings(activation_checkpointing=True))
+    for other in (frugal, all_again):
+        assert all(torch.equal(tensor, straight.state_dict()[key]) for key, tensor in other.state_dict().items())
+
+
+def test_too_little_is_told(make_settings: Any) -> None:
+    with pytest.raises(ValueError, match=r"engine.memory_gb=0.001 is too little: .*takes about 0.0\d GB; raise it, or"):
+        save_memory(micro_model(), make_settings(memory_gb=0.001))
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, float("nan")])
+def test_settings_are_checked(make_settings: Any, wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"engine.memory_gb must be a number above 0, or null"):
+        make_settings(memory_gb=wrong)
+
+
+def test_one_way_of_choosing(make_settings: Any) -> None:
+    with pytest.raises(ValueError, match=r"leave engine.activation_checkpointing=false"):
+        make_settings(memory_gb=4, activation_checkpointing=True)

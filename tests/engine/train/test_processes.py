@@ -1,0 +1,114 @@
+"""Several processes, over gloo: they train as one does, share the evaluation, and end together."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from support.process_worker import MODELS
+
+from ipsam.engine.runs.checkpoint import load_training
+from ipsam.utils.rng import seed_everything
+
+pytestmark = pytest.mark.slow
+WORKER = str(Path(__file__).parents[2] / "support" / "process_worker.py")
+WEIGHTS = "checkpoints/last/model.safetensors"
+
+
+def run(task: str, folder: Path, *options: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command = [sys.executable, *(launcher if processes > 1 else []), WORKER, task, str(folder), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+
+
+def trained(folder: Path, *options: str, processes: int = 1) -> dict[str, torch.Tensor]:
+    done = run("train", folder, *options, processes=processes)
+    assert done.returncode == 0, done.stderr
+    return load_file(folder / WEIGHTS)
+
+
+def without_effect(name: str) -> bool:
+    """A bias on the keys shifts all scores of a query alike: its gradient is rounding noise, which Adam scales up."""
+    return name.endswith("k_proj.bias")
+
+
+def test_two_with_half_the_batch_train_as_one_does(tmp_path: Path) -> None:
+    one = trained(tmp_path / "one", "batch_size=4")
+    two = trained(tmp_path / "two", "batch_size=2", processes=2)
+    assert load_training(tmp_path / "two/checkpoints/last")["progress"]["step"] == 10
+    assert one.keys() == two.keys()
+    moved = 0.0
+    seed_everything(0)
+    start = MODELS["lora"]().state_dict()
+    for name, tensor in one.items():
+        tolerance = 1e-5 if without_effect(name) else 1e-6
+        torch.testing.assert_close(two[name], tensor, atol=tolerance, rtol=0, msg=name)
+        moved = max(moved, (tensor - start[name]).abs().max().item())
+    assert moved > 1e-4
+
+
+@pytest.mark.parametrize("model", ["unused", "batch norm"])
+def test_models_with_unused_parameters_and_with_batch_norm(tmp_path: Path, model: str) -> None:
+    weights = trained(tmp_path, f"model={model}", "batch_size=10", processes=2)
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+@pytest.mark.parametrize(("processes", "num_test"), [(3, 7), (2, 1)])
+def test_every_image_is_counted_once(tmp_path: Path, processes: int, num_test: int) -> None:
+    """Whatever the remainder, and were there fewer images than processes."""
+    for folder, number in (("one", 1), ("several", processes)):
+        done = run("score", tmp_path / folder, f"num_test={num_test}", processes=number)
+        assert done.returncode == 0, done.stderr
+    for name in ("metrics.json", "per_image.csv"):
+        assert (tmp_path / "several" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    assert len(list((tmp_path / "several/maps/synthetic").iterdir())) == num_test
+
+
+def test_asked_to_stop_they_agree_and_go_on_to_the_same_bits(tmp_path: Path) -> None:
+    """Only one of them is told, in the middle of a step; each has random generators of its own."""
+    options = ("model=dropout", "batch_size=2", "accumulate=1")
+    straight = trained(tmp_path / "one", *options, processes=2)
+    stopped = run("train", tmp_path / "two", *options, "ask=4", processes=2)
+    assert stopped.returncode != 0
+    assert "stopped as asked, at step 4 of 10" in stopped.stderr
+    assert load_training(tmp_path / "two/checkpoints/last")["progress"]["step"] == 4
+    refused = run("train", tmp_path / "two", *options, "resume=1")
+    assert "was saved by 2 processes, not 1: go on with as many" in refused.stderr
+    resumed = trained(tmp_path / "two", *options, "resume=1", processes=2)
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in straight.items())
+
+
+def test_one_that_dies_ends_the_others(tmp_path: Path) -> None:
+    """Under torchrun, and started by hand, where nobody else would end them."""
+    begun = time.monotonic()
+    done = run("train", tmp_path / "torchrun", "batch_size=2", "kill=3", processes=2)
+    assert done.returncode != 0
+    assert time.monotonic() - begun < 120
+
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    common = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, WORKER, "train", str(tmp_path / "by hand"), "batch_size=2", "kill=3"],
+            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        _, told = started[0].communicate(timeout=120)
+        started[1].communicate(timeout=120)
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [1, -9]
+    assert "error: another process of this run is gone" in told
+    assert "resume=true" in told

@@ -1,0 +1,41 @@
+"""Any row that compares parts of the model can be run at toy scale, every one of them under the same budget."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from ipsam.engine.runs.configuration import build_model, compose_experiment
+from ipsam.tools.paper.changes import Experiments
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+NAMES = ("ablation/baseline", "ablation/spg", "ablation/spg_psg", "ablation/spg_psg_lat", "cod_r32")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_at_toy_scale(name: str) -> None:
+    """The row's own parts, on the micro backbone with synthetic scenes."""
+    config = compose_experiment(CONFIGS, name, ["+scale=toy"])
+    assert config.model.backbone.variant == "micro"
+    assert list(config.data.train) == list(config.data.test) == ["synthetic"]
+    assert config.paper == []
+    model, full_size = build_model(config.model), compose_experiment(CONFIGS, name).model
+    for part in ("self_prompt", "gating", "lateral", "refine"):
+        assert (getattr(model, part) is None) == (full_size[part] is None)
+
+
+def test_all_rows_have_one_budget() -> None:
+    budgets = [compose_experiment(CONFIGS, name, ["+scale=toy"]) for name in NAMES]
+    assert all((budget.data, budget.engine) == (budgets[0].data, budgets[0].engine) for budget in budgets)
+
+
+def test_a_run_at_scale_is_compared_with_its_experiment_at_scale() -> None:
+    config = compose_experiment(CONFIGS, "ablation/spg", ["+scale=toy"])
+    OmegaConf.update(config, "name", "toy/ablation/spg")
+    experiments = Experiments(CONFIGS)
+    assert experiments.changes(config) == ()
+    config.engine.epochs = 3
+    [remark] = experiments.changes(config)
+    assert "engine.epochs 3 (15)" in remark
+    OmegaConf.update(config, "name", "huge/ablation/spg")
+    assert experiments.changes(config) == ("no such experiment: huge/ablation/spg",)

@@ -1,0 +1,144 @@
+"""Laying down a run whose files may hold anything, and using it by every way there is."""
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import Subset
+
+from ipsam.data import Data
+from ipsam.engine.evaluate.evaluator import predict
+from ipsam.engine.evaluate.report import check_fits
+from ipsam.engine.metrics import Protocol
+from ipsam.engine.runs.checkpoint import ABOUT, CONFIG, TRAINING, WEIGHTS, finished_epochs, load_weights
+from ipsam.engine.runs.configuration import build_model, compose_experiment, settings_of
+from ipsam.engine.runs.data_record import named_sets, warn_of_other_data
+from ipsam.engine.runs.reopen import reopen_run
+from ipsam.engine.runs.run_folder import check_run
+from ipsam.engine.runs.settings import Settings
+from ipsam.engine.runs.store import run_of
+from ipsam.engine.train.state import Progress, RunState
+from ipsam.model import Segmenter
+from support.hostile_weights import read_weights
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+STEP = "step_00000003"
+NUM_BATCHES = 4  # of an epoch
+
+Files = dict[str, bytes]  # a checkpoint's, by name
+
+
+def sealed(files: Files) -> Files:
+    """With checksums that fit, as whoever means harm would write them."""
+    sums = {name: hashlib.sha256(files[name]).hexdigest() for name in (WEIGHTS, CONFIG, TRAINING) if name in files}
+    return files | {ABOUT: json.dumps({"epoch": 1, "step": 3, "sha256": sums}).encode()}
+
+
+def lay_down(run: Path, files: Mapping[str, bytes]) -> Path:
+    """A run with one checkpoint of these files; returns the checkpoint's folder."""
+    checkpoint = run / "checkpoints" / STEP
+    checkpoint.mkdir(parents=True)
+    for name, content in files.items():
+        (checkpoint / name).write_bytes(content)
+    (run / "checkpoints" / "last").symlink_to(STEP)
+    (run / CONFIG).write_bytes(files.get(CONFIG, b""))
+    return checkpoint
+
+
+@cache
+def whole_config() -> DictConfig:
+    """The quickstart's at 64 px, of few tensors, as each of them takes its time to be saved and loaded."""
+    overrides = ["data.image_size=64", "data.synthetic.num_test=1", "engine.cpu=true", "run_dir=run"]
+    overrides += ["model.self_prompt.depth=1", "model.decoder.depth=1", "model.lateral=null", "model.refine=null"]
+    return compose_experiment(CONFIGS, "quickstart", overrides)
+
+
+def whole_run(folder: Path) -> Files:
+    """The files of a checkpoint as training leaves them: after one step."""
+    config = whole_config()
+    model = build_model(config.model)
+    run = run_state(model, folder / "run", OmegaConf.to_yaml(config, resolve=True))
+    one_step(run)
+    run.progress = Progress(epoch=1, batch=2, step=3, best=0.5, history=[{"epoch": 1, "sm": 0.5}])
+    run.save()
+    checkpoint = run.checkpoints.newest()
+    assert checkpoint is not None
+    return {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+
+
+def run_state(model: Segmenter, folder: Path, config: str = "") -> RunState:
+    """Of a run that trains this model from its beginning."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    return RunState(model, optimizer, Accelerator(cpu=True), folder=folder, config=config, keep=2)
+
+
+def one_step(run: RunState) -> None:
+    """The optimiser's, with a gradient of one throughout."""
+    for parameter in run.model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+
+
+@cache
+def built(section: str) -> Segmenter:
+    """The model of a section, as YAML; it is built once, and loaded anew by whoever uses it."""
+    return build_model(OmegaConf.create(section))
+
+
+def evaluated(run: Path) -> None:
+    """As scripts/eval.py does it, up to the first prediction; the model has the weights of the file, to the bit."""
+    config = OmegaConf.load(CONFIGS / "eval.yaml")
+    config.ckpt = str(run)
+    checkpoint, run_config, out = reopen_run(config)
+    assert run in out.parents
+    settings = settings_of(Settings, run_config.engine, "engine")
+    test_sets = settings_of(Data, run_config.data, "data").test_sets()
+    warn_of_other_data(run_of(checkpoint), named_sets(test_sets))
+    model = built(OmegaConf.to_yaml(run_config.model))
+    check_fits(model, test_sets, settings)
+    load_weights(model, checkpoint)
+    finished_epochs(checkpoint)
+    assert_holds(model, checkpoint)
+    first = Subset(next(iter(test_sets.values())), [0])
+    options = {"device": settings.device, "bf16": settings.bf16, "batch_size": 1, "num_workers": 0}
+    (predicted,) = predict(model, first, protocol=Protocol(), **options)
+    assert predicted.prediction.shape == predicted.mask.shape
+
+
+def restored(run: Path) -> None:
+    """As scripts/train.py goes on with a run: everything is as the files say, and the next step spoils no weight."""
+    config = whole_config().copy()
+    config.run_dir, config.resume = str(run), True
+    check_run(config)
+    state = run_state(built(OmegaConf.to_yaml(config.model, resolve=True)), run)
+    state.restore(num_batches=NUM_BATCHES)
+    checkpoint = state.checkpoints.newest()
+    if checkpoint is None:  # the beginning, then
+        assert state.progress == Progress()
+        return
+    assert_holds(state.model, checkpoint)
+    saved = torch.load(checkpoint / TRAINING, weights_only=True)
+    assert asdict(state.progress) == saved["progress"]
+    moments = state.optimizer.state_dict()["state"]
+    for index, of_parameter in saved["optimizer"]["state"].items():
+        assert all(torch.equal(moments[index][name], value.float()) for name, value in of_parameter.items())
+    drawn = torch.rand(1), np.random.random(), random.random()
+    assert all(0 <= number < 1 for number in drawn)
+    one_step(state)
+    assert all(parameter.isfinite().all() for parameter in state.model.parameters())
+
+
+def assert_holds(model: Segmenter, checkpoint: Path) -> None:
+    """The weights are those in the file, as its specification has them."""
+    own = model.state_dict()
+    for name, values in read_weights((checkpoint / WEIGHTS).read_bytes()).items():
+        np.testing.assert_array_equal(own[name].numpy(), values.astype(np.float32))

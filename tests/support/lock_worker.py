@@ -1,0 +1,12 @@
+"""Holds the lock of a run's folder until it is killed: python lock_worker.py FOLDER, see test_run_lock.py."""
+
+import sys
+import time
+from pathlib import Path
+
+from ipsam.engine.runs.run_lock import lock_folder
+
+with lock_folder(Path(sys.argv[1])):
+    sys.stdout.write("held\n")
+    sys.stdout.flush()
+    time.sleep(600)

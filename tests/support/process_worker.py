@@ -1,0 +1,89 @@
+"""What one of several processes does in test_processes.py: python process_worker.py TASK FOLDER [KEY=VALUE ...]."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+
+from ipsam.cli.errors import user_errors
+from ipsam.data import Data
+from ipsam.engine.evaluate.evaluator import evaluate
+from ipsam.engine.runs.settings import Settings
+from ipsam.engine.train import trainer
+from ipsam.model import LoRA
+from ipsam.model.baselines import MDSAM, SAM, SAM2, HieraAdapter, NullPrompt
+from ipsam.utils.rng import seed_everything
+from support.builders import micro_model
+
+NUM_TRAIN = 40
+MODELS = {
+    "lora": lambda: micro_model(lora=LoRA(rank=4)),
+    "dropout": lambda: micro_model(lora=LoRA(rank=4, dropout=0.3)),
+    "unused": lambda: NullPrompt(
+        SAM2("micro", image_size=64, adapter=HieraAdapter(scale_factor=8), train_decoder=True), zero_mask=False
+    ),
+    "batch norm": lambda: MDSAM(SAM("micro", image_size=64)),
+}
+
+
+def data(num_test: int) -> Data:
+    return Data(
+        image_size=64,
+        root=".",
+        train=["synthetic"],
+        test=["synthetic"],
+        augment={"hflip": 0.5},
+        synthetic={"difficulty": [0.0, 0.1], "num_train": NUM_TRAIN, "num_test": num_test},
+    )
+
+
+def train(
+    folder: Path, model: str = "lora", *, kill: int = 0, ask: int = 0, resume: bool = False, **options: Any
+) -> None:
+    """Train; kill the process of rank 1 at a step, or let it alone be asked to stop."""
+    loss, calls = trainer.ipsam_loss, []
+
+    def watched(*arguments: Any) -> dict[str, torch.Tensor]:
+        calls.append(1)
+        if os.environ.get("RANK") == "1" and len(calls) == kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if os.environ.get("RANK") == "1" and len(calls) == ask:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss(*arguments)
+
+    trainer.ipsam_loss = watched
+    settings = {"epochs": 1, "batch_size": 4, "lr": 1e-4, "warmup_steps": 2, "num_workers": 0, "log_every": 1} | options
+    seed_everything(0)
+    trainer.train(
+        MODELS[model](),
+        data(2).train_and_val(0)[0],
+        settings=Settings(cpu=True, precision="fp32", **settings),
+        folder=folder,
+        config="model: {}\n",
+        seed=0,
+        resume=resume,
+    )
+
+
+def score(folder: Path, *, num_test: int) -> None:
+    """Evaluate, save every map, and write the scores where this is the main process."""
+    seed_everything(0)
+    sets = data(num_test).test_sets()
+    model = micro_model().eval()
+    evaluation = evaluate(model, sets, device=torch.device("cpu"), batch_size=2, maps=folder / "maps")
+    if os.environ.get("RANK", "0") == "0":
+        evaluation.write(folder)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    task, folder, *pairs = sys.argv[1:]
+    options = dict(pair.split("=") for pair in pairs)
+    model = {"model": options.pop("model")} if "model" in options else {}
+    with user_errors():
+        {"train": train, "score": score}[task](Path(folder), **model, **{k: int(v) for k, v in options.items()})

@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ipsam.engine.metrics import CURVES
+from ipsam.tools.compare.curves import COLOURS, KINDS, draw_curve, draw_histogram, png, save_curves
+
+FALLING = {name: np.linspace(1, 0, 256) if name == "precision" else np.linspace(0, 1, 256) for name in CURVES}
+FLAT = {name: np.full(256, 0.5) for name in CURVES}
+NAMES = ("plain", "_hidden", "$\\frac{", "模型", "<script>alert(1)</script>", "x" * 200)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_line_for_each_method_with_its_name(kind: str) -> None:
+    (axes,) = draw_curve(kind, dict.fromkeys(NAMES, FALLING), title="a $et: 数据").axes
+    assert len(axes.lines) == len(NAMES)
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [*NAMES[:-1], "x" * 47 + "…"]
+    assert [line.get_color() for line in axes.lines] == list(COLOURS)
+
+
+def test_what_lies_across() -> None:
+    (line,) = draw_curve("pr", {"one": FALLING}).axes[0].lines
+    np.testing.assert_array_equal(line.get_xdata(), FALLING["recall"])
+    np.testing.assert_array_equal(line.get_ydata(), FALLING["precision"])
+    (line,) = draw_curve("f", {"one": FALLING}).axes[0].lines
+    assert np.asarray(line.get_xdata())[[0, 255]].tolist() == [255, 0]
+    np.testing.assert_array_equal(line.get_ydata(), FALLING["f"])
+
+
+def test_a_method_without_curves_keeps_the_others_to_their_colours() -> None:
+    (axes,) = draw_curve("em", {"absent": None, "one": FLAT}, title="set").axes
+    assert [line.get_color() for line in axes.lines] == [COLOURS[1]]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["one"]
+
+
+def test_more_methods_than_colours_differ_in_dashes() -> None:
+    (axes,) = draw_curve("f", {str(number): FLAT for number in range(20)}).axes
+    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 20
+
+
+@pytest.mark.parametrize("methods", [{"a": [0.2, 0.9, 1.0]}, {"a": [0.5], "b": [0.0, float("nan")]}, {"a": [0.0]}])
+def test_histograms_count_every_image(methods: dict[str, list[float]]) -> None:
+    (axes,) = draw_histogram("S-measure", methods).axes
+    low, high = axes.get_xlim()
+    assert low <= min(methods["a"])
+    assert max(methods["a"]) <= high
+    if len(methods) == 1:
+        assert sum(bar.get_height() for bar in axes.patches) == len(methods["a"])
+    assert len(png(draw_histogram("S-measure", methods))) > 1000
+
+
+def test_files(tmp_path: Path) -> None:
+    written = save_curves(
+        {"CAMO": {"one": FLAT, "模型": FALLING}, "NC 4K": {"one": FLAT, "模型": None}}, tmp_path / "new"
+    )
+    assert [path.name for path in written] == [f"{name}_{kind}.png" for name in ("CAMO", "NC 4K") for kind in KINDS]
+    for path in written:
+        assert cv2.imread(str(path)).shape == (540, 720, 3)

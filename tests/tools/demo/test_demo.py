@@ -1,0 +1,178 @@
+"""What happens behind the demo's page, without a browser."""
+
+import base64
+import io
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.builders import micro_model, randomise
+
+import ipsam
+from ipsam.data.own_images import to_rgb
+from ipsam.data.synthetic.scenes import camouflaged_scene
+from ipsam.engine.inference.prediction import Result
+from ipsam.engine.inference.predictor import Predictor
+from ipsam.tools.demo import answer as answers
+from ipsam.tools.demo import free_port, pictures, require_gradio
+from ipsam.tools.demo.answer import answer
+from ipsam.tools.demo.examples import EXAMPLES, thumbnails, write_examples
+
+SCRIPT = Path(__file__).parents[3] / "scripts" / "demo.py"
+
+
+@pytest.fixture(scope="module")
+def predictor(checkpoint: Path) -> Predictor:
+    return ipsam.load(checkpoint, device="cpu")
+
+
+@pytest.fixture
+def upload(picture: np.ndarray, tmp_path: Path) -> Path:
+    path = tmp_path / "secret" / "pond.png"
+    path.parent.mkdir()
+    Image.fromarray(picture).save(path)
+    return path
+
+
+@pytest.fixture
+def scene() -> np.ndarray:
+    return camouflaged_scene(np.random.default_rng(5), size=128, difficulty=0.2).image
+
+
+def embedded(html: str) -> list[Image.Image]:
+    """The pictures that a piece of HTML holds."""
+    found = re.findall(r'src="data:image/\w+;base64,([^"]+)"', html)
+    return [Image.open(io.BytesIO(base64.b64decode(content))) for content in found]
+
+
+def test_an_upload_is_predicted_as_by_the_api(predictor: Predictor, upload: Path) -> None:
+    answered = answer(predictor, upload)
+    expected = predictor.predict(upload)
+    assert np.array_equal(answered.result.prob, expected.prob)
+    assert re.match(r"90 × 70 pixels, predicted in \d+\.\d\d s on CPU\. The mask covers", answered.about)  # noqa: RUF001
+
+
+def test_an_upload_that_shows_nothing(upload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor(micro_model(), image_size=64, device="cpu")
+    nothing = Result(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.float32), remark="no <box>")
+    monkeypatch.setattr(predictor, "predict", lambda _: nothing)
+    assert answer(predictor, upload).about.endswith("No object was found in it. no &lt;box&gt;")
+
+
+def test_a_bad_upload_goes_by_its_name_alone(
+    predictor: Predictor, upload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = upload.read_bytes()
+    for bad in (b"", b"hello", content[:40], content[: len(content) // 2]):
+        upload.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"^pond\.png: ") as complaint:
+            answer(predictor, upload)
+        assert "secret" not in str(complaint.value)
+    upload.write_bytes(content)
+    monkeypatch.setattr(answers, "MAX_PIXELS", 6_000)
+    with pytest.raises(ValueError, match=r"^pond\.png: 0 megapixels are too many"):
+        answer(predictor, upload)
+
+
+def test_a_preview_is_small_enough(predictor: Predictor, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = predictor.predict(picture)
+    assert pictures.preview(result) is result
+    monkeypatch.setattr(pictures, "LONGEST", 45)
+    small = pictures.preview(result)
+    assert small.image.shape == (35, 45, 3)
+    assert small.prob.shape == small.gate.shape == small.prompts.fg.shape == (35, 45)
+    assert abs(small.prob.mean() - result.prob.mean()) < 1e-3
+    sliver = Result(np.zeros((1, 5000, 3), np.uint8), np.zeros((1, 5000), np.float32))
+    assert pictures.preview(sliver).prob.shape == (1, 45)
+
+
+def test_the_overlay_mixes_to_any_strength(predictor: Predictor, scene: np.ndarray) -> None:
+    result = predictor.predict(scene)
+    lower, upper = (np.asarray(one, float) for one in embedded(pictures.overlay(result)))
+    expected = np.asarray(result.overlay(opacity=0.3), float)
+    outline = np.any(np.asarray(result.overlay(opacity=0)) != result.image, axis=2)
+    difference = np.abs(lower * 0.7 + upper * 0.3 - expected)[~outline]
+    assert difference.mean() < 2  # of 255, as they are JPEGs
+    assert np.abs(lower - expected)[~outline].mean() > 5
+
+
+def test_every_map_is_shown_as_it_is(predictor: Predictor, picture: np.ndarray) -> None:
+    result = predictor.predict(picture)
+    html = pictures.maps(result)
+    prob, mask, fg, bg, gate = (np.asarray(one) for one in embedded(html))
+    assert np.array_equal(prob, result.map)
+    assert np.array_equal(mask, result.mask * np.uint8(255))
+    assert result.prompts is not None
+    for shown, expected in ((fg, result.prompts.fg), (bg, result.prompts.bg)):
+        assert np.abs(shown / 255 - expected).max() <= 0.5 / 255 + 1e-6
+    assert gate.shape == (70, 90, 3)
+    assert html.count("<figure>") == html.count('alt="') == 5
+
+
+def test_the_gate_is_red_where_it_leaves_and_blue_where_it_suppresses() -> None:
+    gate = np.array([[0.02, 0.98]], np.float32)
+    image, prob = np.zeros((1, 2, 3), np.uint8), np.zeros((1, 2), np.float32)
+    result = Result(image, prob)
+    object.__setattr__(result, "gate", gate)
+    left, suppressed = np.asarray(embedded(pictures.maps(result))[-1])[0].astype(int)
+    assert left[0] > 2 * left[2]
+    assert suppressed[2] > suppressed[0]
+
+
+def test_what_a_model_does_not_have_is_not_shown(picture: np.ndarray) -> None:
+    for parts, num_maps in (({"self_prompt": False}, 2), ({"gating": False}, 4)):
+        model = micro_model(**parts)
+        randomise(model, scale=0.15)
+        html = pictures.maps(Predictor(model, image_size=64, device="cpu").predict(picture))
+        assert len(embedded(html)) == num_maps
+        assert "gate" not in html
+
+
+def test_examples_are_the_same_every_time(tmp_path: Path) -> None:
+    once, again = write_examples(tmp_path / "a"), write_examples(tmp_path / "b")
+    assert list(once) == list(EXAMPLES)
+    for name, file in once.items():
+        assert file.read_bytes() == again[name].read_bytes()
+        assert to_rgb(file).shape == (512, 512, 3)
+    html = thumbnails(once)
+    assert re.findall(r'data-name="(\w+)"', html) == list(EXAMPLES)
+    assert len(html) < 200_000
+
+
+def test_a_port_that_is_taken_or_none() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        with pytest.raises(ValueError, match=rf"port={taken}: the page can't be served there .*in use.* port=0"):
+            free_port("127.0.0.1", taken)
+    assert free_port("127.0.0.1", taken) == taken
+    assert free_port("127.0.0.1", 0) > 1023
+    for host, port in (("127.0.0.1", 70_000), ("127.0.0.1", -1), ("192.0.2.1", 0)):
+        with pytest.raises(ValueError, match=f"host={host} port={port}: the page can't be served"):
+            free_port(host, port)
+
+
+def test_without_gradio_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[demo\]'"):
+        require_gradio()
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [("port=0", "the demo needs gradio"), ("port=http", "host=127.0.0.1 port=http: the page can't be served there")],
+)
+def test_the_script_ends_with_one_message_where_it_cannot_serve(argument: str, message: str, tmp_path: Path) -> None:
+    code = (
+        "import runpy, sys; sys.modules['gradio'] = None; sys.argv.pop(0); runpy.run_path(sys.argv[0], {}, '__main__')"
+    )
+    command = [sys.executable, "-c", code, str(SCRIPT), argument]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {message}")
+    assert len(done.stderr.splitlines()) == 2  # the other tells how to see the traceback
+    assert not list(tmp_path.iterdir())

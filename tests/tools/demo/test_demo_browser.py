@@ -1,0 +1,229 @@
+"""The demo as somebody uses it: scripts/demo.py in a process of its own, its page in headless Chromium."""
+
+import base64
+import io
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from served_demo import Served, serve_demo
+
+import ipsam
+from ipsam.engine.inference.predictor import Predictor
+from ipsam.engine.inference.sharing import save_pretrained
+from ipsam.tools.demo.examples import write_examples
+
+pytest.importorskip("gradio", reason="the extra [demo] is not installed", exc_type=ImportError)
+pytestmark = pytest.mark.slow
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+WAIT = 60_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint as a model to share, moved so that some pixels' probability lies on either side of 0.5."""
+    folder = save_pretrained(checkpoint, tmp_path_factory.mktemp("model"))
+    weights = load_file(folder / "model.safetensors")
+    weights["refine.residual.3.bias"] -= 0.2
+    save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serve_demo(model, tmp_path_factory.mktemp("demo")) as demo:
+        yield demo
+
+
+@pytest.fixture(scope="module")
+def predictor(model: Path) -> Predictor:
+    return ipsam.load(model, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any, served: Served) -> Iterator[Any]:
+    """The page as it opens; it asks nobody but its server for anything."""
+    context = chromium.new_context(viewport={"width": 1400, "height": 900})
+    context.set_default_timeout(WAIT)
+    asked: list[str] = []
+    errors: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    page = context.new_page()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.goto(served.address)
+    page.get_by_role("heading", name="IP-SAM: small").wait_for()
+    yield page
+    context.close()
+    assert not errors
+    assert len(asked) > 10
+    assert not [url for url in asked if not url.startswith((served.address, "data:", f"blob:{served.address}"))]
+
+
+def upload(page: Any, path: Path) -> None:
+    page.locator("#upload input[type=file]").set_input_files(path)
+
+
+def shown(page: Any, title: str) -> np.ndarray:
+    """The pixels of a map on the page."""
+    source = page.get_by_alt_text(re.compile(f"^{re.escape(title)}: ")).get_attribute("src")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition("base64,")[2]))))
+
+
+def cutout(page: Any) -> tuple[str, np.ndarray]:
+    """The name and the pixels of what the button downloads."""
+    button = page.get_by_role("button", name="Download the cutout (transparent PNG)")
+    with page.expect_download() as download:
+        button.click()
+    return download.value.suggested_filename, np.asarray(Image.open(download.value.path()))
+
+
+def test_a_picture_becomes_a_mask_and_a_cutout(
+    page: Any, predictor: Predictor, picture: np.ndarray, tmp_path: Path
+) -> None:
+    Image.fromarray(picture).save(tmp_path / "pond.png")
+    upload(page, tmp_path / "pond.png")
+    page.get_by_role("status").get_by_text(re.compile(r"90 × 70 pixels, predicted in [\d.]+ s on CPU")).wait_for()  # noqa: RUF001
+    result = predictor.predict(tmp_path / "pond.png")
+    assert 0.1 < result.mask.mean() < 0.9
+    assert np.array_equal(shown(page, "Probability"), result.map)
+    assert np.array_equal(shown(page, "Mask"), result.mask * np.uint8(255))
+    for title in ("Prompt P+", "Prompt P−", "1 − gate"):  # noqa: RUF001
+        assert shown(page, title).std() > 1
+    name, pixels = cutout(page)
+    assert name == "pond_cutout.png"
+    assert np.array_equal(pixels, np.asarray(result.cutout()))
+
+
+def test_the_slider_mixes_without_the_server(page: Any) -> None:
+    page.get_by_role("button", name="easy").click()
+    page.get_by_role("button", name="Download the cutout (transparent PNG)").wait_for()
+    overlay = page.locator("#overlay")
+    slider = page.get_by_role("slider", name="Strength of the overlay")
+    before = overlay.screenshot()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    slider.focus()
+    slider.press("Home")
+    page.wait_for_function("getComputedStyle(document.querySelector('.overlay img + img')).opacity === '0'")
+    none = overlay.screenshot()
+    slider.press("End")
+    page.wait_for_function("getComputedStyle(document.querySelector('.overlay img + img')).opacity === '1'")
+    full = overlay.screenshot()
+    assert len({before, none, full}) == 3
+    assert not asked
+    page.get_by_role("button", name="medium").click()  # the next picture is shown at the strength that was chosen
+    page.get_by_text("The cutout is being written").or_(page.get_by_text("transparent PNG")).wait_for()
+    assert page.evaluate("getComputedStyle(document.querySelector('.overlay img + img')).opacity") == "1"
+
+
+def test_an_example_by_keyboard(page: Any, predictor: Predictor, tmp_path: Path) -> None:
+    hard = write_examples(tmp_path / "examples")["hard"]
+    button = page.get_by_role("button", name="hard")
+    button.focus()
+    button.press("Enter")
+    name, pixels = cutout(page)
+    assert name == "hard_cutout.png"
+    assert np.array_equal(pixels, np.asarray(predictor.predict(hard).cutout()))
+
+
+def test_a_broken_file_is_told_and_the_next_one_works(
+    page: Any, predictor: Predictor, picture: np.ndarray, tmp_path: Path
+) -> None:
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    Image.fromarray(picture).save(tmp_path / "pond.png")
+    for _ in range(3):  # over an empty box, and over a picture
+        upload(page, tmp_path / "torn.png")
+        page.get_by_role("alert").get_by_text("torn.png: the image header can't be read").wait_for()
+        page.wait_for_timeout(500)
+        assert page.get_by_role("alert").count() == 1  # it stays
+        assert page.locator("figure").count() == page.get_by_text("Download").count() == 0
+        upload(page, tmp_path / "pond.png")
+        page.get_by_role("button", name="transparent PNG").wait_for()
+        assert page.get_by_role("alert").count() == 0
+    assert np.array_equal(cutout(page)[1], np.asarray(predictor.predict(picture).cutout()))
+
+
+def test_pasting_dropping_and_removing(page: Any) -> None:
+    give = """([kind, target, width]) => {
+        const canvas = Object.assign(document.createElement("canvas"), {width, height: 40});
+        const bytes = Uint8Array.from(atob(canvas.toDataURL().split(",")[1]), (one) => one.charCodeAt(0));
+        const data = new DataTransfer();
+        data.items.add(new File([bytes], kind + ".png", {type: "image/png"}));
+        const options = {bubbles: true, cancelable: true};
+        const event = kind === "paste" ? new ClipboardEvent(kind, {...options, clipboardData: data})
+                                       : new DragEvent(kind, {...options, dataTransfer: data});
+        document.querySelector(target).dispatchEvent(event);
+    }"""
+    page.locator("#upload input[type=file]").wait_for(state="attached")
+    for width, (kind, target) in enumerate((("paste", "body"), ("drop", "h1"), ("drop", "#upload img")), start=50):
+        page.evaluate(give, [kind, target, width])
+        page.get_by_role("status").get_by_text(f"{width} × 40").wait_for()  # noqa: RUF001
+        assert cutout(page)[0] == f"{kind}_cutout.png"
+    page.get_by_role("button", name="Remove Image").click()
+    page.get_by_role("status").get_by_text("Choose a picture").wait_for()
+    assert page.locator("figure").count() == page.get_by_text("Download").count() == 0
+
+
+def test_a_narrow_window_needs_no_sideways_scrolling(page: Any) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.get_by_role("button", name="easy").click()
+    page.get_by_role("button", name="transparent PNG").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    left = {round(page.locator("figure").nth(index).bounding_box()["x"]) for index in range(5)}
+    assert len(left) == 2  # columns of maps
+
+
+def test_everything_has_a_name_for_who_does_not_see_it(page: Any) -> None:
+    page.get_by_role("button", name="easy").click()
+    page.get_by_role("button", name="transparent PNG").wait_for()
+    for element in page.locator("button:visible, input:visible").all():
+        label = element.get_attribute("aria-label") or element.inner_text() or element.get_attribute("id")
+        assert label, element.evaluate("(one) => one.outerHTML")
+    for figure in page.locator("figure img, .overlay img").all():
+        assert figure.get_attribute("alt").endswith(".")
+
+
+def test_nothing_is_measured(served: Served) -> None:
+    assert requests.get(f"{served.address}config", timeout=10).json()["analytics_enabled"] is False
+
+
+def test_it_contacts_nobody_and_leaves_nothing(served: Served, chromium: Any) -> None:
+    """The last test: it ends the server, while a page is open, by two signals, as ``timeout`` sends them."""
+    page = chromium.new_page()
+    page.goto(served.address)
+    page.get_by_role("button", name="easy").click()
+    page.get_by_role("button", name="transparent PNG").wait_for()
+    assert list(served.temporary.rglob("easy_cutout.png"))
+    for _ in range(2):
+        served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(timeout=30) == 0
+    page.close()
+    assert not list(served.temporary.glob("ipsam_demo_*"))
+    assert set(served.watched.read_text().split()) <= {"127.0.0.1", "localhost", "None"}
+    assert served.process.stdout is not None
+    assert served.process.stdout.read() == ""  # no traceback

@@ -1,0 +1,284 @@
+"""What the demo refuses, asked through its own server."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from served_demo import Served, ask, functions, serve_demo
+
+from ipsam.engine.inference.sharing import save_pretrained
+from ipsam.tools.demo.answer import MAX_BYTES
+
+pytest.importorskip("gradio", reason="the extra [demo] is not installed", exc_type=ImportError)
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+
+from ipsam.tools.demo import uploads
+from ipsam.tools.demo.guard import Guard
+
+FILE_DATA = {"meta": {"_type": "gradio.FileData"}}
+
+
+@pytest.fixture(scope="module")
+def served(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    model = save_pretrained(checkpoint, tmp_path_factory.mktemp("model"))
+    with serve_demo(model, tmp_path_factory.mktemp("demo")) as demo:
+        yield demo
+        demo.process.terminate()
+        assert demo.process.stdout is not None
+        assert demo.process.stdout.read() == ""  # no traceback, no warning
+
+
+@pytest.fixture
+def cached(served: Served, picture: np.ndarray, tmp_path: Path) -> Path:
+    """An uploaded picture, where the server keeps it."""
+    Image.fromarray(picture).save(tmp_path / "pond.png")
+    with (tmp_path / "pond.png").open("rb") as file:
+        reply = requests.post(f"{served.address}gradio_api/upload", files={"files": file}, timeout=10)
+    return Path(reply.json()[0])
+
+
+def join(served: Served, function: int, data: Any, **more: Any) -> requests.Response:
+    question = {"data": data, "fn_index": function, "session_hash": uuid4().hex} | more
+    return requests.post(f"{served.address}gradio_api/queue/join", json=question, timeout=10)
+
+
+def refused(reply: requests.Response) -> bool:
+    return reply.status_code == 403 and "Refused" in reply.text and "Traceback" not in reply.text
+
+
+def test_a_picture_elsewhere_on_the_machine_is_refused(served: Served, cached: Path, tmp_path: Path) -> None:
+    upload = functions(served.address)["upload"]
+    assert ask(served.address, upload, {"path": str(cached)} | FILE_DATA)["success"] is True
+    for form in ({}, FILE_DATA):
+        reply = ask(served.address, upload, {"path": str(tmp_path / "pond.png")} | form)
+        assert "Refused" in json.dumps(reply)
+        assert "data:image" not in json.dumps(reply)
+
+
+def test_every_file_that_was_not_uploaded_is_refused_alike(served: Served, cached: Path, tmp_path: Path) -> None:
+    folder = cached.parents[1]
+    os.mkfifo(folder / "fifo.png")
+    (folder / "link.png").symlink_to(tmp_path / "pond.png")
+    (folder / "loop.png").symlink_to(folder / "loop.png")
+    (folder / "folder").symlink_to(tmp_path)
+    (folder.parent / "files_too").mkdir()
+    (folder.parent / "files_too" / "pond.png").write_bytes(cached.read_bytes())
+    private = [
+        tmp_path / "pond.png",
+        tmp_path / "missing.png",
+        tmp_path,
+        folder,
+        cached.parent,
+        folder / "missing.png",
+        folder / "fifo.png",
+        folder / "link.png",
+        folder / "loop.png",
+        folder / "folder" / "pond.png",
+        f"{folder}/../files_too/pond.png",
+        f"{folder}{os.sep}..{tmp_path}/pond.png",
+        f"{folder}_too/pond.png",
+        f"{os.path.relpath(tmp_path, served.temporary)}/pond.png",
+        "/proc/kmsg",
+        "/dev/zero",
+        "/dev/stdin",
+        "a" * 5000,
+        "http://192.0.2.1/pond.png",
+        f"file://{cached}",
+        "",
+    ]
+    upload = functions(served.address)["upload"]
+    texts = set()
+    for path in map(str, private):
+        for form in ({}, FILE_DATA, {"url": f"{served.address}gradio_api/file={cached}"}):
+            reply = join(served, upload, [{"path": path} | form, None])
+            assert refused(reply), (path, form, reply.text)
+            texts.add(reply.text)
+    assert len(texts) == 1
+    texts = set()
+    for path in map(str, private):
+        for prefix in ("gradio_api/file=", "file=", "gradio_api/file/", "file/", "gradio_api/proxy="):
+            reply = requests.get(f"{served.address}{prefix}{path}", timeout=10)
+            assert refused(reply), (prefix, path, reply.text)
+            texts.add(reply.text)
+    assert len(texts) == 1
+    for name in ("fifo.png", "link.png", "loop.png", "folder"):
+        (folder / name).unlink()
+    reply = requests.get(f"{served.address}gradio_api/file={cached}", timeout=10)
+    assert reply.content == cached.read_bytes()
+
+
+def test_a_malformed_call_is_refused_without_a_traceback(served: Served, cached: Path) -> None:
+    events = functions(served.address)
+    good = {"path": str(cached)} | FILE_DATA
+    calls: list[tuple[Any, Any, dict[str, Any]]] = [
+        *((events["upload"], [bad, None], {}) for bad in (
+            str(cached), [str(cached)], 5, True, {}, {"path": None}, {"path": 5}, {"path": [str(cached)]},
+            {"path": {"path": str(cached)}}, {"path": "\0"}, {"path": "\ud800"}, {"url": served.address},
+            good | {"meta": {}}, good | {"size": "large"}, good | {"is_stream": "perhaps"},
+        )),
+        *((events["upload"], data, {}) for data in (None, {}, "text", [], [None], [good], [good, None, None])),
+        *((events["upload"], [None, bad], {}) for bad in ({"path": "/etc/passwd"}, "/etc/passwd", 5)),
+        *((function, [None, None], {}) for function in (None, "0", 10_000, -1, 0.5, [0], {}, 2**70)),
+        *((events["upload"], [good, None], more) for more in (
+            {"batched": True}, {"event_id": "x"}, {"simple_format": True}, {"trigger_id": "x"}, {"session_hash": None},
+            {"event_data": 5}, {"oauth_token": "x"},
+        )),
+        (events["clear"], ["/etc/passwd"], {}),
+        (events["clear"], [], {}),
+        (events["click"], [good], {}),
+        (events["input"], [], {}),
+    ]  # fmt: skip
+    for function, data, more in calls:
+        reply = join(served, function, data, **more)
+        assert refused(reply) or reply.status_code == 422, (function, data, more, reply.text)
+    for body in (b"", b"{", b"5", b"[]", b"null", b"\xff", b"[" * 100_000):
+        headers = {"Content-Type": "application/json"}
+        reply = requests.post(f"{served.address}gradio_api/queue/join", data=body, headers=headers, timeout=10)
+        assert reply.status_code in (400, 403, 422)
+    for event_data in (
+        None, {}, {"name": "secret"}, {"name": []}, {"name": "../easy"}, {"name": {"path": "/"}}, {"path": "/"},
+        "/", [[]],
+    ):  # fmt: skip
+        reply = ask(served.address, events["click"], event_data=event_data)
+        assert reply["success"] is False, event_data
+        assert "Refused" in json.dumps(reply), event_data
+    assert ask(served.address, events["click"], event_data={"name": "easy"})["success"] is True
+    assert ask(served.address, events["upload"], good)["success"] is True
+
+
+def test_endpoints_that_the_page_does_not_need_are_refused(served: Served, cached: Path) -> None:
+    for path in (
+        "run/predict", "api/predict", "call/predict", "component_server", "process_recording", "reset", "queue/status",
+        "info", "openapi.json", "queue/join/", "upload/", "proxy=http://192.0.2.1/", "file=http://192.0.2.1/a.png",
+        "file=HTTP://192.0.2.1/a.png", "stream/x", "dev/reload", "vibe-code", "deep_link?session_hash=x", "%66ile/x",
+        f"file=%2e%2e{cached}", "../monitoring",
+    ):  # fmt: skip
+        for method in ("GET", "POST", "HEAD", "PUT"):
+            reply = requests.request(method, f"{served.address}gradio_api/{path}", timeout=10)
+            assert reply.status_code == 403, (method, path)
+    for path in ("docs", "openapi.json", "monitoring", "login", "logout", "gradio_api", "static", "robots.txt/"):
+        assert refused(requests.get(served.address + path, timeout=10)), path
+
+
+def test_the_page_is_served_under_its_own_names_alone(served: Served) -> None:
+    port = served.address.rstrip("/").rpartition(":")[2]
+    own = (
+        "127.0.0.1",
+        "localhost",
+        "LOCALHOST",
+        f"127.0.0.1:{port}",
+        f"localhost:{port}",
+        "localhost:9000",
+        f"[::1]:{port}",
+    )
+    foreign = (
+        "evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", "localhost.evil.example", "evil.localhost",
+        "192.168.1.5", "127.0.0.1@evil.example", "127.0.0.1:80@evil.example", "evil.example/127.0.0.1", "", "[::1",
+        "[::2]", socket.gethostname(), "xn--lcalhost", "\xff",
+    )  # fmt: skip
+    for path in ("", "config", "theme.css", "static/img/logo.svg", "gradio_api/startup-events", "nowhere"):
+        for host in foreign:
+            assert refused(requests.get(served.address + path, headers={"Host": host}, timeout=10)), (path, host)
+    for host in own:
+        assert requests.get(served.address, headers={"Host": host}, timeout=10).status_code == 200, host
+        origin = {"Host": host, "Origin": f"http://{host}"}
+        assert requests.get(f"{served.address}config", headers=origin, timeout=10).status_code == 200, host
+
+
+def test_another_page_in_the_browser_is_refused(served: Served, picture: np.ndarray) -> None:
+    host = served.address.removeprefix("http://").rstrip("/")
+    for origin in (
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1",
+        f"http://{host}0",
+        "http://[",
+        f"http://x@{host}",
+    ):
+        for method, path in (("POST", "queue/join"), ("POST", "upload"), ("POST", "cancel"), ("GET", "startup-events")):
+            reply = requests.request(
+                method, f"{served.address}gradio_api/{path}", headers={"Origin": origin}, json={}, timeout=10
+            )
+            assert refused(reply), (origin, path)
+
+
+def test_every_answer_has_the_headers_that_keep_it_from_other_pages(served: Served, cached: Path) -> None:
+    for path in (
+        "",
+        "config",
+        "theme.css",
+        f"gradio_api/file={cached}",
+        "nowhere",
+        "assets/nowhere",
+        "gradio_api/upload",
+    ):
+        headers = requests.get(served.address + path, timeout=10).headers
+        policy = headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in policy
+        assert "default-src 'none'" in policy
+        assert "http" not in policy
+        assert "*" not in policy
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_uploads_without_room_are_refused(served: Served, cached: Path) -> None:
+    address = f"{served.address}gradio_api/upload"
+    folder = cached.parents[1]
+    cutouts = list(folder.rglob("*_cutout.png"))
+    full = cached.parent / "full"
+    full.touch()
+    os.truncate(full, uploads.MAX_KEPT)  # takes no room on the disk
+    reply = requests.post(address, files={"files": b"more"}, timeout=10)
+    assert reply.status_code == 507
+    assert "too many pictures" in reply.text
+    events = functions(served.address)
+    assert ask(served.address, events["upload"], {"path": str(cached)} | FILE_DATA)["success"] is True
+    assert list(folder.rglob("*_cutout.png")) == cutouts
+    assert full.exists()  # it is recent
+    full.unlink()
+    assert requests.post(address, files={"files": b"more"}, timeout=10).status_code == 200
+
+
+def test_uploads_without_a_length_or_too_large_are_refused(served: Served) -> None:
+    host, port = served.address.removeprefix("http://").rstrip("/").split(":")
+    for path, header, status in (
+        ("upload", "Transfer-Encoding: chunked", 411),
+        ("queue/join", "Transfer-Encoding: chunked", 411),
+        ("upload", f"Content-Length: {2 * MAX_BYTES}", 413),
+        ("upload", f"Content-Length: {10**15}", 413),
+        ("queue/join", f"Content-Length: {MAX_BYTES}", 413),
+    ):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(f"POST /gradio_api/{path} HTTP/1.1\r\nHost: {host}\r\n{header}\r\n\r\n".encode())
+            assert connection.recv(100).startswith(f"HTTP/1.1 {status}".encode()), (path, header)
+
+
+@pytest.mark.parametrize(
+    ("host", "own", "foreign"),
+    [
+        (
+            "0.0.0.0",
+            ["0.0.0.0", "192.168.1.5:7860", "[::2]:80", "localhost", socket.gethostname()],
+            ["evil.example", "1.2", ""],
+        ),
+        ("192.168.1.5", ["192.168.1.5:7860", "localhost"], ["192.168.1.6", socket.gethostname(), "evil.example"]),
+        ("Demo.example", ["demo.example", "127.0.0.1:7860"], ["example", "x.demo.example", "192.168.1.5"]),
+    ],
+)
+def test_the_names_that_are_served(host: str, own: list[str], foreign: list[str]) -> None:
+    client = TestClient(Guard(PlainTextResponse("page"), host=host))
+    for name in own:
+        assert client.get("/", headers={"Host": name}).text == "page", name
+    for name in foreign:
+        assert client.get("/", headers={"Host": name}).status_code == 403, name

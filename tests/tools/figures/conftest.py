@@ -1,0 +1,33 @@
+"""A model whose every part does something, and an image for it that is no square."""
+
+import numpy as np
+import pytest
+import torch
+from support.builders import micro_model, randomise
+
+from ipsam.data.sources import Sample
+from ipsam.engine.runs.settings import Settings
+from ipsam.model import IPSAM
+from ipsam.tools.figures.view import Subject
+
+
+@pytest.fixture
+def model() -> IPSAM:
+    torch.manual_seed(1)
+    model = micro_model().eval()
+    randomise(model, scale=0.15)
+    return model
+
+
+@pytest.fixture
+def sample() -> Sample:
+    """40 x 70, with a mask of 200 pixels."""
+    image = np.random.default_rng(0).integers(0, 256, (40, 70, 3), dtype=np.uint8)
+    mask = np.zeros((40, 70), np.uint8)
+    mask[10:20, 30:50] = 255
+    return Sample("a", image, mask)
+
+
+@pytest.fixture
+def subject(model: IPSAM) -> Subject:
+    return Subject(model, 64, Settings(cpu=True, precision="fp32"))

@@ -1,0 +1,145 @@
+"""The page: where each picture is, in the PNG to the pixel, and what the PDF holds."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ipsam.tools.figures.columns import Column
+from ipsam.tools.figures.page import DPI, GAP, KEY, LARGEST, PATCH, TITLE, draw_page, save_page
+from ipsam.tools.figures.pictures import WIDTH, Picture, patch, ramp
+from ipsam.utils.fonts import boxes_for_unknown_letters
+
+FRAME = 3  # pixels at a picture's edge that its frame may touch
+
+
+def noise(height: int, width: int = WIDTH, seed: int = 0) -> Picture:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def read(path: Path) -> Picture:
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    return picture[..., ::-1]
+
+
+def inner(picture: Picture) -> Picture:
+    return picture[FRAME:-FRAME, FRAME:-FRAME]
+
+
+def saved(columns: list[Column], folder: Path) -> Picture:
+    return read(save_page(draw_page(columns), str(folder / "page"))[0])
+
+
+def test_every_picture_is_in_its_place_to_the_pixel(tmp_path: Path) -> None:
+    """Rows of their images' shapes; the page ends where the pictures end."""
+    heights = (200, 700)
+    cells = [[noise(height, seed=10 * column + height) for height in heights] for column in range(3)]
+    page = saved([Column(f"column {number}", of_column) for number, of_column in enumerate(cells)], tmp_path)
+    assert page.shape == (TITLE + 200 + GAP + 700, 3 * WIDTH + 2 * GAP, 3)
+    for number, of_column in enumerate(cells):
+        left, top = number * (WIDTH + GAP), TITLE
+        for cell in of_column:
+            there = page[top : top + len(cell), left : left + WIDTH]
+            np.testing.assert_array_equal(inner(there), inner(cell))
+            top += len(cell) + GAP
+    assert (page[:4] == 255).all()
+    assert (page[TITLE + 200 + FRAME : TITLE + 200 + GAP - FRAME] == 255).all()
+    assert (page[:, WIDTH + FRAME : WIDTH + GAP - FRAME] == 255).all()
+    for number in range(3):  # a title above each
+        assert (page[:TITLE, number * (WIDTH + GAP) :][:, :WIDTH] < 100).any()
+
+
+def test_pictures_of_other_sizes_are_brought_to_their_rows(tmp_path: Path) -> None:
+    """A small image is enlarged; a map, whatever its shape, takes its image's."""
+    image, square = np.full((12, 40, 3), 90, np.uint8), np.full((352, 352, 3), 200, np.uint8)
+    page = saved([Column("image", [image]), Column("map", [square])], tmp_path)
+    assert page.shape == (TITLE + 144, 2 * WIDTH + GAP, 3)
+    assert (inner(page[TITLE:, :WIDTH]) == 90).all()
+    assert (inner(page[TITLE:, WIDTH + GAP :]) == 200).all()
+
+
+def test_a_picture_that_is_not_there(tmp_path: Path) -> None:
+    page = saved([Column("image", [noise(100), noise(100)]), Column("map", [None, noise(100)])], tmp_path)
+    cell = page[TITLE : TITLE + 100, WIDTH + GAP :]
+    assert (inner(cell)[:10] == 240).all()
+    assert (cell < 60).any()  # it says so
+
+
+def test_keys_stand_between_titles_and_pictures(tmp_path: Path) -> None:
+    colours = patch((10, 200, 30)), patch((200, 10, 30))
+    columns = [
+        Column("plain", [noise(100)]),
+        Column("patches", [noise(100)], (colours[0], "one", colours[1], "other")),
+        Column("a ramp", [noise(100)], ("low", ramp("turbo"), "high")),
+    ]
+    page = saved(columns, tmp_path)
+    assert page.shape[0] == TITLE + KEY + 100
+    line = page[TITLE : TITLE + PATCH]
+    plain, patches, bar = (line[:, number * (WIDTH + GAP) :][:, :WIDTH] for number in range(3))
+    assert (plain == 255).all()
+    for colour in colours:
+        assert (patches == colour).all(2).sum() >= (PATCH - 2 * FRAME) ** 2
+    assert (patches.min(2) < 60).any()  # and words
+    saturated = (bar.max(2).astype(int) - bar.min(2) > 60).any(0)
+    assert 80 < saturated.sum() < 160
+    np.testing.assert_array_equal(page[TITLE + KEY + FRAME, FRAME:50], noise(100)[FRAME, FRAME:50])
+
+
+def test_the_same_word_at_both_ends_of_a_key() -> None:
+    """As where no gate changes anything: from 0 to 0."""
+    figure = draw_page([Column("energy", [noise(50)], ("0", ramp("inferno"), "0"))])
+    zeros = [text for text in figure.axes[0].texts if text.get_text() == "0"]
+    assert len(zeros) == 2
+    assert zeros[1].get_position()[0] - zeros[0].get_position()[0] > 100
+
+
+@pytest.mark.parametrize("title", ["A method with a rather long name", "_$x^2$ & <b>", "模型", "w" * 300])
+def test_titles_stay_within_their_column(title: str) -> None:
+    figure = draw_page([Column("image", [noise(50)]), Column(title, [noise(50)])])
+    text = figure.axes[0].texts[1]
+    with boxes_for_unknown_letters():
+        box = text.get_window_extent()
+    assert box.x0 >= WIDTH + GAP - 1
+    assert box.x1 <= 2 * WIDTH + GAP + 1
+    shown = text.get_text()
+    assert shown == title or (shown.endswith("…") and title.startswith(shown[:-1]))
+    assert shown == title or len(title) > 30
+
+
+def test_the_pdf(tmp_path: Path) -> None:
+    """One page, pictures unresampled, letters as TrueType text; and no date, so that the same is always the same."""
+    cells = [noise(200, seed=1), noise(300, seed=2)]
+    columns = [Column("Image", cells), Column("模型 P⁺", cells, ("0", ramp("inferno"), "1"))]
+    _, path = save_page(draw_page(columns), str(tmp_path / "a.b"))
+    assert path == tmp_path / "a.b.pdf"
+    content = path.read_bytes()
+    assert content.startswith(b"%PDF-1.")
+    assert content.rstrip().endswith(b"%%EOF")
+    assert len(re.findall(rb"/Type /Page\b", content)) == 1
+    (box,) = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", content)
+    expected = np.array([2 * WIDTH + GAP, TITLE + KEY + 200 + GAP + 300]) * 72 / DPI
+    np.testing.assert_allclose([float(side) for side in box], expected, atol=0.01)
+    images = re.findall(rb"/Subtype /Image\s+/Width (\d+)\s+/Height (\d+)", content)
+    assert sorted((int(width), int(height)) for width, height in images) == [
+        (256, 1),
+        *[(WIDTH, 200)] * 2,
+        *[(WIDTH, 300)] * 2,
+    ]
+    assert b"/Type3" not in content
+    assert b"/FontFile2" in content
+    assert b"CreationDate" not in content
+    assert save_page(draw_page(columns), str(tmp_path / "again"))[1].read_bytes() == content
+
+
+def test_a_page_too_large_to_draw() -> None:
+    rows = LARGEST // (WIDTH + GAP) + 1
+    with pytest.raises(ValueError, match=rf"{rows} rows of 1 columns would be 480 x \d+ pixels, .*choose fewer images"):
+        draw_page([Column("image", [np.zeros((1, 1, 3), np.uint8)] * rows)])
+
+
+def test_a_place_that_can_not_be_written_to(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        save_page(draw_page([Column("image", [noise(10)])]), str(tmp_path / "none" / "page"))

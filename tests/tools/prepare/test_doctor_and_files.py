@@ -1,0 +1,215 @@
+"""What the data doctor finds in files, and that it calls an error what stops a run alone."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.doctor_files import (
+    STEMS,
+    Damage,
+    all_masks,
+    case,
+    check,
+    drop,
+    examined,
+    found,
+    mask,
+    message,
+    own_data,
+    picture,
+    png_header,
+    put,
+    put_mode,
+    save,
+    shorten,
+    together,
+    write,
+    write_set,
+)
+
+from ipsam.data.files import EXTENSIONS
+from ipsam.tools.prepare.doctor.checks import FORMATS
+from ipsam.tools.prepare.doctor.probe import MAX_BYTES
+
+INSIDE = "another file type inside"
+PAGES = {"save_all": True, "append_images": [Image.fromarray(mask())]}
+FLOATS = put_mode("img/g.tif", np.ones((40, 50), np.float32), "F")
+
+
+def turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+@pytest.mark.parametrize(
+    ("damage", "options", "expected"),
+    [
+        case("an empty image", write("img/a.jpg", b""), error="unreadable file"),
+        case("an empty mask", write("gt/a.png", b""), error="unreadable file"),
+        case("an image cut off", shorten("img/a.jpg", 0.9), error="unreadable file"),
+        case("a mask cut off", shorten("gt/a.png", 0.7), error="unreadable file"),
+        case("text", write("img/a.jpg", b"<html>404</html>"), error="unreadable file"),
+        case("a bomb", write("img/a.jpg", png_header(60_000, 60_000)), error="unreadable file"),
+        case("large", write("gt/a.png", png_header(9_000, 9_000)), error="unreadable file", size_mismatch="resize",
+             remark="size mismatch"),
+        case("floats", together(FLOATS, put("gt/g.png", mask())), error="unreadable file"),
+        case("labels", put("gt/a.png", mask() // 255), error="values of no mask"),
+        case("a mask of 16 bits", put("gt/a.png", mask().astype(np.uint16) * 257), error="values of no mask"),
+        case("not binary", put("gt/a.png", mask() // 3 * 2), warning="masks not binary"),
+        case("no object", put("gt/a.png", mask() * 0), warning="empty masks"),
+        case("only object", put("gt/a.png", mask() * 0 + 255), warning="full masks"),
+        case("inverted", all_masks(255 - mask()), warning="inverted masks"),
+        case("one inverted", put("gt/a.png", 255 - mask()), remark="inverted masks"),
+        case("PNG in JPEG's clothes", put("img/a.jpg", picture(99), ".png"), remark=INSIDE),
+        case("WebP in JPEG's clothes", put("img/a.jpg", picture(99), ".webp"), remark=INSIDE),
+        case("EXIF", put_mode("img/a.jpg", picture(99), "RGB", exif=turned(6)), remark="EXIF orientation"),
+        case("EXIF in a PNG", put_mode("gt/a.png", mask(), "L", exif=turned(3)), remark="EXIF orientation"),
+        case("a TIFF", put_mode("img/a.jpg", picture(99), "RGB", format="TIFF", tiffinfo={0x0112: 3}), remark=INSIDE,
+             warning="TIFF orientation"),
+        case("CMYK", put_mode("img/a.jpg", picture(99), "CMYK"), remark="CMYK picture"),
+        case("alpha", put_mode("gt/a.png", mask(), "RGBA"), remark="alpha picture"),
+        case("object in alpha", put("gt/a.png", np.dstack([mask() * 0] * 3 + [mask()])), error="values of no mask"),
+        case("mask in colour", put("gt/a.png", np.dstack([mask(), mask() * 0, mask() * 0])), error="values of no mask"),
+        case("mask of pages", put_mode("gt/a.png", mask(), "L", **PAGES), error="unreadable file"),
+        case("image of pages", together(drop("img/a.jpg"), put_mode("img/a.tif", picture(9), "RGB", **PAGES)),
+             remark="multi-page picture"),
+        case("grey", put_mode("img/a.jpg", picture(99), "L")),
+        case("palette", put_mode("gt/a.png", mask(), "P")),
+        case("a pixel", together(put("img/a.jpg", picture(9, (1, 1))), put("gt/a.png", mask((1, 1)) + 255)),
+             warning="full masks"),
+        case("a line", together(put("img/a.jpg", picture(9, (1, 4000))), put("gt/a.png", mask((1, 4000)))),
+             warning="empty masks"),
+    ],
+)  # fmt: skip
+def test_errors_are_what_stops_a_run(
+    tmp_path: Path, damage: Damage, options: dict[str, Any], expected: dict[str, str]
+) -> None:
+    check(tmp_path, damage, options, expected)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_colours_of_16_bits(tmp_path: Path, suffix: str) -> None:
+    write_set(tmp_path, "own", seed=0, stems="abc")
+    (tmp_path / "own/img/a.jpg").unlink()
+    save(tmp_path / f"own/img/a{suffix}", picture(0).astype(np.uint16) * 257)
+    assert found(examined(own_data(tmp_path, test=[]))) == {"16-bit picture": "remark"}
+
+
+def test_messages_name_the_files_and_the_way_out(tmp_path: Path) -> None:
+    write_set(tmp_path, "own", seed=0, stems=[f"{number}" for number in range(9)])
+    own = tmp_path / "own"
+    for number in range(7):
+        save(own / f"gt/{number}.png", mask() // 255 * (number + 1))
+    (own / "img/7.jpg").write_bytes(b"")
+    (own / "img/8.jpg").write_text("text")
+    diagnosis = examined(own_data(tmp_path, test=[]))
+    refused, broken = message(diagnosis, "values of no mask"), message(diagnosis, "unreadable file")
+    assert refused.startswith(f"own/train: 7 of 9 masks hold other values than a mask may: {own}/gt/0.png: the mask's")
+    assert refused.endswith("own/train/2,own/train/3,own/train/4,...]")
+    assert " and 2 more; or leave them out with data.exclude=[own/train/0," in refused
+    assert f"own/train: 2 of 9 pairs can't be read: {own}/img/7.jpg: the file is empty; fetch it again" in broken
+    assert f"{own}/img/8.jpg: the image header can't be read (none of BMP, JPEG" in broken
+    assert broken.endswith("or leave them out with data.exclude=[own/train/7,own/train/8]")
+    (finding,) = (f for f in diagnosis.sets[0].findings if f.kind == "values of no mask")
+    assert finding.files == tuple(own / f"gt/{number}.png" for number in range(7))  # all of them
+
+
+def test_what_masks_hold(tmp_path: Path) -> None:
+    write_set(tmp_path, "own", seed=0)
+    own = tmp_path / "own"
+    soft = mask()
+    soft[:2, :10] = np.arange(11, 31).reshape(2, 10)
+    soft[2:4, :10] = 77
+    save(own / "gt/a.png", soft)
+    save(own / "gt/b.png", mask() // 255 * 254)
+    save(own / "gt/c.png", mask() * 0)
+    save(own / "gt/d.png", mask() * 0 + 255)
+    diagnosis = examined(own_data(tmp_path, test=[]))
+    told = message(diagnosis, "masks not binary")
+    assert "own/train: 2 of 6 masks have values other than 0 and 255 (" in told
+    assert "and 16 more), at most in 6.50% of the pixels (b.png): a.png, b.png; what is above 128" in told
+    assert "1 of 6 masks have no foreground: c.png; see that this is meant" in message(diagnosis, "empty masks")
+    assert message(diagnosis, "full masks").endswith("leave them out with data.exclude=[own/train/d]")
+    assert sorted(diagnosis.sets[0].shares) == [0, 0.065, 0.065, 0.065, 0.065, 1]
+    assert diagnosis.sets[0].sizes == [(40, 50)] * 6
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "told"),
+    [
+        (all_masks(255 - mask()), "inverted masks", "in 6 of 6 (100%) most of the border is foreground"),
+        (
+            put("gt/a.png", 255 - mask()),
+            "inverted masks",
+            "in 1 of 6 masks most of the border is foreground: a.png; look",
+        ),
+        (
+            put("img/a.jpg", picture(9), ".png"),
+            INSIDE,
+            "1 of 12 files are of another type than their name says: a.jpg is",
+        ),
+        (
+            put_mode("img/a.jpg", picture(9), "RGB", exif=turned(8)),
+            "EXIF orientation",
+            "which is ignored, since image ",
+        ),
+        (put_mode("img/a.jpg", picture(9), "RGB", exif=turned(8)), "EXIF orientation", "as stored: a.jpg 8; see that"),
+        (put_mode("img/a.jpg", picture(9), "CMYK"), "CMYK picture", "1 of 12 files are in CMYK, whose conversion"),
+        (put_mode("img/a.jpg", picture(9), "CMYK"), "CMYK picture", "save them as RGB: a.jpg"),
+        (put_mode("gt/b.png", mask(), "LA"), "alpha picture", "1 of 12 files have an alpha channel or a transparent"),
+    ],
+)
+def test_messages_on_oddities(tmp_path: Path, damage: Damage, kind: str, told: str) -> None:
+    write_set(tmp_path, "own", seed=0)
+    damage(tmp_path / "own")
+    assert told in message(examined(own_data(tmp_path, test=[])), kind)
+
+
+def test_a_tiff_is_turned_where_others_are_not(tmp_path: Path) -> None:
+    """Pillow tells the size of what OpenCV reads: it fits a mask that is turned alike."""
+    spec = write_set(tmp_path, "own", seed=0)
+    (tmp_path / "own/img/a.jpg").unlink()
+    put_mode("img/a.tif", picture(0), "RGB", tiffinfo={0x0112: 6})(tmp_path / "own")
+    save(tmp_path / "own/gt/a.png", mask((50, 40)))
+    data = own_data(tmp_path, train=[spec], test=[])
+    diagnosis = examined(data)
+    assert found(diagnosis) == {"TIFF orientation": "warning"}
+    assert "which are turned when read, unlike other files: a.tif 6; see that" in message(diagnosis, "TIFF orientation")
+    assert data.train_and_val(0)[0].source.read(0, 0).image.shape == (50, 40, 3)
+
+
+def test_broken_metadata_are_no_matter(tmp_path: Path) -> None:
+    write_set(tmp_path, "own", seed=0)
+    path = tmp_path / "own/img/a.jpg"
+    Image.fromarray(picture(0)).save(path, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
+    assert found(examined(own_data(tmp_path, test=[]))) == {}
+
+
+def test_a_file_beyond_all_measure_is_not_read(tmp_path: Path) -> None:
+    """A terabyte by its size, of which nothing is stored."""
+    write_set(tmp_path, "own", seed=0)
+    os.truncate(tmp_path / "own/img/a.jpg", 2**40)
+    diagnosis = examined(own_data(tmp_path, test=[]))
+    assert f"own/img/a.jpg: {2**40:,} bytes, above the limit of 1,073,741,824" in message(diagnosis, "unreadable file")
+    assert MAX_BYTES >= 178_956_970 * 6
+
+
+def test_an_unheard_of_error_is_that_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(image: np.ndarray) -> None:
+        raise ZeroDivisionError("what?")
+
+    write_set(tmp_path, "own", seed=0, stems=STEMS[:2])
+    monkeypatch.setattr("ipsam.tools.prepare.doctor.probe.fingerprint", fail)
+    diagnosis = examined(own_data(tmp_path, test=[]))
+    assert "own/img/b.jpg: can't be read (ZeroDivisionError: what?); fetch it again" in message(
+        diagnosis, "unreadable file"
+    )
+    assert len(diagnosis.sets[0].shares) == 2
+
+
+def test_every_kind_of_file_that_is_looked_for_has_a_format() -> None:
+    assert FORMATS.keys() == set(EXTENSIONS)

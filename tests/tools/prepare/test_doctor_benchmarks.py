@@ -1,0 +1,153 @@
+"""The data doctor on the known benchmarks, in the layouts and with the peculiarities that they have."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.builders import REAL_DATA
+from support.doctor_files import examined, found, mask, message, own_data, picture, save, stops, write_set
+
+from ipsam.data import Data
+from ipsam.tools.prepare.doctor import diagnose
+
+COD10K = [f"COD10K-CAM-1-Aquatic-{number}" for number in range(4)]
+CAMO = [f"camourflage_0000{number}" for number in range(4)]
+NUMBER = {"number of pairs": "warning"}
+
+
+def cod(root: Path, **options: object) -> Data:
+    return own_data(root, **{"train": ["COD10K", "CAMO"], "test": ["CAMO", "CHAMELEON", "COD10K", "NC4K"]} | options)
+
+
+def test_a_set_that_is_not_there_keeps_none_from_being_examined(tmp_path: Path) -> None:
+    write_set(tmp_path, "TestDataset/CAMO", 0, images="Imgs", masks="GT")
+    write_set(tmp_path, "NC4K", 50, images="Imgs", masks="GT")
+    (tmp_path / "NC4K/GT/a.png").unlink()
+    data = cod(tmp_path)
+    diagnosis = examined(data)
+    labels = ["COD10K/train", "CAMO/train", "CAMO/test", "CHAMELEON/test", "COD10K/test", "NC4K/test"]
+    assert [one.label for one in diagnosis.sets] == labels
+    expected = [{"set not found": "error"}] * 2 + [NUMBER] + [{"set not found": "error"}] * 2
+    assert [found(diagnosis, label) for label in labels] == [*expected, NUMBER | {"image without mask": "error"}]
+    assert [one.num_pairs for one in diagnosis.sets] == [0, 0, 6, 0, 0, 5]
+    missing = diagnosis.sets[3].findings[0].message
+    assert missing.startswith(f"CHAMELEON/test: not found in {tmp_path} or a folder right below it. Looked for ")
+    assert "Set paths.data=FOLDER, leave the set out of data.test=[...], or name its folders" in missing
+    assert diagnosis.num_files == 23
+    assert stops(data)
+
+
+def test_a_pool_is_divided_and_each_file_read_once(tmp_path: Path) -> None:
+    write_set(tmp_path, "TrainDataset", 0, images="Imgs", masks="GT", stems=[*COD10K, *CAMO])
+    for number in range(3):
+        save(tmp_path / f"TrainDataset/Imgs/COD10K-NonCAM-{number}.jpg", picture(90 + number))
+        (tmp_path / f"TrainDataset/GT/COD10K-NonCAM-{number}.png").write_bytes(b"")
+    data = cod(tmp_path, test=[])
+    diagnosis = examined(data)
+    assert [one.num_pairs for one in diagnosis.sets] == [4, 4]
+    assert diagnosis.num_files == 16
+    assert found(diagnosis, "COD10K/train") == NUMBER | {"no part of the benchmark": "remark"}
+    assert found(diagnosis, "CAMO/train") == NUMBER
+    told = message(diagnosis, "no part of the benchmark")
+    assert told == "COD10K/train: 3 COD10K-NonCAM* left out: camouflaged part only"
+    told = diagnosis.sets[0].findings[-1].message
+    assert told == "COD10K/train: 4 pairs, where the benchmark has 3040 (camouflaged part only)"
+    assert not stops(data)
+
+
+def test_masks_of_the_other_split_are_neither_missed_nor_read(tmp_path: Path) -> None:
+    write_set(tmp_path, "CAMO", 0, images="Images/Test", masks="GT", stems=CAMO)
+    save(tmp_path / "CAMO/GT/camourflage_00009.png", mask() // 255)
+    data = cod(tmp_path, train=[], test=["CAMO"])
+    diagnosis = examined(data)
+    assert found(diagnosis) == NUMBER | {"masks of other splits": "remark"}
+    assert len(diagnosis.sets[0].masks) == 4
+    assert not stops(data)
+
+
+def test_sizes_may_differ_in_nc4k(tmp_path: Path) -> None:
+    for name in ("NC4K", "CHAMELEON"):
+        write_set(tmp_path, name, 0, images="Imgs", masks="GT")
+        save(tmp_path / name / "GT/b.png", mask((20, 20)))
+    data = cod(tmp_path, train=[], test=["NC4K"])
+    diagnosis = examined(data)
+    assert found(diagnosis) == NUMBER | {"size mismatch": "remark"}
+    assert message(diagnosis, "size mismatch") == (
+        "NC4K/test: 1 of 6 pairs differ in size and are scored at the mask's size (data.size_mismatch=resize): "
+        "b.jpg 40x50 with mask 20x20"
+    )
+    assert not stops(data)
+    for options in ({"test": ["CHAMELEON"]}, {"test": ["NC4K"], "size_mismatch": "error"}):
+        data = cod(tmp_path, train=[], **options)
+        assert found(examined(data)) == NUMBER | {"size mismatch": "error"}
+        assert stops(data)
+
+
+def test_chameleon_as_it_is_met(tmp_path: Path) -> None:
+    write_set(tmp_path, "CHAMELEON", 0, images="Imgs", masks="GT", stems=[f"animal-{number}" for number in range(76)])
+    for number in (7, 9):
+        save(tmp_path / f"CHAMELEON/Imgs/animal-{number}.jpg", picture(number), ".png")
+    for path in (tmp_path / "CHAMELEON/GT").iterdir():
+        save(path, 255 - mask())
+    data = cod(tmp_path, train=[], test=["CHAMELEON"])
+    diagnosis = examined(data)
+    assert found(diagnosis) == {"another file type inside": "remark", "inverted masks": "warning"}
+    assert "animal-7.jpg is PNG, animal-9.jpg is PNG; they are read by" in message(
+        diagnosis, "another file type inside"
+    )
+    assert "if they are the other way round, save each mask as 255 - mask" in message(diagnosis, "inverted masks")
+    assert not stops(data)
+
+
+def test_a_second_copy_and_a_missing_list(tmp_path: Path) -> None:
+    write_set(tmp_path, "a/NC4K", 0, images="Imgs", masks="GT")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    write_set(tmp_path, "Kvasir-SEG", 0, images="images", masks="masks")
+    diagnosis = examined(cod(tmp_path, train=["Kvasir-SEG"], test=["NC4K"]))
+    assert found(diagnosis, "NC4K/test").items() >= {"second copy": "warning"}.items()
+    assert diagnosis.sets[1].folders == (tmp_path / "a/NC4K/Imgs", tmp_path / "a/NC4K/GT")
+    assert found(diagnosis, "Kvasir-SEG/train") == {"set not found": "error"}
+    assert "beside its folder of images, with a stem a line" in message(diagnosis, "set not found")
+
+
+def test_a_part_of_a_set_is_read_with_it(tmp_path: Path) -> None:
+    """PraNet's 62 of ClinicDB, one of which is missing: the others are examined all the same."""
+    stems = [str(number) for number in range(1, 613) if number != 575]
+    for stem in stems:
+        for folder, pixels in (("images", picture(0)), ("masks", mask())):
+            save(tmp_path / f"CVC-ClinicDB/{folder}/{stem}.png", pixels)
+    data = cod(tmp_path, train=[], test=["CVC-ClinicDB", "CVC-ClinicDB-62"])
+    diagnosis = diagnose(data, num_workers=0)
+    assert diagnosis.num_files == 2 * 611
+    assert [one.num_pairs for one in diagnosis.sets] == [611, 61]
+    assert found(diagnosis, "CVC-ClinicDB-62/test") == NUMBER | {"listed without image": "error"}
+    assert stops(data)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real data in {REAL_DATA} (set IPSAM_TEST_DATA)")
+def test_real_data() -> None:
+    """What is in them: soft masks; three pictures of Kvasir-SEG twice, and one of its test images among the others."""
+    polyps = {"train": ["Kvasir-SEG"], "val": ["Kvasir-SEG"], "test": ["Kvasir", "CVC-ClinicDB", "ETIS"]}
+    diagnosis = diagnose(own_data(REAL_DATA, **polyps), num_workers=2)
+    assert [one.num_pairs for one in diagnosis.sets] == [800, 100, 100, 612, 20]
+    soft = {"masks not binary": "warning"}
+    trained, held_out, kvasir, clinicdb, etis = (found(diagnosis, one.label) for one in diagnosis.sets)
+    assert trained == soft | {"training images twice": "remark"}
+    assert held_out == soft
+    assert kvasir == soft | {"tested on training images": "warning"}
+    assert clinicdb == soft
+    assert etis == NUMBER
+    named = {f.kind: f.message for one in diagnosis.sets for f in one.findings}
+    assert (
+        "593.jpg (510.jpg of Kvasir-SEG/train), 620.jpg (459.jpg of Kvasir-SEG/train), 667.jpg (300.jpg of Kv"
+        in (named["training images twice"])
+    )
+    assert "1 of 100 images are among the training images too" in named["tested on training images"]
+    assert "16.jpg (222.jpg of Kvasir-SEG/train); leave the" in named["tested on training images"]
+    assert "CVC-ClinicDB/test: 138 of 612 masks have values other" in named["masks not binary"]
+    assert not diagnosis.would_stop
+    assert np.median(diagnosis.sets[0].shares) == pytest.approx(0.113, abs=0.001)
+    camo = diagnose(own_data(REAL_DATA, train=[], test=["CAMO"]), num_workers=0)
+    assert found(camo) == NUMBER

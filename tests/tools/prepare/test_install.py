@@ -1,0 +1,128 @@
+"""Releases of datasets, in the layouts they are met in, put into the community's."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ipsam.data.benchmarks import KNOWN, SPLITS, benchmark
+from ipsam.data.layouts import find_place, locate
+from ipsam.tools.prepare.install import check_free, community_layout, find_splits, in_words, install
+
+ROOT = Path(__file__).parents[3]
+
+
+def write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+
+
+def below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", [name for name, known in KNOWN.items() if not known.only])
+def test_what_is_put_in_its_place_is_found_there(tmp_path: Path, name: str) -> None:
+    known = benchmark(name)
+    for split in known.layouts:
+        layout = community_layout(known, split)
+        write(tmp_path / layout.folder, f"{layout.images}/a.jpg", f"{layout.masks}/a.png")
+        place = find_place(name, split, tmp_path)
+        assert place.images == tmp_path / layout.folder / layout.images
+        assert place.masks == tmp_path / layout.folder / layout.masks
+
+
+def test_a_pooled_release_is_divided(tmp_path: Path) -> None:
+    """TrainDataset/{Imgs,GT} holds COD10K and CAMO together; others are nobody's."""
+    stems = ("COD10K-CAM-1", "COD10K-NonCAM-2", "camourflage_00003")
+    write(tmp_path / "cod/TrainDataset", *(f"Imgs/{s}.jpg" for s in stems), *(f"GT/{s}.png" for s in stems))
+    write(tmp_path / "cod/TestDataset/CAMO", "Imgs/camourflage_00009.jpg", "GT/camourflage_00009.png")
+    splits = find_splits(["CAMO", "COD10K"], tmp_path / "cod")
+    assert [(one.name, one.split, one.folder) for one in splits] == [
+        ("CAMO", "train", "TrainDataset/CAMO"),
+        ("CAMO", "test", "TestDataset/CAMO"),
+        ("COD10K", "train", "TrainDataset/COD10K"),
+    ]
+    root = tmp_path / "data"
+    root.mkdir()
+    check_free(splits, root)
+    assert [install(one, root) for one in splits] == [root / one.folder for one in splits]
+    assert below(root) == {
+        "TrainDataset/CAMO/Imgs/camourflage_00003.jpg",
+        "TrainDataset/CAMO/GT/camourflage_00003.png",
+        "TestDataset/CAMO/Imgs/camourflage_00009.jpg",
+        "TestDataset/CAMO/GT/camourflage_00009.png",
+        "TrainDataset/COD10K/Imgs/COD10K-CAM-1.jpg",
+        "TrainDataset/COD10K/GT/COD10K-CAM-1.png",
+    }
+    assert sorted(path.name for path in root.iterdir()) == ["TestDataset", "TrainDataset"]
+
+
+def test_the_original_camo(tmp_path: Path) -> None:
+    """One folder of masks for both splits; each goes with its image."""
+    folder = tmp_path / "CAMO-COCO-V.1.0-CVPR2019/CAMO"
+    write(folder, "Images/Train/camourflage_00001.jpg", "Images/Test/camourflage_00002.jpg")
+    write(folder, "GT/camourflage_00001.png", "GT/camourflage_00002.png")
+    train, test = find_splits(["CAMO"], tmp_path)
+    assert set(train.files) == {"Imgs/camourflage_00001.jpg", "GT/camourflage_00001.png"}
+    assert set(test.files) == {"Imgs/camourflage_00002.jpg", "GT/camourflage_00002.png"}
+
+
+def test_what_does_not_match_comes_along(tmp_path: Path) -> None:
+    """For the data doctor to tell of; nothing vanishes on the way."""
+    write(tmp_path / "NC4K", "Imgs/1.jpg", "Imgs/2.jpg", "GT/2.png", "GT/3.png")
+    (only,) = find_splits(["NC4K"], tmp_path)
+    assert set(only.files) == {"Imgs/1.jpg", "Imgs/2.jpg", "GT/2.png", "GT/3.png"}
+
+
+def test_a_release_with_lists_is_divided_and_one_without_is_kept_whole(tmp_path: Path) -> None:
+    write(tmp_path / "release/Kvasir-SEG", *(f"{kind}/cju{n}.jpg" for kind in ("images", "masks") for n in range(3)))
+    (whole,) = find_splits(["Kvasir-SEG"], tmp_path / "release")
+    assert (whole.split, whole.folder) == ("", "Kvasir-SEG")
+    assert len(whole.files) == 6
+    (tmp_path / "data").mkdir()
+    install(whole, tmp_path / "data")
+    with pytest.raises(
+        FileNotFoundError, match=r"Kvasir-SEG/train\.txt: no such list. An undivided dataset needs a list"
+    ):
+        locate("Kvasir-SEG", "train", tmp_path / "data")
+    for split, stems in (("train", "cju0\ncju1\n"), ("test", "cju2\n")):
+        (tmp_path / f"release/Kvasir-SEG/{split}.txt").write_text(stems)
+    train, test = find_splits(["Kvasir-SEG"], tmp_path / "release")
+    assert (train.split, test.split) == ("train", "test")
+    assert set(test.files) == {"images/cju2.jpg", "masks/cju2.jpg"}
+
+
+def test_another_set(tmp_path: Path) -> None:
+    write(tmp_path / "DUTS", "Imgs/1.jpg", "GT/1.png")
+    with pytest.raises(
+        ValueError, match=r"no CAMO in it: it holds pictures in DUTS/GT, DUTS/Imgs\. Is it another set"
+    ) as told:
+        find_splits(["CAMO"], tmp_path)
+    assert in_words(benchmark("CAMO")) in str(told.value)
+    with pytest.raises(ValueError, match="unknown dataset 'DUTS'"):
+        find_splits(["DUTS"], tmp_path)
+
+
+def test_nothing_is_replaced_and_no_half_is_left(tmp_path: Path) -> None:
+    write(tmp_path / "new/CHAMELEON", "Imgs/1.jpg", "Imgs/2.jpg", "GT/1.png")
+    write(tmp_path / "data/TestDataset/CHAMELEON", "Imgs/mine.jpg")
+    splits = find_splits(["CHAMELEON"], tmp_path / "new")
+    with pytest.raises(
+        ValueError, match=r"there already: .*TestDataset/CHAMELEON; remove it to have it replaced, or set"
+    ):
+        check_free(splits, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data/TestDataset")
+    (tmp_path / "new/CHAMELEON/Imgs/2.jpg").unlink()  # as a disk that fails in the middle
+    with pytest.raises(FileNotFoundError):
+        install(splits[0], tmp_path / "data")
+    assert below(tmp_path / "data") == set()
+
+
+def test_every_set_says_where_it_is() -> None:
+    for known in KNOWN.values():
+        words = in_words(known)
+        assert f"published at {known.page}" in words
+        assert known.page.startswith("https://")
+        assert all(f"  {split}: " in words for split in SPLITS if split in known.num_pairs)

@@ -1,0 +1,65 @@
+"""Results on their way from the device."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from ipsam.utils.async_copy import one_ahead, to_device, to_host
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_each_result_waits_for_the_next_to_begin(number: int) -> None:
+    told: list[str] = []
+
+    def finish(index: int) -> int:
+        told.append(f"end {index}")
+        return index
+
+    def begun() -> Iterator[Callable[[], int]]:
+        for index in range(number):
+            told.append(f"begin {index}")
+            yield lambda index=index: finish(index)
+
+    assert list(one_ahead(begun())) == list(range(number))
+    begins = [f"begin {index}" for index in range(number)]
+    ends = [f"end {index}" for index in range(number)]
+    expected = begins[:1]
+    for index in range(number):
+        expected += [*begins[index + 1 : index + 2], ends[index]]
+    assert told == expected
+
+
+def test_what_has_begun_is_finished_before_a_failure() -> None:
+    def begun() -> Iterator[Callable[[], int]]:
+        yield lambda: 0
+        yield lambda: 1
+        raise ValueError("the third")
+
+    results = one_ahead(begun())
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="the third"):
+        next(results)
+
+
+def test_tensors_arrive() -> None:
+    tensors = [torch.arange(4.0), torch.ones(2, 3, dtype=torch.uint8)]
+    assert all(torch.equal(one, other) for one, other in zip(to_host(tensors)(), tensors, strict=True))
+    assert to_host([])() == []
+    assert torch.equal(to_device(tensors[0], torch.device("cpu")), tensors[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_is_not_waited_for_until_its_tensors_are() -> None:
+    values = torch.zeros(1000, device="cuda")
+    to_host([values])()  # what is pinned for the first time makes it wait
+    sent = to_device(torch.ones(1000), values.device)
+    torch.cuda._sleep(1_000_000_000)  # clock cycles: about half a second
+    values += sent
+    more = to_device(torch.ones(1000), values.device)
+    values += more
+    busy = torch.cuda.current_stream().record_event()
+    arriving = to_host([values])
+    assert not busy.query()
+    assert (arriving()[0] == 2).all()

@@ -1,0 +1,87 @@
+"""``torch.compile`` gives the same, and keeps what it made."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.training import fit, model_of
+from torch import nn
+
+from ipsam.data import TrainSet
+from ipsam.engine.inference.predictor import Predictor
+from ipsam.model import LoRA
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler"),
+    pytest.mark.filterwarnings("ignore"),  # the compiler's own
+]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("IPSAM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "compiled"
+
+
+@pytest.fixture
+def without_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole model goes through the compiler, but for the minutes that C++ takes."""
+    compile_whole = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda *a, **options: compile_whole(*a, **options, backend="aot_eager"))
+
+
+COMPILES = """
+import torch
+from torch import nn
+from torch._dynamo.utils import counters
+from ipsam.utils.device import compile_model
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return nn.functional.gelu(self.linear(x)) + 1
+
+torch.manual_seed(0)
+module, inputs = Layer().requires_grad_(False), torch.randn(2, 4)
+plain = module(inputs)
+compile_model(module)
+torch.testing.assert_close(module(inputs), plain)
+print(counters["inductor"]["fxgraph_cache_miss"], counters["inductor"]["fxgraph_cache_hit"])
+"""
+
+
+def test_the_next_process_uses_what_was_compiled(cache: Path) -> None:
+    command = [sys.executable, "-c", COMPILES]
+    first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert (first, second) == ("1 0\n", "0 1\n")
+    assert any(cache.rglob("*.so"))
+
+
+def test_the_same_prediction(without_cpp: None, untyped: None) -> None:
+    image = torch.rand(3, 50, 70)
+    plain, compiled = (Predictor(model_of(0), image_size=64, device="cpu", compile=on) for on in (False, True))
+    one, other = (predictor.predict(image) for predictor in (plain, compiled))
+    torch.testing.assert_close(torch.from_numpy(one.prob), torch.from_numpy(other.prob), rtol=0, atol=1e-5)
+
+
+def test_the_same_training(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, without_cpp: None, untyped: None
+) -> None:
+    """With blocks that are computed again."""
+    lora = LoRA(rank=4)
+    settings = make_settings(compile=True, activation_checkpointing=True)
+    plain = fit(model_of(1, lora=lora), train_set, tmp_path / "one", make_settings()).state_dict()
+    compiled = fit(model_of(1, lora=lora), train_set, tmp_path / "two", settings).state_dict()
+    assert compiled.keys() == plain.keys()
+    for key, tensor in plain.items():
+        if not key.endswith("k_proj.bias"):  # without any effect, so that rounding alone moves it
+            torch.testing.assert_close(compiled[key], tensor, rtol=1e-3, atol=1e-4)

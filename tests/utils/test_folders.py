@@ -1,0 +1,44 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipsam.utils.folders import folders_below, writable_folder
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "a" / "root", tmp_path / "elsewhere"
+    for folder in (root / "own", elsewhere / "deep"):
+        folder.mkdir(parents=True)
+    (root / "another").symlink_to("own")
+    (root / "linked").symlink_to(elsewhere)
+    (root / "nowhere").symlink_to("none")
+    (elsewhere / "above").symlink_to(tmp_path)
+    (elsewhere / "circle").symlink_to(root)
+    found, complaints = folders_below(root)
+    assert [folder.relative_to(root).as_posix() for folder in found] == [".", "linked", "linked/deep", "own"]
+    assert complaints == []
+
+
+def test_a_folder_that_can_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("closed", "open"):
+        (tmp_path / name).mkdir()
+    scan = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found, (line,) = folders_below(tmp_path)
+    assert found == [tmp_path, tmp_path / "open"]
+    assert line.startswith(f"{tmp_path / 'closed'}: can't be read (Permission denied); give yourself the right")
+
+
+def test_a_folder_that_can_not_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert writable_folder(tmp_path / "a" / "b", "out").is_dir()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match=r"^out=.*a: can't be made .* \(no right to write there\); set out=FOLDER"):
+        writable_folder(tmp_path / "a", "out")

@@ -1,0 +1,79 @@
+"""Files that appear whole, whoever writes to the same place at the same time."""
+
+import os
+import subprocess
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from ipsam.utils import unfinished
+from ipsam.utils.folders import write_whole
+from ipsam.utils.unfinished import replacing
+
+
+def write_often(path: Path, letter: str) -> None:
+    for _ in range(300):
+        write_whole(path, letter * 5000)
+
+
+def test_processes_that_write_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    processes = [get_context("fork").Process(target=write_often, args=(path, letter)) for letter in "ab"]
+    for process in processes:
+        process.start()
+    while any(process.is_alive() for process in processes):
+        if path.exists():
+            assert path.read_text() in ("a" * 5000, "b" * 5000)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert os.listdir(tmp_path) == ["metrics.json"]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a" * 251 + ".png"])
+def test_any_name_that_a_file_may_have_will_do(tmp_path: Path, name: str) -> None:
+    with replacing(tmp_path / name) as path:
+        assert path.name.startswith(f".{os.getpid()}-")
+        assert path.suffix == ".png"
+        path.touch()
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("old")
+
+    def interrupted() -> None:
+        with replacing(tmp_path / "a.png") as path:
+            path.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert os.listdir(tmp_path) == ["a.png"]
+    assert (tmp_path / "a.png").read_text() == "old"
+
+
+def test_errors_name_the_file_itself(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+
+    def write(path: Path) -> None:
+        with replacing(path) as unfinished:
+            unfinished.touch()
+
+    for path in (tmp_path / "a.png", tmp_path / "nowhere" / "a.png"):
+        with pytest.raises(OSError, match=r"a\.png") as told:
+            write(path)
+        assert told.value.filename == str(path)
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_leftovers_of_killed_processes_go(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    host, name = unfinished._host(), "00000000.part.png"
+    killed, alive = f".{dead.pid}-{host}-{name}", f".{os.getppid()}-{host}-{name}"
+    elsewhere, long_ago = f".{dead.pid}-11111111-{name}", f".{dead.pid}-22222222-{name}"
+    for file in (killed, alive, elsewhere, long_ago, ".mine.part.png"):
+        (tmp_path / file).touch()
+    os.utime(tmp_path / long_ago, (0, 0))
+    write_whole(tmp_path / "a.json", "{}")
+    assert sorted(os.listdir(tmp_path)) == sorted([".mine.part.png", alive, elsewhere, "a.json"])
