@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ipsam.engine.inference.prediction import Result as Result
+    from ipsam.engine.inference.prediction import Prediction as Prediction
     from ipsam.engine.inference.predictor import Predictor as Predictor
     from ipsam.engine.inference.predictor import load as load
 
-_PLACES = {"load": "predictor", "Predictor": "predictor", "Result": "prediction"}  # in ipsam.engine.inference
+_MODULES = {"load": "predictor", "Predictor": "predictor", "Prediction": "prediction"}  # of ipsam.engine.inference
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch and the rest when they are first needed, and not before."""
-    if name not in _PLACES:
+    """Import lazily: torch takes seconds, which ``import ipsam`` alone should not."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"ipsam.engine.inference.{_PLACES[name]}"), name)
+    return getattr(import_module(f"ipsam.engine.inference.{_MODULES[name]}"), name)

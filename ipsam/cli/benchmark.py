@@ -5,7 +5,7 @@ import argparse
 from ipsam.cli import CONFIGS
 from ipsam.cli.errors import user_errors
 from ipsam.tools.benchmark.commands import add_parsers, reports
-from ipsam.utils.folders import write_json
+from ipsam.utils.files import write_json
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ipsam.data.decoding import COLOUR, IS_RGB, decode
 from ipsam.data.headers import MAX_BYTES, Size, check_size, open_header, quiet_pillow
-from ipsam.utils.folders import unreadable
+from ipsam.utils.files import unreadable
 
 FOREGROUND_ABOVE = 128  # a ground truth pixel above this value is foreground, as the evaluation protocol has it
 MAX_TINT = 16  # by which the colours of a mask's pixel may differ, as where JPEG or WebP has rounded them

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ipsam.utils import unfinished
-from ipsam.utils.folders import write_whole
-from ipsam.utils.unfinished import replacing
+from ipsam.utils import files
+from ipsam.utils.files import replacing, write_text
 
 
 def write_often(path: Path, letter: str) -> None:
     for _ in range(300):
-        write_whole(path, letter * 5000)
+        write_text(path, letter * 5000)
 
 
 def test_processes_that_write_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
@@ -69,11 +68,11 @@ def test_errors_name_the_file_itself(tmp_path: Path) -> None:
 def test_leftovers_of_killed_processes_go(tmp_path: Path) -> None:
     with subprocess.Popen(["true"]) as dead:
         pass
-    host, name = unfinished._host(), "00000000.part.png"
+    host, name = files._host(), "00000000.part.png"
     killed, alive = f".{dead.pid}-{host}-{name}", f".{os.getppid()}-{host}-{name}"
     elsewhere, long_ago = f".{dead.pid}-11111111-{name}", f".{dead.pid}-22222222-{name}"
     for file in (killed, alive, elsewhere, long_ago, ".mine.part.png"):
         (tmp_path / file).touch()
     os.utime(tmp_path / long_ago, (0, 0))
-    write_whole(tmp_path / "a.json", "{}")
+    write_text(tmp_path / "a.json", "{}")
     assert sorted(os.listdir(tmp_path)) == sorted([".mine.part.png", alive, elsewhere, "a.json"])

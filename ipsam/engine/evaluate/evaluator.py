@@ -24,8 +24,8 @@ from ipsam.engine.inference.forward import forward, to_map
 from ipsam.engine.metrics import LOWER_IS_BETTER, METRICS, Pixels, Protocol, means, measure, to_eight_bit
 from ipsam.model import Segmenter
 from ipsam.utils.async_copy import one_ahead, to_host
+from ipsam.utils.files import replacing
 from ipsam.utils.signals import ignore_signals
-from ipsam.utils.unfinished import replacing
 
 CONSTANTS = (0, 64, 128, 191, 255)  # greys from black to white
 

@@ -13,15 +13,14 @@ from ipsam.data import TestSet
 from ipsam.engine.inference.forward import forward
 from ipsam.engine.runs.settings import Settings
 from ipsam.model import IPSAMOutput, Segmenter
-from ipsam.utils.unfinished import replacing
+from ipsam.utils.files import replacing
 
 CELL = 160  # pixels a side
 HEADER = 20  # pixels
-Picture = NDArray[np.uint8]
 
 
 @torch.no_grad()
-def panel(image: Tensor, mask: Tensor, output: IPSAMOutput, *, most: int = 4) -> Picture:
+def panel(image: Tensor, mask: Tensor, output: IPSAMOutput, *, most: int = 4) -> NDArray[np.uint8]:
     """One row for each of the first images: image, mask, foreground and background prompt, gate, coarse, refined.
 
     Args:
@@ -76,19 +75,19 @@ def _cell(values: Tensor) -> Tensor:
     return resized.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
-def _rgb(image: Tensor) -> Picture:
-    picture: Picture = _cell(image).permute(1, 2, 0).numpy()
+def _rgb(image: Tensor) -> NDArray[np.uint8]:
+    picture: NDArray[np.uint8] = _cell(image).permute(1, 2, 0).numpy()
     return picture
 
 
-def _grey(values: Tensor, *, coloured: bool) -> Picture:
+def _grey(values: Tensor, *, coloured: bool) -> NDArray[np.uint8]:
     grey = _cell(values)[0].numpy()
     if coloured:
         return np.asarray(cv2.applyColorMap(grey, cv2.COLORMAP_TURBO)[..., ::-1], dtype=np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def _titled(title: str, cells: list[Picture]) -> Picture:
+def _titled(title: str, cells: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     header = np.full((HEADER, CELL, 3), 255, np.uint8)
     cv2.putText(header, title, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate([header, *cells], axis=0)

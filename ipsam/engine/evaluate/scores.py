@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.engine.metrics import LOWER_IS_BETTER, Protocol
-from ipsam.utils.folders import write_csv, write_json
+from ipsam.utils.files import write_csv, write_json
 
 Scores = dict[str, float]
 

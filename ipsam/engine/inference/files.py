@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from ipsam.data.files import EXTENSIONS
 from ipsam.data.own_images import to_rgb
-from ipsam.engine.inference.prediction import KINDS, Result
+from ipsam.engine.inference.prediction import KINDS, Prediction
 from ipsam.engine.inference.predictor import Predictor, check_batch_size
 from ipsam.engine.inference.video import VIDEOS, predict_video
-from ipsam.utils.unfinished import replacing
+from ipsam.utils.files import replacing
 
 PICTURES = (*EXTENSIONS, ".webp")
 NOT_READ = (".avif", ".gif", ".heic", ".heif", ".jp2")  # pictures to others
@@ -176,7 +176,7 @@ def _failed(error: Exception) -> Future[None]:
     return future
 
 
-def _save(job: Job, result: Result) -> None:
+def _save(job: Job, result: Prediction) -> None:
     for kind, path in job.targets.items():
         with replacing(path) as unfinished:  # so that half a file never passes for a finished one
             result.save(unfinished, kind)

@@ -18,7 +18,6 @@ THRESHOLD = 0.5
 PNG_LEVEL = 3  # of zlib: a third of the time of Pillow's own 6, for a file a third larger
 
 Probabilities = NDArray[np.float32]
-Picture = NDArray[np.uint8]
 
 
 class PromptMaps(NamedTuple):
@@ -29,7 +28,7 @@ class PromptMaps(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Result:
+class Prediction:
     """A prediction.
 
     Attributes:
@@ -40,7 +39,7 @@ class Result:
         remark: what the model says of the image, such as that nothing was found; mostly empty.
     """
 
-    image: Picture
+    image: NDArray[np.uint8]
     prob: Probabilities
     fg_logits: Tensor | None = None
     bg_logits: Tensor | None = None
@@ -49,12 +48,12 @@ class Result:
 
     def __repr__(self) -> str:
         height, width = self.prob.shape
-        return f"Result({height} x {width} pixels, {self.mask.mean():.1%} of them object)"
+        return f"Prediction({height} x {width} pixels, {self.mask.mean():.1%} of them object)"
 
     @property
-    def map(self) -> Picture:
+    def map(self) -> NDArray[np.uint8]:
         """``prob`` in 8 bits, (height, width) of 0 to 255: what evaluation scores and ``predict.py`` saves."""
-        rounded: Picture = np.rint(self.prob * np.float32(255)).astype(np.uint8)
+        rounded: NDArray[np.uint8] = np.rint(self.prob * np.float32(255)).astype(np.uint8)
         return rounded
 
     @property

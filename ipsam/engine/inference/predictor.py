@@ -16,7 +16,7 @@ from torch import Tensor
 from ipsam.data.own_images import ImageLike, to_rgb
 from ipsam.data.transforms import network_input
 from ipsam.engine.inference.forward import to_map
-from ipsam.engine.inference.prediction import Result
+from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.sharing import save_pretrained
 from ipsam.engine.runs.checkpoint import load_weights
 from ipsam.engine.runs.configuration import build_model
@@ -88,7 +88,7 @@ class Predictor:
             return next(self.stream([images], batch_size=batch_size))
         return list(self.stream(images, batch_size=batch_size))
 
-    def stream(self, images: Iterable[ImageLike], *, batch_size: int = 1) -> Iterator[Result]:
+    def stream(self, images: Iterable[ImageLike], *, batch_size: int = 1) -> Iterator[Prediction]:
         """The results of any number of images, one after another, without holding all of them.
 
         While the device computes the results of one batch, the next is read: they come once that has been read.
@@ -105,7 +105,7 @@ class Predictor:
             raise TypeError("stream takes a sequence of images; predict takes a single one")
         return self.stream_decoded(map(to_rgb, images), batch_size=batch_size)
 
-    def stream_decoded(self, images: Iterable[NDArray[np.uint8]], *, batch_size: int = 1) -> Iterator[Result]:
+    def stream_decoded(self, images: Iterable[NDArray[np.uint8]], *, batch_size: int = 1) -> Iterator[Prediction]:
         """Stream the results of decoded images, which are not copied and must not change afterwards.
 
         Args:
@@ -120,14 +120,16 @@ class Predictor:
         return chain.from_iterable(one_ahead(begun))
 
     @torch.inference_mode()
-    def _begin(self, images: Sequence[NDArray[np.uint8]]) -> Callable[[], list[Result]]:
+    def _begin(self, images: Sequence[NDArray[np.uint8]]) -> Callable[[], list[Prediction]]:
         """Have the device begin with some images; the call that is returned waits for their results."""
         inputs = torch.stack([network_input(image, self.image_size) for image in images])
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             output: IPSAMOutput = self.model(normalise(to_device(inputs, self.device)))
         return partial(self._checked, to_host([output.logits.isfinite().all()]), results_of(output, images))
 
-    def _checked(self, is_finite: Callable[[], list[Tensor]], results: Callable[[], list[Result]]) -> list[Result]:
+    def _checked(
+        self, is_finite: Callable[[], list[Tensor]], results: Callable[[], list[Prediction]]
+    ) -> list[Prediction]:
         if not is_finite()[0]:
             raise ValueError(f"the logits of the model ({self.source}) are not finite; its weights are spoilt")
         return results()
@@ -161,7 +163,7 @@ def check_batch_size(value: object) -> None:
         raise ValueError(f"batch_size must be a whole number from 1, not {value!r:.99}")
 
 
-def results_of(output: IPSAMOutput, images: Sequence[NDArray[np.uint8]]) -> Callable[[], list[Result]]:
+def results_of(output: IPSAMOutput, images: Sequence[NDArray[np.uint8]]) -> Callable[[], list[Prediction]]:
     """Begin to fetch what a model made of some images, RGB (height, width, 3) each; the call that is returned waits.
 
     Maps are resized to the images' own sizes, on the device.
@@ -172,11 +174,13 @@ def results_of(output: IPSAMOutput, images: Sequence[NDArray[np.uint8]]) -> Call
     arriving = to_host([*maps, *grids.values()])
     names, remarks = list(grids), output.remarks or [""] * len(images)
 
-    def wait() -> list[Result]:
+    def wait() -> list[Prediction]:
         arrived = arriving()
         parts = dict(zip(names, arrived[len(images) :], strict=True))
         return [
-            Result(image, prob.numpy(), **{name: grid[index].clone() for name, grid in parts.items()}, remark=remark)
+            Prediction(
+                image, prob.numpy(), **{name: grid[index].clone() for name, grid in parts.items()}, remark=remark
+            )
             for index, (image, prob, remark) in enumerate(zip(images, arrived, remarks, strict=False))
         ]
 

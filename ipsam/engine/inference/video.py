@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ipsam.engine.inference.prediction import Result
+from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
-from ipsam.utils.unfinished import replacing
+from ipsam.utils.files import replacing
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
@@ -48,7 +48,7 @@ def _predict(predictor: Predictor, source: Path, targets: Mapping[str, Path], ba
         rate = capture.get(cv2.CAP_PROP_FPS)
         rate = rate if 0 < rate < 1000 else 25.0  # some files don't tell
 
-        def write(result: Result) -> None:
+        def write(result: Prediction) -> None:
             for kind, path in targets.items():
                 if kind not in writers:
                     writers[kind] = _writer(path, rate, result.prob.shape)
@@ -81,7 +81,7 @@ def _frames(capture: cv2.VideoCapture, reader: ThreadPoolExecutor) -> Iterator[N
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
-def _picture(result: Result, kind: str) -> NDArray[np.uint8]:
+def _picture(result: Prediction, kind: str) -> NDArray[np.uint8]:
     if kind == "overlay":
         return np.asarray(result.overlay())
     grey = result.map if kind == "map" else result.mask.astype(np.uint8) * np.uint8(255)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ipsam.model import Segmenter
 from ipsam.model.sam2_weights import key_difference, sha256_of
-from ipsam.utils.paths import is_absent, is_file, mode_of, remove
+from ipsam.utils.files import is_absent, is_file, mode_of, remove
 from ipsam.utils.untrusted import bounded_text, check_archive
 
 WEIGHTS, CONFIG, TRAINING, ABOUT = "model.safetensors", "config.yaml", "training.pt", "checkpoint.json"

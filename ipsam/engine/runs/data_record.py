@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ipsam.data import TestSet, TrainSet
-from ipsam.utils.folders import write_json
-from ipsam.utils.paths import is_file
+from ipsam.utils.files import is_file, write_json
 from ipsam.utils.untrusted import read_plain_json
 
 FILE = "data.json"

@@ -6,8 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ipsam.engine.runs.checkpoint import NEW
-from ipsam.utils.folders import write_whole
-from ipsam.utils.paths import is_file, remove
+from ipsam.utils.files import is_file, remove, write_text
 from ipsam.utils.untrusted import bounded_text
 
 STEP = re.compile(r"step_\d{8,}")  # a checkpoint's name
@@ -25,7 +24,7 @@ def point(path: Path, name: str) -> None:
     try:
         fresh.symlink_to(name)
     except (OSError, NotImplementedError):
-        write_whole(path, f"{name}\n")
+        write_text(path, f"{name}\n")
     else:
         os.replace(fresh, path)
 

@@ -17,8 +17,8 @@ from ipsam.engine.runs.configuration import as_dict, read_config
 from ipsam.engine.runs.data_record import FILE as DATA
 from ipsam.engine.runs.data_record import note_data
 from ipsam.engine.runs.provenance import _environment
-from ipsam.utils.folders import check_stays_inside, write_whole
-from ipsam.utils.paths import mode_of
+from ipsam.utils.files import mode_of, write_text
+from ipsam.utils.folders import check_stays_inside
 
 OWN_FOLDERS = ("checkpoints", "diverged", "tensorboard", "eval")
 FIGURES = "figures"  # in a run's folder, too
@@ -105,7 +105,7 @@ def open_run(
             (folder / DATA).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / CONFIG).is_file() or (folder / CONFIG).read_text(encoding="utf-8") != resolved:
-            write_whole(folder / CONFIG, resolved)
+            write_text(folder / CONFIG, resolved)
         with (folder / ENVIRONMENT).open("a", encoding="utf-8") as file:
             file.write(json.dumps(_environment(config.seed, model)) + "\n")
         note_data(folder, sets or {})

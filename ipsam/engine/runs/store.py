@@ -10,7 +10,7 @@ from ipsam.data.files import some
 from ipsam.engine.runs.checkpoint import CONFIG, NEW, OLD, WEIGHTS, checkpoint_info, damage, save_checkpoint
 from ipsam.engine.runs.pointer import STEP, follow, point
 from ipsam.model import Segmenter
-from ipsam.utils.paths import is_absent, is_file, is_folder, mode_of, remove
+from ipsam.utils.files import is_absent, is_file, is_folder, mode_of, remove
 
 NAME = "step_{:08d}"
 LAST, BEST = "last", "best"

@@ -12,7 +12,7 @@ from ipsam.tools.compare.curves import save_curves
 from ipsam.tools.compare.examples import draw_cases
 from ipsam.tools.compare.html_report import render
 from ipsam.tools.compare.request import MapSet
-from ipsam.utils.folders import write_csv, write_json
+from ipsam.utils.files import write_csv, write_json
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ FALSE_POSITIVE, MISSED = (213, 94, 0), (0, 114, 178)  # orange and blue, told ap
 OBJECT, BACKGROUND = 200, 255  # grey of what is right in the picture of errors
 QUALITY = 80  # of JPEG
 
-Picture = NDArray[np.uint8]
 logger = logging.getLogger(__name__)
 
 
@@ -49,7 +48,7 @@ def draw_cases(
     return [_case(rows[index], maps[index], rank, protocol) for rank, index in choose(rows, num)]
 
 
-def error_picture(prediction: NDArray[np.floating], mask: NDArray[np.uint8]) -> Picture:
+def error_picture(prediction: NDArray[np.floating], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """RGB (h, w, 3) of the difference: false positives orange, misses blue, an object that was found grey.
 
     Args:
@@ -60,7 +59,7 @@ def error_picture(prediction: NDArray[np.floating], mask: NDArray[np.uint8]) -> 
     error = np.abs(prediction - truth)[..., None]
     right = np.where(truth, OBJECT, BACKGROUND)[..., None]
     wrong = np.where(truth[..., None], MISSED, FALSE_POSITIVE)
-    picture: Picture = np.rint(right * (1 - error) + wrong * error).astype(np.uint8)
+    picture: NDArray[np.uint8] = np.rint(right * (1 - error) + wrong * error).astype(np.uint8)
     return picture
 
 
@@ -92,7 +91,7 @@ def _photograph(saved: SavedMap) -> bytes | None:
         return None
 
 
-def _encoded(picture: Picture, suffix: str) -> bytes:
+def _encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
     """A picture made small enough, as the content of a file; colours are RGB."""
     height, width = picture.shape[:2]
     scale = min(1.0, SIDE / max(height, width))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ipsam.data.images import image_size
 from ipsam.data.own_images import to_rgb
-from ipsam.engine.inference.prediction import Result
+from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 
 MAX_PIXELS = 60_000_000  # a gigabyte of memory, and a quarter of a minute for the cutout
@@ -21,7 +21,7 @@ MAX_BYTES = 100 * 2**20
 class Answer:
     """A prediction, and a sentence about it in HTML."""
 
-    result: Result
+    result: Prediction
     about: str
 
 

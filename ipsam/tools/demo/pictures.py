@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from ipsam.engine.inference.prediction import Picture, Probabilities, Result
+from ipsam.engine.inference.prediction import Prediction, Probabilities
 
 MINUS = "\N{MINUS SIGN}"
 LONGEST = 1200  # pixels of a side on the page; the cutout keeps the picture's own size
 
 
-def preview(result: Result) -> Result:
+def preview(result: Prediction) -> Prediction:
     """The same at a size for the page, without a longer side than ``LONGEST``; a smaller one as it is."""
     height, width = result.prob.shape
     scale = LONGEST / max(height, width)
@@ -29,7 +30,7 @@ def preview(result: Result) -> Result:
     )
 
 
-def overlay(result: Result) -> str:
+def overlay(result: Prediction) -> str:
     """The picture with the object in full colour above it: the strength is the upper one's opacity in the page.
 
     Mixing the two by w gives the very colours of ``result.overlay(opacity=w)``; only the outline fades with them.
@@ -39,7 +40,7 @@ def overlay(result: Result) -> str:
     return f'<div class="overlay">{lower}{upper}</div>'
 
 
-def maps(result: Result) -> str:
+def maps(result: Prediction) -> str:
     """Every map that the model makes, each with its title and a line that explains it."""
     shown = [
         ("Probability", "that a pixel belongs to the object; white is 1", result.map),
@@ -59,7 +60,7 @@ def maps(result: Result) -> str:
     return f'<div class="maps">{"".join(figures)}</div>'
 
 
-def image(picture: Picture, alt: str, *, photo: bool = False) -> str:
+def image(picture: NDArray[np.uint8], alt: str, *, photo: bool = False) -> str:
     """An element that holds its picture: exact, unless it is a photo, whose exact file would be ten times larger."""
     content = io.BytesIO()
     if photo:
@@ -70,11 +71,11 @@ def image(picture: Picture, alt: str, *, photo: bool = False) -> str:
     return f'<img src="{source}" alt="{html.escape(alt)}">'
 
 
-def _grey(values: Probabilities) -> Picture:
-    grey: Picture = np.rint(values * np.float32(255)).astype(np.uint8)
+def _grey(values: Probabilities) -> NDArray[np.uint8]:
+    grey: NDArray[np.uint8] = np.rint(values * np.float32(255)).astype(np.uint8)
     return grey
 
 
-def _coloured(values: Probabilities) -> Picture:
+def _coloured(values: Probabilities) -> NDArray[np.uint8]:
     """In the colours of the paper's Fig. 4, (height, width, 3)."""
     return np.asarray(cv2.applyColorMap(_grey(values), cv2.COLORMAP_TURBO)[..., ::-1], dtype=np.uint8)

@@ -13,7 +13,8 @@ from ipsam.engine.metrics.tables import markdown
 from ipsam.engine.runs.configuration import plain, settings_of
 from ipsam.engine.runs.options import path_or_none, true_or_false, whole_number
 from ipsam.tools.prepare.doctor import Diagnosis, SetReport, diagnose
-from ipsam.utils.folders import writable_folder, write_json
+from ipsam.utils.files import write_json
+from ipsam.utils.folders import writable_folder
 
 HEADER = ("set", "images", "masks", "pairs", "height", "width", "foreground", *(f"{word}s" for word in SEVERITIES))
 FILE = "check_data.json"

@@ -13,7 +13,7 @@ from PIL import Image
 
 import ipsam
 from ipsam.engine.inference.files import Job, _save, find_jobs, predict_files
-from ipsam.engine.inference.prediction import Result
+from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 
 
@@ -124,7 +124,7 @@ def test_a_place_that_can_not_be_written_is_told(predictor: Predictor, tree: Pat
 
 
 def save_often(job: Job) -> None:
-    result = Result(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32))
+    result = Prediction(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32))
     for _ in range(500):
         _save(job, result)
 

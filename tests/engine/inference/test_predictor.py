@@ -15,7 +15,7 @@ from support.builders import micro_model, randomise
 import ipsam
 from ipsam.data import Data
 from ipsam.engine.evaluate.evaluator import evaluate
-from ipsam.engine.inference.prediction import Result
+from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.runs.checkpoint import load_weights
 from ipsam.engine.runs.configuration import build_model, read_config
@@ -183,35 +183,35 @@ def test_a_model_without_prompts_and_gate(picture: np.ndarray) -> None:
 
 class TestResults:
     @pytest.fixture
-    def result(self, picture: np.ndarray) -> Result:
+    def result(self, picture: np.ndarray) -> Prediction:
         prob = np.zeros((70, 90), np.float32)
         prob[20:50, 30:60] = 0.8
         prob[0, 0] = 0.5
-        return Result(picture, prob)
+        return Prediction(picture, prob)
 
-    def test_mask_and_map(self, result: Result) -> None:
+    def test_mask_and_map(self, result: Prediction) -> None:
         assert result.mask.sum() == 30 * 30 + 1
         assert set(np.unique(result.map)) == {0, 128, 204}
 
-    def test_overlay_colours_the_object_alone(self, result: Result, picture: np.ndarray) -> None:
+    def test_overlay_colours_the_object_alone(self, result: Prediction, picture: np.ndarray) -> None:
         overlay = np.asarray(result.overlay(colour=(0, 255, 0), opacity=0.5))
         assert np.array_equal(overlay[:15], np.where(np.arange(90)[None, :, None] > 0, picture[:15], overlay[:15]))
         inside = picture[35, 45] * 0.6 + np.array([0, 255, 0]) * 0.4
         np.testing.assert_allclose(overlay[35, 45], inside, atol=1)
         assert tuple(overlay[20, 40]) == (0, 255, 0)  # the outline
 
-    def test_cutout_is_the_image_with_the_map_as_opacity(self, result: Result, picture: np.ndarray) -> None:
+    def test_cutout_is_the_image_with_the_map_as_opacity(self, result: Prediction, picture: np.ndarray) -> None:
         cutout = np.asarray(result.cutout())
         assert np.array_equal(cutout[..., :3], picture)
         assert np.array_equal(cutout[..., 3], result.map)
 
     @pytest.mark.parametrize(("kind", "mode"), [("map", "L"), ("mask", "L"), ("overlay", "RGB"), ("cutout", "RGBA")])
-    def test_saved_as_asked(self, result: Result, tmp_path: Path, kind: str, mode: str) -> None:
+    def test_saved_as_asked(self, result: Prediction, tmp_path: Path, kind: str, mode: str) -> None:
         path = result.save(tmp_path / "new" / f"{kind}.png", kind)
         with Image.open(path) as saved:
             assert (saved.mode, saved.size) == (mode, (90, 70))
 
-    def test_what_can_not_be_saved(self, result: Result, tmp_path: Path) -> None:
+    def test_what_can_not_be_saved(self, result: Prediction, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"unknown kind of picture 'logits'; there are map, mask, overlay, cutout"):
             result.save(tmp_path / "a.png", "logits")
         with pytest.raises(ValueError, match=r"a\.xyz: can't be written as a picture .*; let it end in \.png"):

@@ -13,7 +13,7 @@ from PIL import Image
 import ipsam
 from ipsam.data.own_images import to_rgb
 from ipsam.engine.inference import files as files
-from ipsam.engine.inference.prediction import Result
+from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.inference.video import predict_video
 
@@ -116,7 +116,7 @@ def test_read_only_arrays_are_accepted(predictor: Predictor, frames: list[np.nda
 def test_results_share_no_memory(predictor: Predictor, size: tuple[int, int]) -> None:
     """Also at the size of the mask grid and of the network's input, where nothing is resized."""
     picture = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
-    results: list[Result] = []
+    results: list[Prediction] = []
     for result in predictor.stream([picture] * 3, batch_size=2):
         assert result.prompts is not None
         assert result.gate is not None

@@ -18,7 +18,7 @@ from ipsam.engine.runs.checkpoint import save_checkpoint
 from ipsam.engine.runs.configuration import compose_experiment
 from ipsam.engine.runs.model_folder import BUILTIN, read_about
 from ipsam.model import LoRA
-from ipsam.utils.folders import write_json
+from ipsam.utils.files import write_json
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 LOAD_ELSEWHERE = """

@@ -16,7 +16,7 @@ from support.builders import micro_model, randomise
 import ipsam
 from ipsam.data.own_images import to_rgb
 from ipsam.data.synthetic.scenes import camouflaged_scene
-from ipsam.engine.inference.prediction import Result
+from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.tools.demo import answer as answers
 from ipsam.tools.demo import free_port, pictures, require_gradio
@@ -59,7 +59,7 @@ def test_an_upload_is_predicted_as_by_the_api(predictor: Predictor, upload: Path
 
 def test_an_upload_that_shows_nothing(upload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = Predictor(micro_model(), image_size=64, device="cpu")
-    nothing = Result(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.float32), remark="no <box>")
+    nothing = Prediction(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.float32), remark="no <box>")
     monkeypatch.setattr(predictor, "predict", lambda _: nothing)
     assert answer(predictor, upload).about.endswith("No object was found in it. no &lt;box&gt;")
 
@@ -87,7 +87,7 @@ def test_a_preview_is_small_enough(predictor: Predictor, picture: np.ndarray, mo
     assert small.image.shape == (35, 45, 3)
     assert small.prob.shape == small.gate.shape == small.prompts.fg.shape == (35, 45)
     assert abs(small.prob.mean() - result.prob.mean()) < 1e-3
-    sliver = Result(np.zeros((1, 5000, 3), np.uint8), np.zeros((1, 5000), np.float32))
+    sliver = Prediction(np.zeros((1, 5000, 3), np.uint8), np.zeros((1, 5000), np.float32))
     assert pictures.preview(sliver).prob.shape == (1, 45)
 
 
@@ -117,7 +117,7 @@ def test_every_map_is_shown_as_it_is(predictor: Predictor, picture: np.ndarray) 
 def test_the_gate_is_red_where_it_leaves_and_blue_where_it_suppresses() -> None:
     gate = np.array([[0.02, 0.98]], np.float32)
     image, prob = np.zeros((1, 2, 3), np.uint8), np.zeros((1, 2), np.float32)
-    result = Result(image, prob)
+    result = Prediction(image, prob)
     object.__setattr__(result, "gate", gate)
     left, suppressed = np.asarray(embedded(pictures.maps(result))[-1])[0].astype(int)
     assert left[0] > 2 * left[2]

@@ -1,0 +1,150 @@
+"""Files: written completely or not at all, and absence told apart from an error of the file system."""
+
+import csv
+import errno
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+DAY = 86400  # seconds
+PART = re.compile(r"\.(\d+)-([0-9a-f]{8})-[0-9a-f]{8}\.part(\.\w+)?")  # process, host, checksum of the file's name
+
+
+def is_absent(error: OSError) -> bool:
+    """Return whether an error says that nothing is there, rather than that it cannot be read now."""
+    return error.errno in ABSENT
+
+
+def mode_of(path: Path, *, follow: bool = True) -> int:
+    """Return the mode of a file or folder, or of a link itself without ``follow``; 0 where nothing is.
+
+    ``Path.exists`` and its like also return False for some errors of the file system.
+
+    Raises:
+        OSError: the system cannot tell.
+    """
+    try:
+        return os.stat(path, follow_symlinks=follow).st_mode
+    except OSError as error:
+        if not is_absent(error):
+            raise
+        return 0
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a regular file is there; raise OSError as ``mode_of`` does."""
+    return stat.S_ISREG(mode_of(path))
+
+
+def is_folder(path: Path, *, follow: bool = True) -> bool:
+    """Return whether a folder is there; raise OSError as ``mode_of`` does."""
+    return stat.S_ISDIR(mode_of(path, follow=follow))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, link or folder, if there is one; keep what cannot be removed of a folder."""
+    if is_folder(path, follow=False):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def unreadable(path: Path, error: OSError) -> str:
+    """Return the message for a file or folder that the system refuses to read."""
+    return f"{path}: can't be read ({error.strerror or error}); give yourself the right to read it, or take it out"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a hidden file beside ``path`` to write to; rename it to ``path`` at the end, remove it on an error.
+
+    Its name is that of this process alone, so that several processes may write the same file.
+
+    Raises:
+        OSError: the system's, with ``path`` as the file's name.
+    """
+    _remove_leftovers(path.parent)
+    name = f".{os.getpid()}-{_host()}-{_checksum(path.name)}.part{path.suffix}"  # short: path.name may be the longest
+    part = path.with_name(name)
+    try:
+        yield part
+        part.replace(path)
+    except BaseException as error:
+        with suppress(OSError):  # the first error is the one to report
+            part.unlink()
+        if isinstance(error, OSError) and error.filename == str(part):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text file completely or not at all, and flush it to the disk; make its folder.
+
+    Raises:
+        OSError: it cannot be written; with the path.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part, part.open("w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file as ``write_text`` does."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, rows: list[dict[str, str | float]]) -> None:
+    """Write rows of the same keys as CSV; make the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@cache
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the parts of dead processes of this host, and of any host after a day; once a process and folder."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if (match := PART.fullmatch(entry.name)) and (
+                (match[2] == _host() and not _is_running(int(match[1])))
+                or time.time() - entry.stat(follow_symlinks=False).st_mtime > DAY
+            ):
+                os.unlink(entry)
+
+
+@cache
+def _host() -> str:
+    """Identify the host, or the container: a process number means nothing elsewhere."""
+    space = Path("/proc/self/ns/pid")
+    return _checksum(f"{socket.gethostname()} {os.readlink(space) if space.exists() else ''}")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True
+
+
+def _checksum(text: str) -> str:
+    return f"{zlib.crc32(os.fsencode(text)):08x}"
