@@ -1,7 +1,7 @@
 """Training pairs at the network's size in one file, so that decoding and resizing are paid for once.
 
 A record is the image (S, S, 3) and then the mask (S, S), uint8 both, as they leave the resize; record i is pair i's.
-The file's name is a fingerprint of all that decides its content, so that whatever changes, another file is made and no
+The file's name is a cache_key of all that decides its content, so that whatever changes, another file is made and no
 old one is ever taken for it. Nothing is deleted: old files are their owner's.
 """
 
@@ -52,7 +52,7 @@ class CachedSource:
     def __len__(self) -> int:
         return len(self.source)
 
-    def read(self, index: int, draw: int) -> Sample:  # noqa: ARG002 (the interface's)
+    def read(self, index: int, epoch: int) -> Sample:  # noqa: ARG002 (the interface's)
         """Pair ``index``."""
         size = self.image_size
         # Copied on write: torch takes no array that can't be written to, and the file stays as it is.
@@ -85,7 +85,7 @@ def cached(source: FolderSource, folder: Path, *, image_size: int, num_workers: 
         ValueError: the folder can't be used, or has too little room; or a pair can't be read.
         FileNotFoundError: a pair's file is gone.
     """
-    path = folder.absolute() / f"{fingerprint(source, image_size)}_{image_size}px.bin"
+    path = folder.absolute() / f"{cache_key(source, image_size)}_{image_size}px.bin"
     num_bytes = len(source) * _record(image_size)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def cached(source: FolderSource, folder: Path, *, image_size: int, num_workers: 
     return CachedSource(source, image_size, path)
 
 
-def fingerprint(source: FolderSource, image_size: int) -> str:
+def cache_key(source: FolderSource, image_size: int) -> str:
     """32 hexadecimal digits of all that decides what a cache of these pairs holds."""
     rules = (VERSION, image_size, source.foreground_above, source.at_least, cv2.__version__, torch.__version__)
     digest = hashlib.sha256(repr(rules).encode())
@@ -142,7 +142,7 @@ def _begin() -> None:
 
 def _write(source: FolderSource, path: Path, image_size: int, index: int) -> None:
     """A worker's task. Written, not mapped: where there is no room any more, that is an error, not the end."""
-    sample = source.read(index, draw=0)
+    sample = source.read(index, epoch=0)
     image = network_input(sample.image, image_size).permute(1, 2, 0).numpy()
     with path.open("rb+", buffering=0) as file:
         file.seek(index * _record(image_size))

@@ -11,9 +11,9 @@ import numpy as np
 from ipsam.data.cache import cached
 from ipsam.data.datasets import TestSet, TrainSet
 from ipsam.data.images import FOREGROUND_ABOVE
-from ipsam.data.layouts import Spec, name_of, resolve
+from ipsam.data.layouts import Spec, dataset_pairs, set_name
 from ipsam.data.pairs import SizeMismatch
-from ipsam.data.sources import FolderSource, Joined, Part, Source, SyntheticSource
+from ipsam.data.sources import FolderSource, JoinedSource, Source, SubsetSource, SyntheticSource
 from ipsam.data.transforms import Augment
 
 logger = logging.getLogger(__name__)
@@ -122,15 +122,18 @@ class Data:
         if not self.train:
             return None, None
         sources = [self._source(spec, "train", seed) for spec in self.train]
-        whole: Source = Joined(sources)
-        kept: Source = Joined([self._kept(source) for source in sources])
+        whole: Source = JoinedSource(sources)
+        kept: Source = JoinedSource([self._kept(source) for source in sources])
         held_out: Source | None = None
         if self.val:
-            held_out = Joined([self._source(spec, "val", seed) for spec in self.val])
+            held_out = JoinedSource([self._source(spec, "val", seed) for spec in self.val])
         elif self.val_fraction:
             order = np.random.default_rng((seed, len(whole))).permutation(len(whole)).tolist()
             num_held_out = self.num_held_out(len(whole))
-            kept, held_out = Part(kept, sorted(order[num_held_out:])), Part(whole, sorted(order[:num_held_out]))
+            kept, held_out = (
+                SubsetSource(kept, sorted(order[num_held_out:])),
+                SubsetSource(whole, sorted(order[:num_held_out])),
+            )
         train_set = TrainSet(kept, image_size=self.image_size, augment=Augment(**self.augment), seed=seed)
         return train_set, None if held_out is None else TestSet(held_out, image_size=self.image_size)
 
@@ -155,7 +158,7 @@ class Data:
 
     def test_names(self) -> list[str]:
         """The names of the test sets; ValueError where two are the same."""
-        names = [name_of(spec) for spec in self.test]
+        names = [set_name(spec) for spec in self.test]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"data.test names {', '.join(sorted(twice))} more than once")
         return names
@@ -171,6 +174,6 @@ class Data:
             scenes = Synthetic(**self.synthetic).source(split=split, size=self.image_size, seed=seed)
             logger.info("synthetic/%s: %d scenes of difficulty %.2f to %.2f", split, len(scenes), *scenes.difficulty)
             return scenes
-        pairs = resolve(spec, split, Path(self.root), exclude=self.exclude, size_mismatch=self.size_mismatch)
+        pairs = dataset_pairs(spec, split, Path(self.root), exclude=self.exclude, size_mismatch=self.size_mismatch)
         crops = split == "train" and Augment(**self.augment).crop < 1  # of which no pixel is to spare
         return FolderSource(pairs, foreground_above, self.image_size if self.scaled_decode and not crops else None)

@@ -37,7 +37,7 @@ class TestItem(TypedDict):
 class TrainSet(Dataset[TrainItem]):
     """Augmented pairs at the network's input size.
 
-    Item ``draw * len + i`` is sample i on pass ``draw``, and a pure function of that number and the seed: neither the
+    Item ``epoch * len + i`` is sample i on pass ``epoch``, and a pure function of that number and the seed: neither the
     number of workers nor an interruption changes what a run sees.
     """
 
@@ -52,8 +52,8 @@ class TrainSet(Dataset[TrainItem]):
         return len(self.source)
 
     def __getitem__(self, index: int) -> TrainItem:
-        draw, position = divmod(index, len(self.source))
-        sample = self.source.read(position, draw)
+        epoch, position = divmod(index, len(self.source))
+        sample = self.source.read(position, epoch)
         size = sample.image.shape[:2] if self.crops else (self.image_size, self.image_size)  # both are cropped alike
         image, mask = to_image(sample.image), to_mask(resized_mask(sample.mask, size))
         with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
@@ -77,7 +77,7 @@ class TestSet(Dataset[TestItem]):
         return len(self.source)
 
     def __getitem__(self, index: int) -> TestItem:
-        sample = self.source.read(index, draw=0)
+        sample = self.source.read(index, epoch=0)
         return {"image": network_input(sample.image, self.image_size), "mask": sample.mask, "name": sample.name}
 
 

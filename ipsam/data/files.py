@@ -37,14 +37,14 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def by_stem(folder: Path) -> dict[str, list[Path]]:
-    """The image files directly in a folder by their stem, see `normal`; several where they share it.
+    """The image files directly in a folder by their stem, see `normal_stem`; several where they share it.
 
     Raises:
         ValueError: the folder can't be read, or a name can't be printed.
     """
     files: dict[str, list[Path]] = defaultdict(list)
     for path in image_files(folder):
-        files[normal(with_readable_name(path).stem)].append(path)
+        files[normal_stem(with_readable_name(path).stem)].append(path)
     return dict(files)
 
 
@@ -53,7 +53,7 @@ def repeated(files: Mapping[str, Sequence[Path]]) -> list[str]:
     return sorted(stem for stem, paths in files.items() if len(paths) > 1)
 
 
-def normal(stem: str) -> str:
+def normal_stem(stem: str) -> str:
     """A stem as it is compared: a letter with an accent may be stored as one code or, as macOS does, as two."""
     return unicodedata.normalize("NFC", stem)
 
@@ -86,7 +86,7 @@ def read_list(path: Path) -> list[str]:
     except OSError as error:
         raise ValueError(unreadable(path, error)) from error
     endings = f"({'|'.join(map(re.escape, EXTENSIONS))})$"
-    return [normal(re.sub(endings, "", name, flags=re.I)) for name in map(str.strip, lines) if name]
+    return [normal_stem(re.sub(endings, "", name, flags=re.I)) for name in map(str.strip, lines) if name]
 
 
 def hxw(size: object) -> str:

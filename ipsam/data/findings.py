@@ -27,7 +27,7 @@ class Finding:
     files: tuple[Path, ...] = ()
 
 
-def act_on(findings: Iterable[Finding], logger: logging.Logger) -> None:
+def log_or_raise(findings: Iterable[Finding], logger: logging.Logger) -> None:
     """Log findings, up to the first error.
 
     Raises:

@@ -43,7 +43,7 @@ def read_image(path: str | Path, *, upright: bool = False, at_least: int | None 
         ValueError: the file is empty, broken or no image.
     """
     path = Path(path)
-    return as_image(read_bytes(path), path, upright=upright, at_least=at_least)
+    return decode_image(read_bytes(path), path, upright=upright, at_least=at_least)
 
 
 def read_mask(path: str | Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:
@@ -59,17 +59,19 @@ def read_mask(path: str | Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uin
             channel.
     """
     path = Path(path)
-    return binary(as_grey(read_bytes(path), path), path, above)
+    return binarise_mask(decode_mask(read_bytes(path), path), path, above)
 
 
-def as_image(content: bytes, path: Path, *, upright: bool = False, at_least: int | None = None) -> NDArray[np.uint8]:
+def decode_image(
+    content: bytes, path: Path, *, upright: bool = False, at_least: int | None = None
+) -> NDArray[np.uint8]:
     """`read_image` of a file's content; `path` is for messages."""
     pixels = decode(content, path, COLOUR, upright=upright, at_least=at_least)
     image: NDArray[np.uint8] = pixels if IS_RGB else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     return image
 
 
-def as_grey(content: bytes, path: Path) -> NDArray[np.uint8]:
+def decode_mask(content: bytes, path: Path) -> NDArray[np.uint8]:
     """The grey values (H, W) of a mask, given its file's content; `path` is for messages.
 
     Raises:
@@ -124,7 +126,7 @@ def _check_alpha(alpha: NDArray[np.uint8], grey: NDArray[np.uint8], path: Path) 
     )
 
 
-def binary(mask: NDArray[np.uint8], path: Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:
+def binarise_mask(mask: NDArray[np.uint8], path: Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:
     """A mask's grey values (H, W) as 0 and 255; MaskError that names `path` where they are labels."""
     values_255: NDArray[np.uint8] = cv2.threshold(mask, above, 255, cv2.THRESH_BINARY)[1]
     if not values_255.any() and mask.any():
@@ -181,7 +183,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def open_image(path: Path) -> Iterator[Image.Image]:
     """A picture as Pillow opens it, its header read and no more. Call it within ``quiet_pillow``.
 
     Raises:
@@ -198,7 +200,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _header_size(path: Path) -> Size:
-    with opened(path) as image:
+    with open_image(path) as image:
         return check_size(image.height, image.width, path)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ipsam.data.benchmarks import Benchmark, Layout, benchmark
 from ipsam.data.files import image_files, read_list
-from ipsam.data.findings import Finding, act_on
+from ipsam.data.findings import Finding, log_or_raise
 from ipsam.data.matching import Stems
 from ipsam.data.pairs import Pair, SizeMismatch, find_pairs, warn_if_inverted
 
@@ -21,7 +21,7 @@ SPLIT_FOLDERS = ("traindataset", "trainvaldataset", "valdataset", "testdataset",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class SetLocation:
     """Where a split of a set lies, and which of the files there are its own.
 
     Attributes:
@@ -56,22 +56,22 @@ class Place:
         return [Finding("number of pairs", "warning", message)]
 
 
-def name_of(spec: Spec) -> str:
+def set_name(spec: Spec) -> str:
     """What a set is called."""
     return spec if isinstance(spec, str) else str(spec.get("name"))
 
 
-def find_place(spec: Spec, split: str, root: str | Path) -> Place:
-    """Where a set's split lies; arguments as for `resolve`.
+def locate_set(spec: Spec, split: str, root: str | Path) -> SetLocation:
+    """Where a set's split lies; arguments as for `dataset_pairs`.
 
     Raises:
         FileNotFoundError: a known set's folders or the split's list are not there.
         ValueError: the name or split is unknown; a mapping lacks a key or has one too many; a folder can't be read.
     """
     if isinstance(spec, str):
-        return _place_of(spec, split, Path(root))
+        return _benchmark_location(spec, split, Path(root))
     root, given = Path(root), _checked(spec)
-    return Place(
+    return SetLocation(
         label=f"{given['name']}/{split}",
         images=root / given["images"],
         masks=root / given["masks"],
@@ -79,7 +79,7 @@ def find_place(spec: Spec, split: str, root: str | Path) -> Place:
     )
 
 
-def _place_of(name: str, split: str, root: Path) -> Place:
+def _benchmark_location(name: str, split: str, root: Path) -> SetLocation:
     """A known benchmark's split in the first of its layouts in `root` or a folder right below."""
     known = benchmark(name)
     label = f"{name}/{split}"
@@ -107,7 +107,7 @@ def _place_of(name: str, split: str, root: Path) -> Place:
             message = f"{label}: {len(left_out)} {known.leave_out}* left out: {known.note}"
             findings.append(Finding("no part of the benchmark", "remark", message, tuple(left_out)))
         stems = f"(?!{known.leave_out}){stems or ''}"
-    return Place(
+    return SetLocation(
         label=label,
         images=images,
         masks=masks,
@@ -184,7 +184,7 @@ def _checked(spec: Mapping[str, object]) -> dict[str, str]:
     return {key: str(value) for key, value in spec.items() if value}
 
 
-def resolve(
+def dataset_pairs(
     spec: Spec, split: str, root: str | Path, *, exclude: Stems = (), size_mismatch: SizeMismatch | None = None
 ) -> list[Pair]:
     """The pairs of a known benchmark (by name), or of any two folders (by mapping).
@@ -206,8 +206,8 @@ def resolve(
         ValueError: the name or split is unknown; a mapping lacks a key or has one too many; or the pairs are faulty,
             see `find_pairs`.
     """
-    place = find_place(spec, split, root)
-    act_on(place.findings, logger)
+    place = locate_set(spec, split, root)
+    log_or_raise(place.findings, logger)
     pairs = find_pairs(
         place.images,
         place.masks,
@@ -220,13 +220,6 @@ def resolve(
     )
     of_stems = "" if place.family is None else f" of stems {place.family}*"
     logger.info("%s: %d pairs%s in %s", place.label, len(pairs), of_stems, place.images)
-    act_on(place.other_number(len(pairs)), logger)
+    log_or_raise(place.other_number(len(pairs)), logger)
     warn_if_inverted(pairs, place.label)
     return pairs
-
-
-def locate(
-    name: str, split: str, root: str | Path, *, exclude: Stems = (), size_mismatch: SizeMismatch | None = None
-) -> list[Pair]:
-    """The pairs of a known benchmark's split: `resolve` of its name."""
-    return resolve(name, split, root, exclude=exclude, size_mismatch=size_mismatch)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipsam.data.files import EXTENSIONS, by_stem, normal, repeated, some
+from ipsam.data.files import EXTENSIONS, by_stem, normal_stem, repeated, some
 from ipsam.data.findings import Finding
 
 Stems = Sequence[str | int]  # a numbered stem arrives from YAML as an int
@@ -45,7 +45,7 @@ def match_files(
     if stems is not None:
         image_of, mask_of = ({s: f for s, f in d.items() if re.match(stems, s)} for d in (image_of, mask_of))
     if only is not None:
-        listed = set(map(normal, only))
+        listed = set(map(normal_stem, only))
         if missing := sorted(listed - set(image_of)):
             message = (
                 f"{name}: the split's list names stems with no image in {images}: {some(missing)}; "
@@ -79,10 +79,10 @@ def match_files(
 
 def exclude_option(name: str, stems: Sequence[str]) -> str:
     """The option that leaves some stems of a set out, as messages show it."""
-    return exclude_entries([f"{name}/{stem}" for stem in stems])
+    return exclude_argument([f"{name}/{stem}" for stem in stems])
 
 
-def exclude_entries(entries: Sequence[str]) -> str:
+def exclude_argument(entries: Sequence[str]) -> str:
     """The option that leaves out some `NAME/stem`, as messages show it."""
     return f"data.exclude=[{','.join(entries[:5])}{',...' if len(entries) > 5 else ''}]"
 
@@ -102,7 +102,7 @@ def _files(folder: Path, name: str, kind: str) -> dict[str, list[Path]]:
 def _excluded_stems(exclude: Stems, name: str, known: set[str]) -> tuple[set[str], list[str]]:
     """The stems to leave out, and those that should be there and are not."""
     wanted, required = set(), set()
-    for entry in (normal(str(entry)) for entry in exclude):
+    for entry in (normal_stem(str(entry)) for entry in exclude):
         owner, _, stem = entry.rpartition("/")
         if owner.casefold() in ("", name.casefold()):
             required.add(stem)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.data.files import hxw, some
-from ipsam.data.findings import Finding, act_on
+from ipsam.data.findings import Finding, log_or_raise
 from ipsam.data.images import FOREGROUND_ABOVE, image_sizes, read_mask
 from ipsam.data.matching import Matched, Stems, exclude_option, match_files
 
@@ -63,8 +63,8 @@ def find_pairs(
     """
     check_size_mismatch(size_mismatch)
     matched = match_files(images, masks, name=name, stems=stems, exclude=exclude, only=only, extra_masks=extra_masks)
-    act_on(matched.findings, logger)
-    pairs = pairs_of(matched)
+    log_or_raise(matched.findings, logger)
+    pairs = matched_pairs(matched)
     sizes: dict[Path, Size] = {}
     broken: dict[str, list[str]] = defaultdict(list)
     files = [(pair.stem, path) for pair in pairs for path in (pair.image, pair.mask)]
@@ -75,8 +75,8 @@ def find_pairs(
             sizes[path] = size
     if broken:
         raise ValueError(unreadable_pairs(broken, len(pairs), name))
-    pairs, findings = fitting_pairs(pairs, sizes, name, size_mismatch)
-    act_on(findings, logger)
+    pairs, findings = apply_size_mismatch(pairs, sizes, name, size_mismatch)
+    log_or_raise(findings, logger)
     return pairs
 
 
@@ -91,7 +91,7 @@ def warn_if_inverted(pairs: Sequence[Pair], name: str, above: int = FOREGROUND_A
     chosen = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), NUM_CHECKED_MASKS)).round().astype(int))
     masks = [pairs[index].mask for index in chosen]
     inverted = [path for path in masks if border_is_foreground(read_mask(path, above))]
-    act_on(inverted_masks(inverted, len(masks), name), logger)
+    log_or_raise(inverted_masks(inverted, len(masks), name), logger)
 
 
 def check_size_mismatch(size_mismatch: str) -> None:
@@ -100,7 +100,7 @@ def check_size_mismatch(size_mismatch: str) -> None:
         raise ValueError(f"data.size_mismatch={size_mismatch} is none of error, resize, exclude")
 
 
-def pairs_of(matched: Matched) -> list[Pair]:
+def matched_pairs(matched: Matched) -> list[Pair]:
     """The pairs among matched files, sorted by stem; of several files of one stem the first."""
     both = sorted(matched.images.keys() & matched.masks.keys())
     return [Pair(stem, matched.images[stem][0], matched.masks[stem][0]) for stem in both]
@@ -115,7 +115,7 @@ def unreadable_pairs(reasons: Mapping[str, Sequence[str]], num_pairs: int, name:
     )
 
 
-def fitting_pairs(
+def apply_size_mismatch(
     pairs: Sequence[Pair], sizes: Mapping[Path, Size], name: str, size_mismatch: SizeMismatch
 ) -> tuple[list[Pair], list[Finding]]:
     """The pairs that `size_mismatch` keeps, and what was found about those whose image and mask differ in size."""

@@ -29,11 +29,11 @@ class Sample:
 
 @runtime_checkable
 class Source(Protocol):
-    """A finite list of samples; ``draw`` counts the times a training run has gone through it."""
+    """A finite list of samples; ``epoch`` counts the times a training run has gone through it."""
 
     def __len__(self) -> int: ...
-    def read(self, index: int, draw: int) -> Sample:
-        """Sample ``index`` of pass ``draw``, in memory that is not used for another."""
+    def read(self, index: int, epoch: int) -> Sample:
+        """Sample ``index`` of pass ``epoch``, in memory that is not used for another."""
         ...
 
     def names(self) -> list[str]:
@@ -62,7 +62,7 @@ class FolderSource:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def read(self, index: int, draw: int) -> Sample:  # noqa: ARG002 (the interface's)
+    def read(self, index: int, epoch: int) -> Sample:  # noqa: ARG002 (the interface's)
         """Read pair ``index``."""
         pair = self.pairs[index]
         image = read_image(pair.image, at_least=self.at_least)
@@ -98,11 +98,11 @@ class SyntheticSource:
     def __len__(self) -> int:
         return self.length
 
-    def read(self, index: int, draw: int) -> Sample:
-        """Make scene ``index`` of pass ``draw``."""
-        rng = np.random.default_rng((*self.stream, draw, index))
+    def read(self, index: int, epoch: int) -> Sample:
+        """Make scene ``index`` of pass ``epoch``."""
+        rng = np.random.default_rng((*self.stream, epoch, index))
         scene = camouflaged_scene(rng, size=self.size, difficulty=float(rng.uniform(*self.difficulty)))
-        return Sample(_scene_name(draw, index), scene.image, scene.mask)
+        return Sample(_scene_name(epoch, index), scene.image, scene.mask)
 
     def names(self) -> list[str]:
         """Those that tell pass and index."""
@@ -114,7 +114,7 @@ class SyntheticSource:
 
 
 @dataclass(frozen=True)
-class Part:
+class SubsetSource:
     """Some samples of another source, by index."""
 
     source: Source
@@ -123,9 +123,9 @@ class Part:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def read(self, index: int, draw: int) -> Sample:
+    def read(self, index: int, epoch: int) -> Sample:
         """Sample ``indices[index]`` of the whole."""
-        return self.source.read(self.indices[index], draw)
+        return self.source.read(self.indices[index], epoch)
 
     def names(self) -> list[str]:
         """Those of the whole, at ``indices``."""
@@ -139,7 +139,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedSource:
     """Several sources, one after the other."""
 
     sources: Sequence[Source]
@@ -147,11 +147,11 @@ class Joined:
     def __len__(self) -> int:
         return sum(len(source) for source in self.sources)
 
-    def read(self, index: int, draw: int) -> Sample:
+    def read(self, index: int, epoch: int) -> Sample:
         """Sample ``index`` counted through all sources."""
         for source in self.sources:
             if index < len(source):
-                return source.read(index, draw)
+                return source.read(index, epoch)
             index -= len(source)
         raise IndexError(index)
 
@@ -165,5 +165,5 @@ class Joined:
             yield from source.listing()
 
 
-def _scene_name(draw: int, index: int) -> str:
-    return f"scene_{draw:03d}_{index:05d}"
+def _scene_name(epoch: int, index: int) -> str:
+    return f"scene_{epoch:03d}_{index:05d}"

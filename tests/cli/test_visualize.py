@@ -71,7 +71,7 @@ def test_figure_4_shows_what_the_model_makes(visualize: Callable[..., Any], run:
     source = Data(**as_dict(config.data)).test_sets()["own"].source
     subjects = open_subject(run, config), open_subject(other, read_config(other / "config.yaml"))
     assert [one.image_size for one in subjects] == [64, 96]
-    ours, baseline = ([view(one, source.read(index, draw=0)) for index in (2, 0)] for one in subjects)
+    ours, baseline = ([view(one, source.read(index, epoch=0)) for index in (2, 0)] for one in subjects)
     columns = mechanism(ours, baseline)
     assert len(columns) == NUM_FULL + 1
     assert shows(read("run/figures/mechanism_own.png"), columns)

@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock
 
 from ipsam.data import Data, cache
-from ipsam.data.cache import CachedSource, cached, fingerprint
+from ipsam.data.cache import CachedSource, cache_key, cached
 from ipsam.data.pairs import Pair
 from ipsam.data.sources import FolderSource, Sample, Source
 
@@ -28,10 +28,10 @@ RECORD = 4 * SIDE * SIDE
 class SlowSource(FolderSource):
     """Takes its time, and counts what it reads by files beside it; a pair is never read twice."""
 
-    def read(self, index: int, draw: int) -> Sample:
+    def read(self, index: int, epoch: int) -> Sample:
         (self.pairs[index].image.parent / f"{self.pairs[index].stem}.read").touch(exist_ok=False)
         time.sleep(0.1)
-        return super().read(index, draw)
+        return super().read(index, epoch)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_it_is_a_source_of_pairs_at_the_networks_size(pairs: list[Pair], tmp_pat
     caplog.set_level(logging.INFO)
     source = cached(FolderSource(pairs), tmp_path / "new" / "cache", image_size=SIDE)
     assert isinstance(source, Source)
-    sample = source.read(2, draw=7)
+    sample = source.read(2, epoch=7)
     assert (sample.name, sample.image.shape, sample.mask.shape) == ("2", (SIDE, SIDE, 3), (SIDE, SIDE))
     assert set(np.unique(sample.mask)) <= {0, 255}
     before = source.path.read_bytes()
@@ -132,20 +132,20 @@ def test_whatever_decides_the_content_changes_the_fingerprint(pairs: list[Pair],
         (tmp_path / "own").rename(tmp_path / "moved")
 
     seen = [
-        fingerprint(FolderSource(pairs), SIDE),
-        fingerprint(FolderSource(pairs), 64),
-        fingerprint(FolderSource(pairs, at_least=SIDE), SIDE),
-        fingerprint(FolderSource(pairs, 100), SIDE),
-        fingerprint(FolderSource(pairs[:-1]), SIDE),
-        fingerprint(FolderSource(pairs[::-1]), SIDE),
+        cache_key(FolderSource(pairs), SIDE),
+        cache_key(FolderSource(pairs), 64),
+        cache_key(FolderSource(pairs, at_least=SIDE), SIDE),
+        cache_key(FolderSource(pairs, 100), SIDE),
+        cache_key(FolderSource(pairs[:-1]), SIDE),
+        cache_key(FolderSource(pairs[::-1]), SIDE),
     ]
-    assert fingerprint(FolderSource(pairs), SIDE) == seen[0]
+    assert cache_key(FolderSource(pairs), SIDE) == seen[0]
     for change in (touch, lengthen):
         change()
-        seen.append(fingerprint(FolderSource(pairs), SIDE))
+        seen.append(cache_key(FolderSource(pairs), SIDE))
     move()
     moved = [Pair(p.stem, tmp_path / "moved" / p.image.name, tmp_path / "moved" / p.mask.name) for p in pairs]
-    seen.append(fingerprint(FolderSource(moved), SIDE))
+    seen.append(cache_key(FolderSource(moved), SIDE))
     assert len(set(seen)) == len(seen)
 
 

@@ -36,8 +36,8 @@ def write_pairs(folder: Path, stems: list[str], *, size: tuple[int, int] = (48, 
     return {"name": folder.name, "images": f"{folder.name}/img", "masks": f"{folder.name}/gt"}
 
 
-def names(dataset: Any, draw: int = 0) -> list[str]:
-    return [dataset.source.read(index, draw).name for index in range(len(dataset))]
+def names(dataset: Any, epoch: int = 0) -> list[str]:
+    return [dataset.source.read(index, epoch).name for index in range(len(dataset))]
 
 
 def test_nothing_is_held_out_by_default(data: Any) -> None:

@@ -22,7 +22,7 @@ class Fixed(Source):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def read(self, index: int, draw: int) -> Sample:
+    def read(self, index: int, epoch: int) -> Sample:
         return self.samples[index]
 
 

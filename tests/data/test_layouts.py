@@ -9,7 +9,7 @@ from support.builders import REAL_DATA
 
 from ipsam.data.benchmarks import KNOWN, benchmark
 from ipsam.data.images import image_sizes, read_image, read_mask
-from ipsam.data.layouts import locate, resolve
+from ipsam.data.layouts import dataset_pairs
 from ipsam.data.pairs import Pair
 
 real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real data in {REAL_DATA} (set IPSAM_TEST_DATA)")
@@ -72,7 +72,7 @@ def test_layouts(tmp_path: Path, caplog, name: str, split: str, images: str, mas
     own = {"COD10K": COD_STEMS, "CAMO": CAMO_STEMS}.get(name, ["1", "2"])
     suffixes = (".tif", ".tif") if "Original" in images else (".jpg", ".png")
     fill(tmp_path / below, images, masks, own, suffixes)
-    pairs = locate(name, split, tmp_path)
+    pairs = dataset_pairs(name, split, tmp_path)
     assert stems(pairs) == sorted(own)
     assert pairs[0].image.parent == tmp_path / below / images
     assert pairs[0].mask.parent == tmp_path / below / masks
@@ -85,27 +85,27 @@ def test_layouts(tmp_path: Path, caplog, name: str, split: str, images: str, mas
 
 def test_shared_training_folder_is_divided_by_stems(tmp_path: Path) -> None:
     fill(tmp_path, "TrainDataset/Imgs", "TrainDataset/GT", [*COD_STEMS, *CAMO_STEMS, "other"])
-    assert stems(locate("COD10K", "train", tmp_path)) == sorted(COD_STEMS)
-    assert stems(locate("CAMO", "train", tmp_path)) == sorted(CAMO_STEMS)
+    assert stems(dataset_pairs("COD10K", "train", tmp_path)) == sorted(COD_STEMS)
+    assert stems(dataset_pairs("CAMO", "train", tmp_path)) == sorted(CAMO_STEMS)
 
 
 def test_shared_folder_without_the_sets_stems_is_not_its_own(tmp_path: Path) -> None:
     fill(tmp_path, "TrainDataset/Imgs", "TrainDataset/GT", COD_STEMS)
     with pytest.raises(FileNotFoundError, match=r"CAMO/train: not found .*TrainDataset/Imgs holds no stem of the set"):
-        locate("CAMO", "train", tmp_path)
+        dataset_pairs("CAMO", "train", tmp_path)
     fill(tmp_path, "CAMO/Images/Train", "CAMO/GT", CAMO_STEMS)
-    assert stems(locate("CAMO", "train", tmp_path)) == sorted(CAMO_STEMS)
+    assert stems(dataset_pairs("CAMO", "train", tmp_path)) == sorted(CAMO_STEMS)
 
 
 def test_families_never_take_each_others_shared_folder(tmp_path: Path) -> None:
     fill(tmp_path, "TrainDataset/images", "TrainDataset/masks", [*COD_STEMS, *CAMO_STEMS])
     for name in ("COD10K", "CAMO"):
         with pytest.raises(FileNotFoundError):
-            locate(name, "train", tmp_path)
+            dataset_pairs(name, "train", tmp_path)
     fill(tmp_path / "cod", "TrainDataset/Imgs", "TrainDataset/GT", COD_STEMS)
     with pytest.raises(FileNotFoundError):
-        locate("Kvasir-SEG", "train", tmp_path / "cod")
-    assert stems(locate("COD10K", "train", tmp_path)) == sorted(COD_STEMS)
+        dataset_pairs("Kvasir-SEG", "train", tmp_path / "cod")
+    assert stems(dataset_pairs("COD10K", "train", tmp_path)) == sorted(COD_STEMS)
 
 
 @pytest.mark.parametrize("folder", ["COD10K-v3/Test/Image", "TestDataset/COD10K/Imgs"])
@@ -113,41 +113,41 @@ def test_non_camouflaged_part_of_cod10k_is_left_out(tmp_path: Path, caplog, fold
     caplog.set_level(logging.INFO)
     masks = str(Path(folder).parent / ("GT_Object" if "v3" in folder else "GT"))
     fill(tmp_path, folder, masks, [*COD_STEMS, "COD10K-NonCAM-1-Background-1", "COD10K-NonCAM-2"])
-    assert stems(locate("COD10K", "test", tmp_path)) == sorted(COD_STEMS)
+    assert stems(dataset_pairs("COD10K", "test", tmp_path)) == sorted(COD_STEMS)
     assert "COD10K/test: 2 COD10K-NonCAM* left out: camouflaged part only" in caplog.text
 
 
 def test_one_folder_of_masks_for_both_splits_of_camo(tmp_path: Path) -> None:
     fill(tmp_path, "CAMO/Images/Train", "CAMO/GT", CAMO_STEMS[:2])
     fill(tmp_path, "CAMO/Images/Test", "CAMO/GT", CAMO_STEMS[2:])
-    assert stems(locate("CAMO", "train", tmp_path)) == CAMO_STEMS[:2]
-    assert stems(locate("CAMO", "test", tmp_path)) == CAMO_STEMS[2:]
+    assert stems(dataset_pairs("CAMO", "train", tmp_path)) == CAMO_STEMS[:2]
+    assert stems(dataset_pairs("CAMO", "test", tmp_path)) == CAMO_STEMS[2:]
     (tmp_path / "CAMO" / "GT" / f"{CAMO_STEMS[0]}.png").unlink()
     with pytest.raises(ValueError, match=r"^CAMO/train: 1 of 2 images have no mask"):
-        locate("CAMO", "train", tmp_path)
+        dataset_pairs("CAMO", "train", tmp_path)
 
 
 def test_pranets_training_folder_holds_clinicdb_too(tmp_path: Path, caplog) -> None:
     caplog.set_level(logging.INFO)
     fill(tmp_path, "TrainDataset/images", "TrainDataset/masks", ["cju0", "cju1", "1", "2", "3"])
-    assert stems(locate("Kvasir-SEG", "train", tmp_path)) == ["cju0", "cju1"]
+    assert stems(dataset_pairs("Kvasir-SEG", "train", tmp_path)) == ["cju0", "cju1"]
     assert "Kvasir-SEG/train: 2 pairs of stems cju*" in caplog.text
 
 
 def test_undivided_kvasir_needs_lists(tmp_path: Path) -> None:
     fill(tmp_path, "Kvasir-SEG/images", "Kvasir-SEG/masks", ["cju0", "cju1", "cju2"], (".jpg", ".jpg"))
     with pytest.raises(FileNotFoundError, match=r"Kvasir-SEG/train\.txt: no such list.*beside its folder of images"):
-        locate("Kvasir-SEG", "train", tmp_path)
+        dataset_pairs("Kvasir-SEG", "train", tmp_path)
     (tmp_path / "Kvasir-SEG" / "train.txt").write_text("cju0.jpg\ncju2\n")
-    assert stems(locate("Kvasir-SEG", "train", tmp_path)) == ["cju0", "cju2"]
+    assert stems(dataset_pairs("Kvasir-SEG", "train", tmp_path)) == ["cju0", "cju2"]
     fill(tmp_path, "polyp/TrainDataset/images", "polyp/TrainDataset/masks", ["1"])
-    assert stems(locate("Kvasir-SEG", "train", tmp_path)) == ["1"]  # what is divided already comes first
+    assert stems(dataset_pairs("Kvasir-SEG", "train", tmp_path)) == ["1"]  # what is divided already comes first
 
 
 def test_a_test_folder_is_no_undivided_release(tmp_path: Path) -> None:
     fill(tmp_path, "TestDataset/Kvasir/images", "TestDataset/Kvasir/masks", ["1"])
     with pytest.raises(FileNotFoundError, match="Kvasir-SEG/val: not found"):
-        locate("Kvasir-SEG", "val", tmp_path)
+        dataset_pairs("Kvasir-SEG", "val", tmp_path)
 
 
 def test_sizes_may_differ_in_nc4k_alone(tmp_path: Path, caplog) -> None:
@@ -155,25 +155,25 @@ def test_sizes_may_differ_in_nc4k_alone(tmp_path: Path, caplog) -> None:
     for name in ("NC4K", "CHAMELEON"):
         fill(tmp_path, f"TestDataset/{name}/Imgs", f"TestDataset/{name}/GT", ["1", "2"])
         Image.fromarray(np.zeros((5, 4), dtype=np.uint8)).save(tmp_path / f"TestDataset/{name}/GT/2.png")
-    assert stems(locate("NC4K", "test", tmp_path)) == ["1", "2"]
+    assert stems(dataset_pairs("NC4K", "test", tmp_path)) == ["1", "2"]
     assert "NC4K/test: 1 of 2 pairs differ in size and are scored at the mask's size" in caplog.text
     with pytest.raises(ValueError, match=r"^CHAMELEON/test: in 1 of 2 pairs"):
-        locate("CHAMELEON", "test", tmp_path)
+        dataset_pairs("CHAMELEON", "test", tmp_path)
     with pytest.raises(ValueError, match=r"^NC4K/test: in 1 of 2 pairs"):
-        locate("NC4K", "test", tmp_path, size_mismatch="error")
-    assert stems(locate("CHAMELEON", "test", tmp_path, exclude=["CHAMELEON/test/2", "NC4K/x"])) == ["1"]
+        dataset_pairs("NC4K", "test", tmp_path, size_mismatch="error")
+    assert stems(dataset_pairs("CHAMELEON", "test", tmp_path, exclude=["CHAMELEON/test/2", "NC4K/x"])) == ["1"]
 
 
 def test_a_second_copy_is_reported(tmp_path: Path, caplog) -> None:
     for copy in ("a", "b"):
         fill(tmp_path / copy, "TestDataset/NC4K/Imgs", "TestDataset/NC4K/GT", [copy])
-    assert stems(locate("NC4K", "test", tmp_path)) == ["a"]
+    assert stems(dataset_pairs("NC4K", "test", tmp_path)) == ["a"]
     assert f"also found in {tmp_path / 'b/TestDataset/NC4K/Imgs'}, which is not used" in caplog.text
 
 
 def test_the_published_number_gives_no_warning(tmp_path: Path, caplog) -> None:
     fill(tmp_path, "CHAMELEON/Imgs", "CHAMELEON/GT", [str(number) for number in range(76)])
-    assert len(locate("CHAMELEON", "test", tmp_path)) == 76
+    assert len(dataset_pairs("CHAMELEON", "test", tmp_path)) == 76
     assert not caplog.records
 
 
@@ -182,26 +182,26 @@ def test_pranets_list_of_clinicdb_is_a_set_of_its_own(tmp_path: Path, caplog) ->
     listed = KNOWN["CVC-ClinicDB-62"].only
     assert len(set(listed)) == 62
     fill(tmp_path, "CVC-ClinicDB/images", "CVC-ClinicDB/masks", [str(number) for number in range(1, 613)])
-    assert set(stems(locate("CVC-ClinicDB-62", "test", tmp_path))) == set(listed)
-    assert len(locate("CVC-ClinicDB", "test", tmp_path)) == 612
+    assert set(stems(dataset_pairs("CVC-ClinicDB-62", "test", tmp_path))) == set(listed)
+    assert len(dataset_pairs("CVC-ClinicDB", "test", tmp_path)) == 612
     assert not caplog.records
     for kind in ("images", "masks"):
         next((tmp_path / "CVC-ClinicDB" / kind).glob("575.*")).unlink()
     with pytest.raises(ValueError, match=r"CVC-ClinicDB-62/test: .*575"):
-        locate("CVC-ClinicDB-62", "test", tmp_path)
+        dataset_pairs("CVC-ClinicDB-62", "test", tmp_path)
 
 
 def test_inverted_masks_give_a_warning(tmp_path: Path, caplog) -> None:
     fill(tmp_path, "CHAMELEON/Imgs", "CHAMELEON/GT", ["1"])
     Image.fromarray(np.full((4, 5), 255, dtype=np.uint8)).save(tmp_path / "CHAMELEON/GT/1.png")
-    locate("CHAMELEON", "test", tmp_path)
+    dataset_pairs("CHAMELEON", "test", tmp_path)
     assert "CHAMELEON/test: the masks look inverted" in caplog.text
 
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_not_found_says_where_it_looked_and_the_ways_out(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileNotFoundError) as caught:
-        locate(name, "test", tmp_path / "none")
+        dataset_pairs(name, "test", tmp_path / "none")
     message = str(caught.value)
     assert message.startswith(
         f"{name}/test: not found in {tmp_path / 'none'} or a folder right below it (no such folder)"
@@ -213,9 +213,9 @@ def test_not_found_says_where_it_looked_and_the_ways_out(tmp_path: Path, name: s
 
 def test_unknown_names_and_splits(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown dataset 'COD11K'; known are COD10K, CAMO, .*ETIS; .*mapping"):
-        resolve("COD11K", "test", tmp_path)
+        dataset_pairs("COD11K", "test", tmp_path)
     with pytest.raises(ValueError, match="NC4K has no split 'train', only test"):
-        locate("NC4K", "train", tmp_path)
+        dataset_pairs("NC4K", "train", tmp_path)
     assert benchmark("kvasir") is benchmark("Kvasir-SEG") is KNOWN["Kvasir-SEG"]
     assert benchmark("camote") is KNOWN["CAMO"]
 
@@ -224,20 +224,20 @@ def test_a_mapping_names_any_two_folders(tmp_path: Path, caplog) -> None:
     caplog.set_level(logging.INFO)
     fill(tmp_path, "mine/a", "mine/b", ["1", "2"])
     spec: dict[str, object] = {"name": "mine", "images": "mine/a", "masks": str(tmp_path / "mine" / "b"), "list": None}
-    assert stems(resolve(spec, "train", tmp_path)) == ["1", "2"]
+    assert stems(dataset_pairs(spec, "train", tmp_path)) == ["1", "2"]
     assert "mine/train: 2 pairs in" in caplog.text
-    assert stems(resolve(spec, "train", str(tmp_path), exclude=["mine/train/1"])) == ["2"]
+    assert stems(dataset_pairs(spec, "train", str(tmp_path), exclude=["mine/train/1"])) == ["2"]
     (tmp_path / "mine" / "part.txt").write_text("2.png\n")
-    assert stems(resolve(spec | {"list": "mine/part.txt"}, "test", tmp_path)) == ["2"]
+    assert stems(dataset_pairs(spec | {"list": "mine/part.txt"}, "test", tmp_path)) == ["2"]
     with pytest.raises(FileNotFoundError, match="mine/test: the folder of masks"):
-        resolve(spec | {"masks": "nowhere"}, "test", tmp_path)
+        dataset_pairs(spec | {"masks": "nowhere"}, "test", tmp_path)
 
 
 def test_faulty_mappings(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"lacks masks; it needs name, images and masks"):
-        resolve({"name": "mine", "images": "a"}, "test", tmp_path)
+        dataset_pairs({"name": "mine", "images": "a"}, "test", tmp_path)
     with pytest.raises(ValueError, match=r"mine has the unknown key mask; it takes name, images, masks, list"):
-        resolve({"name": "mine", "images": "a", "masks": "b", "mask": "c"}, "test", tmp_path)
+        dataset_pairs({"name": "mine", "images": "a", "masks": "b", "mask": "c"}, "test", tmp_path)
 
 
 @pytest.mark.data
@@ -256,7 +256,7 @@ def test_faulty_mappings(tmp_path: Path) -> None:
     ],
 )
 def test_real_data(caplog, family: str, name: str, split: str, num_pairs: int, below: str) -> None:
-    pairs = locate(name, split, REAL_DATA / family if below else REAL_DATA)
+    pairs = dataset_pairs(name, split, REAL_DATA / family if below else REAL_DATA)
     assert len(pairs) == num_pairs
     differs = num_pairs not in benchmark(name).num_pairs[split]
     assert len(caplog.records) == differs  # the samples of ETIS and CAMO are smaller; no masks look inverted

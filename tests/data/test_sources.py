@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ipsam.data.pairs import Pair
-from ipsam.data.sources import FolderSource, Joined, Part, Sample, Source, SyntheticSource
+from ipsam.data.sources import FolderSource, JoinedSource, Sample, Source, SubsetSource, SyntheticSource
 
 SCENES = SyntheticSource(length=3, size=64, difficulty=(0.0, 0.5), stream=(1, 7))
 
@@ -26,19 +26,19 @@ def folder(tmp_path: Path) -> FolderSource:
 
 
 def test_a_folder_is_read_as_stored_in_every_pass(folder: FolderSource) -> None:
-    sample = folder.read(1, draw=0)
+    sample = folder.read(1, epoch=0)
     assert sample.name == "two"
     assert sample.image.shape == (40, 50, 3)
     assert set(np.unique(sample.mask)) == {0, 255}
     np.testing.assert_array_equal(sample.image[..., ::-1], cv2.imread(str(folder.pairs[1].image)))  # RGB, not BGR
-    assert equal(sample, folder.read(1, draw=5))
+    assert equal(sample, folder.read(1, epoch=5))
     assert len(folder) == 2
 
 
 def test_images_may_be_read_smaller_and_masks_may_not(folder: FolderSource, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "one.jpg"), cv2.imread(str(tmp_path / "one.png")))
     pair = Pair("one", tmp_path / "one.jpg", tmp_path / "one_mask.png")
-    sample = FolderSource([pair], at_least=20).read(0, draw=0)
+    sample = FolderSource([pair], at_least=20).read(0, epoch=0)
     assert sample.image.shape == (20, 25, 3)
     assert sample.mask.shape == (40, 50)
 
@@ -55,16 +55,16 @@ def test_scenes_are_the_same_for_the_same_numbers_only() -> None:
 
 
 def test_scene_names_tell_pass_and_index() -> None:
-    names = {SCENES.read(index, draw).name for index in range(3) for draw in range(2)}
+    names = {SCENES.read(index, epoch).name for index in range(3) for epoch in range(2)}
     assert len(names) == 6
     assert "scene_001_00002" in names
 
 
 def test_part_and_joined_count_through(folder: FolderSource) -> None:
-    joined = Joined([folder, SCENES])
+    joined = JoinedSource([folder, SCENES])
     assert len(joined) == 5
     assert [joined.read(index, 0).name for index in range(3)] == ["one", "two", "scene_000_00000"]
-    part = Part(joined, [4, 0])
+    part = SubsetSource(joined, [4, 0])
     assert len(part) == 2
     assert [part.read(index, 1).name for index in range(2)] == ["scene_001_00002", "one"]
     with pytest.raises(IndexError):
@@ -72,12 +72,19 @@ def test_part_and_joined_count_through(folder: FolderSource) -> None:
 
 
 def test_names_are_told_without_reading(folder: FolderSource) -> None:
-    for source in (folder, SCENES, Joined([folder, SCENES]), Part(Joined([folder, SCENES]), [4, 0])):
-        assert source.names() == [source.read(index, draw=0).name for index in range(len(source))]
+    for source in (
+        folder,
+        SCENES,
+        JoinedSource([folder, SCENES]),
+        SubsetSource(JoinedSource([folder, SCENES]), [4, 0]),
+    ):
+        assert source.names() == [source.read(index, epoch=0).name for index in range(len(source))]
     for pair in folder.pairs:
         pair.image.unlink()
     assert folder.names() == ["one", "two"]
 
 
 def test_all_are_sources(folder: FolderSource) -> None:
-    assert all(isinstance(source, Source) for source in (folder, SCENES, Part(SCENES, [0]), Joined([SCENES])))
+    assert all(
+        isinstance(source, Source) for source in (folder, SCENES, SubsetSource(SCENES, [0]), JoinedSource([SCENES]))
+    )

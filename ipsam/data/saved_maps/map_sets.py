@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipsam.data.benchmarks import benchmark
-from ipsam.data.files import EXTENSIONS, entries, image_files, normal, some, with_readable_name
+from ipsam.data.files import EXTENSIONS, entries, image_files, normal_stem, some, with_readable_name
 
 MASK_FOLDERS = ("gt", "masks", "mask", "gt_object", "ground truth")  # of a dataset's folder, in any case of letters
 IMAGE_FOLDERS = ("imgs", "images", "image", "img", "im", "original")
@@ -99,7 +99,7 @@ def find_maps(maps: Path, truths: Sequence[Truth]) -> list[MapFolder]:
         raise ValueError(
             f"no maps in {maps}: neither {_kinds()} files nor folders; set maps=FOLDER to one that has them"
         )
-    if any(fitting(folder.name, truths) and image_files(folder) for folder in folders):
+    if any(truth_named(folder.name, truths) and image_files(folder) for folder in folders):
         return _of_method(None, folders, truths)
     found = []
     for folder in folders:
@@ -116,13 +116,13 @@ def find_maps(maps: Path, truths: Sequence[Truth]) -> list[MapFolder]:
 def method_name(maps: Path, truths: Sequence[Truth]) -> str:
     """What to call the one method whose maps a folder holds: the folder's name, but not where that is a dataset's."""
     path = Path(os.path.abspath(maps))
-    return (path.parent if fitting(path.name, truths) else path).name or "maps"
+    return (path.parent if truth_named(path.name, truths) else path).name or "maps"
 
 
 def _of_method(method: str | None, folders: Sequence[Path], truths: Sequence[Truth]) -> list[MapFolder]:
     found = []
     for folder in folders:
-        truth = fitting(folder.name, truths)
+        truth = truth_named(folder.name, truths)
         if truth is None:
             raise ValueError(
                 f"the maps in {folder} fit no dataset: none is named so, there are {_list(t.name for t in truths)}; "
@@ -137,7 +137,7 @@ def _of_method(method: str | None, folders: Sequence[Path], truths: Sequence[Tru
 
 def _direct(folder: Path, truths: Sequence[Truth]) -> Truth:
     """The dataset that maps directly in a folder belong to."""
-    truth = truths[0] if len(truths) == 1 else fitting(Path(os.path.abspath(folder)).name, truths)
+    truth = truths[0] if len(truths) == 1 else truth_named(Path(os.path.abspath(folder)).name, truths)
     if truth is None:
         raise ValueError(
             f"the maps in {folder} may belong to any of {_list(t.name for t in truths)}; "
@@ -146,7 +146,7 @@ def _direct(folder: Path, truths: Sequence[Truth]) -> Truth:
     return truth
 
 
-def fitting(name: str, truths: Iterable[Truth]) -> Truth | None:
+def truth_named(name: str, truths: Iterable[Truth]) -> Truth | None:
     """The dataset of this name, in any case of letters or by another of a benchmark's names."""
     return next((truth for truth in truths if same_dataset(truth.name, name)), None)
 
@@ -161,7 +161,7 @@ def _key(name: str) -> str:
     try:
         return benchmark(name).name.casefold()
     except ValueError:
-        return normal(name).casefold()
+        return normal_stem(name).casefold()
 
 
 def _truth(masks: Path) -> Truth:

@@ -161,7 +161,7 @@ def evaluate_constant(test_sets: Mapping[str, TestSet], protocol: Protocol | Non
     evaluation = Evaluation(protocol=protocol)
     for name, test_set in test_sets.items():
         indices = tqdm(range(len(test_set)), desc=f"{name}, constant maps", unit="image", leave=False, disable=None)
-        masks = (test_set.source.read(index, draw=0).mask for index in indices)
+        masks = (test_set.source.read(index, epoch=0).mask for index in indices)
         images = [[measure(np.full_like(mask, value), mask, protocol) for value in CONSTANTS] for mask in masks]
         results = [means(of_value)[0] for of_value in zip(*images, strict=True)]
         best = {m: (min if m in LOWER_IS_BETTER else max)(result[m] for result in results) for m in METRICS}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ipsam.data.files import EXTENSIONS
-from ipsam.data.own_images import to_rgb
+from ipsam.data.user_images import to_rgb
 from ipsam.engine.inference.prediction import KINDS, Prediction
 from ipsam.engine.inference.predictor import Predictor, check_batch_size
 from ipsam.engine.inference.video import VIDEOS, predict_video

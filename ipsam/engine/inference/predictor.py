@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ipsam.data.own_images import ImageLike, to_rgb
 from ipsam.data.transforms import network_input
+from ipsam.data.user_images import ImageLike, to_rgb
 from ipsam.engine.inference.forward import to_map
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.sharing import save_pretrained

@@ -140,7 +140,7 @@ def _read_all(dataset: TrainSet | PlainPairs) -> None:
 
 def _image(pair: Pair, image_size: int, at_least: int | None) -> NDArray[np.uint8]:
     pixels: NDArray[np.uint8] = network_input(
-        FolderSource([pair], at_least=at_least).read(0, draw=0).image, image_size
+        FolderSource([pair], at_least=at_least).read(0, epoch=0).image, image_size
     ).numpy()
     return pixels
 

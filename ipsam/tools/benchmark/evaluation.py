@@ -9,7 +9,7 @@ import torch
 
 from ipsam.data import TestSet
 from ipsam.data.saved_maps.map_pairs import SavedMap
-from ipsam.data.sources import FolderSource, Part
+from ipsam.data.sources import FolderSource, SubsetSource
 from ipsam.engine.evaluate.evaluator import Predicted, evaluate, predict
 from ipsam.engine.evaluate.scoring import score_set
 from ipsam.engine.evaluate.scoring_process import Job
@@ -79,7 +79,7 @@ def _row(request: Request, size: int, batch: int) -> dict[str, Any]:
         files = FolderSource(pairs)
         evaluate(model, {"maps": TestSet(files, image_size=size)}, **how | {"num_workers": 0}, maps=Path(folder))
         order = [index % NUM_FILES for index in range(NUM_IMAGES)]
-        test_set = TestSet(Part(files, order), image_size=size)
+        test_set = TestSet(SubsetSource(files, order), image_size=size)
         maps = Path(folder) / "maps"
         jobs = [SavedMap(pair.stem, maps / f"{pair.stem}.png", pair.mask) for pair in (pairs[index] for index in order)]
         made = [Predicted(*job()) for job in jobs[:NUM_FILES]]

@@ -78,10 +78,10 @@ class WatchedSource:
     def __len__(self) -> int:
         return len(self.source)
 
-    def read(self, index: int, draw: int) -> Sample:
+    def read(self, index: int, epoch: int) -> Sample:
         """Sample ``index``."""
         self.asked()
-        return self.source.read(index, draw)
+        return self.source.read(index, epoch)
 
     def names(self) -> list[str]:
         """Those of the source."""

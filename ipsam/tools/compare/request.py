@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ipsam.data.pairs import Pair, warn_if_inverted
 from ipsam.data.saved_maps.map_pairs import Missing, SavedMap, pair_maps, truth_files
-from ipsam.data.saved_maps.map_sets import Truth, find_maps, find_truths, fitting, method_name
+from ipsam.data.saved_maps.map_sets import Truth, find_maps, find_truths, method_name, truth_named
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.runs.configuration import as_dict
 from ipsam.engine.runs.options import path_or_none, true_or_false, whole_number
@@ -129,7 +129,7 @@ def _lists(request: Request, truths: Sequence[Truth]) -> dict[str, Path]:
         return {names[0]: request.stems}
     lists: dict[str, Path] = {}
     for name, path in request.stems.items():
-        truth = fitting(name, truths)
+        truth = truth_named(name, truths)
         if truth is None:
             raise ValueError(
                 f"stems has a list for {name}; the datasets are {', '.join(names)}: correct the name, or leave it out"

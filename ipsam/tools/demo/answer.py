@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.data.images import image_size
-from ipsam.data.own_images import to_rgb
+from ipsam.data.user_images import to_rgb
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ipsam.data.own_images import to_rgb
 from ipsam.data.synthetic.scenes import camouflaged_scene
+from ipsam.data.user_images import to_rgb
 from ipsam.tools.demo.pictures import image
 
 SIZE, THUMBNAIL = 512, 160  # pixels a side

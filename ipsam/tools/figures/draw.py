@@ -8,7 +8,6 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from ipsam.data import Data, TestSet
-from ipsam.data.saved_maps.method_maps import maps_of, method_folders
 from ipsam.engine.evaluate.evaluator import evaluate
 from ipsam.engine.metrics.tables import LABELS
 from ipsam.engine.runs.checkpoint import finished_epochs
@@ -20,6 +19,7 @@ from ipsam.engine.runs.run_folder import FIGURES
 from ipsam.engine.runs.store import run_of
 from ipsam.tools.figures.choice import Chosen, by_name, by_score, known_scores
 from ipsam.tools.figures.columns import comparison, mechanism
+from ipsam.tools.figures.method_maps import maps_of, method_folders
 from ipsam.tools.figures.page import draw_page, save_page
 from ipsam.tools.figures.request import COMPARISON, Request
 from ipsam.tools.figures.view import Subject, open_subject, view
@@ -78,7 +78,7 @@ def draw_figures(config: DictConfig) -> list[Drawn]:
     for dataset, images in chosen.items():
         views, others = [], []
         for image in images:  # one by one, as what a page shows of a large image is small
-            sample = sets[dataset].source.read(image.index, draw=0)
+            sample = sets[dataset].source.read(image.index, epoch=0)
             views.append(view(ours, sample))
             others += [] if baseline is None else [view(baseline, sample)]
         if request.figure == COMPARISON:

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from ipsam.data.files import normal
+from ipsam.data.files import normal_stem
 from ipsam.engine.metrics import METRICS, Protocol
 from ipsam.engine.runs.configuration import plain
 
@@ -72,4 +72,4 @@ def _stems(value: Any) -> list[str]:
     for stem in value:
         if not isinstance(stem, str | int) or isinstance(stem, bool):
             raise ValueError(f"stems must be names, not {stem!r}; if that is one, quote it twice: stems='[\"{stem}\"]'")
-    return list(dict.fromkeys(normal(str(stem)) for stem in value))
+    return list(dict.fromkeys(normal_stem(str(stem)) for stem in value))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ipsam.data.benchmarks import SPLITS, Benchmark, Layout, benchmark
 from ipsam.data.files import EXTENSIONS, entries, some
-from ipsam.data.layouts import Place, find_place
+from ipsam.data.layouts import SetLocation, locate_set
 from ipsam.data.matching import match_files
 
 
@@ -87,11 +87,11 @@ def _divided(known: Benchmark, unpacked: Path) -> Iterator[Split]:
     for split in SPLITS:
         if split in known.layouts:
             try:
-                place = find_place(known.name, split, unpacked)
+                location = locate_set(known.name, split, unpacked)
             except FileNotFoundError:
                 continue
             layout = community_layout(known, split)
-            yield Split(known.name, split, layout.folder, dict(_files(place, layout)))
+            yield Split(known.name, split, layout.folder, dict(_files(location, layout)))
 
 
 def _undivided(known: Benchmark, unpacked: Path) -> Iterator[Split]:
@@ -104,17 +104,17 @@ def _undivided(known: Benchmark, unpacked: Path) -> Iterator[Split]:
                 yield Split(known.name, "", known.name, files)
 
 
-def _files(place: Place, layout: Layout) -> Iterator[tuple[str, Path]]:
+def _files(location: SetLocation, layout: Layout) -> Iterator[tuple[str, Path]]:
     """A split's own images and masks, those included that nothing matches: the data doctor tells of them."""
     matched = match_files(
-        place.images,
-        place.masks,
-        name=place.label,
-        stems=place.stems,
-        only=place.only,
-        extra_masks=place.extra_masks,
+        location.images,
+        location.masks,
+        name=location.label,
+        stems=location.stems,
+        only=location.only,
+        extra_masks=location.extra_masks,
     )
-    others = matched.masks.keys() - matched.images.keys() if place.extra_masks else set()
+    others = matched.masks.keys() - matched.images.keys() if location.extra_masks else set()
     for kind, files in ((layout.images, matched.images), (layout.masks, matched.masks)):
         for stem, paths in files.items():
             for path in paths if kind == layout.images or stem not in others else ():

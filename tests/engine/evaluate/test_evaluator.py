@@ -35,8 +35,8 @@ class Uneven(Source):
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def read(self, index: int, draw: int) -> Sample:
-        scene = SyntheticSource(len(self), 64, (0.0, 0.1), (0,)).read(index, draw)
+    def read(self, index: int, epoch: int) -> Sample:
+        scene = SyntheticSource(len(self), 64, (0.0, 0.1), (0,)).read(index, epoch)
         size = self.sizes[index][::-1]
         mask = cv2.resize(scene.mask, size, interpolation=cv2.INTER_NEAREST)
         return Sample(f"image{index}", cv2.resize(scene.image, size), mask)
@@ -180,7 +180,7 @@ def test_maps_are_saved_under_their_images_stem(uneven: TestSet, tmp_path: Path)
     assert saved == [f"maps/{name}/image{index}.png" for name in ("one", "two") for index in range(5)]
     images = []
     for index in range(5):  # what was saved is what was scored
-        sample = uneven.source.read(index, draw=0)
+        sample = uneven.source.read(index, epoch=0)
         written = cv2.imread(str(tmp_path / f"maps/two/image{index}.png"), cv2.IMREAD_UNCHANGED)
         assert written.shape == sample.mask.shape
         images.append(measure(written, sample.mask, Protocol()))
@@ -220,7 +220,7 @@ def test_the_constant_map_is_the_best_of_some_greys_in_each_metric() -> None:
         def __len__(self) -> int:
             return 2
 
-        def read(self, index: int, draw: int) -> Sample:
+        def read(self, index: int, epoch: int) -> Sample:
             return Sample(str(index), np.zeros((8, 8, 3), np.uint8), masks[index])
 
     scores = evaluate_constant({"set": TestSet(Given(), image_size=64)}).datasets["set"]

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import ipsam
-from ipsam.data.own_images import to_rgb
+from ipsam.data.user_images import to_rgb
 from ipsam.engine.inference import files as files
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor

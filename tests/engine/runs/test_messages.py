@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from ipsam.data.layouts import find_place
+from ipsam.data.layouts import locate_set
 from ipsam.engine.evaluate.evaluator import Predicted
 from ipsam.engine.runs import limits as budget
 from ipsam.engine.runs.model_section import check_model_section, parameter_budget
@@ -126,7 +126,7 @@ def test_settings() -> None:
 
 def test_a_name_that_would_be_a_path(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"the dataset name '\.\./x' also names files: use letters, digits"):
-        find_place({"name": "../x", "images": "a", "masks": "b"}, "test", tmp_path)
+        locate_set({"name": "../x", "images": "a", "masks": "b"}, "test", tmp_path)
 
 
 def test_a_map_that_can_not_be_written(tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ class Repeated(Source):
     def __len__(self) -> int:
         return len(self.scenes)
 
-    def read(self, index: int, draw: int) -> Sample:
-        return self.scenes.read(index, draw=0)
+    def read(self, index: int, epoch: int) -> Sample:
+        return self.scenes.read(index, epoch=0)
 
 
 def test_one_batch_is_learnt_by_heart(tmp_path: Path, make_settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,14 +104,14 @@ def test_every_epoch_reads_every_sample_of_its_own_pass(tmp_path: Path, make_set
     read: list[tuple[int, int]] = []
 
     class Watched(Repeated):
-        def read(self, index: int, draw: int) -> Sample:
-            read.append((draw, index))
-            return super().read(index, draw)
+        def read(self, index: int, epoch: int) -> Sample:
+            read.append((epoch, index))
+            return super().read(index, epoch)
 
     watched = TrainSet(Watched(), image_size=64, augment=Augment(hflip=0.0), seed=0)
     fit(model_of(1), watched, tmp_path, make_settings(epochs=2, batch_size=4))
     passes = [read[:8], read[8:]]
-    assert [sorted(entries) for entries in passes] == [[(draw, index) for index in range(8)] for draw in (0, 1)]
+    assert [sorted(entries) for entries in passes] == [[(epoch, index) for index in range(8)] for epoch in (0, 1)]
     assert [index for _, index in passes[0]] != [index for _, index in passes[1]]
 
 

@@ -14,8 +14,8 @@ from PIL import Image
 from support.builders import micro_model, randomise
 
 import ipsam
-from ipsam.data.own_images import to_rgb
 from ipsam.data.synthetic.scenes import camouflaged_scene
+from ipsam.data.user_images import to_rgb
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.tools.demo import answer as answers

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ipsam.data.benchmarks import KNOWN, SPLITS, benchmark
-from ipsam.data.layouts import find_place, locate
+from ipsam.data.layouts import dataset_pairs, locate_set
 from ipsam.tools.prepare.install import check_free, community_layout, find_splits, in_words, install
 
 ROOT = Path(__file__).parents[3]
@@ -28,9 +28,9 @@ def test_what_is_put_in_its_place_is_found_there(tmp_path: Path, name: str) -> N
     for split in known.layouts:
         layout = community_layout(known, split)
         write(tmp_path / layout.folder, f"{layout.images}/a.jpg", f"{layout.masks}/a.png")
-        place = find_place(name, split, tmp_path)
-        assert place.images == tmp_path / layout.folder / layout.images
-        assert place.masks == tmp_path / layout.folder / layout.masks
+        location = locate_set(name, split, tmp_path)
+        assert location.images == tmp_path / layout.folder / layout.images
+        assert location.masks == tmp_path / layout.folder / layout.masks
 
 
 def test_a_pooled_release_is_divided(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_release_with_lists_is_divided_and_one_without_is_kept_whole(tmp_path:
     with pytest.raises(
         FileNotFoundError, match=r"Kvasir-SEG/train\.txt: no such list. An undivided dataset needs a list"
     ):
-        locate("Kvasir-SEG", "train", tmp_path / "data")
+        dataset_pairs("Kvasir-SEG", "train", tmp_path / "data")
     for split, stems in (("train", "cju0\ncju1\n"), ("test", "cju2\n")):
         (tmp_path / f"release/Kvasir-SEG/{split}.txt").write_text(stems)
     train, test = find_splits(["Kvasir-SEG"], tmp_path / "release")

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from ipsam.data.files import normal, some
+from ipsam.data.files import normal_stem, some
 from ipsam.data.findings import Finding, Severity
 from ipsam.data.matching import exclude_option
 from ipsam.data.pairs import inverted_masks, unreadable_pairs
@@ -64,13 +64,13 @@ def _unusable(name: str, files: Sequence[Facts], masks: Sequence[Facts], num_pai
     if unreadable := [facts for facts in files if facts.fault == "unreadable"]:
         reasons: dict[str, list[str]] = defaultdict(list)
         for facts in unreadable:
-            reasons[normal(facts.file.path.stem)].append(facts.reason)
+            reasons[normal_stem(facts.file.path.stem)].append(facts.reason)
         yield _finding("unreadable file", "error", unreadable_pairs(reasons, num_pairs, name), unreadable)
     if refused := [facts for facts in masks if facts.fault == "mask values"]:
         message = (
             f"{name}: {len(refused)} of {len(masks)} masks hold other values than a mask may: "
             f"{some(facts.reason for facts in refused)}; or leave them out with "
-            f"{exclude_option(name, [normal(facts.file.path.stem) for facts in refused])}"
+            f"{exclude_option(name, [normal_stem(facts.file.path.stem) for facts in refused])}"
         )
         yield _finding("values of no mask", "error", message, refused)
 
@@ -94,7 +94,7 @@ def _mask_findings(name: str, masks: Sequence[Facts]) -> Iterator[Finding]:
         if found := [facts for facts, mask in known if mask.share == share]:
             message = (
                 f"{name}: {len(found)} of {len(known)} masks have {what}: {_names(found)}; see that this is meant, or "
-                f"leave them out with {exclude_option(name, [normal(facts.file.path.stem) for facts in found])}"
+                f"leave them out with {exclude_option(name, [normal_stem(facts.file.path.stem) for facts in found])}"
             )
             yield _finding(kind, "warning", message, found)
     inverted = inverted_masks([facts.file.path for facts, mask in known if mask.border], len(known), name)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from ipsam.data.benchmarks import SPLITS
 from ipsam.data.data import SYNTHETIC, Data, Synthetic
 from ipsam.data.findings import Finding
-from ipsam.data.layouts import Place, Spec, find_place, name_of
+from ipsam.data.layouts import SetLocation, Spec, locate_set, set_name
 from ipsam.data.matching import Matched, match_files
-from ipsam.data.pairs import SizeMismatch, check_size_mismatch, fitting_pairs, pairs_of
+from ipsam.data.pairs import SizeMismatch, apply_size_mismatch, check_size_mismatch, matched_pairs
 from ipsam.tools.prepare.doctor.checks import file_findings
 from ipsam.tools.prepare.doctor.probe import Facts, File
 from ipsam.tools.prepare.doctor.reading import examine_all
@@ -41,11 +41,11 @@ def diagnose(data: Data, *, num_workers: int, duplicates: bool = True) -> Diagno
 
 @dataclass(frozen=True)
 class _Set:
-    """A set before its files are read; without place and files if it can't be used, or has none."""
+    """A set before its files are read; without location and files if it can't be used, or has none."""
 
     report: SetReport
     size_mismatch: SizeMismatch = "error"
-    place: Place | None = None
+    location: SetLocation | None = None
     matched: Matched | None = None
 
     @property
@@ -58,59 +58,59 @@ class _Set:
     @property
     def masks(self) -> list[File]:
         """All masks of its own."""
-        if self.place is None or self.matched is None:
+        if self.location is None or self.matched is None:
             return []
-        of_others = self.matched.masks.keys() - self.matched.images.keys() if self.place.extra_masks else set()
+        of_others = self.matched.masks.keys() - self.matched.images.keys() if self.location.extra_masks else set()
         return [File(path, "mask") for stem, of in self.matched.masks.items() if stem not in of_others for path in of]
 
 
 def _look_up(data: Data, spec: Spec, split: str) -> _Set:
     """A set's folders and files, with what is found before any is opened."""
-    report = SetReport(f"{name_of(spec)}/{split}", split)
+    report = SetReport(f"{set_name(spec)}/{split}", split)
     if spec == SYNTHETIC:
         synthetic = Synthetic(**data.synthetic)
         report.num_pairs = synthetic.num_train if split == "train" else synthetic.num_test
         report.findings.append(Finding("synthetic", "remark", f"{report.label}: made on the fly, no files to read"))
         return _Set(report)
     try:
-        place = find_place(spec, split, data.root)
-        report.findings += place.findings
-        size_mismatch = data.size_mismatch or place.size_mismatch
+        location = locate_set(spec, split, data.root)
+        report.findings += location.findings
+        size_mismatch = data.size_mismatch or location.size_mismatch
         check_size_mismatch(size_mismatch)
         matched = match_files(
-            place.images,
-            place.masks,
-            name=place.label,
-            stems=place.stems,
+            location.images,
+            location.masks,
+            name=location.label,
+            stems=location.stems,
             exclude=data.exclude,
-            only=place.only,
-            extra_masks=place.extra_masks,
+            only=location.only,
+            extra_masks=location.extra_masks,
         )
     except (ValueError, OSError) as error:
         kind = "set not found" if isinstance(error, FileNotFoundError) else "unusable set"
         report.findings.append(Finding(kind, "error", str(error)))
         return _Set(report)
-    report.folders = place.images, place.masks
+    report.folders = location.images, location.masks
     report.findings += matched.findings
-    return _Set(report, size_mismatch, place, matched)
+    return _Set(report, size_mismatch, location, matched)
 
 
 def _examined(one: _Set, facts: Mapping[File, Facts]) -> SetReport:
     """A set's report, given what its files are found to be."""
-    report, place, matched = one.report, one.place, one.matched
-    if place is None or matched is None:
+    report, location, matched = one.report, one.location, one.matched
+    if location is None or matched is None:
         return report
-    pairs = pairs_of(matched)
+    pairs = matched_pairs(matched)
     sizes = {file.path: size for file in (*one.images, *one.masks) if (size := facts[file].size) is not None}
     with_size = [pair for pair in pairs if pair.image in sizes and pair.mask in sizes]
-    kept, findings = fitting_pairs(with_size, sizes, report.label, one.size_mismatch)
+    kept, findings = apply_size_mismatch(with_size, sizes, report.label, one.size_mismatch)
     left_out = {path for pair in with_size for path in (pair.image, pair.mask)}
     left_out -= {path for pair in kept for path in (pair.image, pair.mask)}
     report.images = [facts[file] for file in one.images if file.path not in left_out]
     report.masks = [facts[file] for file in one.masks if file.path not in left_out]
     report.num_pairs = len(pairs) - (len(with_size) - len(kept))
     report.findings += findings
-    report.findings += place.other_number(report.num_pairs)
+    report.findings += location.other_number(report.num_pairs)
     report.findings += file_findings(report.label, report.images, report.masks, report.num_pairs)
     return report
 

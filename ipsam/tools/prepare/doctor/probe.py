@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ipsam.data.headers import MAX_BYTES, Size, check_size, quiet_pillow
-from ipsam.data.images import MaskError, as_grey, as_image, binary, opened, read_bytes
+from ipsam.data.images import MaskError, binarise_mask, decode_image, decode_mask, open_image, read_bytes
 from ipsam.data.pairs import border_is_foreground
 from ipsam.tools.prepare.doctor.fingerprint import Fingerprint, fingerprint
 
@@ -80,9 +80,9 @@ def examine(file: File) -> Facts:
         facts = _with_header(facts)
         content = read_bytes(file.path)
         if file.kind == "image":
-            return replace(facts, fingerprint=fingerprint(as_image(content, file.path)))
-        grey = as_grey(content, file.path)
-        return replace(facts, mask=_mask_facts(grey, binary(grey, file.path)))
+            return replace(facts, fingerprint=fingerprint(decode_image(content, file.path)))
+        grey = decode_mask(content, file.path)
+        return replace(facts, mask=_mask_facts(grey, binarise_mask(grey, file.path)))
     except MaskError as error:
         return facts.failed(str(error), "mask values")
     except (ValueError, FileNotFoundError) as error:
@@ -95,7 +95,7 @@ def _with_header(facts: Facts) -> Facts:
     path = facts.file.path
     if not 0 < path.stat().st_size <= MAX_BYTES:
         read_bytes(path)  # explains it better than its header would
-    with quiet_pillow(), opened(path) as image:
+    with quiet_pillow(), open_image(path) as image:
         return replace(
             facts,
             size=check_size(image.height, image.width, path),

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipsam.data.files import normal, some
+from ipsam.data.files import normal_stem, some
 from ipsam.data.findings import Finding
-from ipsam.data.matching import exclude_entries
+from ipsam.data.matching import exclude_argument
 from ipsam.tools.prepare.doctor.copies import copies, repetitions
 from ipsam.tools.prepare.doctor.fingerprint import Fingerprint
 from ipsam.tools.prepare.doctor.reports import SetReport
@@ -20,7 +20,7 @@ class _Picture:
 
     @property
     def entry(self) -> str:
-        return f"{self.label}/{normal(self.path.stem)}"
+        return f"{self.label}/{normal_stem(self.path.stem)}"
 
 
 def add_same_pictures(reports: Sequence[SetReport]) -> None:
@@ -52,10 +52,10 @@ def _finding(report: SetReport, found: Sequence[tuple[_Picture, Sequence[_Pictur
     files = tuple(picture.path for one, others in found for picture in (one, *others))
     share = f"{report.label}: {len(found)} of {len(report.images)} images"
     if report.split == "train":
-        option = exclude_entries([one.entry for one, _ in found])
+        option = exclude_argument([one.entry for one, _ in found])
         message = f"{share} show what another training image shows: {shown}; leave them out with {option}"
         return Finding("training images twice", "remark", message, files)
-    option = exclude_entries(sorted({other.entry for _, others in found for other in others}))
+    option = exclude_argument(sorted({other.entry for _, others in found for other in others}))
     message = (
         f"{share} are among the training images too, which makes for better scores than on new ones: {shown}; "
         f"leave the training images out with {option}"

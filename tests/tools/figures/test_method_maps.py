@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from support.map_files import save
 
-from ipsam.data.saved_maps.method_maps import maps_of, method_folders
+from ipsam.tools.figures.method_maps import maps_of, method_folders
 
 
 def test_every_method_that_has_the_dataset(tree, caplog: pytest.LogCaptureFixture) -> None:
