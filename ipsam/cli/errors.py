@@ -1,4 +1,4 @@
-"""What the scripts share at the command line."""
+"""Errors as every command prints them."""
 
 import os
 import re
@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
+from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from ipsam.utils.signals import StoppedError
 
+FULL_ERROR = "HYDRA_FULL_ERROR"
 # What gloo and NCCL say when they no longer reach another process.
 LOST = r"connection (closed|reset|refused)|timed out|unhandled system error|remote process exited|socket"
 
@@ -20,8 +21,8 @@ def user_errors() -> Iterator[None]:
     """Turn what the user can mend into one message and exit status 1; HYDRA_FULL_ERROR=1 shows the traceback too."""
     try:
         yield
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        if _is_distributed():
+            sys.modules["torch"].distributed.destroy_process_group()
     except StoppedError as stopped:
         sys.stderr.write(f"{stopped}\n")
         sys.exit(stopped.status)
@@ -31,15 +32,15 @@ def user_errors() -> Iterator[None]:
                 f"error: a process that reads data has ended ({killed[0]:.200}). If memory ran out, lower "
                 "engine.num_workers or make room; then go on with resume=true"
             )
-        if not (torch.distributed.is_initialized() and re.search(LOST, str(error), re.I)):
+        if not (_is_distributed() and re.search(LOST, str(error), re.I)):
             raise
         sys.exit(f"error: another process of this run is gone, see its own message; go on with resume=true\n({error})")
     except ImportError as error:
         if "pip install" not in str(error):
             raise
         sys.exit(f"error: {error}")
-    except (ValueError, OSError, OmegaConfBaseException) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+    except (ValueError, OSError, OmegaConfBaseException, HydraException) as error:
+        if os.environ.get(FULL_ERROR) == "1":
             raise
         message = str(error)
         if isinstance(error, OSError) and error.filename is not None:  # as the system raised it, without a way out
@@ -50,3 +51,9 @@ def user_errors() -> Iterator[None]:
             # From a DataLoader's worker, which passes its traceback on as text; the reason stands at the end.
             message = message.rpartition("Error: ")[2]
         sys.exit(f"error: {message.strip()}\n(HYDRA_FULL_ERROR=1 shows where)")
+
+
+def _is_distributed() -> bool:
+    """Return whether this process is one of several; without importing torch, which some commands never need."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -1,10 +1,8 @@
 """Evaluate a trained model: python scripts/eval.py ckpt=outputs/cod_r32/seed0 (--help tells what can be set)."""
 
-import hydra
 from omegaconf import DictConfig
 
-from ipsam.cli import CONFIGS
-from ipsam.cli.errors import user_errors
+from ipsam.cli.command import command
 from ipsam.data import Data
 from ipsam.engine.evaluate.report import check_fits, evaluate_run
 from ipsam.engine.metrics import Protocol
@@ -16,18 +14,17 @@ from ipsam.engine.runs.settings import Settings
 from ipsam.engine.runs.store import run_of
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="eval")
+@command("eval")
 def main(config: DictConfig) -> None:
     """Rebuild the run's model, load its weights, evaluate."""
-    with user_errors():
-        protocol = Protocol.of(plain(config.protocol))
-        checkpoint, run_config, out = reopen_run(config)
-        settings = settings_of(Settings, run_config.engine, "engine")
-        settings.set_up_process()
-        test_sets = settings_of(Data, run_config.data, "data").test_sets(foreground_above=protocol.gt_threshold)
-        warn_of_other_data(run_of(checkpoint), named_sets(test_sets))
-        model = build_model(run_config.model)
-        check_fits(model, test_sets, settings)
-        load_weights(model, checkpoint)
-        epochs = finished_epochs(checkpoint)
-        evaluate_run(model, test_sets, settings, out=out, epochs=epochs, protocol=protocol, save_maps=config.maps)
+    protocol = Protocol.of(plain(config.protocol))
+    checkpoint, run_config, out = reopen_run(config)
+    settings = settings_of(Settings, run_config.engine, "engine")
+    settings.set_up_process()
+    test_sets = settings_of(Data, run_config.data, "data").test_sets(foreground_above=protocol.gt_threshold)
+    warn_of_other_data(run_of(checkpoint), named_sets(test_sets))
+    model = build_model(run_config.model)
+    check_fits(model, test_sets, settings)
+    load_weights(model, checkpoint)
+    epochs = finished_epochs(checkpoint)
+    evaluate_run(model, test_sets, settings, out=out, epochs=epochs, protocol=protocol, save_maps=config.maps)

@@ -3,27 +3,24 @@
 import sys
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from ipsam.cli import CONFIGS
-from ipsam.cli.errors import user_errors
+from ipsam.cli.command import command
 from ipsam.engine.inference.files import find_jobs, predict_files
 from ipsam.engine.inference.predictor import load
 from ipsam.engine.runs.configuration import given, plain
 from ipsam.utils.folders import writable_folder
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="predict")
+@command("predict")
 def main(config: DictConfig) -> None:
     """Find the files, load the model, predict, tell what became of them."""
-    with user_errors():
-        source, output = given(config, "input"), Path(given(config, "output"))
-        jobs = find_jobs(source, output, plain(config.save))
-        writable_folder(output, "output")
-        how = {name: config[name] for name in ("device", "precision", "base", "fast", "compile")}
-        predictor = load(config.ckpt, **how)
-        outcome = predict_files(predictor, jobs, batch_size=config.batch_size, overwrite=config.overwrite)
-        print(f"{outcome.written} written, {outcome.skipped} there already, {len(outcome.failed)} failed: {output}")
-        if outcome.failed:
-            sys.exit("\n".join(["failed:", *(f"  {reason}" for reason in outcome.failed.values())]))
+    source, output = given(config, "input"), Path(given(config, "output"))
+    jobs = find_jobs(source, output, plain(config.save))
+    writable_folder(output, "output")
+    how = {name: config[name] for name in ("device", "precision", "base", "fast", "compile")}
+    predictor = load(config.ckpt, **how)
+    outcome = predict_files(predictor, jobs, batch_size=config.batch_size, overwrite=config.overwrite)
+    print(f"{outcome.written} written, {outcome.skipped} there already, {len(outcome.failed)} failed: {output}")
+    if outcome.failed:
+        sys.exit("\n".join(["failed:", *(f"  {reason}" for reason in outcome.failed.values())]))

@@ -1,25 +1,22 @@
 """Score any method's saved maps: python scripts/score.py maps=DIR masks=DIR out=DIR (--help tells what can be set)."""
 
-import hydra
 from omegaconf import DictConfig
 
-from ipsam.cli import CONFIGS
-from ipsam.cli.errors import user_errors
+from ipsam.cli.command import command
 from ipsam.tools.compare.comparison import score_maps
 from ipsam.tools.compare.request import Request, find_sets
 from ipsam.utils.folders import writable_folder
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="score")
+@command("score")
 def main(config: DictConfig) -> None:
     """Find maps and masks, score, print, write."""
-    with user_errors():
-        request = Request.of(config)
-        sets = find_sets(request)
-        if request.out is not None:
-            writable_folder(request.out, "out")  # complain now, not after the scoring
-        scores = score_maps(sets, request.protocol, num_workers=request.num_workers)
-        print(scores)
-        if request.out is not None:
-            report = scores.write(request.out, cases=request.cases)
-            print(f"report: {report}; beside it metrics.json, per_image.csv and the curves")
+    request = Request.of(config)
+    sets = find_sets(request)
+    if request.out is not None:
+        writable_folder(request.out, "out")  # complain now, not after the scoring
+    scores = score_maps(sets, request.protocol, num_workers=request.num_workers)
+    print(scores)
+    if request.out is not None:
+        report = scores.write(request.out, cases=request.cases)
+        print(f"report: {report}; beside it metrics.json, per_image.csv and the curves")

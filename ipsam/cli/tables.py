@@ -2,28 +2,26 @@
 
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from ipsam.cli import CONFIGS
-from ipsam.cli.errors import user_errors
+from ipsam.cli.command import command
 from ipsam.tools.paper.all_tables import all_sheets
 from ipsam.tools.paper.formats import to_markdown, write
 from ipsam.tools.paper.results import find_results
 from ipsam.utils.folders import check_stays_inside, writable_folder
+from ipsam.utils.resources import CONFIGS
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="tables")
+@command("tables")
 def main(config: DictConfig) -> None:
     """Find the runs, fill the tables, write and print them."""
-    with user_errors():
-        runs = Path(str(config.runs))
-        check_stays_inside(runs, ["tables"])
-        results, left_out = find_results(runs, CONFIGS)
-        sheets, kept_out = all_sheets(results)
-        out = writable_folder(runs / "tables" if config.out is None else Path(str(config.out)), "out")
-        written = [write(sheet, out) for sheet in sheets]
-        print("\n".join(to_markdown(sheet) for sheet in sheets))
-        print("written:", *(" ".join(map(str, paths)) for paths in written), sep="\n  ")
-        if left_out or kept_out:
-            print("left out:", *left_out, *kept_out, sep="\n  ")
+    runs = Path(str(config.runs))
+    check_stays_inside(runs, ["tables"])
+    results, left_out = find_results(runs, CONFIGS)
+    sheets, kept_out = all_sheets(results)
+    out = writable_folder(runs / "tables" if config.out is None else Path(str(config.out)), "out")
+    written = [write(sheet, out) for sheet in sheets]
+    print("\n".join(to_markdown(sheet) for sheet in sheets))
+    print("written:", *(" ".join(map(str, paths)) for paths in written), sep="\n  ")
+    if left_out or kept_out:
+        print("left out:", *left_out, *kept_out, sep="\n  ")

@@ -1,10 +1,8 @@
 """Train a model, then evaluate it: python scripts/train.py experiment=cod_r32 (--help tells what can be set)."""
 
-import hydra
 from omegaconf import DictConfig
 
-from ipsam.cli import CONFIGS
-from ipsam.cli.errors import user_errors
+from ipsam.cli.command import command
 from ipsam.data import Data
 from ipsam.engine.evaluate.report import check_fits, evaluate_references, evaluate_run
 from ipsam.engine.runs.configuration import build_model, settings_of
@@ -16,10 +14,10 @@ from ipsam.engine.train.trainer import check_can_train, train
 from ipsam.utils.rng import seed_everything
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
+@command("train")
 def main(config: DictConfig) -> None:
     """Compose, train, evaluate."""
-    with user_errors(), begin_run(config):
+    with begin_run(config):
         settings = settings_of(Settings, config.engine, "engine")
         settings.set_up_process()
         data = settings_of(Data, config.data, "data")
