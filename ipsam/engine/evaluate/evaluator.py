@@ -21,7 +21,7 @@ from ipsam.data import TestSet, collate_test
 from ipsam.engine.evaluate.scores import Evaluation
 from ipsam.engine.evaluate.scoring import score_images, summary
 from ipsam.engine.inference.forward import forward, to_map
-from ipsam.engine.metrics import LOWER_IS_BETTER, METRICS, Pixels, Protocol, means, measure, to_eight_bit
+from ipsam.engine.metrics import METRICS, Pixels, Protocol, means, measure, to_eight_bit
 from ipsam.model import Segmenter
 from ipsam.utils.async_copy import one_ahead, to_host
 from ipsam.utils.files import replacing
@@ -164,6 +164,6 @@ def evaluate_constant(test_sets: Mapping[str, TestSet], protocol: Protocol | Non
         masks = (test_set.source.read(index, epoch=0).mask for index in indices)
         images = [[measure(np.full_like(mask, value), mask, protocol) for value in CONSTANTS] for mask in masks]
         results = [means(of_value)[0] for of_value in zip(*images, strict=True)]
-        best = {m: (min if m in LOWER_IS_BETTER else max)(result[m] for result in results) for m in METRICS}
+        best = {name: metric.best(result[name] for result in results) for name, metric in METRICS.items()}
         evaluation.datasets[name] = {"num_images": len(test_set), **best}
     return evaluation

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ipsam.engine.metrics import LOWER_IS_BETTER, Protocol
+from ipsam.engine.metrics import METRICS, Protocol
 from ipsam.utils.files import write_csv, write_json
 
 Scores = dict[str, float]
@@ -57,5 +57,5 @@ class Evaluation:
 
 def ranking(scores: Sequence[float], metric: str) -> list[int]:
     """Indices of the scores by a metric, from the best to the worst; what is not finite comes last."""
-    sign = 1 if metric in LOWER_IS_BETTER else -1
-    return sorted(range(len(scores)), key=lambda i: sign * scores[i] if math.isfinite(scores[i]) else math.inf)
+    sign = METRICS[metric].sign
+    return sorted(range(len(scores)), key=lambda i: -sign * scores[i] if math.isfinite(scores[i]) else math.inf)

@@ -8,12 +8,12 @@ from typing import Any
 import safetensors.torch
 from safetensors import safe_open
 
-from ipsam.engine.metrics.tables import LABELS, markdown
+from ipsam.engine.metrics import HEADLINE, METRICS
+from ipsam.engine.metrics.tables import markdown
 from ipsam.engine.runs.checkpoint import WEIGHTS
 from ipsam.engine.runs.hub import ABOUT, CARD
 from ipsam.engine.runs.model_folder import read_about
 
-METRICS = ("mae", "fw", "sm", "em", "mdice", "miou")
 FRONT_MATTER = """\
 ---
 library_name: ipsam
@@ -98,10 +98,10 @@ def _scores(about: Mapping[str, Any]) -> str:
     if not metrics:
         return ""
     rows = [
-        [str(name), f"{scores['num_images']:.0f}", *(f"{scores[metric]:.4f}" for metric in METRICS)]
+        [str(name), f"{scores['num_images']:.0f}", *(f"{scores[metric]:.4f}" for metric in HEADLINE)]
         for name, scores in metrics.items()
     ]
-    table = markdown(["test set", "images", *(LABELS[metric] for metric in METRICS)], rows)
+    table = markdown(["test set", "images", *(METRICS[metric].label for metric in HEADLINE)], rows)
     by = "Scores by PySODMetrics' definitions; E-measure is the mean, Dice and IoU are means over 256 thresholds"
     return f"{by}:\n\n{table}"
 

@@ -1,16 +1,18 @@
-"""The field's metrics from shared work, to the bit or to 1e-9 those of PySODMetrics, several times as fast.
+"""Metrics of camouflaged object detection: PySODMetrics' values to the bit or to 1e-9, several times as fast.
 
-``measure`` scores one image, ``means`` a dataset. The way of an image: ``protocol`` (number format and size),
-``truth`` (what is known of the mask), ``levels`` or ``statistics`` (counts and moments of the prediction), and from
-these ``structure`` (S), ``alignment`` (E), ``overlap`` (F, Dice, IoU) and ``weighted_f`` with ``distance``.
+``measure`` scores one image, ``means`` a dataset. A prediction passes through ``protocol`` (number format and size),
+``levels`` or ``statistics`` (counts and moments) and the formulas: ``structure`` (S), ``alignment`` (E), ``overlap``
+(F, Dice, IoU) and ``weighted_f`` with ``distance``. ``registry`` lists the metrics.
 """
 
-from ipsam.engine.metrics.measure import CURVES, LOWER_IS_BETTER, METRICS, ImageScores, means, measure
-from ipsam.engine.metrics.protocol import PRESETS, Pixels, Protocol, to_eight_bit
+from ipsam.engine.metrics.measure import ImageScores, means, measure
+from ipsam.engine.metrics.protocol import PRESETS, Protocol, to_eight_bit
+from ipsam.engine.metrics.registry import CURVES, HEADLINE, METRICS
+from ipsam.engine.metrics.statistics import Pixels
 
 __all__ = [
     "CURVES",
-    "LOWER_IS_BETTER",
+    "HEADLINE",
     "METRICS",
     "PRESETS",
     "ImageScores",

@@ -9,10 +9,10 @@ EPS = np.spacing(1)
 
 
 def e_measure(counts: Counts, truth: GroundTruth) -> Values:
-    """Of the prediction cut at each threshold of ``counts``, by the reference's operations in their order.
+    """Compute E of the prediction binarised at each threshold of ``counts``, in PySODMetrics' order.
 
-    All pixels of one kind (predicted or not, foreground or background) are aligned alike, so that four counts will do.
-    As in the reference the sum is divided by one pixel too few; a small perfect prediction thereby passes 1.
+    Alignment is the same for all pixels of a kind (predicted or not, foreground or background), so four counts suffice.
+    As in PySODMetrics the sum is divided by n - 1 pixels, so a small perfect prediction exceeds 1.
     """
     predicted = counts.true + counts.false
     if truth.num_foreground == 0:
@@ -33,5 +33,5 @@ def e_measure(counts: Counts, truth: GroundTruth) -> Values:
 
 
 def _enhanced_alignment(a: Values, b: float) -> Values:
-    """Of two values less their images' means."""
+    """Align two deviations from their images' means."""
     return np.asarray((2 * (a * b) / (a**2 + b**2 + EPS) + 1) ** 2 / 4)

@@ -1,7 +1,7 @@
-"""Distances to the foreground and its nearest pixels, as ``scipy.ndimage.distance_transform_edt`` gives them.
+"""Distance to the foreground and its nearest pixels, equal to ``scipy.ndimage.distance_transform_edt``.
 
-OpenCV's exact transform takes scipy's place; its variant that also returns the nearest pixel silently falls back on an
-approximation (errors of 1e-3), so near the foreground that pixel is looked up here.
+OpenCV's exact transform gives the distances, faster than scipy. Its variant with nearest pixels silently uses an
+approximation (errors of 1e-3), so nearest pixels close to the foreground are searched here.
 """
 
 import cv2
@@ -9,28 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 Index = NDArray[np.intp]
-NEAR = 3  # pixels, along rows and columns: as far as a 7 x 7 filter at a foreground pixel sees
-SATURATED = 65535  # largest squared distance told apart
+NEAR = 3  # pixels along rows and columns, the reach of a 7 x 7 filter
+SATURATED = 65535  # largest squared distance
 
 
 def squared_distance(foreground: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Squared distance of each pixel (h, w) to the nearest foreground pixel, an exact integer up to 65535."""
+    """Compute the exact squared distance (h, w) of each pixel to the nearest foreground pixel, at most 65535."""
     distance = cv2.distanceTransform(1 - foreground, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     squared: NDArray[np.uint16] = cv2.multiply(distance, distance, dtype=cv2.CV_16U)  # rounds, and saturates
     return squared
 
 
 def nearest_foreground(foreground: NDArray[np.uint8], squared: NDArray[np.uint16]) -> tuple[Index, Index]:
-    """The background pixels near the foreground, and the foreground pixel nearest to each.
+    """Find the nearest foreground pixel of each background pixel that has foreground within its 7 x 7 square.
 
-    Of several as near it is the one in the smallest column, then in the smallest row, as with scipy.
+    Ties go to the smallest column, then to the smallest row, as in scipy.
 
     Args:
         foreground: (h, w) of 0 and 1.
-        squared: its ``squared_distance``.
+        squared: ``squared_distance(foreground)``.
 
     Returns:
-        Flat indices into (h, w): background pixels with foreground within a square of 7 x 7, and their nearest.
+        Flat indices into (h, w) of the background pixels and of their nearest foreground pixels.
     """
     width = foreground.shape[1]
     near = cv2.dilate(foreground, np.ones((2 * NEAR + 1, 2 * NEAR + 1), np.uint8)) != foreground
@@ -39,7 +39,7 @@ def nearest_foreground(foreground: NDArray[np.uint8], squared: NDArray[np.uint16
     targets = targets[by_distance]
     distances = squared.ravel()[targets]
     sources = np.empty_like(targets)
-    border = NEAR + 1  # the nearest pixel may lie 4 away, where the one in the corner of the square is farther
+    border = NEAR + 1  # a pixel 4 columns away may be nearer than the corner of the square
     padded_width = width + 2 * border
     padded = np.pad(foreground, border).ravel().view(np.bool_)
     in_padded = targets + targets // width * (2 * border) + border * padded_width + border
@@ -56,7 +56,7 @@ def nearest_foreground(foreground: NDArray[np.uint8], squared: NDArray[np.uint16
 
 
 def _offsets() -> dict[int, list[tuple[int, int]]]:
-    """Offsets (dy, dx) by squared length, those of one length in scipy's order."""
+    """List offsets (dy, dx) by squared length, in scipy's order within a length."""
     by_length: dict[int, list[tuple[int, int]]] = {}
     reach = range(-NEAR - 1, NEAR + 2)
     for dx in reach:

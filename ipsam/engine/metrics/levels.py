@@ -1,8 +1,8 @@
-"""Statistics of 8-bit predictions from histograms: one pass over the pixels, exact sums.
+"""Statistics of 8-bit predictions from histograms, in one pass over the pixels.
 
-A histogram over 256 levels of all pixels, and one of the foreground's, in each quadrant of the S-measure, determine
-every count and moment. Levels are normalised by the reference's own floating-point operations, so that no pixel lands
-in another bin than there; sums stay integers until the last division.
+Two histograms over 256 levels in each quadrant of the S-measure, one of all pixels and one of the foreground, determine
+every count and moment. Levels are normalised by PySODMetrics' own floating-point operations, so every pixel lands in
+the same bin as there. Sums are integers until the last division.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from ipsam.engine.metrics.statistics import Counts, Moments, Quadrant, Statistic
 from ipsam.engine.metrics.truth import GroundTruth, Window
 
 LEVELS = np.arange(256)
-KNIFE_EDGE = 1e-9  # a level as close to the adaptive threshold is compared with the mean as the reference rounds it
+KNIFE_EDGE = 1e-9  # a level this close to the adaptive threshold needs the mean with PySODMetrics' rounding
 _POWERS = np.stack([LEVELS**0, LEVELS, LEVELS**2], axis=1).astype(np.float64)
 _CALC_HIST_LIMIT = 1 << 24  # cv2.calcHist counts in float32
 
 
 @dataclass(frozen=True)
 class Levels:
-    """What the levels of an 8-bit prediction stand for: v for (v - low) / (high - low), which is ``values[v]``."""
+    """Normalised values of an 8-bit prediction's levels: ``values[v]`` is (v - low) / (high - low)."""
 
     low: int
     high: int
@@ -30,7 +30,7 @@ class Levels:
 
     @classmethod
     def of(cls, histogram: Vector, *, min_max: bool) -> "Levels":
-        """Levels of a prediction with this histogram; a constant one is not stretched."""
+        """Choose the levels for a histogram; a constant prediction is not stretched."""
         values = LEVELS / 255
         occurring = np.flatnonzero(histogram)
         lowest, highest = int(occurring[0]), int(occurring[-1])
@@ -40,13 +40,13 @@ class Levels:
 
     @property
     def scale(self) -> int:
-        """Levels between 0 and 1."""
+        """Number of levels between 0 and 1."""
         return self.high - self.low
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Number, sum and sum of squares of some pixels' levels."""
+    """Number, sum and sum of squares of pixel levels."""
 
     num: int
     total: int
@@ -54,16 +54,16 @@ class Sums:
 
     @classmethod
     def of(cls, histogram: Vector) -> "Sums":
-        """Sums of the pixels in a histogram; exact, as all products stay below 2^53."""
+        """Sum over a histogram; exact, because all products stay below 2^53."""
         return cls(*(histogram @ _POWERS).astype(np.int64).tolist())
 
     def from_level(self, level: int, sign: int = 1) -> "Sums":
-        """The same of ``sign * (v - level)``."""
+        """Transform to the sums of ``sign * (v - level)``."""
         total = sign * (self.total - level * self.num)
         return Sums(self.num, total, self.squares - 2 * level * self.total + level**2 * self.num)
 
     def moments(self, scale: int) -> Moments | None:
-        """Moments of the levels divided by ``scale``."""
+        """Compute the moments of the levels divided by ``scale``."""
         if not self.num:
             return None
         deviations = max(self.num * self.squares - self.total**2, 0) / self.num
@@ -73,7 +73,7 @@ class Sums:
 
 
 class Histograms:
-    """Histograms of an 8-bit prediction (h, w): of ``whole`` and of its ``foreground``, also by quadrants."""
+    """Histograms of an 8-bit prediction (h, w): whole image, foreground and background, and each quadrant."""
 
     def __init__(self, prediction: NDArray[np.uint8], truth: GroundTruth) -> None:
         self.quadrants: list[tuple[Vector, Vector]] = []
@@ -89,7 +89,7 @@ class Histograms:
 def statistics_of_levels(
     prediction: NDArray[np.uint8], truth: GroundTruth, *, min_max: bool
 ) -> tuple[Levels, Statistics]:
-    """Normalise an 8-bit prediction (h, w) and take its statistics."""
+    """Normalise an 8-bit prediction (h, w) and compute its statistics."""
     histograms = Histograms(prediction, truth)
     levels = Levels.of(histograms.whole, min_max=min_max)
     sums = Sums.of(histograms.foreground), Sums.of(histograms.background)
@@ -159,7 +159,7 @@ def _quadrant(
     num, scale = both.num, levels.scale
     xx = (num * both.squares - both.total**2) / (num * scale**2)
     if xx == 0 and inside.num in (0, num) and 0 < both.total < num * scale:
-        # Two constants: whether they count as equal hangs, in the reference, on the rounding of the mean.
+        # Two constants: in PySODMetrics the rounding of the mean decides whether they count as equal.
         values = levels.values[prediction][window]
         xx = float(np.sum((values - values.mean()) ** 2))
     return Quadrant(

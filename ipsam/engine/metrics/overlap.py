@@ -9,33 +9,33 @@ F_BETA2 = 0.3  # Achanta et al., Frequency-tuned salient region detection, CVPR 
 
 
 def precision(counts: Counts) -> Values:
-    """Share of what is predicted that is true; 0 where nothing is predicted."""
+    """Compute precision; 0 where nothing is predicted."""
     return _divide(counts.true, counts.true + counts.false)
 
 
 def recall(counts: Counts, num_foreground: int) -> Values:
-    """Share of the foreground that is predicted; 0 without foreground."""
+    """Compute recall; 0 without foreground."""
     return _divide(counts.true, np.full_like(counts.true, num_foreground))
 
 
 def f_measure(counts: Counts, num_foreground: int) -> Values:
-    """F with beta^2 = 0.3, by the reference's operations in their order."""
+    """Compute F with beta^2 = 0.3, by PySODMetrics' operations in their order."""
     p, r = precision(counts), recall(counts, num_foreground)
     return _divide((F_BETA2 + 1) * p * r, F_BETA2 * p + r)
 
 
 def dice(counts: Counts, num_foreground: int) -> Values:
-    """Twice the intersection over the sum of areas; 0 where both are empty."""
+    """Compute Dice; 0 where both areas are empty."""
     return _divide(2 * counts.true, num_foreground + counts.true + counts.false)
 
 
 def iou(counts: Counts, num_foreground: int) -> Values:
-    """Intersection over union; 0 where both are empty."""
+    """Compute IoU; 0 where both areas are empty."""
     return _divide(counts.true, num_foreground + counts.false)
 
 
 def _divide(numerator: ArrayLike, denominator: ArrayLike) -> Values:
-    """The quotient, 0 where the denominator is."""
+    """Divide; 0 where the denominator is 0."""
     quotient: NDArray[np.float64] = np.zeros(np.shape(denominator))
     np.divide(numerator, denominator, out=quotient, where=np.not_equal(denominator, 0))
     return quotient

@@ -1,4 +1,4 @@
-"""Under which rules a prediction is scored: options with names, printed with every result."""
+"""Rules of scoring a prediction: named options, printed with every result."""
 
 import math
 from collections.abc import Mapping
@@ -10,25 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.data.images import FOREGROUND_ABOVE
+from ipsam.engine.metrics.registry import METRICS
+from ipsam.engine.metrics.statistics import Pixels
 
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-Pixels = NDArray[Any]  # uint8 of 0 to 255, or floating point of 0 to 1
-
-
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """The choices that change a score; the defaults are the field's (PySODMetrics').
+    """Choices that change a score. The defaults are those of PySODMetrics.
 
     Attributes:
-        eight_bit: round predictions to 8 bits, as a saved PNG holds them; else score them in floating point.
-        min_max: stretch each image's prediction to [0, 1] by itself, before every metric.
-        gt_threshold: ground truth above this value is foreground.
-        size: side of the square at which predictions and masks are compared; None: the ground truth's own size.
-        binarise: predictions above 0.5 become 1, the others 0, before anything else.
+        eight_bit: round predictions to 8 bits, as a saved PNG does; otherwise score them in floating point.
+        min_max: stretch each prediction to [0, 1] before scoring.
+        gt_threshold: mask values above it are foreground.
+        size: side of the square to which predictions and masks are resized; None: the mask's own size.
+        binarise: set predictions above 0.5 to 1 and all others to 0 first.
         fw_beta2: beta squared of the weighted F-measure.
     """
 
@@ -53,10 +52,10 @@ class Protocol:
 
     @classmethod
     def of(cls, spec: "str | Mapping[str, Any] | Protocol") -> "Protocol":
-        """A protocol by the name of a preset, or the default with some options changed.
+        """Make a protocol from a preset's name, or from options that differ from the default.
 
         Raises:
-            ValueError: there is no such preset or option, or an option does not take the value.
+            ValueError: the preset or option is unknown, or an option has a wrong value.
         """
         if isinstance(spec, Protocol):
             return spec
@@ -73,17 +72,18 @@ class Protocol:
 
     @property
     def name(self) -> str:
-        """The preset's; or, of a custom one, what differs from the default, such as ``min_max=false+size=512``."""
+        """Name of the preset; otherwise the differences from the default, such as ``min_max=false+size=512``."""
         default = asdict(Protocol())
         changed = (f"{name}={value}".lower() for name, value in asdict(self).items() if value != default[name])
         return next((name for name, preset in PRESETS.items() if preset == self), "+".join(changed))
 
     def describe(self) -> dict[str, Any]:
-        """What goes with the numbers into ``metrics.json``: name, options, and which variant each metric is."""
-        return {"name": self.name, **asdict(self), **DEFINITIONS}
+        """Describe the protocol for ``metrics.json``: name, options and the definition of each metric."""
+        definitions = {name: metric.definition for name, metric in METRICS.items()}
+        return {"name": self.name, **asdict(self), **definitions}
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Summarise the protocol in one line."""
         parts = [
             "8-bit" if self.eight_bit else "float",
             *(["binarised at 0.5"] if self.binarise else []),
@@ -95,11 +95,11 @@ class Protocol:
         return f"protocol {self.name}: {', '.join(parts)}"
 
     def shape(self, mask: NDArray[np.uint8]) -> tuple[int, int]:
-        """Height and width at which a prediction is compared with this mask."""
+        """Return the height and width at which a prediction is compared with this mask."""
         return (self.size, self.size) if self.size is not None else (mask.shape[0], mask.shape[1])
 
     def prepare(self, prediction: Pixels, mask: NDArray[np.uint8]) -> tuple[Pixels, NDArray[np.uint8]]:
-        """Bring a prediction and its mask to the size and number format in which they are compared.
+        """Convert a prediction and its mask to the size and number format of the comparison.
 
         Args:
             prediction: (h, w); uint8 of 0 to 255, or floating point of 0 to 1.
@@ -109,7 +109,7 @@ class Protocol:
             The prediction as uint8 if ``eight_bit``, else as float64; and the mask.
 
         Raises:
-            ValueError: prediction or mask is no such array.
+            ValueError: prediction or mask has a wrong type, range or shape.
         """
         _check(prediction, mask)
         width_height = self.shape(mask)[::-1]
@@ -127,36 +127,27 @@ class Protocol:
 def _check(prediction: Pixels, mask: NDArray[np.uint8]) -> None:
     for name, pixels in (("prediction", prediction), ("mask", mask)):
         if pixels.ndim != 2 or not pixels.size:
-            raise ValueError(f"a {name} has height and width above 0, not the shape {pixels.shape}")
+            raise ValueError(f"a {name} must have two dimensions, both above 0, not the shape {pixels.shape}")
     if mask.dtype != np.uint8:
-        raise ValueError(f"a mask is of 8 bits, not {mask.dtype}")
+        raise ValueError(f"a mask must be uint8, not {mask.dtype}")
     if prediction.dtype == np.uint8:
         return
     if not np.issubdtype(prediction.dtype, np.floating):
-        raise ValueError(f"a prediction is of 8 bits or floating point, not {prediction.dtype}")
+        raise ValueError(f"a prediction must be uint8 or floating point, not {prediction.dtype}")
     lowest, highest = prediction.min(), prediction.max()
-    if not (lowest >= 0 and highest <= 1):  # nor NaN
-        raise ValueError(f"a prediction in floating point lies in [0, 1], but this one goes from {lowest} to {highest}")
+    if not (lowest >= 0 and highest <= 1):  # NaN fails, too
+        raise ValueError(f"a floating-point prediction must lie in [0, 1], but it ranges from {lowest} to {highest}")
 
 
 def to_eight_bit(prediction: Pixels) -> NDArray[np.uint8]:
-    """A prediction of 0 to 1 rounded to 0 to 255; one in 8 bits as it is."""
+    """Round a prediction of 0 to 1 to 0 to 255; 8-bit predictions stay as they are."""
     return prediction if prediction.dtype == np.uint8 else np.rint(prediction * 255).astype(np.uint8)
 
 
 PRESETS = {
     "default": Protocol(),
     "float": Protocol(eight_bit=False),
-    # SAM2-Adapter's code: compares at the network's input size what was cut at 0.5 before.
+    # SAM2-Adapter's code binarises at 0.5, then compares at the network's input size.
     "sam2_adapter": Protocol(size=1024, binarise=True, fw_beta2=0.3),
 }
 _OPTIONS = "options such as {min_max: false, size: 1024}"
-DEFINITIONS = {
-    "mae": "mean absolute error",
-    "fw": "weighted F-measure",
-    "sm": "S-measure, alpha = 0.5",
-    "em": "E-measure: mean over 256 thresholds; em_adp at the adaptive threshold, em_max the largest of the mean curve",
-    "f": "F-measure, beta^2 = 0.3: mean over 256 thresholds; f_adp adaptive, f_max the largest of the mean curve",
-    "mdice": "Dice, mean over 256 thresholds; dice_50 at 0.5",
-    "miou": "IoU, mean over 256 thresholds; iou_50 at 0.5",
-}

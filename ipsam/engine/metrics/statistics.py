@@ -1,25 +1,22 @@
-"""What MAE, S-measure, E-measure, F, Dice and IoU share: counts and moments of a normalised prediction."""
+"""Counts and moments of a normalised prediction, shared by all metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.engine.metrics.truth import GroundTruth
 
+Pixels = NDArray[Any]  # uint8 of 0 to 255, or floating point of 0 to 1
 Vector = NDArray[np.float64]
 Values = Vector | np.float64  # at many thresholds, or at one
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Pixels predicted as foreground, at one threshold or at each of 256 (255 first).
-
-    Attributes:
-        true: of them in the ground truth's foreground.
-        false: of them in its background.
-    """
+    """Numbers of true and false positives, at one threshold or at each of 256 (255 first)."""
 
     true: Values
     false: Values
@@ -27,7 +24,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and standard deviation (of a sample: n - 1) of some pixels."""
+    """Mean and sample standard deviation (n - 1) of some pixels."""
 
     mean: float
     std: float
@@ -37,7 +34,7 @@ class Moments:
 class Quadrant:
     """Moments of prediction x and ground truth y in a quadrant of ``num`` pixels.
 
-    ``x`` and ``y`` are the means; ``xx``, ``yy`` and ``xy`` the sums of the deviations' squares and products.
+    ``x`` and ``y`` are means; ``xx``, ``yy`` and ``xy`` are sums of squared deviations and of their products.
     """
 
     num: int
@@ -50,18 +47,18 @@ class Quadrant:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of a normalised prediction (values in [0, 1]) with its ground truth.
+    """Statistics of a normalised prediction (values in [0, 1]) and its ground truth.
 
     Attributes:
-        mean: of the prediction.
-        missing: sum over the foreground of 1 - prediction.
-        excess: sum over the background of the prediction.
+        mean: mean of the prediction.
+        missing: sum of 1 - prediction over the foreground.
+        excess: sum of the prediction over the background.
         curve: counts at the thresholds 255/255, 254/255, ..., 0.
         adaptive: counts at twice the mean, at most 1.
         half: counts above 0.5.
-        foreground: the prediction on the foreground; None without one.
-        background: 1 - prediction on the background; None without one.
-        quadrants: in the order of ``GroundTruth.quadrants``, None for one without pixels; no quadrants at all where the
+        foreground: moments of the prediction on the foreground; None without foreground.
+        background: moments of 1 - prediction on the background; None without background.
+        quadrants: in the order of ``GroundTruth.quadrants``, None for an empty quadrant; an empty tuple where the
             ground truth is all foreground or all background.
     """
 
@@ -77,7 +74,7 @@ class Statistics:
 
 
 def statistics_of_values(values: Vector, truth: GroundTruth) -> Statistics:
-    """Statistics of a floating-point prediction (h, w), normalised already, by the reference's own operations."""
+    """Compute the statistics of a normalised floating-point prediction (h, w) by PySODMetrics' own operations."""
     in_foreground = truth.foreground.view(np.bool_)
     foreground, background = values[in_foreground], values[~in_foreground]
     mean = float(values.mean())

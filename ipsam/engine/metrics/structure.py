@@ -9,11 +9,10 @@ EPS = float(np.spacing(1))
 
 
 def s_measure(statistics: Statistics, truth: GroundTruth) -> float:
-    """Mean of object-aware and region-aware similarity; for a ground truth of one kind, how much of it is predicted.
+    """Average object-aware and region-aware similarity; a mask of one kind only is compared by the prediction's mean.
 
-    Where the foreground's centroid lies in the last row or column, two quadrants have no pixels, and PySODMetrics gives
-    NaN (0 times the mean of nothing). Here such a quadrant adds nothing, which is the limit: its weight is its share of
-    the image's area.
+    Where the foreground's centroid lies in the last row or column, two quadrants are empty and PySODMetrics gives NaN
+    (0 times the mean of nothing). Here an empty quadrant adds 0, the limit: its weight is its share of the area.
     """
     if truth.num_foreground == 0:
         return 1 - statistics.mean
@@ -26,12 +25,12 @@ def s_measure(statistics: Statistics, truth: GroundTruth) -> float:
 
 
 def _object(part: Moments | None) -> float:
-    assert part is not None  # both kinds of pixels are there
+    assert part is not None  # the mask has both kinds of pixels
     return 2 * part.mean / (part.mean**2 + 1 + part.std + EPS)
 
 
 def _ssim(part: Quadrant) -> float:
-    """Similarity of luminance, contrast and structure; 1 for equal constants."""
+    """Compare luminance, contrast and structure; 1 for equal constants."""
     degrees = part.num - 1 + EPS
     alpha = 4 * part.x * part.y * (part.xy / degrees)
     beta = (part.x**2 + part.y**2) * (part.xx / degrees + part.yy / degrees)

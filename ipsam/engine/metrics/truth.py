@@ -1,4 +1,4 @@
-"""What the metrics need of a mask, whatever the prediction."""
+"""Properties of a mask that do not depend on the prediction."""
 
 from functools import cached_property
 
@@ -10,16 +10,16 @@ Window = tuple[slice, slice]  # rows, columns
 
 
 class GroundTruth:
-    """A mask, with what is known of it before a prediction comes.
+    """Binary ground truth.
 
     Args:
         mask: (h, w) uint8.
-        threshold: above it is foreground.
+        threshold: values above it are foreground.
 
     Attributes:
         foreground: (h, w) uint8 of 0 and 1, contiguous.
         size: number of pixels.
-        num_foreground: of them foreground.
+        num_foreground: number of foreground pixels.
     """
 
     def __init__(self, mask: NDArray[np.uint8], threshold: int) -> None:
@@ -37,17 +37,17 @@ class GroundTruth:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether there are foreground and background both."""
+        """True if the mask has both foreground and background."""
         return 0 < self.num_foreground < self.size
 
     @cached_property
     def box(self) -> Window:
-        """The smallest window that holds all foreground; there must be some."""
+        """Bounding box of the foreground, which must not be empty."""
         rows, columns = np.flatnonzero(self._in_rows), np.flatnonzero(self._in_columns)
         return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
     def box_with_margin(self, margin: int) -> Window:
-        """``box`` grown by ``margin`` pixels to each side, within the image."""
+        """Grow ``box`` by ``margin`` pixels on each side, within the image."""
         rows, columns = (
             slice(max(0, side.start - margin), min(length, side.stop + margin))
             for side, length in zip(self.box, self.foreground.shape, strict=True)
@@ -56,10 +56,10 @@ class GroundTruth:
 
     @cached_property
     def quadrants(self) -> tuple[Window, Window, Window, Window]:
-        """The four parts into which the S-measure cuts the image, at the foreground's centroid; some may be empty.
+        """Quadrants around the foreground's centroid, for the S-measure; some may be empty.
 
-        As in the reference the centroid's own row and column belong to the upper left, so that with the centroid in the
-        last row the lower parts have no pixels.
+        As in PySODMetrics the centroid's row and column belong to the upper left quadrant. Where it is the last row,
+        the lower quadrants are empty.
         """
         y, x = (
             int(np.round(int(np.dot(counts, np.arange(len(counts)))) / self.num_foreground)) + 1

@@ -1,8 +1,8 @@
 """Weighted F-measure (Margolin et al., How to evaluate foreground maps?, CVPR 2014).
 
-Errors on the foreground are forgiven where the errors around them are smaller (a 7 x 7 Gaussian, sigma 5); errors on
-the background weigh the more, up to twice, the farther the foreground is. Both need only a part of the image: the first
-the foreground's box, the second what lies within ``REACH`` of it and is predicted at all.
+An error on the foreground counts at most the mean error around it (7 x 7 Gaussian, sigma 5). The weight of an error on
+the background grows with the distance to the foreground, from 1 to 2. The first needs only the foreground's bounding
+box, the second only predicted pixels within ``REACH`` of it.
 """
 
 import cv2
@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.engine.metrics.distance import NEAR, SATURATED, Index, nearest_foreground, squared_distance
-from ipsam.engine.metrics.protocol import Pixels
-from ipsam.engine.metrics.statistics import Statistics
+from ipsam.engine.metrics.statistics import Pixels, Statistics
 from ipsam.engine.metrics.truth import GroundTruth, Window
 
 EPS = float(np.spacing(1))
-REACH = 170  # pixels; farther away a weight differs from 2 by less than 6e-11
-_STRIP = 1 << 15  # pixels worked on at a time: what fits the processor's cache
+REACH = 170  # pixels; beyond it, weights differ from 2 by less than 6e-11
+_STRIP = 1 << 15  # pixels processed at a time; they fit into the processor's cache
 
-# What the weight of a background pixel lacks to 2, by its squared distance to the foreground; 0 on the foreground.
+# 2 minus the weight of a background pixel, by its squared distance to the foreground; 0 on the foreground.
 _DISCOUNT = np.exp(np.log(0.5) / 5 * np.sqrt(np.arange(SATURATED + 1.0)))
 _DISCOUNT[0] = 0
 _GAUSSIAN = np.exp(-(np.arange(-NEAR, NEAR + 1.0) ** 2) / (2 * 5**2))
@@ -26,21 +25,14 @@ _GAUSSIAN /= _GAUSSIAN.sum()  # the reference's 7 x 7 kernel is its product with
 
 
 def weighted_f(
-    pixels: Pixels,
-    truth: GroundTruth,
-    statistics: Statistics,
-    *,
-    low: float,
-    high: float,
-    beta2: float,
+    pixels: Pixels, truth: GroundTruth, statistics: Statistics, *, low: int, high: int, beta2: float
 ) -> float:
-    """Weighted F of a prediction; 0 where the ground truth has no foreground.
+    """Compute the weighted F of a prediction; 0 where the ground truth has no foreground.
 
     Args:
-        pixels: (h, w), of which ``low`` stands for 0 and ``high`` for 1.
+        pixels: (h, w), in which ``low`` stands for 0 and ``high`` for 1.
         truth: the ground truth.
-        statistics: of the same prediction, normalised.
-        low, high: see ``pixels``; whole numbers for 8-bit pixels.
+        statistics: statistics of the normalised prediction.
         beta2: beta squared.
     """
     if truth.num_foreground == 0:
@@ -63,8 +55,8 @@ def weighted_f(
     return (1 + beta2) * r * p / (r + beta2 * p + EPS)
 
 
-def _missed(pixels: Pixels, foreground: NDArray[np.uint8], near: tuple[Index, Index] | None, high: float) -> float:
-    """Errors on the foreground, each at most the weighted mean of the errors around it."""
+def _missed(pixels: Pixels, foreground: NDArray[np.uint8], near: tuple[Index, Index] | None, high: int) -> float:
+    """Sum the errors on the foreground, each limited to the weighted mean of the errors around it."""
     error = (np.asarray(high, pixels.dtype) - pixels) * foreground
     spread = error
     if near is not None:
@@ -77,8 +69,8 @@ def _missed(pixels: Pixels, foreground: NDArray[np.uint8], near: tuple[Index, In
     return float(np.minimum(mean, error).sum())
 
 
-def _discount(pixels: Pixels, squared: NDArray[np.uint16], low: float) -> float:
-    """What the background's errors, counted twice, have to be lessened by near the foreground."""
+def _discount(pixels: Pixels, squared: NDArray[np.uint16], low: int) -> float:
+    """Attenuate background errors near the foreground: how much less than twice they weigh."""
     total = 0.0
     rows = max(1, _STRIP // pixels.shape[1])
     for top in range(0, pixels.shape[0], rows):
@@ -90,8 +82,8 @@ def _discount(pixels: Pixels, squared: NDArray[np.uint16], low: float) -> float:
     return total
 
 
-def _predicted(pixels: Pixels, window: Window, low: float) -> Window | None:
-    """The smallest part of a window outside of which nothing is predicted; None where nothing is at all."""
+def _predicted(pixels: Pixels, window: Window, low: int) -> Window | None:
+    """Find the bounding box of all predicted pixels in a window; None if nothing is predicted."""
     part = pixels[window]
     x, y, width, height = cv2.boundingRect((part != low).view(np.uint8))
     if not width:
@@ -106,6 +98,6 @@ def _union(a: Window, b: Window) -> Window:
 
 
 def _within(window: Window, outer: Window) -> Window:
-    """A window counted from the corner of another that holds it."""
+    """Express a window relative to an outer window's corner."""
     rows, columns = (slice(s.start - o.start, s.stop - o.start) for s, o in zip(window, outer, strict=True))
     return rows, columns

@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from torch.utils.data import default_collate
 
 from ipsam.data import TrainSet
-from ipsam.engine.metrics import LOWER_IS_BETTER
+from ipsam.engine.metrics import METRICS
 from ipsam.engine.runs.checkpoint import load_training, load_weights, save_checkpoint
 from ipsam.engine.runs.store import NAME, Store
 from ipsam.engine.train.divergence import Guard, Seen, save_for_inspection, told
@@ -66,7 +66,7 @@ class Progress:
     def is_best(self, scores: Mapping[str, float], metric: str) -> bool:
         """Note the held-out part's scores, and whether they are the best so far in ``metric``."""
         self.history.append({"epoch": self.epoch, **scores})
-        sign = -1 if metric in LOWER_IS_BETTER else 1
+        sign = METRICS[metric].sign
         if self.best is not None and sign * scores[metric] <= sign * self.best:
             return False
         self.best, self.best_step = scores[metric], self.step

@@ -14,8 +14,7 @@ from importlib.resources import files
 from string import Template
 
 from ipsam.engine.evaluate.scores import Evaluation
-from ipsam.engine.metrics import LOWER_IS_BETTER, METRICS
-from ipsam.engine.metrics.tables import LABELS
+from ipsam.engine.metrics import METRICS
 from ipsam.tools.compare.curves import KINDS, draw_curve, draw_histogram, line_style, png
 from ipsam.tools.compare.examples import FALSE_POSITIVE, MISSED, OBJECT, Case
 
@@ -38,11 +37,12 @@ def render(methods: Mapping[str, Evaluation], cases: Cases) -> str:
     of_methods = next(iter(methods)) if len(methods) == 1 else f"{len(methods)} methods"
     title = f"{of_methods} on {datasets[0] if len(datasets) == 1 else f'{len(datasets)} datasets'}"
     lines = protocol.describe()
+    errors = " and ".join(metric.label for metric in METRICS.values() if not metric.higher_is_better)
     body = [
         f"<h1>{_name(title)}</h1>",
         f"<p>{escape(str(protocol))}.</p>",
         _scores_table(methods, datasets),
-        '<p class="muted">A click on a heading sorts. Lower is better for MAE only; '
+        f'<p class="muted">A click on a heading sorts. Lower is better for {errors} only; '
         "the best of several methods on a dataset is marked.</p>",
         f"<details><summary>What the columns are</summary><dl>{_definitions(lines)}</dl></details>",
         *(_dataset(name, methods, cases) for name in datasets),
@@ -58,8 +58,7 @@ def _scores_table(methods: Mapping[str, Evaluation], datasets: Sequence[str]) ->
     for dataset in datasets:
         scored = {name: one.datasets[dataset] for name, one in methods.items() if dataset in one.datasets}
         best = {
-            metric: (min if metric in LOWER_IS_BETTER else max)(round(scores[metric], 4) for scores in scored.values())
-            for metric in METRICS
+            name: metric.best(round(scores[name], 4) for scores in scored.values()) for name, metric in METRICS.items()
         }
         # Over different images, as with missing=exclude, no method is the better one.
         comparable = len(scored) > 1 and len({scores["num_images"] for scores in scored.values()}) == 1
@@ -128,7 +127,7 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], label: str) -> s
 
 
 def _metric_header(metric: str) -> str:
-    return _header(LABELS[metric], "ascending" if metric in LOWER_IS_BETTER else "descending")
+    return _header(METRICS[metric].label, "descending" if METRICS[metric].higher_is_better else "ascending")
 
 
 def _header(label: str, first: str = "ascending", *, text: bool = False, sorted_now: str | None = None) -> str:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from ipsam.data import Data, TestSet
 from ipsam.engine.evaluate.evaluator import evaluate
-from ipsam.engine.metrics.tables import LABELS
+from ipsam.engine.metrics import METRICS
 from ipsam.engine.runs.checkpoint import finished_epochs
 from ipsam.engine.runs.configuration import given, settings_of
 from ipsam.engine.runs.data_record import named_sets, warn_of_other_data
@@ -88,7 +88,7 @@ def draw_figures(config: DictConfig) -> list[Drawn]:
         else:
             columns = mechanism(views, others)
         files = save_page(draw_page(columns), str(out / f"{request.figure}_{dataset}"))
-        drawn.append(Drawn(dataset, images, LABELS[request.metric], files))
+        drawn.append(Drawn(dataset, images, METRICS[request.metric].label, files))
     return drawn
 
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from ipsam.engine.metrics.tables import LABELS
+from ipsam.engine.metrics import HEADLINE, METRICS
 from ipsam.tools.paper.averages import Group, group_all
 from ipsam.tools.paper.results import Result
 from ipsam.tools.paper.sheet import AVERAGE, Record, Sheet
 
-METRICS = ("mae", "fw", "sm", "em", "mdice", "miou")
 FIELDS = ("run", "dataset", "metric", "mean", "std", "num_seeds", "num_images", "remark")
 
 
@@ -17,7 +16,7 @@ def other_sheet(results: Sequence[Result]) -> tuple[Sheet, list[str]]:
         "other",
         "Other runs",
         stub=["run", "source", "dataset", "images"],
-        groups=[("", [LABELS[metric] for metric in METRICS])],
+        groups=[("", [METRICS[metric].label for metric in HEADLINE])],
         fields=FIELDS,
         notes=[AVERAGE],
     )
@@ -29,7 +28,7 @@ def other_sheet(results: Sequence[Result]) -> tuple[Sheet, list[str]]:
 
 
 def _add(sheet: Sheet, group: Group, dataset: str) -> None:
-    cells = {metric: group.cell(dataset, metric) for metric in METRICS}
+    cells = {metric: group.cell(dataset, metric) for metric in HEADLINE}
     images = next((str(cell.num_images) for cell in cells.values() if cell and cell.num_images is not None), "")
     footnote = group.footnote()
     source = f"{group.source([dataset])}{sheet.mark(footnote)}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ipsam.engine.metrics.tables import LABELS
+from ipsam.engine.metrics import METRICS
 from ipsam.tools.paper.averages import Cell, Group
 from ipsam.tools.paper.printed import PaperTable, Reference, Row
 from ipsam.tools.paper.sheet import AVERAGE, Record, Sheet
@@ -54,7 +54,7 @@ def paper_sheet(table: PaperTable, groups: Mapping[Reference, Group]) -> Sheet:
         f"table{table.number}",
         f"Table {table.number}: {table.title}",
         stub=[table.stub, "source", *(COUNTS[key] for key in counts)],
-        groups=[(dataset, [LABELS[metric] for metric in table.metrics]) for dataset in table.datasets],
+        groups=[(dataset, [METRICS[metric].label for metric in table.metrics]) for dataset in table.datasets],
         fields=FIELDS,
         notes=[f"{AVERAGE} Difference: ours - paper.", *table.notes],
     )

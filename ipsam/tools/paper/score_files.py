@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ipsam.data.benchmarks import KNOWN, benchmark
-from ipsam.engine.metrics import Protocol
-from ipsam.engine.metrics.tables import LABELS
+from ipsam.engine.metrics import METRICS, Protocol
 from ipsam.utils.untrusted import bounded_text
 
 PROTOCOL = "default"
@@ -60,7 +59,7 @@ def checked_scores(datasets: object, path: Path) -> Scores:
             raise ValueError(f"{path} has scores of {name} twice, under two names")
         if not isinstance(values, dict):
             raise ValueError(f"{path}: {given} holds no scores")
-        found[name] = {key: values[key] for key in ("num_images", *LABELS) if key in values}
+        found[name] = {key: values[key] for key in ("num_images", *METRICS) if key in values}
         for key, value in found[name].items():
             if not is_number(value) or value < 0 or (value > 1 and key != "num_images"):
                 raise ValueError(f"{path}: {key} of {given} is {value!r}, no number that it could be")

@@ -155,7 +155,7 @@ class NotFinite:
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_what_can_t_be_scored_is_named(num_workers: int) -> None:
-    with pytest.raises(ValueError, match=r"^image7: a prediction in floating point lies in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"^image7: a floating-point prediction must lie in \[0, 1\]"):
         scored([NotFinite()], num_workers)  # type: ignore[list-item]
 
 

@@ -106,12 +106,15 @@ def test_the_masks_threshold() -> None:
 @pytest.mark.parametrize(
     ("prediction", "message"),
     [
-        (np.full((4, 5), np.nan), "lies in \\[0, 1\\], but this one goes from nan to nan"),
-        (np.full((4, 5), 0.5) + np.eye(4, 5), "goes from 0.5 to 1.5"),
-        (np.full((4, 5), -1e-9, np.float32), "goes from -"),
-        (np.zeros((4, 5), np.uint16), "of 8 bits or floating point, not uint16"),
-        (np.zeros((4, 5), bool), "of 8 bits or floating point, not bool"),
-        (np.zeros((4, 5, 3), np.uint8), "a prediction has height and width above 0, not the shape \\(4, 5, 3\\)"),
+        (np.full((4, 5), np.nan), "must lie in \\[0, 1\\], but it ranges from nan to nan"),
+        (np.full((4, 5), 0.5) + np.eye(4, 5), "ranges from 0.5 to 1.5"),
+        (np.full((4, 5), -1e-9, np.float32), "ranges from -"),
+        (np.zeros((4, 5), np.uint16), "uint8 or floating point, not uint16"),
+        (np.zeros((4, 5), bool), "uint8 or floating point, not bool"),
+        (
+            np.zeros((4, 5, 3), np.uint8),
+            "must have two dimensions, both above 0, not the shape \\(4, 5, 3\\)",
+        ),
         (np.zeros((0, 5), np.uint8), "not the shape \\(0, 5\\)"),
     ],
     ids=["NaN", "above 1", "below 0", "16 bits", "bool", "colour", "empty"],
@@ -124,5 +127,5 @@ def test_what_is_no_prediction(prediction: NDArray[Any], message: str) -> None:
 
 @pytest.mark.usefixtures("untyped")
 def test_what_is_no_mask() -> None:
-    with pytest.raises(ValueError, match="a mask is of 8 bits, not bool"):
+    with pytest.raises(ValueError, match="a mask must be uint8, not bool"):
         measure(np.zeros((4, 5), np.uint8), np.zeros((4, 5), bool), Protocol())

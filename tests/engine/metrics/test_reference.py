@@ -29,7 +29,7 @@ def assert_equal(
     image: ImageScores, expected: tuple[dict[str, float], dict[str, NDArray[np.float64]]], *, to_the_bit: bool
 ) -> None:
     scores, curves = expected
-    assert tuple(image.scores) == METRICS
+    assert tuple(image.scores) == tuple(METRICS)
     for name in METRICS:
         assert image.scores[name] == pytest.approx(scores[name], rel=0, abs=1e-9), name
     for index, name in enumerate(CURVES):

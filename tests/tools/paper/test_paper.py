@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from ipsam.data.benchmarks import KNOWN, benchmark
-from ipsam.engine.metrics.tables import LABELS
+from ipsam.engine.metrics import METRICS
 from ipsam.tools.paper.printed import PaperTable, Reference, Row, find_row, method_key, paper, references
 
 MAIN = "IP-SAM (SAM2-L, r32)"
@@ -61,7 +61,7 @@ def test_all_rows_and_cells(number: int, rows: list[int], cells: int) -> None:
     assert sum(len(column) for column in columns(table)) == cells
     assert len({row.label for row in table.rows}) == len(table.rows)
     assert {benchmark(name).name for name in table.datasets} == set(table.datasets) <= set(KNOWN)
-    assert set(table.metrics) <= set(LABELS)
+    assert set(table.metrics) <= set(METRICS)
     assert [section.title is None for section in table.sections] == [len(rows) == 1] * len(rows)
 
 

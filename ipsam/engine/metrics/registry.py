@@ -1,0 +1,122 @@
+"""Registry of the metrics. Adding one takes an entry in ``_ENTRIES``; README.md shows how."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ipsam.engine.metrics.alignment import e_measure
+from ipsam.engine.metrics.overlap import dice, f_measure, iou, precision, recall
+from ipsam.engine.metrics.statistics import Counts, Pixels, Statistics, Vector
+from ipsam.engine.metrics.structure import s_measure
+from ipsam.engine.metrics.truth import GroundTruth
+from ipsam.engine.metrics.weighted_f import weighted_f
+
+CURVES = ("precision", "recall", "f", "em", "dice", "iou")
+
+
+def curves_of(counts: Counts, truth: GroundTruth) -> NDArray[np.float64]:
+    """Compute the curves (6, 256), in the order of ``CURVES``, from counts at 256 thresholds."""
+    overlaps = (f_measure(counts, truth.num_foreground), e_measure(counts, truth))
+    areas = (dice(counts, truth.num_foreground), iou(counts, truth.num_foreground))
+    return np.stack([precision(counts), recall(counts, truth.num_foreground), *overlaps, *areas])
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One prediction with its mask, as every metric receives them.
+
+    Attributes:
+        pixels: (h, w) prediction, in which ``low`` stands for 0 and ``high`` for 1.
+        truth: the mask.
+        statistics: counts and moments of the normalised prediction.
+        curves: (256,) each, by the names in ``CURVES``, at the thresholds 255/255, 254/255, ..., 0.
+        fw_beta2: beta squared of the weighted F-measure.
+    """
+
+    pixels: Pixels
+    low: int
+    high: int
+    truth: GroundTruth
+    statistics: Statistics
+    curves: dict[str, Vector]
+    fw_beta2: float
+
+    @property
+    def values(self) -> Vector:
+        """Normalised prediction (h, w) of 0 to 1."""
+        return np.asarray((self.pixels - np.float64(self.low)) / (self.high - self.low))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as code, tables and reports use it.
+
+    Attributes:
+        name: key in results and command lines.
+        label: heading in tables.
+        definition: variant and parameters, written into ``metrics.json``.
+        score: computes the score of one image.
+        higher_is_better: False for an error.
+        peak_of: name of a curve, whose mean over the images gives a dataset's score as its largest value. By default a
+            dataset's score is the mean of its images' scores.
+    """
+
+    name: str
+    label: str
+    definition: str
+    score: Callable[[Inputs], float | np.floating | Vector]
+    higher_is_better: bool = True
+    peak_of: str | None = None
+
+    @property
+    def sign(self) -> int:
+        """Factor that makes the larger score the better one."""
+        return 1 if self.higher_is_better else -1
+
+    def best(self, scores: Iterable[float]) -> float:
+        """Return the best of some scores."""
+        return max(scores) if self.higher_is_better else min(scores)
+
+
+_ENTRIES = (
+    Metric(
+        "mae",
+        "MAE",
+        "mean absolute error",
+        lambda x: (x.statistics.missing + x.statistics.excess) / x.truth.size,
+        higher_is_better=False,
+    ),
+    Metric(
+        "fw",
+        "Fw",
+        "weighted F-measure",
+        lambda x: weighted_f(x.pixels, x.truth, x.statistics, low=x.low, high=x.high, beta2=x.fw_beta2),
+    ),
+    Metric("sm", "Sm", "S-measure, alpha = 0.5", lambda x: s_measure(x.statistics, x.truth)),
+    Metric("em", "Em", "E-measure, mean over 256 thresholds", lambda x: x.curves["em"].mean()),
+    Metric(
+        "em_adp",
+        "Em adp",
+        "E-measure at the adaptive threshold, twice the prediction's mean",
+        lambda x: e_measure(x.statistics.adaptive, x.truth),
+    ),
+    Metric("em_max", "Em max", "E-measure, peak of the mean curve", lambda x: x.curves["em"].max(), peak_of="em"),
+    Metric("f", "F", "F-measure, beta^2 = 0.3, mean over 256 thresholds", lambda x: x.curves["f"].mean()),
+    Metric(
+        "f_adp",
+        "F adp",
+        "F-measure, beta^2 = 0.3, at the adaptive threshold",
+        lambda x: f_measure(x.statistics.adaptive, x.truth.num_foreground),
+    ),
+    Metric(
+        "f_max", "F max", "F-measure, beta^2 = 0.3, peak of the mean curve", lambda x: x.curves["f"].max(), peak_of="f"
+    ),
+    Metric("mdice", "mDice", "Dice, mean over 256 thresholds", lambda x: x.curves["dice"].mean()),
+    Metric("miou", "mIoU", "IoU, mean over 256 thresholds", lambda x: x.curves["iou"].mean()),
+    Metric("dice_50", "Dice .5", "Dice at threshold 0.5", lambda x: dice(x.statistics.half, x.truth.num_foreground)),
+    Metric("iou_50", "IoU .5", "IoU at threshold 0.5", lambda x: iou(x.statistics.half, x.truth.num_foreground)),
+)
+METRICS = {metric.name: metric for metric in _ENTRIES}
+HEADLINE = ("mae", "fw", "sm", "em", "mdice", "miou")  # metrics that papers print, for short tables
