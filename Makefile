@@ -25,13 +25,13 @@ lint: $(READY)  ## ruff, mypy and the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# sam2's build asks for torch; in pip's build isolation that would be a second one of several GB. So torch goes first, and
-# the rest is built with it. sam2's compiled extension serves video only.
+# sam2's build needs torch, and pip's build isolation would install a second one of several GB for it. So torch comes first,
+# and the rest is built without isolation. sam2's compiled extension is for video only and left out.
 INSTALL := SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install -q -c pins.txt --no-build-isolation
 
 $(BASE): pyproject.toml pins.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c pins.txt setuptools wheel
+	$(BIN)/python -m pip install -q -c pins.txt setuptools wheel hatchling editables
 	$(BIN)/python -m pip install -q -c pins.txt torch torchvision
 	$(INSTALL) -e .
 	touch $@

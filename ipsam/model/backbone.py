@@ -7,6 +7,7 @@ from typing import Any
 import sam2
 import torch
 import torch.nn.functional as F
+from hydra.core.global_hydra import GlobalHydra
 from jaxtyping import Float
 from omegaconf import OmegaConf
 from sam2.build_sam import instantiate  # sam2 describes its modules in Hydra's form; this is what it builds them with
@@ -15,6 +16,12 @@ from torch import Tensor, nn
 
 from ipsam.model.lora import LoRA
 from ipsam.model.sam2_weights import load_sam2_weights
+
+# Importing sam2 initialises Hydra for sam2's own configuration, unless Hydra is in use already. Undo that, or else no
+# program could use Hydra after importing this package.
+_hydra = GlobalHydra.instance()
+if _hydra.is_initialized() and "path=pkg://sam2," in str(_hydra.config_loader().get_search_path()):
+    _hydra.clear()
 
 SAM2_YAML = {
     "large": "sam2.1_hiera_l.yaml",

@@ -5,10 +5,6 @@ import time
 from types import FrameType
 from typing import Any
 
-import torch
-import torch.distributed
-from accelerate import Accelerator
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE = 5  # seconds in which SIGTERM is but an echo: clusters tell every process, and torchrun passes its own on
 
@@ -52,10 +48,12 @@ class Stop:
             signal.signal(number, self._former[number])
             signal.raise_signal(number)
 
-    def agreed(self, accelerator: Accelerator) -> bool:
-        """Whether to stop now, as this process was told to, or, of several, any, which all ask at the same time."""
-        if accelerator.num_processes == 1:
+    def agreed(self, num_processes: int) -> bool:
+        """Return whether any of the run's processes was asked to stop; all of them must call this together."""
+        if num_processes == 1:
             return self.requested
+        import torch.distributed  # here, so that programs without torch can use the rest of this module
+
         if self._group is None:  # between the processes' hosts, as to ask a device would wait for all that it has to do
             self._group = torch.distributed.new_group(backend="gloo")
         told = torch.tensor(int(self.requested))

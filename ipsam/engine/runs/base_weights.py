@@ -4,8 +4,7 @@ from pathlib import Path
 
 from ipsam.model.sam2_weights import OFFICIAL_FILES
 from ipsam.utils.folders import cache_folder
-
-PLACES = (Path("checkpoints"), Path(__file__).parents[3] / "checkpoints")
+from ipsam.utils.resources import CHECKPOINTS
 
 
 def find_base(wanted: str | Path, *, fetch: bool = True) -> Path:
@@ -23,7 +22,7 @@ def find_base(wanted: str | Path, *, fetch: bool = True) -> Path:
     official = OFFICIAL_FILES.get(path.name)
     if path.exists() or official is None:
         return path
-    for folder in (*PLACES, cache_folder()):
+    for folder in (Path("checkpoints"), CHECKPOINTS, cache_folder()):
         if (folder / path.name).is_file():
             return folder / path.name
     if not fetch:

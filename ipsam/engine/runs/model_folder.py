@@ -1,8 +1,6 @@
 """Folder of a model: a run, a checkpoint or a model that somebody shared."""
 
 import json
-import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from ipsam.engine.runs.configuration import read_config
 from ipsam.engine.runs.hub import ABOUT, fetch
 from ipsam.engine.runs.model_section import check_model_section
 from ipsam.engine.runs.store import find_checkpoint, run_of
+from ipsam.utils.resources import CHECKPOINTS
 from ipsam.utils.untrusted import bounded_text, read_plain_json
 
 BUILTIN = ("micro",)
@@ -27,7 +26,7 @@ def find_model(source: str | Path, *, revision: str | None = None) -> Path:
     Raises:
         FileNotFoundError: it is nowhere.
     """
-    path = _builtin(str(source)) if str(source) in BUILTIN and not Path(source).exists() else Path(source)
+    path = CHECKPOINTS / source if str(source) in BUILTIN and not Path(source).exists() else Path(source)
     if (path / ABOUT).is_file():
         return path
     if path.exists():
@@ -107,13 +106,3 @@ def _metrics(checkpoint: Path) -> dict[str, Any]:
     except (OSError, ValueError, AttributeError, RecursionError):
         return {}
     return datasets if epochs is not None and epochs == finished_epochs(checkpoint) else {}
-
-
-def _builtin(name: str) -> Path:
-    """Where a model that comes with ipsam lies: in the repository, or where ``pip install`` put it."""
-    places = (
-        Path(__file__).parents[3] / "checkpoints",
-        Path(sysconfig.get_path("data")) / "share" / "ipsam",
-        Path(sys.prefix) / "share" / "ipsam",
-    )
-    return next((place / name for place in places if (place / name / ABOUT).is_file()), places[0] / name)

@@ -113,7 +113,7 @@ def train(
                     progress.step += 1
                     bar.update()
                     ends, logs = accelerator.gradient_state.end_of_dataloader, progress.step % settings.log_every == 0
-                    stops, saves = stop.agreed(accelerator), progress.step % settings.save_every == 0
+                    stops, saves = stop.agreed(accelerator.num_processes), progress.step % settings.save_every == 0
                     if ends or logs or stops or saves:  # else the device is not asked for anything
                         run.heed(guard, train_set)
                     if logs:
@@ -136,7 +136,7 @@ def train(
             if output is not None:  # resumed after the last step of an epoch, there is none
                 log.picture("panel", panel(batch["image"], batch["mask"].div(255), output), progress.step)
             run.save(best=best)
-            if not is_last and stop.agreed(accelerator):
+            if not is_last and stop.agreed(accelerator.num_processes):
                 raise run.stopped(num_steps)
     bar.close()
     log.close()

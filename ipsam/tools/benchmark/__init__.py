@@ -1,1 +1,5 @@
 """Speed, always as ratios of things timed side by side in one run."""
+
+from typing import Any
+
+Report = tuple[str, dict[str, Any]]  # Markdown, and the same figures as data

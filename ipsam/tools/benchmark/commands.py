@@ -2,26 +2,18 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
-from ipsam.model.backbone import MULTIPLE, SAM2_YAML
-from ipsam.tools.benchmark.data import benchmark_data
-from ipsam.tools.benchmark.evaluation import benchmark_evaluation
-from ipsam.tools.benchmark.inference import benchmark_inference
-from ipsam.tools.benchmark.metrics import benchmark_metrics
-from ipsam.tools.benchmark.request import Report
-from ipsam.tools.benchmark.scaling import benchmark_scaling
-from ipsam.tools.benchmark.training import benchmark_training
+from ipsam.tools.benchmark import Report
 
 OF_MODEL = ("device", "variant", "sizes", "batches")
 OPTIONS: dict[str, dict[str, Any]] = {
     "repeats": {"type": int, "help": "of each timing; medians are printed"},
     "device": {"help": "cpu or cuda; by default a GPU if there is one"},
-    "variant": {"choices": list(SAM2_YAML), "help": "of the backbone"},
-    "sizes": {"type": int, "nargs": "+", "help": f"sides of the square input, multiples of {MULTIPLE}"},
+    "variant": {"help": "of the backbone: large (the default), base_plus, small, tiny or micro"},
+    "sizes": {"type": int, "nargs": "+", "help": "sides of the square input, multiples of 32"},
     "batches": {"type": int, "nargs": "+", "help": "images that go through the model together"},
     "compile": {"action": "store_true", "default": None, "help": "time torch.compile too"},
     "threads": {"type": int, "help": "CPU threads; by default torch's own choice"},
@@ -42,23 +34,34 @@ class Command(NamedTuple):
     options: Sequence[str] = ()
 
 
+def _benchmark(name: str) -> Callable[..., Report]:
+    """Return a function that imports a benchmark, which takes seconds, only when it runs it."""
+
+    def run(**options: Any) -> Report:
+        module = import_module(f"ipsam.tools.benchmark.{name}")
+        report: Report = getattr(module, f"benchmark_{name}")(**options)
+        return report
+
+    return run
+
+
 COMMANDS = {
-    "metrics": Command(benchmark_metrics, "the fused metrics against PySODMetrics; one process against two"),
-    "data": Command(benchmark_data, "reading training pairs against Pillow and torchvision"),
+    "metrics": Command(_benchmark("metrics"), "the fused metrics against PySODMetrics; one process against two"),
+    "data": Command(_benchmark("data"), "reading training pairs against Pillow and torchvision"),
     "inference": Command(
-        benchmark_inference,
+        _benchmark("inference"),
         "the model against sam2's own image path and transformers' SAM2",
         (*OF_MODEL, "compile", "threads"),
     ),
     "train": Command(
-        benchmark_training,
+        _benchmark("training"),
         "the training loop against the straightforward one; memory of a step",
         (*OF_MODEL, "compile", "threads"),
     ),
     "scaling": Command(
-        benchmark_scaling, "cost by input size, batch and number of files; where time goes", (*OF_MODEL, "threads")
+        _benchmark("scaling"), "cost by input size, batch and number of files; where time goes", (*OF_MODEL, "threads")
     ),
-    "evaluation": Command(benchmark_evaluation, "evaluation against predicting alone and scoring alone", OF_MODEL),
+    "evaluation": Command(_benchmark("evaluation"), "evaluation against predicting alone and scoring alone", OF_MODEL),
 }
 ALL = "all"
 IN_ALL = ("inference", "train", "scaling")  # minutes on a large GPU
@@ -89,6 +92,8 @@ def reports(command: str, options: dict[str, Any], *, configs: Path) -> Iterator
     if threads is not None:
         if threads < 1:
             raise ValueError(f"--threads must be at least 1, not {threads}")
+        import torch
+
         torch.set_num_threads(threads)
     if command != ALL:
         yield _run(command, given, configs)

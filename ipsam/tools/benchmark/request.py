@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ipsam.model.backbone import MULTIPLE, SAM2_YAML
+from ipsam.tools.benchmark import Report as Report
 from ipsam.tools.benchmark.timing import check_repeats
 from ipsam.utils.device import best_device, checked_device
-
-Report = tuple[str, dict[str, Any]]  # Markdown, and the same as data
 
 
 @dataclass(frozen=True, kw_only=True)
