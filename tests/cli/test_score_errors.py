@@ -92,7 +92,7 @@ def test_a_bad_file_met_by_a_worker_process(script: Callable[..., Any]) -> None:
         (["maps=One", "masks=CAMO", "out=a file"], "out=a file: can't be made or written to as a folder (File exists)"),
         (["maps=One", "masks=CAMO", "out=a file/scores"], "out=a file/scores: can't be made"),
         (["maps=One", "masks=CAMO", "out=/proc/scores"], "out=/proc/scores: can't be made"),
-        (["maps=One", "masks=CAMO", "out=One"], "out=One lies in maps=One, where the pictures written would be taken"),
+        (["maps=One", "masks=CAMO", "out=One"], "out=One lies in maps=One, where the next run would read the pictures"),
         (["maps=One", "masks=CAMO", "out=CAMO/scores"], "out=CAMO/scores lies in masks=CAMO"),
         (["maps=One", "masks=CAMO", "out=CAMO/../link/new"], "out=CAMO/../link/new lies in maps=One"),
         (["maps=One", "masks=CAMO", "images=Two", "out=Two/scores"], "out=Two/scores lies in images=Two"),

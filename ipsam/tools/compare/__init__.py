@@ -1,1 +1,1 @@
-"""Scoring saved maps: ``request`` (what to score), ``comparison`` (the scores), and the report they go into."""
+"""Scores of saved maps: ``request`` finds what to score, ``comparison`` scores it and writes the report."""

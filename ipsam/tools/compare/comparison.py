@@ -1,4 +1,4 @@
-"""Scores of maps that any method saved, by the same code as those of a model's own predictions."""
+"""Scores of saved maps, computed by the same code as the scores of a model's own predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ipsam.engine.evaluate.scoring import score_set
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.metrics.tables import scores_table
 from ipsam.tools.compare.curves import save_curves
-from ipsam.tools.compare.examples import draw_cases
+from ipsam.tools.compare.examples import draw_examples
 from ipsam.tools.compare.html_report import render
 from ipsam.tools.compare.request import MapSet
 from ipsam.utils.files import write_csv, write_json
@@ -17,33 +17,28 @@ from ipsam.utils.files import write_csv, write_json
 
 @dataclass(frozen=True)
 class Comparison:
-    """The scores of one or several methods.
-
-    Attributes:
-        sets: what was scored.
-        methods: each one's evaluation on its datasets, by name.
-        protocol: by which rules.
-    """
+    """Scores of one or several methods under one protocol; ``methods`` holds each method's evaluation by name."""
 
     sets: Sequence[MapSet]
     methods: dict[str, Evaluation]
     protocol: Protocol
 
     def __str__(self) -> str:
-        """The protocol in a line, and one table."""
-        scores = {method: evaluation.datasets for method, evaluation in self.methods.items()}
-        return f"{self.protocol}\n{scores_table(scores)}"
+        """Return the protocol in one line, then the table of scores."""
+        return f"{self.protocol}\n{scores_table(self._scores())}"
 
-    def write(self, folder: Path, *, cases: int) -> Path:
-        """Write ``metrics.json``, ``per_image.csv``, the curves and a report; return the report's path.
+    def _scores(self) -> dict[str, dict[str, dict[str, float]]]:
+        return {method: evaluation.datasets for method, evaluation in self.methods.items()}
+
+    def write(self, folder: Path, *, num_examples: int) -> Path:
+        """Write ``metrics.json``, ``per_image.csv``, the curves and the report; return the report's path.
 
         Args:
-            folder: is made.
-            cases: how many of the best and of the worst images of each set the report shows.
+            folder: created if missing.
+            num_examples: number of best and of worst images that the report shows for each set.
         """
         if any(one.named for one in self.sets):
-            scores = {method: evaluation.datasets for method, evaluation in self.methods.items()}
-            write_json(folder / "metrics.json", {"protocol": self.protocol.describe(), "methods": scores})
+            write_json(folder / "metrics.json", {"protocol": self.protocol.describe(), "methods": self._scores()})
             rows = [{"method": method, **row} for method, one in self.methods.items() for row in one.per_image]
             write_csv(folder / "per_image.csv", rows)
         else:
@@ -52,12 +47,12 @@ class Comparison:
         save_curves(
             {name: {method: one.curves.get(name) for method, one in self.methods.items()} for name in datasets}, folder
         )
-        drawn = {}
+        examples = {}
         for one in self.sets:
             rows = [row for row in self.methods[one.method].per_image if row["dataset"] == one.dataset]
-            drawn[one.method, one.dataset] = draw_cases(rows, one.maps, cases, self.protocol)
+            examples[one.method, one.dataset] = draw_examples(rows, one.maps, num_examples, self.protocol)
         report = folder / "report.html"
-        report.write_text(render(self.methods, drawn), encoding="utf-8")
+        report.write_text(render(self.methods, examples), encoding="utf-8")
         return report
 
 
@@ -65,7 +60,7 @@ def score_maps(sets: Sequence[MapSet], protocol: Protocol, *, num_workers: int) 
     """Score every set.
 
     Raises:
-        ValueError: a map or a mask turns out to be no such thing.
+        ValueError: a map or mask cannot be used.
     """
     parts: dict[str, list[Evaluation]] = {}
     for one in sets:

@@ -1,4 +1,4 @@
-"""What scripts/score.py is asked to score, found on disk and checked before anything is computed."""
+"""Options of scripts/score.py and the sets of maps that they name, checked before anything is computed."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to score and how, see configs/score.yaml."""
+class ScoreRequest:
+    """Options of configs/score.yaml, which explains them."""
 
     maps: Path
     masks: Path
@@ -33,11 +33,11 @@ class Request:
     num_workers: int
 
     @classmethod
-    def of(cls, config: DictConfig) -> "Request":
-        """What the configuration says, checked.
+    def of(cls, config: DictConfig) -> "ScoreRequest":
+        """Check a configuration's values.
 
         Raises:
-            ValueError: ``maps`` or ``masks`` is not given, or a value is impossible.
+            ValueError: ``maps`` or ``masks`` is missing, or a value is invalid.
         """
         if absent := [name for name in ("maps", "masks") if OmegaConf.is_missing(config, name) or config[name] is None]:
             raise ValueError(
@@ -49,22 +49,19 @@ class Request:
         true_or_false("resize", values["resize"])
         if values["missing"] not in ("error", "exclude"):
             raise ValueError(f"missing must be error or exclude, not {values['missing']!r}")
-        values["protocol"] = Protocol.of(values["protocol"])
+        stems = values["stems"]
         for name in ("maps", "masks", "out", "images"):
             values[name] = path_or_none(name, values[name])
-        stems = values["stems"]
-        several = isinstance(stems, dict)
-        values["stems"] = (
-            {str(k): path_or_none(f"stems.{k}", v) for k, v in stems.items()}
-            if several
-            else path_or_none("stems", stems)
-        )
-        return cls(**values)
+        if isinstance(stems, dict):
+            values["stems"] = {str(name): path_or_none(f"stems.{name}", path) for name, path in stems.items()}
+        else:
+            values["stems"] = path_or_none("stems", stems)
+        return cls(**values | {"protocol": Protocol.of(values["protocol"])})
 
 
 @dataclass(frozen=True)
 class MapSet:
-    """The maps of one method on one dataset; ``named`` if the method has a folder that gives it its name."""
+    """Maps of one method on one dataset; ``named`` says that a folder gives the method its name."""
 
     method: str
     named: bool
@@ -72,31 +69,29 @@ class MapSet:
     maps: Sequence[SavedMap]
 
 
-def find_sets(request: Request) -> list[MapSet]:
-    """All that the request names, checked: each set of maps, one method's after the other's.
+def find_sets(request: ScoreRequest) -> list[MapSet]:
+    """Find and check every set of maps, grouped by method.
 
-    Says by log what a method lacks, and what of its maps is passed over.
+    Datasets that a method lacks and maps that are skipped are logged.
 
     Raises:
-        FileNotFoundError, ValueError: ``out`` lies where the next run would find its pictures; a folder or list doesn't
-            exist; or maps and masks don't fit, see ``map_sets`` and ``map_pairs``.
+        FileNotFoundError: a folder or list does not exist.
+        ValueError: ``out`` lies inside an input folder, or maps and masks do not match.
     """
-    given = {"maps": request.maps, "masks": request.masks, "images": request.images}
-    _refuse_inside(request.out, [(f"{name}={folder}", folder) for name, folder in given.items() if folder is not None])
+    for name in ("maps", "masks", "images"):
+        _check_out(request.out, f"{name}={getattr(request, name)}", getattr(request, name))
     truths = find_truths(request.masks, request.images)
-    beside = [(f"the images of {truth.name}, {truth.images}", truth.images) for truth in truths if truth.images]
-    _refuse_inside(request.out, beside)
+    for truth in truths:
+        _check_out(request.out, f"the images of {truth.name}, {truth.images}", truth.images)
     found = find_maps(request.maps, truths)
     for method in dict.fromkeys(entry.method for entry in found):
-        has = {entry.truth.name for entry in found if entry.method == method}
-        if lacking := [truth.name for truth in truths if truth.name not in has]:
+        scored = {entry.truth.name for entry in found if entry.method == method}
+        if lacking := [truth.name for truth in truths if truth.name not in scored]:
             logger.warning("%s: no maps of %s", request.maps if method is None else method, ", ".join(lacking))
     wanted = list({entry.truth.name: entry.truth for entry in found}.values())
-    lists = _lists(request, wanted)
-    above = request.protocol.gt_threshold
-    # A protocol with a size brings map and mask to it in one step; resized to the mask before, a map would lose detail.
-    any_size = request.protocol.size is not None
+    lists = _lists(request.stems, wanted)
     files = {truth.name: truth_files(truth, lists.get(truth.name)) for truth in wanted}
+    above = request.protocol.gt_threshold
     sets = []
     for entry in found:
         maps = pair_maps(
@@ -104,7 +99,8 @@ def find_sets(request: Request) -> list[MapSet]:
             files[entry.truth.name],
             missing=request.missing,
             resize=request.resize,
-            any_size=any_size,
+            # A protocol with a size resizes map and mask in one step. Resizing to the mask first would lose detail.
+            any_size=request.protocol.size is not None,
             above=above,
         )
         method = method_name(request.maps, truths) if entry.method is None else entry.method
@@ -115,35 +111,33 @@ def find_sets(request: Request) -> list[MapSet]:
     return sets
 
 
-def _lists(request: Request, truths: Sequence[Truth]) -> dict[str, Path]:
-    """The list of stems of each dataset that has one."""
-    names = [truth.name for truth in truths]
-    if request.stems is None:
-        return {}
-    if isinstance(request.stems, Path):
-        if len(names) > 1:
+def _lists(stems: Path | Mapping[str, Path] | None, truths: Sequence[Truth]) -> dict[str, Path]:
+    """Match each list of stems to its dataset."""
+    names = ", ".join(truth.name for truth in truths)
+    if isinstance(stems, Path):
+        if len(truths) > 1:
             raise ValueError(
-                f"stems={request.stems} is one list, but there are the datasets {', '.join(names)}; "
+                f"stems={stems} is one list, but there are the datasets {names}; "
                 "say which it is for: stems={NAME: FILE}"
             )
-        return {names[0]: request.stems}
+        return {truths[0].name: stems}
     lists: dict[str, Path] = {}
-    for name, path in request.stems.items():
+    for name, path in (stems or {}).items():
         truth = truth_named(name, truths)
         if truth is None:
             raise ValueError(
-                f"stems has a list for {name}; the datasets are {', '.join(names)}: correct the name, or leave it out"
+                f"stems has a list for {name}; the datasets are {names}: correct the name, or leave it out"
             )
         if truth.name in lists:
-            raise ValueError(f"stems has two lists for {truth.name}, as two of the names stand for it; leave one out")
+            raise ValueError(f"stems has two lists for {truth.name}, under two of its names; leave one out")
         lists[truth.name] = path
     return lists
 
 
-def _refuse_inside(out: Path | None, inputs: Sequence[tuple[str, Path]]) -> None:
-    for label, folder in inputs:
-        if out is not None and out.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(
-                f"out={out} lies in {label}, where the pictures written would be taken for more of them next time; "
-                "set out=FOLDER to one outside it"
-            )
+def _check_out(out: Path | None, label: str, folder: Path | None) -> None:
+    """Refuse an output folder inside an input folder."""
+    if out is not None and folder is not None and out.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"out={out} lies in {label}, where the next run would read the pictures written as its input; "
+            "set out=FOLDER to one outside it"
+        )

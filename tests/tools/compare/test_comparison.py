@@ -14,11 +14,11 @@ from ipsam.tools.compare.comparison import score_maps
 from ipsam.tools.compare.request import MapSet
 
 
-def test_as_many_processes_score_as_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_num_workers_reaches_every_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
 
     def spy(name: str, jobs: Any, total: int, *, protocol: Protocol, num_workers: int) -> Evaluation:
-        asked.append((name, num_workers))
+        calls.append((name, num_workers))
         return score_set(name, jobs, total, protocol=protocol, num_workers=0)
 
     monkeypatch.setattr(comparison, "score_set", spy)
@@ -26,5 +26,5 @@ def test_as_many_processes_score_as_asked_for(tmp_path: Path, monkeypatch: pytes
     cv2.imwrite(str(path), np.eye(9, dtype=np.uint8) * np.uint8(255))
     sets = [MapSet("mine", False, name, [SavedMap("a", path, path)]) for name in ("CAMO", "NC4K")]
     scores = score_maps(sets, Protocol(), num_workers=3)
-    assert asked == [("CAMO", 3), ("NC4K", 3)]
+    assert calls == [("CAMO", 3), ("NC4K", 3)]
     assert scores.methods["mine"].datasets["NC4K"]["mae"] == 0

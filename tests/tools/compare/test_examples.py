@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ipsam.data.saved_maps.map_pairs import SavedMap
+from ipsam.engine.metrics import METRICS, Protocol
+from ipsam.tools.compare.examples import FALSE_POSITIVE, MISSED, SIDE, choose, draw_examples, error_picture
+
+ROWS = [{"dataset": "CAMO", "name": "a", **dict.fromkeys(METRICS, 0.5)}]
+
+
+@pytest.mark.parametrize(
+    ("num", "expected"), [(0, []), (1, [(5, 0), (1, 3)]), (2, [(5, 0), (4, 1), (2, 2), (1, 3)]), (3, "all"), (9, "all")]
+)
+def test_best_and_worst_rows_are_chosen_once(num: int, expected: object) -> None:
+    rows = [{"sm": score} for score in (float("nan"), 0.1, 0.8, 0.9, 0.5)]
+    everything = [(5, 0), (4, 1), (3, 4), (2, 2), (1, 3)]
+    assert choose(rows, num) == (everything if expected == "all" else expected)
+
+
+def test_error_colours() -> None:
+    prediction, mask = np.array([[1.0, 0.0, 1.0, 0.0]]), np.array([[0, 255, 255, 0]], np.uint8)
+    assert error_picture(prediction, mask).tolist() == [
+        [list(FALSE_POSITIVE), list(MISSED), [200, 200, 200], [255, 255, 255]]
+    ]
+    assert error_picture(np.array([[0.5]]), mask[:, :1]).tolist() == [[[234, 174, 128]]]  # half-way from white
+
+
+def decoded(content: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_pictures_of_an_example(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    mask, faint = np.zeros((300, 400), np.uint8), np.zeros((300, 400), np.uint8)
+    mask[100:200, 100:200], faint[100:200, 100:300] = 255, 100
+    for name, picture in {"mask": mask, "map": faint}.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
+    cv2.imwrite(str(tmp_path / "image.png"), np.full((30, 40, 3), (10, 200, 90), np.uint8))
+    saved = SavedMap("a", tmp_path / "map.png", tmp_path / "mask.png", tmp_path / "image.png")
+    (drawn,) = draw_examples(ROWS, [saved], 8, Protocol())
+    assert (drawn.name, drawn.rank, drawn.scores["sm"]) == ("a", 1, 0.5)
+    assert drawn.image is not None
+    assert np.abs(decoded(drawn.image).astype(int) - (10, 200, 90)).max() < 8
+    assert decoded(drawn.image).shape == (30, 40, 3)  # small pictures are not enlarged
+    assert decoded(drawn.truth).shape == decoded(drawn.map).shape == (120, SIDE, 3)
+    assert decoded(drawn.map).max() > 250  # stretched, as it is scored
+    error = decoded(drawn.error)[60].astype(int)
+    assert np.abs(error[100] - FALSE_POSITIVE[::-1]).max() < 12
+    assert np.abs(error[60] - 200).max() < 12
+
+    (tmp_path / "image.png").write_bytes(b"")
+    (without,) = draw_examples(ROWS, [saved], 8, Protocol())
+    assert without.image is None
+    assert "image.png: the file is empty" in caplog.text
+
+
+@pytest.mark.parametrize("protocol", [Protocol(eight_bit=False), Protocol(size=64, binarise=True)])
+def test_pictures_follow_the_protocol(tmp_path: Path, protocol: Protocol) -> None:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[5:9, 5:9] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    saved = SavedMap("a", tmp_path / "mask.png", tmp_path / "mask.png")
+    (drawn,) = draw_examples(ROWS, [saved], 1, protocol)
+    assert decoded(drawn.map).shape == ((64, 64, 3) if protocol.size else (20, 30, 3))
