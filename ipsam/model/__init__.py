@@ -1,4 +1,4 @@
-"""IP-SAM's modules: what maps an image to mask logits. Knows nothing of data, engine or config files.
+"""IP-SAM's modules, from an image to mask logits. README.md describes the contract and how to add your own.
 
 Notation for tensor shapes, used throughout the package:
 
@@ -12,20 +12,16 @@ Notation for tensor shapes, used throughout the package:
 
 from ipsam.model.backbone import SAM2Backbone
 from ipsam.model.decoder import MaskDecoder
-from ipsam.model.dense_prompt import BinarisedPrompt, FeatureAddition, ScaledPrompt
-from ipsam.model.gating import PromptSpaceGating
-from ipsam.model.gating_variants import (
-    ConcatenationFusion,
-    CrossAttentionFusion,
-    PurifiedAnchorGating,
-    SubtractionFusion,
-)
-from ipsam.model.ipsam import IPSAM, IPSAMOutput
+from ipsam.model.dense_prompt import BinarisedPrompt, ScaledPrompt
+from ipsam.model.feature_addition import FeatureAddition
+from ipsam.model.fusion import ConcatenationFusion, CrossAttentionFusion, SubtractionFusion
+from ipsam.model.gating import PromptSpaceGating, PurifiedAnchorGating
+from ipsam.model.ipsam import IPSAM
 from ipsam.model.lateral import LateralInhibition
 from ipsam.model.lora import LoRA
 from ipsam.model.minimal_self_prompt import MinimalSelfPromptGenerator
 from ipsam.model.refine import RefinementHead
-from ipsam.model.segmenter import Segmenter
+from ipsam.model.segmenter import IPSAMOutput, Segmenter
 from ipsam.model.self_prompt import SelfPromptGenerator, SelfPrompts
 
 __all__ = [

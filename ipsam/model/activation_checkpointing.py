@@ -1,4 +1,4 @@
-"""Activation checkpointing: blocks of the image encoder whose inside is computed again in the backward pass."""
+"""Activation checkpointing: blocks of the image encoder recompute their activations in the backward pass."""
 
 from types import MethodType
 from typing import Any
@@ -11,22 +11,22 @@ from ipsam.model.segmenter import Segmenter
 
 
 def encoder_blocks(model: Segmenter) -> list[nn.Module]:
-    """The image encoder's blocks, in their order."""
+    """Return the image encoder's blocks in order."""
     backbone: Any = model.backbone
     return list(backbone.encoder_blocks())
 
 
 def recompute_blocks(model: Segmenter, num_blocks: int | None = None) -> None:
-    """Have the first blocks keep their input alone for the backward pass, in place; gradients stay the same to the bit.
+    """Checkpoint the first blocks of the image encoder, in place. Gradients stay equal to the bit.
 
-    The first ones hold most for the least work to compute it again, as their grids are the finest.
+    The first blocks save most memory for the least recomputation, as their grids are the finest.
 
     Args:
-        model: whose encoder it is.
-        num_blocks: how many; None for all.
+        model: the model to change.
+        num_blocks: number of blocks; None for all.
     """
     for block in encoder_blocks(model)[:num_blocks]:
-        block.forward = MethodType(_forward, block)  # which a copy of the model binds to its own block
+        block.forward = MethodType(_forward, block)  # deepcopy binds the method to the copied block
 
 
 def _forward(block: nn.Module, *inputs: Any, **options: Any) -> Any:

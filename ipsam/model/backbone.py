@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from hydra.core.global_hydra import GlobalHydra
 from jaxtyping import Float
 from omegaconf import OmegaConf
-from sam2.build_sam import instantiate  # sam2 describes its modules in Hydra's form; this is what it builds them with
+from sam2.build_sam import instantiate  # sam2's own builder: its YAML is in Hydra's form
 from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from torch import Tensor, nn
 
 from ipsam.model.lora import LoRA
-from ipsam.model.sam2_weights import load_sam2_weights
+from ipsam.model.sam2_checkpoints import load_sam2_checkpoint
 
 # Importing sam2 initialises Hydra for sam2's own configuration, unless Hydra is in use already. Undo that, or else no
 # program could use Hydra after importing this package.
@@ -32,7 +32,7 @@ SAM2_YAML = {
 }
 
 # The same classes with few narrow blocks, for tests and for training from scratch on a CPU. The windows of the last
-# two stages fit the grids of a 128 px image; SAM2's 14 and 7 would be mostly padding there.
+# two stages fit the grids of a 128 px image; SAM2's windows of 14 and 7 would be mostly padding.
 MICRO = {
     "trunk": {"embed_dim": 16, "stages": [1, 1, 2, 1], "window_spec": [8, 4, 8, 4], "global_att_blocks": [3]},
     "neck": {
@@ -43,33 +43,34 @@ MICRO = {
 }
 
 MULTIPLE = 32  # Hiera's windowed position embedding and the neck's x2 upsampling need whole grids at 1/32
-NUM_LEVELS = 3  # of the feature pyramid
+NUM_LEVELS = 3  # levels of the feature pyramid
 PATCH = 16  # pixels a side of one cell of the embedding grid
 
 
 class SAM2Backbone(nn.Module):
-    """SAM2 but for its mask decoder and its video memory.
+    """SAM2's image encoder and prompt encoder.
 
-    The image encoder is frozen but for LoRA, or trained whole (``fine_tune``). The prompt encoder is frozen, unless
-    ``train_prompt_encoder`` asks for the ablation of that choice.
+    The image encoder is frozen except for LoRA, or trained as a whole (``fine_tune``). The prompt encoder is frozen;
+    ``train_prompt_encoder`` is the ablation of that choice.
 
     Args:
         variant: ``large``, ``base_plus``, ``tiny`` (the paper's SAM2-L, -B, -T), ``small`` or ``micro``.
         image_size: side of the square input in pixels, a multiple of 32.
-        checkpoint: a file in SAM2's format; None leaves random weights.
-        lora: how the trunk is adapted; None for no LoRA.
+        checkpoint: file in SAM2's format; None takes random weights.
+        lora: low-rank adaptation of the trunk; None for no LoRA.
         fine_tune: train every weight of the image encoder.
-        train_prompt_encoder: train what IP-SAM uses of the prompt encoder: the mask branch and the point types 0 and 1
-            (Table 3, part I).
+        train_prompt_encoder: train the parts of the prompt encoder that IP-SAM uses, its mask branch and point types 0
+            and 1 (Table 3, part I).
 
     Attributes:
         dim: embedding width c.
         train_prompt_encoder: as given.
-        base_sha256: of the checkpoint, or None for random weights.
+        base_sha256: SHA-256 of the checkpoint; None for random weights.
 
     Raises:
-        ValueError: for an unknown variant, an impossible size, LoRA together with fine-tuning, or a wrong checkpoint.
-        FileNotFoundError: for a missing checkpoint.
+        ValueError: an unknown variant, an invalid size, LoRA together with ``fine_tune``, or a checkpoint that does not
+            fit.
+        FileNotFoundError: the checkpoint is missing.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class SAM2Backbone(nn.Module):
         super().__init__()
         config = sam2_config(variant, image_size)
         if lora is not None and fine_tune:
-            raise ValueError("fine_tune trains every weight of the image encoder: set model.backbone.lora=null with it")
+            raise ValueError("fine_tune trains every weight of the image encoder: set lora=None with it")
         self.image_size = image_size
         self.train_prompt_encoder = train_prompt_encoder
         self.image_encoder = instantiate(config.image_encoder)
@@ -101,7 +102,7 @@ class SAM2Backbone(nn.Module):
         self.base_sha256: str | None = None
         if checkpoint is not None:
             parts = {"image_encoder": self.image_encoder, "sam_prompt_encoder": self.prompt_encoder}
-            self.base_sha256 = load_sam2_weights(Path(checkpoint), parts)
+            self.base_sha256 = load_sam2_checkpoint(Path(checkpoint), parts)
         self.requires_grad_(False)
         self.image_encoder.requires_grad_(fine_tune)
         for used in (self.prompt_encoder.mask_downscaling, *self.prompt_encoder.point_embeddings[:2]):
@@ -112,11 +113,11 @@ class SAM2Backbone(nn.Module):
     def forward(
         self, image: Float[Tensor, "b 3 H W"], *, num_levels: int = NUM_LEVELS
     ) -> list[Float[Tensor, "b c _ _"]]:
-        """Feature pyramid of an image (b, 3, H, W) normalised by ImageNet's mean and standard deviation.
+        """Encode an image (b, 3, H, W), normalised by ImageNet's mean and standard deviation, to a feature pyramid.
 
-        Returns its coarsest ``num_levels`` levels of width c, the finest first, of (b, c, H/4, W/4), (b, c, H/8, W/8)
-        and the image embedding (b, c, h, w). They are those of sam2's ``ImageEncoder``, which always makes all of them,
-        and position encodings that nobody reads here.
+        Returns the coarsest ``num_levels`` of three levels, finest first: (b, c, H/4, W/4), (b, c, H/8, W/8) and the
+        image embedding (b, c, h, w). They equal those of sam2's ``ImageEncoder``, which always computes every level
+        and position encodings that IP-SAM does not use.
         """
         stages = self.image_encoder.trunk(image)  # (b, _, H/4, W/4) to (b, _, H/32, W/32)
         neck = self.image_encoder.neck
@@ -126,10 +127,10 @@ class SAM2Backbone(nn.Module):
             if levels and index in neck.fpn_top_down_levels:
                 level = level + F.interpolate(levels[-1].float(), scale_factor=2.0, mode=neck.fpn_interp_model)
             levels.append(level)
-        return levels[:0:-1]  # without H/32, as sam2 (its ``scalp``)
+        return levels[:0:-1]  # drops H/32, as sam2 does (``scalp``)
 
     def position(self) -> Float[Tensor, "1 c h w"]:
-        """Position encoding of the embedding grid."""
+        """Return the position encoding of the embedding grid."""
         if self.kept_position is not None:
             return self.kept_position
         encoding: Tensor = self.prompt_encoder.get_dense_pe()
@@ -137,29 +138,29 @@ class SAM2Backbone(nn.Module):
 
     @torch.no_grad()
     def keep_constants(self) -> None:
-        """Compute what does not depend on the image now, once for all: for inference."""
+        """Compute the position encodings once, for inference at ``image_size``."""
         trunk, side = self.image_encoder.trunk, self.image_size // 4
         self.kept_position = self.position()
         trunk.register_buffer("kept_position", trunk._get_pos_embed((side, side)), persistent=False)
         trunk._get_pos_embed = MethodType(lambda trunk, _: trunk.kept_position, trunk)
 
     def encoder_blocks(self) -> nn.ModuleList:
-        """The trunk's blocks."""
+        """Return the trunk's blocks."""
         blocks: nn.ModuleList = self.image_encoder.trunk.blocks
         return blocks
 
     def encode_dense(self, logits: Float[Tensor, "b 1 hm wm"]) -> Float[Tensor, "b c h w"]:
-        """Dense prompt embedding of raw logits: no sigmoid, no binarising (paper section 3.2)."""
+        """Embed raw logits as dense prompt: no sigmoid, no binarising (paper section 3.2)."""
         embedding: Tensor = self.prompt_encoder(points=None, boxes=None, masks=logits)[1]
         return embedding
 
     def point_type(self, label: int) -> Float[Tensor, "1 c"]:
-        """Point-type embedding: label 1 positive, 0 negative."""
+        """Return the point-type embedding of label 1 (positive) or 0 (negative)."""
         weight: Tensor = self.prompt_encoder.point_embeddings[label].weight
         return weight
 
     def null_prompts(self, batch: int) -> tuple[Float[Tensor, "b 0 c"], Float[Tensor, "b c h w"]]:
-        """Empty sparse tokens and the embedding of a zero mask: prompt-absent input of the baselines (section 4.1)."""
+        """Return empty sparse tokens and the embedding of a zero mask: the baselines' null prompts (section 4.1)."""
         size = self.prompt_encoder.mask_input_size
         zeros = torch.zeros(batch, 1, *size, device=self.point_type(0).device)
         sparse, dense = self.prompt_encoder(points=None, boxes=None, masks=zeros)
@@ -167,13 +168,13 @@ class SAM2Backbone(nn.Module):
 
 
 def sam2_config(variant: str, image_size: int) -> Any:
-    """The ``model`` section of sam2's YAML, narrowed for the micro variant.
+    """Read the ``model`` section of sam2's YAML, narrowed for the micro variant.
 
     Raises:
-        ValueError: for an unknown variant or an impossible size.
+        ValueError: an unknown variant or an invalid size.
     """
     if variant not in SAM2_YAML:
-        raise ValueError(f"unknown backbone variant {variant!r}; there are {', '.join(SAM2_YAML)}")
+        raise ValueError(f"variant must be one of {', '.join(SAM2_YAML)}, not {variant!r}")
     if image_size < MULTIPLE or image_size % MULTIPLE:
         raise ValueError(f"image_size must be a positive multiple of {MULTIPLE} pixels, not {image_size}")
     config = OmegaConf.load(Path(sam2.__path__[0]) / "configs" / "sam2.1" / SAM2_YAML[variant]).model

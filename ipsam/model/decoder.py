@@ -10,12 +10,12 @@ from torch import Tensor, nn
 class MaskDecoder(nn.Module):
     """SAM's mask decoder without the IoU head and the high-resolution skips.
 
-    Parameter names and the order of operations are those of sam2's ``MaskDecoder``, so weights can be compared.
+    Parameter names and the order of operations are those of sam2's ``MaskDecoder``, so their weights can be compared.
 
     Args:
         dim: embedding width c.
-        num_mask_tokens: masks predicted, one a token.
-        own_mask_tokens: learn mask tokens here; off where SPG's propagated tokens are used instead.
+        num_mask_tokens: number of masks, one for each token.
+        own_mask_tokens: learn mask tokens here, instead of taking SPG's propagated tokens.
         depth, num_heads, mlp_dim: of the two-way transformer.
     """
 
@@ -53,19 +53,19 @@ class MaskDecoder(nn.Module):
         sparse: Float[Tensor, "b n c"],
         mask_tokens: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m 4*h 4*w"]:
-        """Mask logits (b, num_mask_tokens, 4h, 4w).
+        """Predict mask logits (b, num_mask_tokens, 4h, 4w).
 
         Args:
             features: image embedding (b, c, h, w).
             position: its position encoding (1, c, h, w).
             dense: dense prompt embedding (b, c, h, w), added to the image embedding.
             sparse: sparse prompt embeddings (b, n, c); n may be 0.
-            mask_tokens: SPG's output tokens (b, num_mask_tokens, c); None takes the decoder's own.
+            mask_tokens: SPG's output tokens (b, num_mask_tokens, c); None with ``own_mask_tokens``.
         """
         b = features.shape[0]
         if self.mask_tokens is not None:
             mask_tokens = self.mask_tokens.weight.expand(b, -1, -1)
-        assert mask_tokens is not None, "neither own mask tokens nor SPG's"
+        assert mask_tokens is not None, "the decoder needs its own mask tokens or SPG's"
         tokens = torch.cat([self.iou_token.weight.expand(b, -1, -1), mask_tokens, sparse], dim=1)  # (b, 1 + m + n, c)
         tokens, image = self.transformer(features + dense, position.expand(b, -1, -1, -1), tokens)
         upscaled = self.output_upscaling(image.transpose(1, 2).reshape(features.shape))  # (b, c/8, 4h, 4w)

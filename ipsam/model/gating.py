@@ -4,14 +4,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ipsam.model.fusion import Fusion
 from ipsam.model.layers import conv3x3, conv3x3_block, logit_head, zero_init
 
 
-class PromptSpaceGating(nn.Module):
-    """Asymmetric gate in prompt space with a residual anchored to the unsuppressed prompt (equation 2).
+class PromptSpaceGating(Fusion):
+    """Asymmetric gate in prompt space, with a residual anchored to the unsuppressed prompt (equation 2).
 
     g = sigmoid(predictor(E-)); purified = E+ * (1 - g); result = E+ + out(fuse([purified, E+])). The last projection
-    starts at zero, so that an untrained gate hands E+ on unchanged.
+    starts at zero, so an untrained gate returns E+ unchanged.
 
     Args:
         dim: embedding width c.
@@ -27,9 +28,9 @@ class PromptSpaceGating(nn.Module):
     def forward(
         self, fg_dense: Float[Tensor, "b c h w"], bg_dense: Float[Tensor, "b c h w"]
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 1 h w"]]:
-        """Dense prompt embeddings E+ and E-, (b, c, h, w) each, to the purified embedding and the gate (b, 1, h, w).
+        """Combine E+ and E-, (b, c, h, w) each, to a dense prompt (b, c, h, w); return the gate (b, 1, h, w) with it.
 
-        The gate lies in (0, 1); where it is 1 the foreground prompt is suppressed.
+        The gate lies in (0, 1). Where it is 1 the foreground prompt is suppressed.
         """
         _, correction, gate = self.suppress(fg_dense, bg_dense)
         return fg_dense + correction, gate
@@ -37,7 +38,21 @@ class PromptSpaceGating(nn.Module):
     def suppress(
         self, fg_dense: Float[Tensor, "b c h w"], bg_dense: Float[Tensor, "b c h w"]
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"], Float[Tensor, "b 1 h w"]]:
-        """The purified prompt and its correction, (b, c, h, w) each, and the gate (b, 1, h, w)."""
+        """Compute the purified prompt and its correction, (b, c, h, w) each, and the gate (b, 1, h, w)."""
         gate = self.predictor(bg_dense).sigmoid()
         purified = fg_dense * (1 - gate)
         return purified, self.out(self.fuse(torch.cat([purified, fg_dense], dim=1))), gate
+
+
+class PurifiedAnchorGating(PromptSpaceGating):
+    """PSG with its residual anchored to the purified prompt (Table 3, part II, "Anchor to purified E+").
+
+    The result is purified + out(fuse([purified, E+])). Untrained, it is the purified prompt, not E+.
+    """
+
+    def forward(
+        self, fg_dense: Float[Tensor, "b c h w"], bg_dense: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 1 h w"]]:
+        """Combine E+ and E-, (b, c, h, w) each, to a dense prompt; return the gate (b, 1, h, w) in (0, 1) with it."""
+        purified, correction, gate = self.suppress(fg_dense, bg_dense)
+        return purified + correction, gate

@@ -1,26 +1,26 @@
-"""The few building blocks that several modules share."""
+"""Building blocks that several modules share."""
 
 from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import nn
 
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the grid."""
+    """Make a 3x3 convolution that keeps the grid."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
 
 
 def conv3x3_block(in_channels: int, out_channels: int) -> nn.Sequential:
-    """conv3x3, LayerNorm over channels, GELU."""
+    """Make conv3x3, LayerNorm over channels, GELU."""
     return nn.Sequential(conv3x3(in_channels, out_channels), LayerNorm2d(out_channels), nn.GELU())
 
 
 def logit_head(in_channels: int, hidden: int) -> nn.Sequential:
-    """conv3x3, GELU, conv1x1 to one logit: PSG's gate predictor and the auxiliary head have this form."""
+    """Make conv3x3, GELU, conv1x1 to one logit: PSG's gate predictor and the auxiliary head."""
     return nn.Sequential(conv3x3(in_channels, hidden), nn.GELU(), nn.Conv2d(hidden, 1, kernel_size=1))
 
 
 def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
-    """Zero weight and bias, so that a residual branch starts as the identity."""
+    """Set weight and bias to zero, so that a residual branch starts as the identity."""
     nn.init.zeros_(conv.weight)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
@@ -28,5 +28,5 @@ def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 def upsample(factor: int) -> nn.Upsample:
-    """Bilinear upsampling by a whole factor."""
+    """Make bilinear upsampling by an integer factor."""
     return nn.Upsample(scale_factor=factor, mode="bilinear", align_corners=False)

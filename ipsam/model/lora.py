@@ -15,18 +15,18 @@ STAGES = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class LoRA:
-    """Where and how strongly the Hiera trunk is adapted (paper section 3.5 and Table 3, part IV).
+    """Rank, scale and layers of a low-rank adaptation of the Hiera trunk (paper section 3.5; Table 3, part IV).
 
     Args:
-        rank: rank of each update.
-        alpha: scale; the update is multiplied by alpha / rank. None means alpha = rank.
+        rank: rank of each update, at least 1.
+        alpha: an update is multiplied by alpha / rank; None means alpha = rank.
         dropout: dropout on the input of each update.
-        projections: which attention projections, of ``qkv`` and ``proj``.
-        stages: which of Hiera's stages 1 to 4.
-        block_stride: every how many-th block, counted from the trunk's first (2: half of them).
+        projections: adapted attention projections, some of ``qkv`` and ``proj``.
+        stages: adapted stages of Hiera, some of 1 to 4.
+        block_stride: adapt every n-th block, counted from the trunk's first (2: half of them).
 
     Raises:
-        ValueError: for a value that names no block or projection, with the allowed ones.
+        ValueError: an argument is out of range; the message names the allowed values.
     """
 
     rank: int = 32
@@ -38,19 +38,21 @@ class LoRA:
 
     def __post_init__(self) -> None:
         if self.rank < 1:
-            raise ValueError(f"LoRA rank must be at least 1, not {self.rank}; for no LoRA set model.backbone.lora=null")
+            raise ValueError(f"LoRA rank must be at least 1, not {self.rank}; for no LoRA set lora=None")
         if self.block_stride < 1:
             raise ValueError(f"LoRA block_stride must be at least 1, not {self.block_stride}")
-        if not self.projections or not set(self.projections) <= set(PROJECTIONS):
-            raise ValueError(f"LoRA projections must be some of {list(PROJECTIONS)}, not {list(self.projections)}")
-        if not self.stages or not set(self.stages) <= set(STAGES):
-            raise ValueError(f"LoRA stages must be some of {list(STAGES)}, not {list(self.stages)}")
+        for name, chosen, allowed in (
+            ("projections", self.projections, PROJECTIONS),
+            ("stages", self.stages, STAGES),
+        ):
+            if not chosen or not set(chosen) <= set(allowed):  # type: ignore[arg-type]
+                raise ValueError(f"LoRA {name} must be some of {list(allowed)}, not {list(chosen)}")
 
     def target_modules(self, trunk: nn.Module) -> list[str]:
-        """Names, relative to the trunk, of the linear layers that get an update.
+        """List the adapted linear layers by their names in the trunk.
 
         Raises:
-            ValueError: if ``stages`` and ``block_stride`` together leave no block.
+            ValueError: ``stages`` and ``block_stride`` together select no block.
         """
         ends: list[int] = trunk.stage_ends  # type: ignore[assignment]  # Hiera's: index of each stage's last block
         blocks = [
@@ -60,20 +62,20 @@ class LoRA:
         ]
         if not blocks:
             raise ValueError(
-                f"LoRA stages {list(self.stages)} with block_stride {self.block_stride} choose no block of a trunk "
+                f"LoRA stages {list(self.stages)} with block_stride {self.block_stride} select no block of a trunk "
                 f"whose stages end at blocks {list(ends)}"
             )
         return [f"blocks.{block}.attn.{projection}" for block in blocks for projection in self.projections]
 
     def inject(self, trunk: nn.Module) -> None:
-        """Freeze the trunk and wrap the chosen layers, in place. An update starts at zero.
+        """Freeze the trunk and wrap the selected layers, in place. Updates start at zero.
 
         Raises:
-            ImportError: peft, or transformers, which it needs, does not go with this torch.
+            ImportError: peft, or transformers, which it needs, is too new for this torch.
         """
         try:
-            from peft import LoraConfig, inject_adapter_in_model  # here, as it takes seconds that only LoRA should cost
-        except Exception as error:  # a transformers for newer versions of torch fails with all kinds of them
+            from peft import LoraConfig, inject_adapter_in_model  # imported late: it takes seconds
+        except Exception as error:  # a transformers that is too new for torch raises various exceptions
             if not torch.__version__.startswith("2.5."):
                 raise
             raise ImportError(
@@ -91,7 +93,7 @@ class LoRA:
 
 
 def merge_lora(model: nn.Module) -> None:
-    """Add every update to the weights it adapts, in place; the wrapped layers are plain linear layers again."""
+    """Merge every update into the weights it adapts, in place, and unwrap the layers."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if _is_adapted(child):
@@ -101,10 +103,9 @@ def merge_lora(model: nn.Module) -> None:
 
 
 def add_lora_by_addmm(model: nn.Module) -> None:
-    """Change the model, in place and for good, so that one ``addmm`` makes an update, scales and adds it.
+    """Compute, scale and add each update by one ``addmm`` instead of peft's three operators. This works in place.
 
-    peft scales and adds it in passes of their own over the frozen layer's output. The same but for rounding; the model
-    trains, is copied and merged as before.
+    Results are equal up to rounding. The model can be trained, copied and merged as before.
     """
     for module in model.modules():
         if _is_adapted(module):
@@ -112,7 +113,8 @@ def add_lora_by_addmm(model: nn.Module) -> None:
 
 
 def _is_adapted(module: nn.Module) -> bool:
-    return hasattr(module, "get_base_layer") and hasattr(module, "merge")  # peft's; not imported where there is none
+    # Checked by attributes, as importing peft for its type would take seconds.
+    return hasattr(module, "get_base_layer") and hasattr(module, "merge")
 
 
 def _by_addmm(layer: Any, tokens: Float[Tensor, "... c"]) -> Float[Tensor, "... d"]:

@@ -1,4 +1,4 @@
-"""Minimal-SPG: dense prompts from a small CNN, without transformer and tokens (paper section 4.3, Table 3, part I)."""
+"""Minimal-SPG: dense prompts from a small CNN, no transformer and no tokens (paper section 4.3, Table 3, part I)."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from ipsam.model.self_prompt import SelfPrompts
 
 
 def minimal_branch(dim: int, hidden: int) -> nn.Sequential:
-    """Three blocks of conv3x3, LayerNorm and GELU, conv1x1 to one logit, x4 bilinear."""
+    """Make three blocks of conv3x3, LayerNorm and GELU, conv1x1 to one logit, x4 bilinear."""
     return nn.Sequential(
         conv3x3_block(dim, hidden),
         conv3x3_block(hidden, hidden),
@@ -21,7 +21,7 @@ def minimal_branch(dim: int, hidden: int) -> nn.Sequential:
 class MinimalSelfPromptGenerator(nn.Module):
     """SPG with a 3-layer CNN in place of each branch's two-way transformer, heads and queries.
 
-    It makes neither sparse tokens nor mask tokens, so that the decoder needs its own mask tokens.
+    It makes neither sparse tokens nor mask tokens, so the decoder needs its own mask tokens.
 
     Args:
         dim: embedding width c.
@@ -40,6 +40,6 @@ class MinimalSelfPromptGenerator(nn.Module):
         features: Float[Tensor, "b c h w"],
         position: Float[Tensor, "1 c h w"],  # noqa: ARG002 (called as SPG is)
     ) -> SelfPrompts:
-        """Dense prompts (b, 1, 4h, 4w) for image features (b, c, h, w); no tokens, (b, 0, c), on either side."""
+        """Make dense prompts (b, 1, 4h, 4w) from image features (b, c, h, w), and empty tokens (b, 0, c)."""
         none = features.new_empty(features.shape[0], 0, features.shape[1])
         return SelfPrompts(self.positive(features), self.negative(features), none, none, None)

@@ -8,9 +8,9 @@ from ipsam.model.layers import conv3x3, conv3x3_block, upsample, zero_init
 
 
 class RefinementHead(nn.Module):
-    """Fuses coarse mask, dense prompt and image features through a narrow bottleneck into a residual.
+    """Bottleneck that fuses coarse mask, dense prompt and image features to a residual of the coarse mask.
 
-    The last convolution starts at zero, so that untrained refinement hands the coarse mask on unchanged.
+    The last convolution starts at zero, so an untrained head returns the coarse mask unchanged.
 
     Args:
         dim: embedding width c.
@@ -40,7 +40,7 @@ class RefinementHead(nn.Module):
         dense: Float[Tensor, "b c h w"],
         features: Float[Tensor, "b c h w"],
     ) -> Float[Tensor, "b 1 hm wm"]:
-        """Refined logits (b, 1, 4h, 4w) = coarse + residual."""
+        """Add the residual to the coarse logits (b, 1, 4h, 4w)."""
         fused = self.bottleneck(torch.cat([self.image_proj(features), self.dense_proj(dense)], dim=1))
         residual: Tensor = self.residual(torch.cat([fused, coarse], dim=1))
         return coarse + residual

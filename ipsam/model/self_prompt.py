@@ -13,15 +13,15 @@ from ipsam.model.layers import conv3x3, conv3x3_block, upsample
 
 @dataclass
 class SelfPrompts:
-    """What SPG makes of an image, before the prompt encoder.
+    """SPG's outputs, before the prompt encoder.
 
     Attributes:
         fg_logits: dense foreground prompt P+, (b, 1, 4h, 4w).
         bg_logits: dense background prompt P-, (b, 1, 4h, 4w).
         fg_tokens: sparse foreground tokens S+, (b, n, c).
         bg_tokens: sparse background tokens S-, (b, n, c).
-        mask_tokens: propagated output tokens T that replace the decoder's mask tokens, (b, m, c) (equation 1); None
-            where the decoder keeps its own.
+        mask_tokens: propagated output tokens T that replace the decoder's mask tokens, (b, m, c) (equation 1); None if
+            the decoder uses its own.
     """
 
     fg_logits: Float[Tensor, "b 1 hm wm"]
@@ -32,7 +32,7 @@ class SelfPrompts:
 
 
 class DenseHead(nn.Module):
-    """Two convolutions on the grid, then x4 in two bilinear steps with a convolution after each, then one logit."""
+    """Two convolutions on the grid, two bilinear x2 steps with a convolution after each, one logit."""
 
     def __init__(self, dim: int, *, channels: Sequence[int]) -> None:
         super().__init__()
@@ -48,13 +48,13 @@ class DenseHead(nn.Module):
         )
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 4*h 4*w"]:
-        """Features (b, c, h, w) to mask-like logits (b, 1, 4h, 4w)."""
+        """Predict mask-like logits (b, 1, 4h, 4w) from features (b, c, h, w)."""
         logits: Tensor = self.layers(features)
         return logits
 
 
 class PromptBranch(nn.Module):
-    """One side of SPG: learnable task queries read the image, the attended image becomes the dense prompt."""
+    """One branch of SPG: learnable task queries attend to the image, the attended image becomes the dense prompt."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class PromptBranch(nn.Module):
     def forward(
         self, features: Float[Tensor, "b c h w"], position: Float[Tensor, "1 c h w"]
     ) -> tuple[Float[Tensor, "b 1 4*h 4*w"], Float[Tensor, "b n c"], Float[Tensor, "b m c"] | None]:
-        """Dense logits (b, 1, 4h, 4w), sparse tokens (b, n, c), and mask tokens (b, m, c) or None."""
+        """Predict dense logits (b, 1, 4h, 4w), sparse tokens (b, n, c), and mask tokens (b, m, c) or None."""
         b = features.shape[0]
         queries = self.queries.expand(b, -1, -1)
         tokens, image = self.transformer(features, position.expand(b, -1, -1, -1), queries)  # (b, n, c), (b, hw, c)
@@ -93,10 +93,13 @@ class SelfPromptGenerator(nn.Module):
 
     Args:
         dim: embedding width c.
-        num_sparse: sparse prompt tokens a branch.
-        num_mask_tokens: propagated output tokens of the positive branch; 0 leaves the decoder its own mask tokens.
+        num_sparse: sparse prompt tokens of each branch.
+        num_mask_tokens: propagated output tokens of the positive branch; with 0 the decoder needs its own mask tokens.
         depth, num_heads, mlp_dim: of each branch's two-way transformer.
         head_channels: widths of the dense head's four convolutions.
+
+    Raises:
+        ValueError: ``head_channels`` does not hold four widths.
     """
 
     def __init__(
@@ -130,7 +133,7 @@ class SelfPromptGenerator(nn.Module):
         self.negative = branch(0)
 
     def forward(self, features: Float[Tensor, "b c h w"], position: Float[Tensor, "1 c h w"]) -> SelfPrompts:
-        """Prompts for image features (b, c, h, w) with their position encoding (1, c, h, w)."""
+        """Make prompts from image features (b, c, h, w) and their position encoding (1, c, h, w)."""
         fg_logits, fg_tokens, mask_tokens = self.positive(features, position)
         bg_logits, bg_tokens, _ = self.negative(features, position)
         return SelfPrompts(fg_logits, bg_logits, fg_tokens, bg_tokens, mask_tokens)

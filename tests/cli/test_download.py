@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ipsam.model import sam2_weights
-from ipsam.model.sam2_weights import OfficialFile
+from ipsam.model import sam2_checkpoints
+from ipsam.model.sam2_checkpoints import OfficialFile
 
 WEIGHTS = bytes(range(256)) * 2000
 
@@ -65,15 +65,15 @@ def serve(server: Any) -> Callable[..., str]:
 def test_sam2s_files(script: Callable[..., Any], serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     sha256 = hashlib.sha256(WEIGHTS).hexdigest()
     name = "sam2.1_hiera_tiny.pt"
-    monkeypatch.setitem(sam2_weights.OFFICIAL_FILES, name, OfficialFile(name, sha256, len(WEIGHTS)))
-    monkeypatch.setattr(sam2_weights, "URL", serve(WEIGHTS, drops=1))
+    monkeypatch.setitem(sam2_checkpoints.OFFICIAL_FILES, name, OfficialFile(name, sha256, len(WEIGHTS)))
+    monkeypatch.setattr(sam2_checkpoints, "URL", serve(WEIGHTS, drops=1))
     done = script("download", "sam2=[tiny]")
     assert done.status == 0
     assert done.out.endswith(f"/checkpoints/{name}\n")
     assert Path("checkpoints", name).read_bytes() == WEIGHTS
     assert [path.name for path in Path("checkpoints").iterdir()] == [name]
 
-    monkeypatch.setattr(sam2_weights, "URL", serve(b"something else"))
+    monkeypatch.setattr(sam2_checkpoints, "URL", serve(b"something else"))
     assert script("download", "sam2=tiny").status == 0  # it is there
     done = script("download", "sam2=tiny", "paths.checkpoints=other")
     assert done.status == 1

@@ -146,11 +146,14 @@ def test_a_run_on_folders_resumes_and_is_evaluated_on_others(
         (["data.test=[synthetic,synthetic]"], "data.test names synthetic more than once"),
         (
             ["model.backbone.fine_tune=false", "model.backbone.lora={_target_: ipsam.model.LoRA, rank: 0}"],
-            "model.backbone.lora: LoRA rank must be at least 1, not 0; for no LoRA set model.backbone.lora=null",
+            "model.backbone.lora: LoRA rank must be at least 1, not 0; for no LoRA set lora=None",
         ),
-        (["model.backbone.variant=huge"], "model.backbone: unknown backbone variant 'huge'"),
+        (
+            ["model.backbone.variant=huge"],
+            "model.backbone: variant must be one of large, base_plus, ",
+        ),
         (["model.decoder._target_=os.system"], "model.decoder._target_ is 'os.system'; allowed are ipsam.model."),
-        (["model.self_prompt=null"], "model: gating works on the self-prompts: set model.gating=null"),
+        (["model.self_prompt=null"], "model: with self_prompt=None there are no self-prompts: set gating=None"),
         (["model.backbone.checkpoint=none.pt"], "model.backbone: no SAM2 checkpoint at none.pt"),
         (["seed=-1"], "seed must be a whole number, 0 or above, not -1"),
         (["resume=true", "overwrite=true"], "set one"),

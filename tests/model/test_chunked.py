@@ -8,8 +8,8 @@ import torch
 from support.builders import micro_backbone
 from torch import nn
 
-from ipsam.model import chunked as pieces
-from ipsam.model.chunked import work_in_pieces
+from ipsam.model import inference
+from ipsam.model.inference import chunk_tokens
 
 
 @pytest.mark.parametrize("tokens", [1, 16, 48, 100, 2048])
@@ -19,18 +19,18 @@ def test_pieces_are_the_whole(monkeypatch: pytest.MonkeyPatch, tokens: int, batc
     backbone = micro_backbone().eval()
     image = torch.randn(batch, 3, 64, 64)
     whole = backbone(image)
-    monkeypatch.setattr(pieces, "TOKENS", tokens)
+    monkeypatch.setattr(inference, "CHUNK", tokens)
     divided = deepcopy(backbone)
-    work_in_pieces(divided)
+    chunk_tokens(divided)
     for one, other in zip(divided(image), whole, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * float(other.abs().max()))
 
 
 @torch.inference_mode()
 def test_each_layer_sees_one_piece_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "TOKENS", 64)
+    monkeypatch.setattr(inference, "CHUNK", 64)
     backbone = micro_backbone().eval()
-    work_in_pieces(backbone)
+    chunk_tokens(backbone)
     seen: Counter[int] = Counter()
     first, windowless = backbone.encoder_blocks()[0], backbone.encoder_blocks()[3]
     for layer in (first.attn.qkv, first.mlp.layers[0]):  # of 16 x 16 tokens in windows of 8 x 8

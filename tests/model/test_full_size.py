@@ -14,7 +14,7 @@ from ipsam.engine.runs.configuration import build_model, compose_experiment
 from ipsam.engine.runs.settings import LossWeights
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.model import SAM2Backbone
-from ipsam.model.sam2_weights import sha256_of
+from ipsam.utils.weights import sha256_of
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RANK = 32

@@ -7,8 +7,7 @@ import torch
 from support.builders import micro_model, randomise
 from torch import Tensor, nn
 
-from ipsam.model import IPSAM, IPSAMOutput, LoRA, Segmenter
-from ipsam.model import chunked as pieces
+from ipsam.model import IPSAM, IPSAMOutput, LoRA, Segmenter, inference
 from ipsam.model.inference import CAST_BY_AUTOCAST, prepare_for_inference
 
 
@@ -34,7 +33,7 @@ def model() -> IPSAM:
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("tokens", [32, 2048])
 def test_the_same_prediction(model: IPSAM, monkeypatch: pytest.MonkeyPatch, tokens: int, bf16: bool) -> None:
-    monkeypatch.setattr(pieces, "TOKENS", tokens)
+    monkeypatch.setattr(inference, "CHUNK", tokens)
     image = torch.randn(2, 3, 64, 64)
     plain = predicted(model, image, bf16=bf16)
     fast = deepcopy(model)

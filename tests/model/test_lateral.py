@@ -49,5 +49,5 @@ def test_one_head_serves_every_level() -> None:
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
 def test_alpha_outside_its_range(alpha: float) -> None:
-    with pytest.raises(ValueError, match=rf"lateral alpha must lie in \[0, 1\], not {alpha}"):
+    with pytest.raises(ValueError, match=rf"alpha of lateral inhibition must lie in \[0, 1\], not {alpha}"):
         LateralInhibition(DIM, alpha=alpha)

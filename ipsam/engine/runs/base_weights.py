@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ipsam.model.sam2_weights import OFFICIAL_FILES
+from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
 from ipsam.utils.folders import cache_folder
 from ipsam.utils.resources import CHECKPOINTS
 

@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ipsam.model import Segmenter
-from ipsam.model.sam2_weights import key_difference, sha256_of
 from ipsam.utils.files import is_absent, is_file, mode_of, remove
 from ipsam.utils.untrusted import bounded_text, check_archive
+from ipsam.utils.weights import key_difference, sha256_of
 
 WEIGHTS, CONFIG, TRAINING, ABOUT = "model.safetensors", "config.yaml", "training.pt", "checkpoint.json"
 # Bytes; many times what the largest model here takes. A file of nothing, of any size, is made in no time.

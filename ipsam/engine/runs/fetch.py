@@ -11,7 +11,7 @@ import pooch
 import requests
 from tqdm import tqdm
 
-from ipsam.model.sam2_weights import OFFICIAL_FILES
+from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
 from ipsam.utils.lock import hold
 
 CHUNK = 1 << 16  # bytes; what is left of one when the connection breaks is lost

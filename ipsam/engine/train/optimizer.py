@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ipsam.model.sam2_weights import FLOATS
+from ipsam.utils.weights import FLOATS
 
 KEPT = {"step", "exp_avg", "exp_avg_sq"}  # of each parameter that has had a gradient
 

@@ -1,4 +1,4 @@
-"""SAM2-AMG: sam2's automatic mask generator, of whose masks the one with the highest predicted IoU counts."""
+"""SAM2-AMG: sam2's automatic mask generator, from which the mask with the highest predicted IoU is taken."""
 
 import warnings
 from typing import Any
@@ -10,30 +10,29 @@ from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from torch import Tensor
 
 from ipsam.model.baselines.sam2 import SAM2
-from ipsam.model.ipsam import IPSAMOutput
-from ipsam.model.segmenter import Segmenter
+from ipsam.model.segmenter import IPSAMOutput, Segmenter
 from ipsam.utils.imagenet import denormalise
 
-CERTAIN = 10.0  # logit of a binary mask's foreground, in SAM2's scale; its negative is the background's
+CERTAIN = 10.0  # logit of a binary mask's foreground in SAM2's scale; the background gets its negative
 NONE_FOUND = "no mask found, an empty map"
-MAX_POINTS = 256  # a side
+MAX_POINTS = 256  # on each side of the grid
 
 
 class AutomaticMask(Segmenter):
-    """Prompts a grid of points, filters the masks, and takes the best by the model's own word (section 4.1).
+    """Grid of point prompts, a filter of the masks, and the best mask by the model's own IoU estimate (section 4.1).
 
-    The generator sees the network's input, square as SAM2 itself would make it.
+    The generator gets the network's square input, as SAM2 itself would resize it.
 
     Args:
         backbone: SAM2.
-        points_per_side: of the grid.
-        points_per_batch: prompted together; more is faster and takes more memory.
-        pred_iou_thresh: predicted IoU below which a mask is dropped.
-        stability_score_thresh: stability below which a mask is dropped.
-        box_nms_thresh: box IoU above which the worse of two masks is dropped.
+        points_per_side: side of the grid in points, 1 to 256.
+        points_per_batch: points prompted together; more is faster and takes more memory.
+        pred_iou_thresh: lowest predicted IoU of a mask that is kept.
+        stability_score_thresh: lowest stability of a mask that is kept.
+        box_nms_thresh: box IoU above which non-maximum suppression drops the worse of two masks.
 
     Raises:
-        ValueError: for a grid of no points or of too many.
+        ValueError: ``points_per_side`` is out of range.
     """
 
     can_train = False
@@ -62,11 +61,11 @@ class AutomaticMask(Segmenter):
                 stability_score_thresh=stability_score_thresh,
                 box_nms_thresh=box_nms_thresh,
             )
-        # sam2's predictor takes the feature sizes of 1024 px for granted.
+        # sam2's predictor assumes the feature sizes of 1024 px.
         self.generator.predictor._bb_feat_sizes = [(backbone.image_size // stride,) * 2 for stride in (4, 8, 16)]
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> IPSAMOutput:
-        """Logits of two values (b, 1, H, W) for images (b, 3, H, W); all background where no mask is found."""
+        """Segment images (b, 3, H, W) by binary logits (b, 1, H, W); without any mask all is background."""
         pixels = denormalise(image).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         logits = image.new_full((image.shape[0], 1, *image.shape[-2:]), -CERTAIN)
         remarks = []

@@ -1,4 +1,4 @@
-"""YOLOv8, which finds the boxes for YOLOv8+SAM2; needs the package ``ultralytics-opencv-headless``."""
+"""YOLOv8+SAM2: a box detector that prompts SAM2. It needs the package ``ultralytics-opencv-headless``."""
 
 import os
 from pathlib import Path
@@ -12,16 +12,15 @@ from torch import Tensor, nn
 
 from ipsam.model.baselines.promptable import Promptable, Prompts
 from ipsam.model.baselines.prompted import whole_image
-from ipsam.model.ipsam import IPSAMOutput
-from ipsam.model.sam2_weights import key_difference, sha256_of
-from ipsam.model.segmenter import Segmenter
+from ipsam.model.segmenter import IPSAMOutput, Segmenter
 from ipsam.utils.imagenet import denormalise
 from ipsam.utils.untrusted import check_archive
+from ipsam.utils.weights import key_difference, sha256_of
 
 NOTHING_FOUND = "nothing detected, the box is the whole image"
 
 URL = "https://github.com/ultralytics/assets/releases/download/v8.3.0"
-STRIDE = 32  # the coarsest grid's, in pixels
+STRIDE = 32  # pixels; YOLOv8's coarsest grid
 
 
 class YOLOv8(nn.Module):
@@ -29,20 +28,20 @@ class YOLOv8(nn.Module):
 
     Args:
         size: ``n``, ``s``, ``m``, ``l`` or ``x``.
-        checkpoint: a published ``.pt`` file; None leaves random weights.
+        checkpoint: a published ``.pt`` file; None takes random weights.
         image_size: side of the square that images are resized to, in pixels, a multiple of 32.
-        confidence: the least that counts as a find.
+        confidence: lowest score of a box that counts as found.
 
     Attributes:
-        base_sha256: of the checkpoint; None for random weights.
+        base_sha256: SHA-256 of the checkpoint; None for random weights.
 
     Raises:
-        ImportError: without that package.
-        ValueError: for a size there isn't, or a file that doesn't fit.
-        FileNotFoundError: for a missing file.
+        ImportError: the package is not installed.
+        ValueError: an unknown size, an invalid image size, or a checkpoint that does not fit.
+        FileNotFoundError: the checkpoint is missing.
     """
 
-    keeps_fp32 = True  # where others compute in bf16, which would round boxes to several pixels
+    keeps_fp32 = True  # bf16 would round boxes by several pixels
 
     def __init__(
         self,
@@ -54,9 +53,9 @@ class YOLOv8(nn.Module):
     ) -> None:
         super().__init__()
         if size not in tuple("nsmlx"):
-            raise ValueError(f"YOLOv8 comes in sizes n, s, m, l and x, not {size!r}")
+            raise ValueError(f"size must be one of n, s, m, l, x, not {size!r}")
         if image_size < STRIDE or image_size % STRIDE:
-            raise ValueError(f"detector.image_size must be a positive multiple of {STRIDE}, not {image_size}")
+            raise ValueError(f"image_size must be a positive multiple of {STRIDE}, not {image_size}")
         self.image_size = image_size
         self.confidence = confidence
         self.model: Any = _detection_model()(f"yolov8{size}.yaml", verbose=False)
@@ -66,13 +65,13 @@ class YOLOv8(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b 4"], Bool[Tensor, " b"]]:
-        """The most confident box of each image, of any class, and whether it is confident enough to count.
+        """Find the most confident box of each image, of any class.
 
         Args:
             image: (b, 3, H, W) in [0, 1].
 
         Returns:
-            Boxes (x0, y0, x1, y1), (b, 4), in pixels of the image; and whether anything was found, (b,).
+            Boxes (x0, y0, x1, y1) in pixels of the image, (b, 4), and whether each reaches ``confidence``, (b,).
         """
         height, width = image.shape[-2:]
         size = (self.image_size, self.image_size)
@@ -88,19 +87,19 @@ class YOLOv8(nn.Module):
     def _load(self, path: Path, size: str) -> None:
         if not path.is_file():
             raise FileNotFoundError(
-                f"no YOLOv8 weights at {path}\nget them with: curl -L --create-dirs -o {path} {URL}/yolov8{size}.pt\n"
-                "name another file with model.detector.checkpoint=... (eval.py: base={detector: ...}), or take random "
-                "weights with model.detector.checkpoint=null"
+                f"no YOLOv8 weights at {path}\n"
+                f"download them with: curl -L --create-dirs -o {path} {URL}/yolov8{size}.pt\n"
+                "name another file with checkpoint=..., or take random weights with checkpoint=None"
             )
         found = _read_tensors(path)
         if difference := key_difference(self.model.state_dict(), found):
-            raise ValueError(f"{path} does not fit YOLOv8{size} (is model.detector.size the right one?)\n{difference}")
+            raise ValueError(f"{path} does not fit YOLOv8{size} (is size the right one?)\n{difference}")
         self.model.load_state_dict(found)
         self.base_sha256 = sha256_of(path)
 
 
 class _Inert:
-    """Stands in for every class and function that a file names: holds what it is given, and runs nothing."""
+    """Placeholder for every class and function that a file names: it stores its state and runs no code."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -110,23 +109,23 @@ class _Inert:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """The weights of a file that is a pickle of whole modules, of which no code is run.
+    """Read the tensors of a pickle of whole modules without running any code from it.
 
     Raises:
-        ValueError: it is damaged, or holds no modules.
+        ValueError: the file is damaged or holds no modules.
     """
     try:
         check_archive(path, only_tensors=False)
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         with torch.serialization.safe_globals([(_Inert, name) for name in names]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes that are no checkpoint make the unpickler fail in any way
+    except Exception as error:  # on arbitrary bytes the unpickler raises any exception
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{path} is damaged, or no file of YOLOv8's: {reason}") from error
+        raise ValueError(f"{path} is damaged or not a YOLOv8 checkpoint: {reason}") from error
     model = (content.get("ema") or content.get("model")) if isinstance(content, dict) else None
     tensors = _tensors_of(model, "")
     if not tensors:
-        raise ValueError(f'{path} is no file of YOLOv8\'s: it must hold its module under "model"')
+        raise ValueError(f'{path} is not a YOLOv8 checkpoint: it must hold a module under "model"')
     return tensors
 
 
@@ -146,13 +145,13 @@ def _tensors_of(module: object, prefix: str) -> dict[str, Tensor]:
 
 def _detection_model() -> Any:
     for key, value in (("YOLO_OFFLINE", "true"), ("YOLO_AUTOINSTALL", "false")):
-        os.environ.setdefault(key, value)  # it would look for the network when imported, and install what it misses
+        os.environ.setdefault(key, value)  # on import it would look for the network and install packages
     environment, image_open, torch_save = dict(os.environ), Image.open, torch.save
     try:
         from ultralytics.nn.tasks import DetectionModel
     except ImportError as error:
         raise ImportError("YOLOv8 needs: pip install 'ultralytics-opencv-headless>=8.4' (AGPL-3.0)") from error
-    finally:  # importing it replaces these for the whole process: no image would be opened as before
+    finally:  # the import replaces these functions for the whole process
         Image.open, torch.save = image_open, torch_save
         os.environ.clear()
         os.environ.update(environment)
@@ -160,11 +159,11 @@ def _detection_model() -> Any:
 
 
 class DetectedBox(Segmenter):
-    """SAM2 with the detector's most confident box as prompt; the whole image where it finds nothing (section 4.2).
+    """SAM2 prompted with the detector's most confident box, or with the whole image if none is found (section 4.2).
 
     Args:
         backbone: SAM or SAM2.
-        detector: finds the boxes.
+        detector: box detector.
     """
 
     uses_all_parameters = False
@@ -176,12 +175,12 @@ class DetectedBox(Segmenter):
 
     @property
     def base_sha256(self) -> str | None:
-        """Of both files, joined by a plus; None if either's weights are random."""
+        """SHA-256 of both files, joined by a plus; None if either model has random weights."""
         digests = (self.backbone.base_sha256, self.detector.base_sha256)
         return None if None in digests else "+".join(map(str, digests))
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> IPSAMOutput:
-        """Mask logits (b, 1, hm, wm) of images (b, 3, H, W)."""
+        """Segment images (b, 3, H, W) by mask logits (b, 1, hm, wm)."""
         boxes, found = self.detector(denormalise(image))
         boxes = torch.where(found[:, None], boxes, whole_image(image))
         logits, _ = self.backbone.segment(image, Prompts(boxes=boxes))

@@ -1,4 +1,4 @@
-"""SAM2-Adapter's adaptation of Hiera: SAM-Adapter's prompts, stage by stage.
+"""SAM2-Adapter: SAM-Adapter's prompts for Hiera, stage by stage.
 
 Chen et al., *SAM2-Adapter: Evaluating & Adapting Segment Anything 2 in Downstream Tasks*, 2024.
 """
@@ -12,23 +12,23 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipsam.model.baselines.vit_adapter import begin_small, high_pass, narrow
+from ipsam.model.baselines.vit_adapter import high_pass, init_small, narrowed_width
 
 
 @dataclass(frozen=True)
 class HieraAdapter:
-    """How SAM2-Adapter adapts a trunk.
+    """Settings of SAM2-Adapter.
 
     Args:
         scale_factor: an adapter is this many times narrower than its stage.
-        rate: share of the spectrum that is removed for the high-frequency components.
+        rate: share of the spectrum that the high-pass filter removes.
     """
 
     scale_factor: int = 32
     rate: float = 0.25
 
     def around(self, trunk: Any) -> "AdaptedHiera":
-        """The trunk, sam2's ``Hiera``, with adapters; it stays as it is, frozen or not."""
+        """Wrap the trunk, sam2's ``Hiera``, with adapters; its own weights stay frozen or trainable."""
         return AdaptedHiera(trunk, scale_factor=self.scale_factor, rate=self.rate)
 
 
@@ -41,13 +41,13 @@ class OverlapPatches(nn.Module):
         self.norm = nn.LayerNorm(out_channels)
 
     def forward(self, features: Float[Tensor, "b c_in _ _"]) -> Float[Tensor, "b c_out _ _"]:
-        """(b, in_channels, height, width) to (b, out_channels, height/stride, width/stride)."""
+        """Project (b, in_channels, height, width) to (b, out_channels, height/stride, width/stride)."""
         normalised: Tensor = self.norm(self.proj(features).permute(0, 2, 3, 1))
         return normalised.permute(0, 3, 1, 2)
 
 
 class StageAdapter(nn.Module):
-    """The prompts of one stage, whose ``depth`` blocks take inputs of width ``dim``."""
+    """Prompts of one stage with ``depth`` blocks of width ``dim``."""
 
     def __init__(self, dim: int, depth: int, *, hidden: int) -> None:
         super().__init__()
@@ -58,28 +58,28 @@ class StageAdapter(nn.Module):
     def forward(
         self, embedding: Float[Tensor, "b h w c"], frequencies: Float[Tensor, "b c_hidden h w"]
     ) -> Iterator[Float[Tensor, "b h w c"]]:
-        """One prompt after the other, (b, h, w, dim), of the stage's input and the carried frequencies."""
+        """Yield a prompt (b, h, w, dim) for each block, from the stage's input and its high frequencies."""
         task = self.of_embedding(embedding) + frequencies.permute(0, 2, 3, 1)
         for tune in self.tune:
             yield self.up(tune(task))
 
 
 class AdaptedHiera(nn.Module):
-    """Hiera whose blocks each see their input plus a prompt, as ``AdaptedViT`` has it.
+    """Hiera with a prompt added to each block's input, made as in ``AdaptedViT``.
 
-    A stage is here a run of blocks with inputs of one width: the block that goes on to the next width still belongs to
-    the former. F is the sum of two projections, of the stage's input and of the high-frequency components, which are
-    carried from stage to stage by strided convolutions.
+    A stage here is a run of blocks with inputs of one width: the block that widens the features belongs to the stage
+    before. F is the sum of two projections: of the stage's input, and of the high-frequency components, which strided
+    convolutions carry from stage to stage.
 
     Args:
         trunk: sam2's ``Hiera``.
-        scale_factor, rate: as ``HieraAdapter`` has them.
+        scale_factor, rate: see ``HieraAdapter``.
 
     Attributes:
-        channel_list: the trunk's, for the neck.
+        channel_list: the trunk's channels, which the neck reads.
 
     Raises:
-        ValueError: for a stage narrower than ``scale_factor``.
+        ValueError: a stage is narrower than ``scale_factor``.
     """
 
     def __init__(self, trunk: Any, *, scale_factor: int, rate: float) -> None:
@@ -88,7 +88,7 @@ class AdaptedHiera(nn.Module):
         self.channel_list = trunk.channel_list
         self.rate = rate
         stages = Counter(block.dim for block in trunk.blocks)  # width -> number of blocks, in order
-        hidden = [narrow(dim, scale_factor) for dim in stages]
+        hidden = [narrowed_width(dim, scale_factor) for dim in stages]
         self.stages = nn.ModuleList(
             StageAdapter(dim, depth, hidden=width) for (dim, depth), width in zip(stages.items(), hidden, strict=True)
         )
@@ -99,10 +99,10 @@ class AdaptedHiera(nn.Module):
             ]
         )
         for added in (self.stages, self.frequencies):
-            added.apply(begin_small)
+            added.apply(init_small)
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b _ _ _"]]:
-        """Features of each stage's last block, (b, dim, H/4, W/4) to (b, dim, H/32, W/32), as the trunk's own."""
+        """Return each stage's features, (b, dim, H/4, W/4) to (b, dim, H/32, W/32), as the trunk does."""
         x = self.trunk.patch_embed(image)  # (b, H/4, W/4, dim)
         x = x + self.trunk._get_pos_embed(x.shape[1:3])
         frequencies = high_pass(image, rate=self.rate)

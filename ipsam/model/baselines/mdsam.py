@@ -9,20 +9,19 @@ from torch import Tensor, nn
 
 from ipsam.model.baselines.mdsam_parts import DetailEnhancement, MultiLevelFusion, MultiScaleAdapter, conv_block
 from ipsam.model.baselines.sam import SAM
-from ipsam.model.ipsam import IPSAMOutput
 from ipsam.model.layers import upsample
-from ipsam.model.segmenter import Segmenter
+from ipsam.model.segmenter import IPSAMOutput, Segmenter
 
 NUM_LEVELS = 4
 
 
 class SingleMaskDecoder(nn.Module):
-    """SAM's mask decoder without prompts, with one mask token and its hypernetwork, both new.
+    """SAM's mask decoder without prompts, with one new mask token and its hypernetwork.
 
-    As in SAM, the hypernetwork reads the token behind the transformer; in the authors' released code, before it.
+    As in SAM, the hypernetwork reads the token after the transformer; the authors' released code reads it before.
 
     Args:
-        decoder: transformers' ``SamMaskDecoder``, whose transformer, IoU token and upscaling are used on.
+        decoder: transformers' ``SamMaskDecoder``; its transformer, IoU token and upscaling are reused.
     """
 
     def __init__(self, decoder: Any) -> None:
@@ -40,7 +39,7 @@ class SingleMaskDecoder(nn.Module):
     def forward(
         self, embedding: Float[Tensor, "b c h w"], position: Float[Tensor, "1 c h w"]
     ) -> tuple[Float[Tensor, "b 1 4*h 4*w"], Float[Tensor, "b c_up 4*h 4*w"]]:
-        """Mask logits (b, 1, 4h, 4w) and the features they are drawn from (b, c/8, 4h, 4w)."""
+        """Predict mask logits (b, 1, 4h, 4w); return the upscaled features (b, c/8, 4h, 4w) with them."""
         tokens = torch.cat([self.iou_token.weight, self.mask_token.weight])[None, None]  # (1, 1, 2, c)
         tokens, image = self.transformer(
             point_embeddings=tokens.expand(embedding.shape[0], -1, -1, -1),
@@ -54,21 +53,22 @@ class SingleMaskDecoder(nn.Module):
 
 
 class MDSAM(Segmenter):
-    """Frozen ViT with an adapter before each block; four levels, each with a neck; all else trains.
+    """Frozen ViT with an adapter before each block, four levels with a neck each, and a trained decoder.
 
     Args:
-        backbone: SAM, frozen. Its levels are the outputs of four blocks at equal distances, each through a copy of its
-            neck.
+        backbone: frozen SAM. Its levels are the outputs of four evenly spaced blocks, each through a copy of its neck.
         image_dim: channels of the detail branch.
 
     Raises:
-        ValueError: for a backbone that trains or is adapted otherwise.
+        ValueError: the backbone has trainable parameters.
     """
 
     def __init__(self, backbone: SAM, *, image_dim: int = 32) -> None:
         super().__init__()
         if any(parameter.requires_grad for parameter in backbone.parameters()):
-            raise ValueError("MDSAM chooses itself what trains: leave train_encoder, train_decoder and adapter alone")
+            raise ValueError(
+                "MDSAM needs a frozen backbone: set train_encoder=False, train_decoder=False and adapter=None"
+            )
         self.backbone: SAM = backbone
         encoder, decoder = backbone.model.vision_encoder, backbone.model.mask_decoder
         width, dim, depth = encoder.config.hidden_size, decoder.hidden_size, len(encoder.layers)
@@ -78,7 +78,7 @@ class MDSAM(Segmenter):
         self.decoder = SingleMaskDecoder(decoder)
         self.necks.requires_grad_()
         self.decoder.requires_grad_()
-        del encoder.neck, backbone.model.mask_decoder, backbone.model.prompt_encoder  # nothing goes through them
+        del encoder.neck, backbone.model.mask_decoder, backbone.model.prompt_encoder  # unused
         self.fusion = MultiLevelFusion(dim, num_levels=NUM_LEVELS)
         self.deep = nn.Sequential(
             upsample(2),
@@ -89,7 +89,7 @@ class MDSAM(Segmenter):
         self.detail = DetailEnhancement(dim // 8, image_dim=image_dim)
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> IPSAMOutput:
-        """The decoder's mask (b, 1, H/4, W/4) as coarse, the detail branch's (b, 1, H, W) as refined."""
+        """Return the decoder's mask (b, 1, H/4, W/4) as coarse and the detail branch's (b, 1, H, W) as refined."""
         levels = self.levels(image)
         position = self.backbone.model.get_image_wide_positional_embeddings()
         coarse, features = self.decoder(self.fusion(levels), position)
@@ -97,7 +97,7 @@ class MDSAM(Segmenter):
         return IPSAMOutput(coarse, coarse, refined)
 
     def levels(self, image: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b c h w"]]:
-        """The encoder's four levels, (b, c, H/16, W/16) each, shallow to deep."""
+        """Encode an image to four levels (b, c, H/16, W/16), shallow to deep."""
         encoder = self.backbone.model.vision_encoder
         x = encoder.patch_embed(image) + encoder.pos_embed  # (b, h, w, width)
         ends = []

@@ -14,13 +14,13 @@ from ipsam.model.layers import upsample
 
 
 def conv_block(in_channels: int, out_channels: int, kernel_size: int, activation: type[nn.Module]) -> nn.Sequential:
-    """A convolution without bias that keeps the grid, BatchNorm, activation."""
+    """Make a convolution without bias that keeps the grid, BatchNorm, activation."""
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), activation())
 
 
 class PooledScale(nn.Module):
-    """A grid averaged to ``size`` x ``size`` cells, a narrow convolution and a depthwise one, back on the grid."""
+    """Average pooling to ``size`` x ``size`` cells, a narrow and a depthwise convolution, upsampling to the grid."""
 
     def __init__(self, dim: int, size: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class PooledScale(nn.Module):
         )
 
     def forward(self, grid: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c_scale h w"]:
-        """(b, dim, h, w) to (b, dim/4, h, w)."""
+        """Map (b, dim, h, w) to (b, dim/4, h, w)."""
         pooled: Tensor = self.layers(grid)
         return F.interpolate(pooled, size=grid.shape[-2:], mode="bilinear", align_corners=True)
 
@@ -45,7 +45,7 @@ class MultiScaleAdapter(nn.Module):
     Args:
         dim: width of the tokens.
         hidden: width inside, a multiple of 4.
-        sizes: cells a side that the grid is pooled to.
+        sizes: sides, in cells, of the pooled grids.
     """
 
     def __init__(self, dim: int, *, hidden: int, sizes: Sequence[int] = (3, 6, 9, 12)) -> None:
@@ -59,7 +59,7 @@ class MultiScaleAdapter(nn.Module):
         self.up = nn.Linear(hidden, dim)
 
     def forward(self, tokens: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
-        """Tokens (b, h, w, dim) to tokens of the same shape."""
+        """Adapt tokens (b, h, w, dim)."""
         grid = self.down(tokens).permute(0, 3, 1, 2)
         mixed = self.mix(torch.cat([self.local(grid), *(scale(grid) for scale in self.pooled)], dim=1))
         update: Tensor = self.up(mixed.permute(0, 2, 3, 1))
@@ -67,9 +67,9 @@ class MultiScaleAdapter(nn.Module):
 
 
 class MultiLevelFusion(nn.Module):
-    """Multi-Level Fusion Module (MLFM): levels are fused, and weighed channel by channel by what they are together.
+    """Multi-Level Fusion Module (MLFM): sum of the levels, weighted channel by channel from their fusion.
 
-    In the authors' released code each gate sees its own level instead, and nothing the fused one.
+    In the authors' released code each gate reads its own level, and the fused features are unused.
 
     Args:
         dim: channels of each level.
@@ -82,32 +82,32 @@ class MultiLevelFusion(nn.Module):
         self.gates = nn.ModuleList(conv_block(dim, dim, 1, nn.ReLU) for _ in range(num_levels))
 
     def forward(self, levels: Sequence[Float[Tensor, "b c h w"]]) -> Float[Tensor, "b c h w"]:
-        """Levels (b, c, h, w) each to their sum, each first multiplied by 1 + its gate (b, c, 1, 1) in (0, 1)."""
+        """Add up levels (b, c, h, w), each multiplied by 1 + its gate (b, c, 1, 1) in (0, 1)."""
         fused = self.fuse(torch.cat(list(levels), dim=1))
         weights = [gate(fused).mean((2, 3), keepdim=True).sigmoid() for gate in self.gates]
         return torch.stack([level * (1 + weight) for level, weight in zip(levels, weights, strict=True)]).sum(0)
 
 
 class EdgeEnhancer(nn.Module):
-    """x + conv(x - its local mean)."""
+    """Edge enhancement: x + conv(x - local mean of x)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.conv = conv_block(dim, dim, 1, nn.Sigmoid)
 
     def forward(self, features: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
-        """(b, c, H, W) to the same shape."""
+        """Enhance the edges of (b, c, H, W)."""
         edges: Tensor = self.conv(features - F.avg_pool2d(features, 3, stride=1, padding=1))
         return features + edges
 
 
 class MultiScaleEdges(nn.Module):
-    """Multi-scale Edge Enhancement Module (MEEM): edges of ever smoother features, side by side.
+    """Multi-scale Edge Enhancement Module (MEEM): edges of increasingly smooth features, concatenated.
 
     Args:
         dim: channels.
-        hidden: channels of each scale.
-        num_scales: the first as it is, the others pooled once more each.
+        hidden: channels at each scale.
+        num_scales: number of scales; each is the one before, pooled once more.
     """
 
     def __init__(self, dim: int, *, hidden: int, num_scales: int = 4) -> None:
@@ -118,7 +118,7 @@ class MultiScaleEdges(nn.Module):
         self.leave = conv_block(num_scales * hidden, dim, 1, nn.ReLU)
 
     def forward(self, features: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
-        """(b, dim, H, W) to the same shape."""
+        """Enhance the edges of (b, dim, H, W)."""
         scale = self.enter(features)
         scales = [scale]
         for smooth, enhance in zip(self.smooth, self.enhance, strict=True):
@@ -129,10 +129,10 @@ class MultiScaleEdges(nn.Module):
 
 
 class DetailEnhancement(nn.Module):
-    """Detail Enhancement Module (DEM): the decoder's features, upsampled, meet the image's own edges.
+    """Detail Enhancement Module (DEM): fusion of the decoder's upsampled features with the image's edges.
 
     Args:
-        feature_dim: channels of the decoder's features and of the encoder's deepest.
+        feature_dim: channels of the decoder's features and of the encoder's deepest level.
         image_dim: channels of the image branch.
     """
 
@@ -159,7 +159,7 @@ class DetailEnhancement(nn.Module):
         features: Float[Tensor, "b c hm wm"],
         deep: Float[Tensor, "b c hm wm"],
     ) -> Float[Tensor, "b 1 H W"]:
-        """Mask logits (b, 1, H, W) of the image, the decoder's and the encoder's features (b, c, H/4, W/4)."""
+        """Predict mask logits (b, 1, H, W) from the image and both (b, c, H/4, W/4) features."""
         upsampled = self.upsampling(torch.cat([features, deep], dim=1))
         details = self.image(image)
         logits: Tensor = self.fuse(torch.cat([upsampled, details + self.edges(details)], dim=1))

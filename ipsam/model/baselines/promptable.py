@@ -1,4 +1,4 @@
-"""What SAM and SAM2 have in common: a pretrained model that draws masks from an image and prompts."""
+"""Interface that SAM and SAM2 share: a pretrained model that predicts masks from an image and prompts."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Features:
-    """What an image encoder makes of images.
+    """Output of an image encoder.
 
     Attributes:
         embedding: image embedding (b, c, h, w).
-        high_res: finer features for the mask decoder, finest first; SAM has none.
+        high_res: finer features for the mask decoder, finest first; empty for SAM.
     """
 
     embedding: Float[Tensor, "b c h w"]
@@ -22,12 +22,12 @@ class Features:
 
 @dataclass(frozen=True)
 class Prompts:
-    """One object's prompts in each image; in pixels of the network input.
+    """Prompts of one object in each image, in pixels of the network input.
 
     Attributes:
         points: positive points (x, y), (b, n, 2).
         boxes: (x0, y0, x1, y1), (b, 4).
-        zero_mask: a mask of zeros as dense prompt, instead of the learned embedding that stands for "no mask".
+        zero_mask: a mask of zeros as dense prompt instead of the learned "no mask" embedding.
     """
 
     points: Float[Tensor, "b n 2"] | None = None
@@ -40,7 +40,7 @@ class Promptable(nn.Module, ABC):
 
     Attributes:
         image_size: side of the square input in pixels.
-        base_sha256: of the file that the weights came from; None for random weights.
+        base_sha256: SHA-256 of the weights' file; None for random weights.
     """
 
     image_size: int
@@ -48,22 +48,22 @@ class Promptable(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, image: Float[Tensor, "b 3 H W"]) -> Features:
-        """Features of images (b, 3, H, W), normalised by ImageNet's mean and standard deviation; H = W = image_size."""
+        """Encode images (b, 3, H, W), normalised by ImageNet's mean and standard deviation; H = W = image_size."""
 
     @abstractmethod
     def decode(
         self, features: Features, prompts: Prompts, *, multimask: bool = False
     ) -> tuple[Float[Tensor, "b m hm wm"], Float[Tensor, "b m"]]:
-        """Mask logits on the mask grid, and the model's own estimate of each mask's IoU.
+        """Predict mask logits (b, m, hm, wm) and the model's own estimate of each mask's IoU (b, m).
 
         Args:
-            features: of the images.
-            prompts: for each image.
-            multimask: three masks an image instead of one.
+            features: encoded images.
+            prompts: prompts of each image.
+            multimask: predict three masks for each image instead of one (m is 3 or 1).
         """
 
     def segment(
         self, image: Float[Tensor, "b 3 H W"], prompts: Prompts, *, multimask: bool = False
     ) -> tuple[Float[Tensor, "b m hm wm"], Float[Tensor, "b m"]]:
-        """``decode`` of ``encode``."""
+        """Encode images and decode the prompts."""
         return self.decode(self.encode(image), prompts, multimask=multimask)

@@ -1,4 +1,4 @@
-"""SAM and SAM2 with a fixed way of prompting: nothing, the whole image as a box, or a point of the ground truth."""
+"""SAM and SAM2 with fixed prompts: none, the whole image as a box, or the ground truth's centroid."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ipsam.model.baselines.promptable import Promptable, Prompts
-from ipsam.model.ipsam import IPSAMOutput
-from ipsam.model.segmenter import Segmenter
+from ipsam.model.segmenter import IPSAMOutput, Segmenter
 
 OUTSIDE = "centroid outside the object"
 EMPTY = "no object, the point is the image's centre"
@@ -17,11 +16,11 @@ EMPTY = "no object, the point is the image's centre"
 class NullPrompt(Segmenter):
     """Prompt-absent SAM or SAM2: empty tokens and a zero mask (section 4.1).
 
-    What of the backbone trains, LoRA, adapters or the decoder, is the backbone's own choice.
+    The backbone's own arguments decide which of its parts train: LoRA, adapters or the decoder.
 
     Args:
         backbone: SAM or SAM2.
-        zero_mask: False gives the learned embedding for "no mask" instead, as SAM-Adapter and SAM2-Adapter do.
+        zero_mask: False takes the learned "no mask" embedding instead, as SAM-Adapter and SAM2-Adapter do.
     """
 
     uses_all_parameters = False
@@ -32,13 +31,13 @@ class NullPrompt(Segmenter):
         self.prompts = Prompts(zero_mask=zero_mask)
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> IPSAMOutput:
-        """Mask logits (b, 1, hm, wm) of images (b, 3, H, W)."""
+        """Segment images (b, 3, H, W) by mask logits (b, 1, hm, wm)."""
         logits, _ = self.backbone.segment(image, self.prompts)
         return IPSAMOutput(logits, logits)
 
 
 class WholeImageBox(Segmenter):
-    """MedSAM without its user: the box prompt is the whole image (Table 1, "MedSAM")."""
+    """MedSAM without a user: the box prompt is the whole image (Table 1, "MedSAM")."""
 
     uses_all_parameters = False
 
@@ -47,20 +46,20 @@ class WholeImageBox(Segmenter):
         self.backbone: Promptable = backbone
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> IPSAMOutput:
-        """Mask logits (b, 1, hm, wm) of images (b, 3, H, W)."""
+        """Segment images (b, 3, H, W) by mask logits (b, 1, hm, wm)."""
         logits, _ = self.backbone.segment(image, Prompts(boxes=whole_image(image)))
         return IPSAMOutput(logits, logits)
 
 
 class OraclePoint(Segmenter):
-    """SAM or SAM2 prompted with the ground truth's centroid, to show its capacity (Table 1, "Oracle, 1-pt GT").
+    """SAM or SAM2 prompted with the ground truth's centroid, an upper bound (Table 1, "Oracle, 1-pt GT").
 
-    The centroid of a hollow or bent object may lie outside it; it is used all the same, as the paper says, and
-    remarked on.
+    The centroid of a hollow or bent object may lie outside it. It is used all the same, as in the paper, and the
+    output's remarks count it.
 
     Args:
         backbone: SAM or SAM2.
-        multimask: draw three masks and take the one whose IoU the model estimates highest; else the single mask.
+        multimask: predict three masks and take the one with the highest estimated IoU, instead of the single mask.
     """
 
     oracle = True
@@ -72,7 +71,7 @@ class OraclePoint(Segmenter):
         self.multimask = multimask
 
     def forward(self, image: Float[Tensor, "b 3 H W"], masks: Sequence[Bool[Tensor, "_ _"]]) -> IPSAMOutput:
-        """Mask logits (b, 1, hm, wm) of images (b, 3, H, W) and their true masks, each of its own size."""
+        """Segment images (b, 3, H, W) by mask logits (b, 1, hm, wm), given their true masks, each of its own size."""
         found = [centroid(mask) for mask in masks]
         size = torch.tensor(image.shape[:1:-1], dtype=torch.float32)  # W, H
         points = torch.stack([point for point, _ in found])[:, None] * size
@@ -82,15 +81,15 @@ class OraclePoint(Segmenter):
 
 
 def whole_image(image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 4"]:
-    """The box around each whole image (b, 3, H, W)."""
+    """Return the box (b, 4) around each whole image (b, 3, H, W)."""
     height, width = image.shape[-2:]
-    box = torch.zeros(image.shape[0], 4, device=image.device)  # filled in place, as to copy a list would wait for a GPU
+    box = torch.zeros(image.shape[0], 4, device=image.device)  # filled in place: copying a list would synchronise a GPU
     box[:, 2], box[:, 3] = width, height
     return box
 
 
 def centroid(mask: Bool[Tensor, "height width"]) -> tuple[Float[Tensor, "2"], str]:
-    """Centroid (x, y) of a mask as shares of its width and height, and a remark where it lies on no object."""
+    """Return a mask's centroid (x, y) as shares of width and height, and a remark if it lies on no object."""
     height, width = mask.shape
     rows, columns = mask.nonzero(as_tuple=True)
     if not len(rows):

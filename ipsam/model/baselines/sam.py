@@ -1,4 +1,4 @@
-"""SAM through transformers' ``SamModel``."""
+"""SAM, by transformers' ``SamModel``."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from ipsam.model.baselines.promptable import Features, Promptable, Prompts
 from ipsam.model.baselines.vit_adapter import AdaptedViT, ViTAdapter
-from ipsam.model.sam2_weights import key_difference, sha256_of
+from ipsam.utils.weights import key_difference, sha256_of
 
 WEIGHTS = "model.safetensors"
 
-# What transformers' configuration of each vision encoder says beyond its defaults.
+# Differences of each vision encoder from the defaults of transformers' configuration, which are ViT-B's.
 VISION: dict[str, dict[str, Any]] = {
     "huge": {
         "hidden_size": 1280,
@@ -51,25 +51,25 @@ DECODER: dict[str, dict[str, Any]] = {
 
 
 class SAM(Promptable):
-    """SAM, frozen but for what is asked to train.
+    """SAM, frozen except for the parts that the arguments train.
 
     Args:
         variant: ``huge``, ``large``, ``base`` (ViT-H, -L, -B) or ``micro``.
         image_size: side of the square input in pixels, a multiple of 16; 1024 for pretrained weights, whose position
-            embeddings are made for it.
-        checkpoint: folder with ``model.safetensors`` as published on the Hugging Face Hub; None leaves random weights.
+            embeddings have that size.
+        checkpoint: folder with ``model.safetensors`` as published on the Hugging Face Hub; None takes random weights.
         train_encoder: train the image encoder.
-        train_decoder: train the mask decoder, of which a loss on the single mask reaches all but the IoU head and the
+        train_decoder: train the mask decoder. A loss on the single mask does not reach the IoU head and the
             other masks' hypernetworks.
-        adapter: SAM-Adapter's way to adapt the image encoder; None for none.
+        adapter: SAM-Adapter's adaptation of the image encoder; None for none.
 
     Attributes:
         model: transformers' ``SamModel``.
 
     Raises:
-        ValueError: for an unknown variant, an impossible size, an adapter together with ``train_encoder``, or weights
-            that don't fit.
-        FileNotFoundError: for missing weights.
+        ValueError: an unknown variant, an invalid size, an adapter together with ``train_encoder``, or weights that do
+            not fit.
+        FileNotFoundError: the weights are missing.
     """
 
     def __init__(
@@ -82,15 +82,15 @@ class SAM(Promptable):
         train_decoder: bool = False,
         adapter: ViTAdapter | None = None,
     ) -> None:
-        from transformers import SamConfig, SamModel  # here, as it takes seconds that only SAM should cost
+        from transformers import SamConfig, SamModel  # imported late: it takes seconds
 
         super().__init__()
         if variant not in VISION:
-            raise ValueError(f"unknown SAM variant {variant!r}; there are {', '.join(VISION)}")
+            raise ValueError(f"variant must be one of {', '.join(VISION)}, not {variant!r}")
         if image_size < 16 or image_size % 16:
             raise ValueError(f"image_size must be a positive multiple of 16 pixels, not {image_size}")
         if adapter is not None and train_encoder:
-            raise ValueError("an adapter leaves the image encoder frozen: set train_encoder=false or adapter=null")
+            raise ValueError("an adapter needs a frozen image encoder: set train_encoder=False or adapter=None")
         if checkpoint is not None:
             _check_exists(Path(checkpoint), variant)  # before a model of gigabytes is built
         self.image_size = image_size
@@ -104,7 +104,7 @@ class SAM(Promptable):
         self.model: Any = SamModel(config)
         if checkpoint is not None:
             self._load(Path(checkpoint), variant)
-        # Two names of one frozen tensor, which a checkpoint could not hold.
+        # One frozen tensor with two names; safetensors refuses shared tensors.
         self.model.prompt_encoder.shared_embedding = deepcopy(self.model.prompt_encoder.shared_embedding)
         self.requires_grad_(False)
         encoder: Any = self.model.vision_encoder
@@ -114,19 +114,19 @@ class SAM(Promptable):
             self.model.vision_encoder = adapter.around(encoder)
 
     def encoder_blocks(self) -> nn.ModuleList:
-        """The image encoder's layers, adapted or not."""
+        """Return the image encoder's layers, adapted or not."""
         encoder = self.model.vision_encoder
         layers: nn.ModuleList = (encoder.encoder if isinstance(encoder, AdaptedViT) else encoder).layers
         return layers
 
     def encode(self, image: Float[Tensor, "b 3 H W"]) -> Features:
-        """Image embedding (b, c, H/16, W/16); no finer features."""
+        """Encode images to (b, c, H/16, W/16); there are no finer features."""
         return Features(self.model.vision_encoder(image)[0])
 
     def decode(
         self, features: Features, prompts: Prompts, *, multimask: bool = False
     ) -> tuple[Float[Tensor, "b m hm wm"], Float[Tensor, "b m"]]:
-        """Mask logits (b, m, H/4, W/4) and estimated IoU (b, m); m is 3 with ``multimask``, else 1."""
+        """Predict mask logits (b, m, H/4, W/4) and IoU (b, m); m is 3 with ``multimask``, else 1."""
         embedding, grid = features.embedding, self.image_size // 4
         output = self.model(
             image_embeddings=embedding,
@@ -143,7 +143,7 @@ class SAM(Promptable):
             found = load_file(path)
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
-        # Two names of one tensor, of which a file may hold either or both.
+        # One tensor with two names; a file may hold either or both.
         shared = ("prompt_encoder.shared_embedding.positional_embedding", "shared_image_embedding.positional_embedding")
         for name, other in (shared, shared[::-1]):
             if other in found:
@@ -151,8 +151,7 @@ class SAM(Promptable):
         wanted: dict[str, torch.Tensor] = self.model.state_dict()
         if difference := key_difference(wanted, found):
             raise ValueError(
-                f"{path} does not fit SAM's variant {variant} at {self.image_size} px (model.backbone.variant, "
-                f"data.image_size)\n{difference}"
+                f"{path} does not fit SAM with variant={variant} and image_size={self.image_size}\n{difference}"
             )
         self.model.load_state_dict(found)
         self.base_sha256 = sha256_of(path)
@@ -161,9 +160,8 @@ class SAM(Promptable):
 def _check_exists(folder: Path, variant: str) -> None:
     path = folder / WEIGHTS
     if not path.is_file():
-        source = f"get them with: hf download facebook/sam-vit-{variant} {WEIGHTS} --local-dir {folder}\n"
+        source = f"download them with: hf download facebook/sam-vit-{variant} {WEIGHTS} --local-dir {folder}\n"
         raise FileNotFoundError(
             f"no SAM weights at {path}\n{'' if variant == 'micro' else source}"
-            "name another folder with model.backbone.checkpoint=... (eval.py: base=...), or take random weights with "
-            "model.backbone.checkpoint=null"
+            "name another folder with checkpoint=..., or take random weights with checkpoint=None"
         )

@@ -13,11 +13,11 @@ from ipsam.model.backbone import sam2_config
 from ipsam.model.baselines.hiera_adapter import AdaptedHiera, HieraAdapter
 from ipsam.model.baselines.promptable import Features, Promptable, Prompts
 from ipsam.model.lora import LoRA
-from ipsam.model.sam2_weights import load_sam2_weights
+from ipsam.model.sam2_checkpoints import load_sam2_checkpoint
 
-POSITIVE, TOP_LEFT, BOTTOM_RIGHT = 1, 2, 3  # SAM2's labels of points and of a box's corners
+POSITIVE, TOP_LEFT, BOTTOM_RIGHT = 1, 2, 3  # SAM2's labels of point prompts and box corners
 
-# SAM2Base without what only videos need.
+# SAM2Base without the parts for videos.
 IMAGES_ONLY = {
     "memory_attention": None,
     "memory_encoder": None,
@@ -27,7 +27,7 @@ IMAGES_ONLY = {
     "fixed_no_obj_ptr": False,
     "no_obj_embed_spatial": False,
 }
-# As sam2's build_sam2 sets it: a single mask that is not stable gives way to the best of the three others.
+# As in sam2's build_sam2: an unstable single mask is replaced by the best of the three others.
 STABLE_MASK = {
     "dynamic_multimask_via_stability": True,
     "dynamic_multimask_stability_delta": 0.05,
@@ -36,23 +36,24 @@ STABLE_MASK = {
 
 
 class SAM2(Promptable):
-    """SAM2, frozen but for what is asked to train.
+    """SAM2, frozen except for the parts that the arguments train.
 
     Args:
         variant: ``large``, ``base_plus``, ``small``, ``tiny`` or ``micro``.
         image_size: side of the square input in pixels, a multiple of 32.
-        checkpoint: a file in SAM2's format; None leaves random weights.
-        lora: how the trunk is adapted; None for no LoRA.
-        adapter: SAM2-Adapter's way to adapt the trunk instead; None for none.
-        train_decoder: train the mask decoder, of which a loss on the single mask reaches all but the heads for IoU and
-            object score and the other masks' hypernetworks. Unstable masks then give way to none of these.
+        checkpoint: file in SAM2's format; None takes random weights.
+        lora: low-rank adaptation of the trunk; None for no LoRA.
+        adapter: SAM2-Adapter's adaptation of the trunk instead; None for none.
+        train_decoder: train the mask decoder. A loss on the single mask does not reach the heads for IoU and object
+            score and the other masks' hypernetworks, so unstable masks are then kept.
 
     Attributes:
-        model: sam2's ``SAM2Base``, as its ``SAM2ImagePredictor`` takes it.
+        model: sam2's ``SAM2Base``, which ``SAM2ImagePredictor`` accepts.
 
     Raises:
-        ValueError: for an unknown variant, an impossible size, LoRA together with an adapter, or a wrong checkpoint.
-        FileNotFoundError: for a missing checkpoint.
+        ValueError: an unknown variant, an invalid size, LoRA together with an adapter, or a checkpoint that does not
+            fit.
+        FileNotFoundError: the checkpoint is missing.
     """
 
     def __init__(
@@ -67,13 +68,15 @@ class SAM2(Promptable):
     ) -> None:
         super().__init__()
         if lora is not None and adapter is not None:
-            raise ValueError("the trunk is adapted by LoRA or by an adapter: set one of lora and adapter to null")
+            raise ValueError("the trunk is adapted by LoRA or by an adapter, not both: set lora=None or adapter=None")
         extra = {"sam_mask_decoder_extra_args": None if train_decoder else STABLE_MASK}
         self.image_size = image_size
         self.model: Any = instantiate(OmegaConf.merge(sam2_config(variant, image_size), IMAGES_ONLY, extra))
         if checkpoint is not None:
             names = ("image_encoder", "sam_prompt_encoder", "sam_mask_decoder", "no_mem_embed")
-            self.base_sha256 = load_sam2_weights(Path(checkpoint), {name: getattr(self.model, name) for name in names})
+            self.base_sha256 = load_sam2_checkpoint(
+                Path(checkpoint), {name: getattr(self.model, name) for name in names}
+            )
         self.requires_grad_(False)
         self.model.sam_mask_decoder.requires_grad_(train_decoder)
         encoder = self.model.image_encoder
@@ -83,20 +86,20 @@ class SAM2(Promptable):
             encoder.trunk = adapter.around(encoder.trunk)
 
     def encoder_blocks(self) -> nn.ModuleList:
-        """The trunk's blocks, adapted or not."""
+        """Return the trunk's blocks, adapted or not."""
         trunk = self.model.image_encoder.trunk
         blocks: nn.ModuleList = (trunk.trunk if isinstance(trunk, AdaptedHiera) else trunk).blocks
         return blocks
 
     def encode(self, image: Float[Tensor, "b 3 H W"]) -> Features:
-        """Image embedding (b, c, h, w), and finer features of the first two levels, narrowed for the decoder."""
+        """Encode images to (b, c, h, w), with two finer levels that are narrowed for the decoder."""
         *high_res, embedding = self.model.forward_image(image)["backbone_fpn"]
         return Features(embedding + self.model.no_mem_embed.view(1, -1, 1, 1), high_res)  # as SAM2ImagePredictor does
 
     def decode(
         self, features: Features, prompts: Prompts, *, multimask: bool = False
     ) -> tuple[Float[Tensor, "b m hm wm"], Float[Tensor, "b m"]]:
-        """Mask logits (b, m, H/4, W/4) and estimated IoU (b, m); m is 3 with ``multimask``, else 1."""
+        """Predict mask logits (b, m, H/4, W/4) and IoU (b, m); m is 3 with ``multimask``, else 1."""
         embedding, encoder = features.embedding, self.model.sam_prompt_encoder
         b = embedding.shape[0]
         masks = embedding.new_zeros(b, 1, *encoder.mask_input_size) if prompts.zero_mask else None
@@ -114,7 +117,7 @@ class SAM2(Promptable):
 
 
 def _corners_and_points(prompts: Prompts) -> tuple[Tensor, Tensor] | None:
-    """Points (b, n, 2) with labels (b, n), a box's two corners first; None for neither."""
+    """Join prompts to points (b, n, 2) with labels (b, n), a box's two corners first; None without any."""
     parts = []
     if prompts.boxes is not None:
         parts.append((prompts.boxes.reshape(-1, 2, 2), [TOP_LEFT, BOTTOM_RIGHT]))

@@ -1,4 +1,4 @@
-"""SAM-Adapter's adaptation of a ViT: a prompt of task-specific knowledge added before each block.
+"""SAM-Adapter: a prompt of task-specific knowledge is added before each block of a ViT.
 
 Chen et al., *SAM-Adapter: Adapting Segment Anything in Underperformed Scenes*, ICCV 2023 workshops.
 """
@@ -14,39 +14,39 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ViTAdapter:
-    """How SAM-Adapter adapts an image encoder.
+    """Settings of SAM-Adapter.
 
     Args:
         scale_factor: an adapter is this many times narrower than the encoder.
-        rate: share of the spectrum that is removed for the high-frequency components.
+        rate: share of the spectrum that the high-pass filter removes.
     """
 
     scale_factor: int = 32
     rate: float = 0.25
 
     def around(self, encoder: Any) -> "AdaptedViT":
-        """The encoder, transformers' ``SamVisionEncoder``, with adapters; it stays as it is, frozen or not."""
+        """Wrap transformers' ``SamVisionEncoder`` with adapters; its own weights stay frozen or trainable."""
         return AdaptedViT(encoder, scale_factor=self.scale_factor, rate=self.rate)
 
 
 class AdaptedViT(nn.Module):
-    """A ViT whose blocks each see their input plus a prompt.
+    """ViT with a prompt added to each block's input.
 
-    The prompt of block i is up(gelu(tune_i(F))): ``up`` is shared by all blocks, ``tune_i`` the block's own, and F the
-    sum of two projections, of the patch embedding and of the image's high-frequency components.
+    The prompt of block i is up(gelu(tune_i(F))): ``up`` is shared by all blocks, ``tune_i`` is the block's own, and F
+    is the sum of two projections: of the patch embedding, and of the image's high-frequency components.
 
     Args:
         encoder: transformers' ``SamVisionEncoder``.
-        scale_factor, rate: as ``ViTAdapter`` has them.
+        scale_factor, rate: see ``ViTAdapter``.
 
     Raises:
-        ValueError: for an encoder narrower than ``scale_factor``.
+        ValueError: the encoder is narrower than ``scale_factor``.
     """
 
     def __init__(self, encoder: Any, *, scale_factor: int, rate: float) -> None:
         super().__init__()
         dim, patch, depth = encoder.config.hidden_size, encoder.config.patch_size, len(encoder.layers)
-        hidden = narrow(dim, scale_factor)
+        hidden = narrowed_width(dim, scale_factor)
         self.encoder = encoder
         self.rate = rate
         self.of_patches = nn.Linear(dim, hidden)
@@ -54,10 +54,10 @@ class AdaptedViT(nn.Module):
         self.tune = nn.ModuleList(nn.Sequential(nn.Linear(hidden, hidden), nn.GELU()) for _ in range(depth))
         self.up = nn.Linear(hidden, dim)
         for added in (self.of_patches, self.of_frequencies, self.tune, self.up):
-            added.apply(begin_small)
+            added.apply(init_small)
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b c h w"]]:
-        """Image embedding (b, c, H/16, W/16), in a tuple as the encoder's own."""
+        """Encode an image to (b, c, H/16, W/16), in a tuple as the encoder does."""
         x = self.encoder.patch_embed(image)  # (b, h, w, dim)
         frequencies = self.of_frequencies(high_pass(image, rate=self.rate)).permute(0, 2, 3, 1)
         task = self.of_patches(x) + frequencies  # (b, h, w, hidden)
@@ -67,8 +67,8 @@ class AdaptedViT(nn.Module):
         return (self.encoder.neck(x),)
 
 
-def begin_small(module: nn.Module) -> None:
-    """The authors' initialisation, by which a fresh adapter changes little: torch's own would drown the features."""
+def init_small(module: nn.Module) -> None:
+    """Initialise as the authors do, so that a fresh adapter changes little; torch's own would drown the features."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
@@ -79,23 +79,23 @@ def begin_small(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def narrow(dim: int, scale_factor: int) -> int:
-    """Width of an adapter in a layer of width ``dim``.
+def narrowed_width(dim: int, scale_factor: int) -> int:
+    """Compute an adapter's width in a layer of width ``dim``.
 
     Raises:
-        ValueError: if nothing is left.
+        ValueError: the width would be zero.
     """
     if scale_factor < 1 or dim < scale_factor:
-        raise ValueError(f"adapter.scale_factor={scale_factor} leaves nothing of a layer of width {dim}")
+        raise ValueError(f"scale_factor must be between 1 and the layer's width {dim}, not {scale_factor}")
     return dim // scale_factor
 
 
 def high_pass(image: Float[Tensor, "b 3 H W"], *, rate: float = 0.25) -> Float[Tensor, "b 3 H W"]:
-    """Magnitude of what is left of an image without its low frequencies.
+    """Return the magnitude of an image without its low frequencies.
 
     Args:
         image: (b, 3, H, W).
-        rate: share of the spectrum that is removed: a square of ``rate * H * W`` around the zero frequency.
+        rate: removed share of the spectrum, a square of ``rate * H * W`` around the zero frequency.
     """
     height, width = image.shape[-2:]
     half = int((height * width * rate) ** 0.5 / 2)

@@ -17,11 +17,12 @@ from ipsam.data.benchmarks import Benchmark, benchmark
 from ipsam.engine.runs.configuration import plain
 from ipsam.engine.runs.fetch import fetch, fetch_sam2
 from ipsam.engine.runs.options import whole_number
-from ipsam.model.sam2_weights import OFFICIAL_FILES, sha256_of
+from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
 from ipsam.tools.prepare.archives import unpack
 from ipsam.tools.prepare.doctor import Diagnosis, diagnose
 from ipsam.tools.prepare.install import Split, check_free, find_splits, in_words, install
 from ipsam.utils.folders import writable_folder
+from ipsam.utils.weights import sha256_of
 
 SAM2_FILES = {name.removeprefix("sam2.1_hiera_").removesuffix(".pt"): name for name in OFFICIAL_FILES}
 ARCHIVES = "archives"  # folder in paths.data that archives are fetched to

@@ -11,8 +11,8 @@ import pytest
 from ipsam.engine.runs import fetch as fetching
 from ipsam.engine.runs.base_weights import find_base
 from ipsam.engine.runs.fetch import fetch
-from ipsam.model import sam2_weights
-from ipsam.model.sam2_weights import OfficialFile
+from ipsam.model import sam2_checkpoints
+from ipsam.model.sam2_checkpoints import OfficialFile
 
 CONTENT = bytes(range(256)) * 8000  # two megabytes
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -140,9 +140,9 @@ class TestBaseWeights:
     def official(self, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         """An official file that the server on the loopback has."""
         url, asked = files()
-        monkeypatch.setattr(sam2_weights, "URL", url.rpartition("/")[0])
+        monkeypatch.setattr(sam2_checkpoints, "URL", url.rpartition("/")[0])
         file = OfficialFile("file.pt", SHA256, len(CONTENT))
-        monkeypatch.setitem(sam2_weights.OFFICIAL_FILES, "file.pt", file)
+        monkeypatch.setitem(sam2_checkpoints.OFFICIAL_FILES, "file.pt", file)
         monkeypatch.setenv("IPSAM_CACHE", str(tmp_path / "cache"))
         monkeypatch.chdir(tmp_path)
         return asked

@@ -68,5 +68,5 @@ def test_detail_meets_the_image() -> None:
 
 @pytest.mark.parametrize("option", ["train_encoder", "train_decoder"])
 def test_it_chooses_itself_what_trains(option: str) -> None:
-    with pytest.raises(ValueError, match="MDSAM chooses itself what trains"):
+    with pytest.raises(ValueError, match="MDSAM needs a frozen backbone"):
         MDSAM(SAM("micro", image_size=64, **{option: True}))

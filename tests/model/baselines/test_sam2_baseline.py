@@ -175,5 +175,5 @@ def test_only_what_is_asked_trains(options: dict[str, Any]) -> None:
 
 
 def test_lora_and_an_adapter_exclude_each_other() -> None:
-    with pytest.raises(ValueError, match="set one of lora and adapter to null"):
+    with pytest.raises(ValueError, match="set lora=None or adapter=None"):
         SAM2("micro", image_size=SIZE, lora=LoRA(), adapter=HieraAdapter(scale_factor=8))

@@ -93,10 +93,10 @@ def test_either_name_of_the_shared_tensor_will_do(original: SamModel, sam: SAM, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"variant": "tiny"}, r"unknown SAM variant 'tiny'; there are huge, large, base, micro"),
+        ({"variant": "tiny"}, r"variant must be one of huge, large, base, micro, not 'tiny'"),
         ({"image_size": 100}, r"image_size must be a positive multiple of 16 pixels, not 100"),
-        ({"adapter": ViTAdapter(scale_factor=8), "train_encoder": True}, r"set train_encoder=false or adapter=null"),
-        ({"adapter": ViTAdapter(scale_factor=64)}, r"adapter\.scale_factor=64 leaves nothing of a layer of width 48"),
+        ({"adapter": ViTAdapter(scale_factor=8), "train_encoder": True}, r"set train_encoder=False or adapter=None"),
+        ({"adapter": ViTAdapter(scale_factor=64)}, r"scale_factor must be between 1 and the layer's width 48, not 64"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
@@ -116,5 +116,5 @@ class TestFiles:
             SAM("micro", image_size=SIZE, checkpoint=folder)
 
     def test_of_another_size(self, folder: Path) -> None:
-        with pytest.raises(ValueError, match=r"does not fit SAM's variant micro at 128 px.*\n.*of another shape"):
+        with pytest.raises(ValueError, match=r"does not fit SAM with .*image_size=128.*\n.*of another shape"):
             SAM("micro", image_size=128, checkpoint=folder)

@@ -128,5 +128,5 @@ def test_cross_attention_is_torchs() -> None:
 
 @pytest.mark.parametrize("num_heads", [0, 3, -4])
 def test_heads_that_do_not_divide_the_width(num_heads: int) -> None:
-    with pytest.raises(ValueError, match=f"num_heads must divide the embedding width 64, which {num_heads} does not"):
+    with pytest.raises(ValueError, match=f"num_heads must divide the embedding width 64, not be {num_heads}"):
         CrossAttentionFusion(DIM, num_heads=num_heads)

@@ -13,7 +13,8 @@ from support.builders import micro_backbone
 from torch import Tensor
 
 from ipsam.model import LoRA, SAM2Backbone
-from ipsam.model.sam2_weights import OFFICIAL_FILES, URL, key_difference, load_sam2_weights, sha256_of
+from ipsam.model.sam2_checkpoints import OFFICIAL_FILES, URL, load_sam2_checkpoint
+from ipsam.utils.weights import key_difference, sha256_of
 
 
 def contents(path: Path) -> dict[str, Tensor]:
@@ -47,7 +48,7 @@ def test_sha256_is_returned_and_kept(micro_checkpoint: Path) -> None:
     expected = hashlib.sha256(micro_checkpoint.read_bytes()).hexdigest()
     backbone = micro_backbone(checkpoint=str(micro_checkpoint))
     parts = {"image_encoder": backbone.image_encoder, "sam_prompt_encoder": backbone.prompt_encoder}
-    assert load_sam2_weights(micro_checkpoint, parts) == sha256_of(micro_checkpoint) == expected
+    assert load_sam2_checkpoint(micro_checkpoint, parts) == sha256_of(micro_checkpoint) == expected
     assert backbone.base_sha256 == expected
 
 
@@ -79,7 +80,7 @@ def position_phase(stored: dict[str, Tensor]) -> Tensor:
 
 
 def test_wrong_variant_names_the_key(sam2_tiny: Path) -> None:
-    with pytest.raises(ValueError, match=r"does not fit the model \(is model\.backbone\.variant the right one\?\)"):
+    with pytest.raises(ValueError, match=r"does not fit the model \(is variant the right one\?\)"):
         SAM2Backbone("small", checkpoint=sam2_tiny)
 
 
@@ -93,7 +94,7 @@ class TestMissingFile:
         assert f"curl -L --create-dirs -o {path} {URL}/sam2.1_hiera_large.pt" in message
 
     def test_other_name_comes_with_the_options(self, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError, match=r"model\.backbone\.checkpoint=null") as error:
+        with pytest.raises(FileNotFoundError, match=r"checkpoint=None") as error:
             micro_backbone(checkpoint=tmp_path / "mine.pt")
         assert URL not in str(error.value)
 
