@@ -45,7 +45,7 @@ class LoRA:
             ("projections", self.projections, PROJECTIONS),
             ("stages", self.stages, STAGES),
         ):
-            if not chosen or not set(chosen) <= set(allowed):  # type: ignore[arg-type]
+            if not chosen or not set(chosen) <= set(allowed):
                 raise ValueError(f"LoRA {name} must be some of {list(allowed)}, not {list(chosen)}")
 
     def target_modules(self, trunk: nn.Module) -> list[str]:
