@@ -4,7 +4,7 @@ from omegaconf import DictConfig
 
 from ipsam.cli.command import command
 from ipsam.engine.inference.predictor import load
-from ipsam.engine.runs.model_folder import read_about
+from ipsam.engine.runs.model_folder import read_description
 from ipsam.tools.demo import asked_to_stop, free_port, require_gradio, serving
 
 
@@ -15,7 +15,7 @@ def main(config: DictConfig) -> None:
     require_gradio()
     predictor = load(config.ckpt, device=config.device, precision=config.precision, base=config.base)
     assert predictor.source is not None  # load sets it
-    title = f"IP-SAM: {read_about(predictor.source).get('name') or config.ckpt}"
+    title = f"IP-SAM: {read_description(predictor.source).get('name') or config.ckpt}"
     asked = asked_to_stop()
     with serving(predictor, title=title, host=config.host, port=port) as address:
         print(f"{title} is served at {address} (Ctrl-C ends it)", flush=True)

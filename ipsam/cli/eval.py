@@ -8,10 +8,10 @@ from ipsam.engine.evaluate.report import check_fits, evaluate_run
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.runs.checkpoint import finished_epochs, load_weights
 from ipsam.engine.runs.configuration import build_model, plain, settings_of
-from ipsam.engine.runs.data_record import named_sets, warn_of_other_data
+from ipsam.engine.runs.model_folder import run_of
+from ipsam.engine.runs.provenance import named_sets, warn_of_other_data
 from ipsam.engine.runs.reopen import reopen_run
 from ipsam.engine.runs.settings import Settings
-from ipsam.engine.runs.store import run_of
 
 
 @command("eval")

@@ -6,9 +6,8 @@ from ipsam.cli.command import command
 from ipsam.data import Data
 from ipsam.engine.evaluate.report import check_fits, evaluate_references, evaluate_run
 from ipsam.engine.runs.configuration import build_model, settings_of
-from ipsam.engine.runs.data_record import named_sets
-from ipsam.engine.runs.run_folder import open_run
-from ipsam.engine.runs.run_lock import begin_run
+from ipsam.engine.runs.provenance import named_sets
+from ipsam.engine.runs.run_folder import begin_run, open_run
 from ipsam.engine.runs.settings import Settings
 from ipsam.engine.train.trainer import check_can_train, train
 from ipsam.utils.rng import seed_everything

@@ -77,7 +77,7 @@ def test_sam2s_files(script: Callable[..., Any], serve: Callable[..., str], monk
     assert script("download", "sam2=tiny").status == 0  # it is there
     done = script("download", "sam2=tiny", "paths.checkpoints=other")
     assert done.status == 1
-    assert f"is not the file: its sha256 is not {sha256}" in done.err
+    assert f"is not the expected file: its sha256 is not {sha256}" in done.err
     assert not list(Path("other").iterdir())
 
 

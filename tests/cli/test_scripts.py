@@ -247,7 +247,7 @@ def trained(script: Callable[..., Any]) -> Path:
 def test_an_existing_run(script: Callable[..., Any], trained: Path) -> None:
     before = (trained / "checkpoints/last/model.safetensors").read_bytes()
     message = failed(script("train", *TINY))
-    assert "error: run holds a run already: go on with it by resume=true, start anew by overwrite=true" in message
+    assert "error: run already holds a run: continue it with resume=true, replace it with overwrite=true" in message
     message = failed(script("train", *TINY, "resume=true", "engine.lr=0.5"))
     assert "run was begun with other settings (engine.lr: " in message
     assert (trained / "checkpoints/last/model.safetensors").read_bytes() == before

@@ -86,7 +86,7 @@ def test_beside_a_training_no_other_begins_until_it_is_killed(start: Start, scri
     assert first.poll() is None
     first.send_signal(signal.SIGKILL)
     first.wait()
-    assert "holds a run already" in script("train", *TRAIN, "engine.epochs=3000").err
+    assert "already holds a run" in script("train", *TRAIN, "engine.epochs=3000").err
     assert Path("run/config.yaml").read_text() == config
     assert script("train", *TRAIN, "engine.epochs=1", "overwrite=true").status == 0
 

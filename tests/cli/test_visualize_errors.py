@@ -64,4 +64,4 @@ def test_a_damaged_checkpoint(visualize: Callable[..., Any], run: Path) -> None:
 
 def test_other_data_than_the_run_saw_are_noticed(visualize: Callable[..., Any]) -> None:
     Path("run/data.json").write_text('{"test/own": {"num_images": 9, "sha256": "x"}}')
-    assert "test/own is not what the run saw: 9 images then, 4 now" in visualize("stems=[a]").out
+    assert "test/own has changed since the run began: 9 images then, 4 now" in visualize("stems=[a]").out

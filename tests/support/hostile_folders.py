@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from ipsam.engine.runs.checkpoint import ABOUT, CONFIG, TRAINING, WEIGHTS
+from ipsam.engine.runs.checkpoint import CONFIG, INFO, TRAINING, WEIGHTS
 from support.hostile_runs import STEP
 
 ENDLESS = Path("/dev/zero")
@@ -23,7 +23,7 @@ REPLACEMENTS: dict[str, Callable[[Path, Path], object]] = {
     "a link to somebody's file": lambda path, outside: path.symlink_to(outside / "file"),
     "a terabyte of nothing": lambda path, outside: os.truncate(os.open(path, os.O_WRONLY | os.O_CREAT), 1 << 40),
 }
-REPLACED = (WEIGHTS, CONFIG, TRAINING, ABOUT)
+REPLACED = (WEIGHTS, CONFIG, TRAINING, INFO)
 
 
 def _write(name: str, text: str) -> Callable[[Path, Path], object]:
@@ -55,7 +55,7 @@ def _pipe(name: str) -> Callable[[Path, Path], object]:
     return make
 
 
-ABOUT_PATH = f"checkpoints/{STEP}/{ABOUT}"
+ABOUT_PATH = f"checkpoints/{STEP}/{INFO}"
 DEEP = "[" * 100_000
 # What is done to a run's folder; given are it and a folder outside.
 FOLDERS: dict[str, Callable[[Path, Path], object]] = {

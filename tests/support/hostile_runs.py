@@ -18,13 +18,13 @@ from ipsam.data import Data
 from ipsam.engine.evaluate.evaluator import predict
 from ipsam.engine.evaluate.report import check_fits
 from ipsam.engine.metrics import Protocol
-from ipsam.engine.runs.checkpoint import ABOUT, CONFIG, TRAINING, WEIGHTS, finished_epochs, load_weights
+from ipsam.engine.runs.checkpoint import CONFIG, INFO, TRAINING, WEIGHTS, finished_epochs, load_weights
 from ipsam.engine.runs.configuration import build_model, compose_experiment, settings_of
-from ipsam.engine.runs.data_record import named_sets, warn_of_other_data
+from ipsam.engine.runs.model_folder import run_of
+from ipsam.engine.runs.provenance import named_sets, warn_of_other_data
 from ipsam.engine.runs.reopen import reopen_run
 from ipsam.engine.runs.run_folder import check_run
 from ipsam.engine.runs.settings import Settings
-from ipsam.engine.runs.store import run_of
 from ipsam.engine.train.state import Progress, RunState
 from ipsam.model import Segmenter
 from support.hostile_weights import read_weights
@@ -39,7 +39,7 @@ Files = dict[str, bytes]  # a checkpoint's, by name
 def sealed(files: Files) -> Files:
     """With checksums that fit, as whoever means harm would write them."""
     sums = {name: hashlib.sha256(files[name]).hexdigest() for name in (WEIGHTS, CONFIG, TRAINING) if name in files}
-    return files | {ABOUT: json.dumps({"epoch": 1, "step": 3, "sha256": sums}).encode()}
+    return files | {INFO: json.dumps({"epoch": 1, "step": 3, "sha256": sums}).encode()}
 
 
 def lay_down(run: Path, files: Mapping[str, bytes]) -> Path:

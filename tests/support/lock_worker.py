@@ -4,7 +4,7 @@ import sys
 import time
 from pathlib import Path
 
-from ipsam.engine.runs.run_lock import lock_folder
+from ipsam.engine.runs.run_folder import lock_folder
 
 with lock_folder(Path(sys.argv[1])):
     sys.stdout.write("held\n")

@@ -20,8 +20,8 @@ from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.sharing import save_pretrained
 from ipsam.engine.runs.checkpoint import load_weights
 from ipsam.engine.runs.configuration import build_model
-from ipsam.engine.runs.hub import push
-from ipsam.engine.runs.model_folder import find_model, model_config, read_about
+from ipsam.engine.runs.hub import upload_model
+from ipsam.engine.runs.model_folder import find_model, model_config, read_description
 from ipsam.model import IPSAMOutput, Segmenter
 from ipsam.model.inference import prepare_for_inference
 from ipsam.utils.async_copy import one_ahead, to_device, to_host
@@ -154,7 +154,7 @@ class Predictor:
         """
 
         with TemporaryDirectory() as folder:
-            return push(self.save_pretrained(folder, half=half), repo_id, private=private)
+            return upload_model(self.save_pretrained(folder, half=half), repo_id, private=private)
 
 
 def check_batch_size(value: object) -> None:
@@ -231,7 +231,7 @@ def load(
         ValueError: it is damaged, or no such model, or its pretrained weights are others.
     """
     folder = find_model(source, revision=revision)
-    about = read_about(folder)
+    about = read_description(folder)
     model = build_model(model_config(about, base=base))
     if model.backbone.image_size != about["image_size"]:
         raise ValueError(

@@ -11,8 +11,8 @@ from safetensors import safe_open
 from ipsam.engine.metrics import HEADLINE, METRICS
 from ipsam.engine.metrics.tables import markdown
 from ipsam.engine.runs.checkpoint import WEIGHTS
-from ipsam.engine.runs.hub import ABOUT, CARD
-from ipsam.engine.runs.model_folder import read_about
+from ipsam.engine.runs.hub import CARD, DESCRIPTION
+from ipsam.engine.runs.model_folder import read_description
 
 FRONT_MATTER = """\
 ---
@@ -43,7 +43,7 @@ def save_pretrained(source: Path, folder: str | Path, *, half: bool = False) -> 
         The folder.
     """
     folder = Path(folder)
-    about = read_about(source)
+    about = read_description(source)
     backbone = about["model"].get("backbone")
     if isinstance(backbone, dict) and backbone.get("checkpoint"):
         backbone["checkpoint"] = Path(backbone["checkpoint"]).name  # where it lies here is nobody else's affair
@@ -54,7 +54,7 @@ def save_pretrained(source: Path, folder: str | Path, *, half: bool = False) -> 
         weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights, metadata=metadata))
-    (folder / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / DESCRIPTION).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / CARD).write_text(card(about, metadata.get("base_sha256") or None), encoding="utf-8")
     return folder
 

@@ -1,7 +1,7 @@
-"""A checkpoint is a folder, written whole or not at all.
+"""A checkpoint: a folder that is written completely or not at all.
 
-It holds ``model.safetensors`` (what trains), ``config.yaml``, ``training.pt`` (what it takes to go on) and
-``checkpoint.json``: how far training had come, and checksums by which a damaged file is known.
+It holds ``model.safetensors`` (the trained weights), ``config.yaml``, ``training.pt`` (the state for resuming) and
+``checkpoint.json``: epoch and step of training, and checksums that reveal a damaged file.
 """
 
 import errno
@@ -25,17 +25,17 @@ from ipsam.utils.files import is_absent, is_file, mode_of, remove
 from ipsam.utils.untrusted import bounded_text, check_archive
 from ipsam.utils.weights import key_difference, sha256_of
 
-WEIGHTS, CONFIG, TRAINING, ABOUT = "model.safetensors", "config.yaml", "training.pt", "checkpoint.json"
-# Bytes; many times what the largest model here takes. A file of nothing, of any size, is made in no time.
-LIMITS = {WEIGHTS: 1 << 33, CONFIG: 1 << 20, TRAINING: 1 << 34, ABOUT: 1 << 20}
-NEW, OLD = ".new-", ".old-"  # what the name of a folder begins with that is being written, or replaced
-STATE = ("optimizer", "rng", "progress")  # what training.pt holds at least
+WEIGHTS, CONFIG, TRAINING, INFO = "model.safetensors", "config.yaml", "training.pt", "checkpoint.json"
+# Bytes; many times those of the largest model here. A sparse file of any size takes no space and no time to make.
+LIMITS = {WEIGHTS: 1 << 33, CONFIG: 1 << 20, TRAINING: 1 << 34, INFO: 1 << 20}
+NEW, OLD = ".new-", ".old-"  # prefixes of a folder that is being written, and of the one it replaces
+STATE = ("optimizer", "rng", "progress")  # required in training.pt
 
 
 def own_weights(model: Segmenter) -> dict[str, Tensor]:
-    """What a checkpoint has to hold: all weights if they came from no file; else what training changes.
+    """Return the weights that a checkpoint holds: those that training changes, or all without a pretrained file.
 
-    That is the trainable parameters, and the buffers beside them, such as a normalisation's running statistics.
+    Training changes the trainable parameters and the buffers of their modules, such as running statistics.
     """
     state = model.state_dict()
     if model.base_sha256 is None:
@@ -50,12 +50,10 @@ def own_weights(model: Segmenter) -> dict[str, Tensor]:
 
 
 def save_checkpoint(folder: Path, model: Segmenter, *, config: str, training: Mapping[str, Any]) -> None:
-    """Write a checkpoint, so that ``folder`` holds either all of it or what it held before.
-
-    The files are written to a hidden folder beside it and brought to the disk, then that folder is renamed.
+    """Write a checkpoint, see ``write_folder``.
 
     Raises:
-        OSError: it can't be written, for want of space or of the right to; what was there before is still whole.
+        OSError: it cannot be written; the previous content of ``folder`` is unchanged.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in own_weights(model).items()}
     state = io.BytesIO()
@@ -66,36 +64,36 @@ def save_checkpoint(folder: Path, model: Segmenter, *, config: str, training: Ma
         TRAINING: state.getvalue(),
     }
     progress = training.get("progress", {})
-    about = {name: progress[name] for name in ("epoch", "step") if name in progress}
-    about["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    files[ABOUT] = (json.dumps(about, indent=2) + "\n").encode()
+    info = {name: progress[name] for name in ("epoch", "step") if name in progress}
+    info["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    files[INFO] = (json.dumps(info, indent=2) + "\n").encode()
     write_folder(folder, files)
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Put a folder of these files in a place, in one step.
+    """Write files to a hidden folder, flush it to the disk and rename it to ``folder``.
 
-    Where there is one already it takes two, between which the former is at ``OLD``: ``Store.clean_up`` puts it back.
+    If ``folder`` exists, it is renamed to ``OLD`` first; ``Store.clean_up`` restores it if the process dies in between.
 
     Raises:
-        OSError: it can't be written; nothing is left of it, and what was in the place before is still whole.
+        OSError: it cannot be written; nothing is left of it, and the previous content of ``folder`` is unchanged.
     """
-    fresh, old = (folder.with_name(f"{kind}{folder.name}") for kind in (NEW, OLD))
-    remove(fresh)
+    new, old = (folder.with_name(f"{kind}{folder.name}") for kind in (NEW, OLD))
+    remove(new)
     try:
-        fresh.mkdir(parents=True)
+        new.mkdir(parents=True)
         for name, content in files.items():
-            with (fresh / name).open("wb") as file:
+            with (new / name).open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        _sync(fresh)
-        if mode_of(folder):  # a damaged one, or of a former run
+        _sync(new)
+        if mode_of(folder):  # a damaged one, or one of an earlier run
             shutil.rmtree(old, ignore_errors=True)
             folder.rename(old)
-        fresh.rename(folder)
+        new.rename(folder)
     except OSError:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
         if old.exists() and not folder.exists():
             old.rename(folder)
         raise
@@ -104,7 +102,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Bring a folder's list of names to the disk, where the system can."""
+    """Flush a folder's entries to the disk, where the system can."""
     with suppress(OSError, AttributeError):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -114,35 +112,35 @@ def _sync(folder: Path) -> None:
 
 
 def damage(folder: Path, names: Sequence[str] = (WEIGHTS, CONFIG, TRAINING)) -> str | None:
-    """Say what is wrong with a checkpoint that ``save_checkpoint`` wrote; None if its files are as they were.
+    """Compare a checkpoint's files with their checksums and describe the first damaged one; None if all are intact.
 
     Raises:
-        OSError: a file is there but can't be read, which says nothing of what it holds; with its path.
+        OSError: a file exists but cannot be read, so that its state is unknown; with its path.
     """
-    name = ABOUT
+    name = INFO
     try:
         sums = checkpoint_info(folder)["sha256"]
         for name in names:
             if not is_file(folder / name):
-                return f"{name} is missing, or no file"
+                return f"{name} is missing, or not a file"
             if (folder / name).stat().st_size > LIMITS[name]:
-                return f"{name} is larger than any"
+                return f"{name} exceeds the limit of {LIMITS[name]:,} bytes"
             if sha256_of(folder / name) != sums[name]:
-                return f"{name} is damaged: it is not what was written"
+                return f"{name} is damaged: its checksum differs"
     except OSError as error:
         if not is_absent(error):
             raise OSError(error.errno, error.strerror, str(folder / name)) from error
-        return f"{name} is missing, or no file"
+        return f"{name} is missing, or not a file"
     except (ValueError, TypeError, KeyError):
-        return f"{ABOUT} is damaged"
+        return f"{INFO} is damaged"
     return None
 
 
 def finished_epochs(folder: Path) -> int | None:
-    """Return how many epochs a checkpoint's training had finished; None where it does not say.
+    """Return the number of finished epochs of a checkpoint's training; None if it is not recorded.
 
     Raises:
-        OSError: ``checkpoint.json`` is there but can't be read.
+        OSError: ``checkpoint.json`` exists but cannot be read.
     """
     try:
         epochs = checkpoint_info(folder).get("epoch")
@@ -156,19 +154,19 @@ def finished_epochs(folder: Path) -> int | None:
 
 
 def checkpoint_info(folder: Path) -> dict[str, Any]:
-    """Return what ``checkpoint.json`` holds.
+    """Read ``checkpoint.json``.
 
     Raises:
-        OSError, ValueError: it can't be read, or is damaged.
+        OSError, ValueError: it cannot be read, or is damaged.
     """
-    if not is_file(folder / ABOUT):  # to read a pipe might take forever
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / ABOUT))
+    if not is_file(folder / INFO):  # reading a pipe may never end
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / INFO))
     try:
-        content = json.loads(bounded_text(folder / ABOUT, LIMITS[ABOUT]))
-    except RecursionError as error:
-        raise ValueError(f"{folder / ABOUT} is damaged") from error
+        content = json.loads(bounded_text(folder / INFO, LIMITS[INFO]))
+    except RecursionError:
+        content = None
     if not isinstance(content, dict):
-        raise ValueError(f"{folder / ABOUT} is damaged")
+        raise ValueError(f"{folder / INFO} is damaged")
     return content
 
 
@@ -176,11 +174,11 @@ def load_weights(model: Segmenter, folder: Path) -> None:
     """Load a checkpoint's weights, strictly.
 
     Raises:
-        ValueError: if the file is damaged, its keys, shapes or types differ, it was trained on other pretrained
-            weights, or some of its weights are not finite.
+        ValueError: the file is damaged; its keys, shapes or types differ from the model's; it was trained on other
+            pretrained weights; or some of its weights are not finite.
     """
     path = folder / WEIGHTS
-    if is_file(folder / ABOUT) and (wrong := damage(folder, [WEIGHTS])):
+    if is_file(folder / INFO) and (wrong := damage(folder, [WEIGHTS])):
         raise ValueError(f"{folder}: {wrong}; name another checkpoint, or fetch this one again")
     try:
         with safe_open(path, framework="pt") as file:
@@ -188,33 +186,32 @@ def load_weights(model: Segmenter, folder: Path) -> None:
             base = (file.metadata() or {}).get("base_sha256") or None
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
-    difference = key_difference(own_weights(model), weights)
-    if difference:
+    if difference := key_difference(own_weights(model), weights):
         raise ValueError(f"{path} does not fit the model of {folder / CONFIG}\n{difference}")
     if base != model.base_sha256:
         raise ValueError(
             f"{path} was trained on pretrained weights of sha256 {ascii(str(base)[:140])[1:-1]}, but those loaded have "
             f"{model.base_sha256}: name the right ones with model.backbone.checkpoint=... (eval.py: base=...)"
         )
-    if spoilt := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
+    if broken := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
         raise ValueError(
-            f"{path} holds NaN or infinite weights ({len(spoilt)} tensors, such as {spoilt[0]}): its training has "
-            "diverged; take an earlier checkpoint"
+            f"{path} holds NaN or infinite weights ({len(broken)} tensors, such as {broken[0]}): its training has "
+            "diverged; use an earlier checkpoint"
         )
-    model.load_state_dict(weights, strict=False)  # strict above; the frozen rest is SAM2's own
+    model.load_state_dict(weights, strict=False)  # checked above; the frozen rest is SAM2's own
 
 
 def load_training(folder: Path) -> dict[str, Any]:
-    """The state for resuming.
+    """Load the state for resuming.
 
     Raises:
-        ValueError: if the file is damaged or absent.
+        ValueError: the file is damaged or absent.
     """
     path = folder / TRAINING
     try:
         check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes that are no checkpoint make the unpickler fail in any way
+    except Exception as error:  # the unpickler fails in any way on bytes that are not a checkpoint
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"cannot resume from {path}: {first_line}") from error
     if not isinstance(content, dict) or not set(STATE) <= content.keys():

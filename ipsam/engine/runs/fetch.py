@@ -1,99 +1,110 @@
-"""Fetching files: whole, checked, and going on where a dropped connection left off."""
+"""Downloads: checked by sha256, resumed where a connection broke, made by one process for all that need the file."""
 
 import logging
 import os
 import re
 import time
 from pathlib import Path
-from typing import Any
 
-import pooch
 import requests
 from tqdm import tqdm
 
 from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
+from ipsam.utils.folders import cache_folder
+from ipsam.utils.weights import sha256_of
 from ipsam.utils.lock import hold
+from ipsam.utils.resources import CHECKPOINTS
 
-CHUNK = 1 << 16  # bytes; what is left of one when the connection breaks is lost
+CHUNK = 1 << 16  # bytes; an unfinished chunk is lost when the connection breaks
 TIMEOUT = 30  # seconds without a byte
-TRIES = 5  # connections, before it is given up
+TRIES = 5  # connections
+BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 logger = logging.getLogger(__name__)
 
 
+def find_base(wanted: str | Path, *, download: bool = True) -> Path:
+    """Find the pretrained weights that a model names, and download them to the cache if necessary.
+
+    Args:
+        wanted: the file. If there is none and the name is that of an official SAM 2.1 file, ``checkpoints/`` and the
+            cache are searched for it.
+        download: download an official file that is found nowhere.
+
+    Raises:
+        ValueError, OSError: as ``fetch`` raises them.
+    """
+    path = Path(wanted)
+    if path.exists() or path.name not in OFFICIAL_FILES:
+        return path
+    for folder in (Path("checkpoints"), CHECKPOINTS, cache_folder()):
+        if (folder / path.name).is_file():
+            return folder / path.name
+    return fetch_sam2(path.name, cache_folder()) if download else path
+
+
 def fetch_sam2(name: str, folder: Path) -> Path:
-    """One of SAM 2.1's official files, see ``fetch``."""
+    """Download one of SAM 2.1's official files, see ``fetch``."""
     official = OFFICIAL_FILES[name]
     return fetch(official.url, folder / name, sha256=official.sha256)
 
 
 def fetch(url: str, target: Path, *, sha256: str | None = None) -> Path:
-    """A file from the web, unless it is there already.
+    """Download a file, unless it exists.
 
-    It is written beside its place and moved there when it is whole, so that the place never holds half a file. A
-    connection that drops is taken up where it broke off, in this call or a later one. Other processes that
-    need the same file wait for the first.
+    The download goes to a hidden file beside ``target`` and is renamed once it is complete and checked. A broken
+    connection is resumed, by this call or a later one.
 
     Args:
         url: of the file.
-        target: its place.
-        sha256: that it must have; None takes what comes.
+        target: path of the file.
+        sha256: expected digest; None accepts any content.
 
     Raises:
-        ValueError: what came is another file.
-        OSError: it can't be fetched, or written.
+        ValueError: the digest is another.
+        OSError: the file cannot be downloaded or written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    pooch.get_logger().setLevel(logging.WARNING)  # it would tell of what is told here
-    try:
-        with hold(target.with_name(f".{target.name}.lock"), wait=True):
-            found = pooch.retrieve(
-                url,
-                known_hash=None if sha256 is None else f"sha256:{sha256}",
-                fname=target.name,
-                path=target.parent,
-                downloader=_resuming(target.with_name(f".{target.name}.part")),
+    part = target.with_name(f".{target.name}.part")
+    with hold(target.with_name(f".{target.name}.lock"), wait=True):
+        if target.is_file() and _matches(target, sha256):
+            return target
+        try:
+            _download(url, part)
+        except requests.RequestException as error:
+            raise OSError(f"{url} can't be fetched: {_reason(error)}. The part so far is kept: try again") from error
+        if not _matches(part, sha256):
+            part.unlink()
+            raise ValueError(
+                f"{url} is not the expected file: its sha256 is not {sha256}. The download was deleted; if this "
+                f"happens again, fetch the file by other means, to {target}"
             )
-    except requests.RequestException as error:
-        raise OSError(f"{url} can't be fetched: {_reason(error)}. What came so far is kept: try again") from error
-    except ValueError as error:
-        if sha256 is None:
-            raise
-        raise ValueError(
-            f"what came from {url} is not the file: its sha256 is not {sha256}. It was thrown away; if this happens "
-            f"again, fetch the file by other means, to {target}"
-        ) from error
-    return Path(found)
+        os.replace(part, target)
+    return target
 
 
-def _resuming(part: Path) -> Any:
-    """A downloader as pooch calls it, that keeps what came in ``part`` until it is whole."""
-
-    def download(url: str, output: str, _: object) -> None:
-        for attempt in range(TRIES):
-            try:
-                _go_on(url, part)
-                break
-            except (requests.ConnectionError, requests.Timeout) as error:
-                if attempt == TRIES - 1:
-                    raise
-                logger.warning("%s: the connection broke (%s); going on", url, _reason(error))
-                time.sleep(0.5 * 2**attempt)
-        os.replace(part, output)
-
-    return download
+def _matches(path: Path, sha256: str | None) -> bool:
+    return sha256 is None or sha256_of(path) == sha256
 
 
-def _go_on(url: str, part: Path) -> None:
-    """Add what is missing to a file; from the beginning, where the server can't give only that.
+def _download(url: str, part: Path) -> None:
+    for attempt in range(1, TRIES + 1):
+        try:
+            _append(url, part)
+            return
+        except BROKEN as error:
+            if attempt == TRIES:
+                raise
+            logger.warning("%s: the connection broke (%s); resuming", url, _reason(error))
+            time.sleep(0.25 * 2**attempt)
 
-    Raises:
-        requests.RequestException: the server says no, or the connection broke.
-    """
+
+def _append(url: str, part: Path) -> None:
+    """Append the missing rest to a file; start over if the server cannot send only the rest."""
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {"Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-        if answer.status_code == requests.codes.requested_range_not_satisfiable:  # it is all there
+        if answer.status_code == requests.codes.requested_range_not_satisfiable:  # the file is complete
             return
         answer.raise_for_status()
         if answer.status_code != requests.codes.partial_content:
@@ -102,12 +113,9 @@ def _go_on(url: str, part: Path) -> None:
         total = None if length is None else have + int(length)
         bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.name[1:-5], disable=None)
         with part.open("ab" if have else "wb") as file, bar:
-            try:
-                for chunk in answer.iter_content(CHUNK):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-            except requests.exceptions.ChunkedEncodingError as error:
-                raise requests.ConnectionError(error) from error
+            for chunk in answer.iter_content(CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
             if total is not None and file.tell() < total:
                 raise requests.ConnectionError(f"only {file.tell():,} of {total:,} bytes came")
 
@@ -116,7 +124,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answers {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.Timeout):
-        return "it took too long"
+        return f"no answer within {TIMEOUT} s"
     if found := re.search(r"\[Errno -?\d+\] ([\w ]+)", str(error)):
         return found[1]
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

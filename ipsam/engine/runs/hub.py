@@ -7,17 +7,16 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from ipsam.engine.runs.checkpoint import WEIGHTS
 
-ABOUT, CARD = "config.json", "README.md"
+DESCRIPTION, CARD = "config.json", "README.md"
+FILES = (DESCRIPTION, WEIGHTS, CARD)  # of a shared model
 
-FILES = (ABOUT, WEIGHTS, CARD)
 
-
-def fetch(repo_id: str, *, revision: str | None = None) -> Path:
-    """The folder of a model on the Hub, fetched once and kept in the Hub's own cache; no code of it is ever run.
+def download_model(repo_id: str, *, revision: str | None = None) -> Path:
+    """Return the folder of a model on the Hub, downloaded once to the Hub's own cache; none of its code is run.
 
     Raises:
-        FileNotFoundError: there is no such model, or the Hub can't be reached and the model was never fetched.
-        ValueError: what is there is no model of ipsam's.
+        FileNotFoundError: the model does not exist, or the Hub cannot be reached and the model is not in the cache.
+        ValueError: the repository holds no ipsam model.
     """
     try:
         folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES)))
@@ -25,32 +24,32 @@ def fetch(repo_id: str, *, revision: str | None = None) -> Path:
         raise FileNotFoundError(f"no model {repo_id} on the Hugging Face Hub: {_first_line(error)}") from error
     except RepositoryNotFoundError as error:
         raise FileNotFoundError(
-            f"no model {repo_id} on the Hugging Face Hub: there is none of this id, or it is private and you are not "
+            f"no model {repo_id} on the Hugging Face Hub: the id does not exist, or it is private and you are not "
             "logged in (hf auth login)"
         ) from error
-    except Exception as error:  # of the Hub's client, and of whatever library it speaks HTTP by
+    except Exception as error:  # the client's, or those of the library it speaks HTTP with
         raise FileNotFoundError(
             f"the model {repo_id} could not be fetched from the Hugging Face Hub: {_first_line(error)}"
         ) from error
-    if missing := [name for name in (ABOUT, WEIGHTS) if not (folder / name).is_file()]:
-        raise ValueError(f"{repo_id} on the Hub is no model of ipsam's: it has no {' and no '.join(missing)}")
+    if missing := [name for name in (DESCRIPTION, WEIGHTS) if not (folder / name).is_file()]:
+        raise ValueError(f"{repo_id} on the Hub is not an ipsam model: it has no {' and no '.join(missing)}")
     return folder
 
 
-def push(folder: Path, repo_id: str, *, private: bool = False, message: str = "Upload by ipsam") -> str:
-    """Upload a folder written by ``save_pretrained``; makes the repository if there is none.
+def upload_model(folder: Path, repo_id: str, *, private: bool = False) -> str:
+    """Upload a folder written by ``save_pretrained``, to a new repository if necessary.
 
     Returns:
         The address of the commit.
 
     Raises:
-        OSError: the Hub refused it, or can't be reached.
+        OSError: the Hub refused it, or cannot be reached.
     """
     api = HfApi()
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)
         commit = api.upload_folder(
-            repo_id=repo_id, folder_path=folder, allow_patterns=list(FILES), commit_message=message
+            repo_id=repo_id, folder_path=folder, allow_patterns=list(FILES), commit_message="Upload by ipsam"
         )
     except Exception as error:  # as above
         raise OSError(f"{repo_id} could not be written on the Hugging Face Hub: {_first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Folder of a model: a run, a checkpoint or a model that somebody shared."""
+"""Folders of a model, by the names that users give them: a run, a checkpoint or a shared model."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from ipsam import __version__
 from ipsam.data.data import MAX_IMAGE_SIZE
-from ipsam.engine.runs.base_weights import find_base
-from ipsam.engine.runs.checkpoint import CONFIG, finished_epochs
+from ipsam.engine.runs.checkpoint import CONFIG, WEIGHTS, finished_epochs
 from ipsam.engine.runs.configuration import read_config
-from ipsam.engine.runs.hub import ABOUT, fetch
+from ipsam.engine.runs.fetch import find_base
+from ipsam.engine.runs.hub import DESCRIPTION, download_model
 from ipsam.engine.runs.model_section import check_model_section
-from ipsam.engine.runs.store import find_checkpoint, run_of
+from ipsam.engine.runs.store import LAST, Store, follow
+from ipsam.utils.files import is_file
 from ipsam.utils.resources import CHECKPOINTS
 from ipsam.utils.untrusted import bounded_text, read_plain_json
 
@@ -21,82 +22,103 @@ BUILTIN = ("micro",)
 
 
 def find_model(source: str | Path, *, revision: str | None = None) -> Path:
-    """The folder of a model, fetched from the Hub if that is where it is.
+    """Find the folder of a model: a checkpoint's, or one with ``config.json``; download it from the Hub if necessary.
 
     Raises:
         FileNotFoundError: it is nowhere.
     """
     path = CHECKPOINTS / source if str(source) in BUILTIN and not Path(source).exists() else Path(source)
-    if (path / ABOUT).is_file():
+    if (path / DESCRIPTION).is_file():
         return path
     if path.exists():
         return find_checkpoint(path)
     if str(source).count("/") == 1 and not str(source).startswith((".", "/", "~")):
-        return fetch(str(source), revision=revision)
+        return download_model(str(source), revision=revision)
     raise FileNotFoundError(
         f"no model at {source}: give the folder of a run, of a checkpoint or of a saved model, a model's id on the "
         f"Hugging Face Hub (name/model), or one that comes with ipsam: {', '.join(BUILTIN)}"
     )
 
 
-def read_about(folder: Path) -> dict[str, Any]:
-    """What a model's folder says of it: ``model`` (its configuration), ``image_size``, and perhaps ``metrics``.
+def find_checkpoint(path: Path) -> Path:
+    """Find the checkpoint's folder that a user means: the folder itself, or a run's newest.
 
     Raises:
-        FileNotFoundError, ValueError: it says nothing, or not in this form.
+        FileNotFoundError: it is neither.
     """
-    if not (folder / ABOUT).is_file():
-        return _about_run(folder)
-    about = read_plain_json(folder / ABOUT)
-    if not isinstance(about, dict) or not isinstance(about.get("model"), dict):
-        raise ValueError(f"{folder / ABOUT} is no model's: it must hold model, its configuration")
-    return _with_size(about, folder / ABOUT)
+    newest = Store(path / "checkpoints").all()
+    for folder in map(follow, (path, *newest[:1], path / "checkpoints" / LAST)):
+        if is_file(folder / WEIGHTS):
+            return folder
+    raise FileNotFoundError(
+        f"no checkpoint at {path}: ckpt= takes a run's folder (which holds checkpoints/{LAST}/{WEIGHTS}) "
+        "or a checkpoint's, such as outputs/cod_r32/seed0/checkpoints/best"
+    )
 
 
-def model_config(about: dict[str, Any], *, base: str | Path | None = None, fetch: bool = True) -> DictConfig:
-    """The configuration of a model, with the place of its pretrained weights on this machine.
+def is_checkpoint(folder: Path) -> bool:
+    """Return whether a model's folder is a checkpoint of a training rather than a shared model."""
+    return is_file(folder / CONFIG)
 
-    Args:
-        about: as ``read_about`` gives it.
-        base: where they lie; None looks for them, and with ``fetch`` downloads them if they are nowhere.
+
+def run_of(checkpoint: Path) -> Path:
+    """Return the folder of a checkpoint's run; the checkpoint's own folder if it is in none."""
+    in_run = is_checkpoint(checkpoint) and checkpoint.parent.name == "checkpoints"
+    return checkpoint.parents[1] if in_run else checkpoint
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read a model's description: ``model`` (its configuration), ``image_size``, and perhaps ``metrics``.
 
     Raises:
-        ValueError: it is no configuration of a model's here.
-        ValueError, OSError: see ``find_base``.
+        FileNotFoundError, ValueError: there is none, or it is damaged.
     """
-    check_model_section(about["model"])
-    config: DictConfig = OmegaConf.create(about["model"])
-    backbone = config.get("backbone")
-    if isinstance(backbone, DictConfig) and backbone.get("checkpoint") is not None:
-        backbone.checkpoint = str(find_base(backbone.checkpoint, fetch=fetch) if base is None else base)
-    return config
-
-
-def _about_run(checkpoint: Path) -> dict[str, Any]:
-    """Of a checkpoint of a run: what was trained, on what, and how it scored, if it was evaluated."""
-    plain: Any = OmegaConf.to_container(read_config(checkpoint / CONFIG))
-    about = {
-        "ipsam": __version__,
-        "name": plain.get("name"),
-        "image_size": plain["data"].get("image_size"),
-        "trained_on": plain["data"].get("train"),
-        "metrics": _metrics(checkpoint),
-        "model": plain["model"],
-    }
-    return _with_size(about, checkpoint / CONFIG)
-
-
-def _with_size(about: dict[str, Any], path: Path) -> dict[str, Any]:
-    size = about.get("image_size")
+    path = folder / DESCRIPTION
+    if path.is_file():
+        description = read_plain_json(path)
+        if not isinstance(description, dict) or not isinstance(description.get("model"), dict):
+            raise ValueError(f"{path} describes no model: it must hold model, its configuration")
+    else:
+        path = folder / CONFIG
+        config: Any = OmegaConf.to_container(read_config(path))
+        description = {
+            "ipsam": __version__,
+            "name": config.get("name"),
+            "image_size": config["data"].get("image_size"),
+            "trained_on": config["data"].get("train"),
+            "metrics": _metrics(folder),
+            "model": config["model"],
+        }
+    size = description.get("image_size")
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_IMAGE_SIZE:
         raise ValueError(
             f"{path}: image_size must be a whole number of pixels up to {MAX_IMAGE_SIZE}, not {size!r:.99}"
         )
-    return about
+    return description
+
+
+def model_config(description: dict[str, Any], *, base: str | Path | None = None, download: bool = True) -> DictConfig:
+    """Return a model's configuration, with the path of its pretrained weights on this machine.
+
+    Args:
+        description: as ``read_description`` returns it.
+        base: file of the pretrained weights; None searches for it, see ``find_base``.
+        download: download the pretrained weights if they are found nowhere.
+
+    Raises:
+        ValueError: the configuration is not that of a model of this project.
+        ValueError, OSError: see ``find_base``.
+    """
+    check_model_section(description["model"])
+    config: DictConfig = OmegaConf.create(description["model"])
+    backbone = config.get("backbone")
+    if isinstance(backbone, DictConfig) and backbone.get("checkpoint") is not None:
+        backbone.checkpoint = str(find_base(backbone.checkpoint, download=download) if base is None else base)
+    return config
 
 
 def _metrics(checkpoint: Path) -> dict[str, Any]:
-    """The scores of exactly this checkpoint, where its run has them."""
+    """Read the scores of exactly this checkpoint, if its run was evaluated."""
     path = run_of(checkpoint) / "eval" / "metrics.json"
     if not path.is_file():
         return {}

@@ -1,8 +1,11 @@
-"""Provenance of a run: seed, command, code revision, package versions and size of the model."""
+"""Provenance of a run: seed, command, code revision, package versions, model size, and fingerprints of its data."""
 
+import hashlib
+import logging
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -10,23 +13,24 @@ from typing import Any
 
 from torch import nn
 
+from ipsam.data import TestSet, TrainSet
+from ipsam.utils.files import is_file, write_json
+from ipsam.utils.untrusted import read_plain_json
+
+DATA_FILE = "data.json"
 PACKAGES = (
-    "ipsam",
-    "torch",
-    "torchvision",
-    "sam2",
-    "peft",
-    "accelerate",
-    "hydra-core",
-    "numpy",
-    "opencv-python-headless",
+    *("ipsam", "torch", "torchvision", "sam2", "peft"),
+    *("accelerate", "hydra-core", "numpy", "opencv-python-headless"),
 )
 
+logger = logging.getLogger(__name__)
 
-def _environment(seed: int, model: nn.Module) -> dict[str, Any]:
+
+def environment(seed: int, model: nn.Module) -> dict[str, Any]:
+    """Describe what a run is started with, in values for JSON."""
     return {
         "seed": seed,
-        "parameters": dict(zip(("param", "t_param"), count(model), strict=True)),
+        "parameters": dict(zip(("param", "t_param"), count_parameters(model), strict=True)),
         "command": sys.argv,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "revision": _git("rev-parse", "HEAD"),
@@ -36,16 +40,62 @@ def _environment(seed: int, model: nn.Module) -> dict[str, Any]:
     }
 
 
+def count_parameters(model: nn.Module) -> tuple[float, float]:
+    """Count all and trainable parameters, in millions: the paper's Param and T-Param."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(size for size, _ in sizes) / 1e6, sum(size for size, trains in sizes if trains) / 1e6
+
+
+def named_sets(
+    test_sets: Mapping[str, TestSet], train_set: TrainSet | None = None, val_set: TestSet | None = None
+) -> dict[str, TrainSet | TestSet]:
+    """Collect a run's datasets by their names in ``data.json``."""
+    own = {"train": train_set, "val": val_set} | {f"test/{name}": data for name, data in test_sets.items()}
+    return {name: data for name, data in own.items() if data is not None}
+
+
+def data_fingerprint(data: TrainSet | TestSet) -> dict[str, Any]:
+    """Return the number of images, and a hash of the list of files: stems, names and sizes in bytes."""
+    digest = hashlib.sha256("\n".join(data.source.listing()).encode())
+    return {"num_images": len(data.source), "sha256": digest.hexdigest()}
+
+
+def record_data(folder: Path, sets: Mapping[str, TrainSet | TestSet]) -> None:
+    """Write the fingerprints of a run's datasets (``named_sets``) to its folder; keep the ones written before."""
+    warn_of_other_data(folder, sets)
+    fingerprints = {name: data_fingerprint(data) for name, data in sets.items()}
+    write_json(folder / DATA_FILE, fingerprints | _recorded(folder))
+
+
+def warn_of_other_data(folder: Path, sets: Mapping[str, TrainSet | TestSet]) -> None:
+    """Log a warning for each dataset that has changed since the run in ``folder`` recorded it."""
+    recorded = _recorded(folder)
+    for name, data in sets.items():
+        before, now = recorded.get(name), data_fingerprint(data)
+        if before is not None and before != now:
+            logger.warning(
+                "%s has changed since the run began: %.99r images then, %s now, in another list of files; "
+                "scores are not comparable, and resumed training gives another result",
+                *(name, before.get("num_images"), now["num_images"]),
+            )
+
+
+def _recorded(folder: Path) -> dict[str, dict[str, Any]]:
+    """Read ``data.json``; return nothing where it is absent or damaged, raise OSError where it cannot be read."""
+    if not is_file(folder / DATA_FILE):
+        return {}
+    try:
+        content = read_plain_json(folder / DATA_FILE)
+    except ValueError:
+        return {}
+    recorded = content if isinstance(content, dict) else {}
+    return {str(name): entry for name, entry in recorded.items() if isinstance(entry, dict)}
+
+
 def _git(*arguments: str) -> str | None:
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 (fixed words)
     except (OSError, subprocess.SubprocessError):
-        return None  # installed without a repository, or no git here
+        return None  # installed without a repository, or without git
     return done.stdout.strip()
-
-
-def count(model: nn.Module) -> tuple[float, float]:
-    """All and trainable parameters, in millions: the paper's Param and T-Param."""
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
-    return sum(size for size, _ in sizes) / 1e6, sum(size for size, trains in sizes if trains) / 1e6

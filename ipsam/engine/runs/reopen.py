@@ -1,32 +1,35 @@
-"""Reopening of a finished run for evaluation."""
+"""Reopening a finished run for evaluation, and the folders for its results."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ipsam.engine.metrics import Protocol
 from ipsam.engine.runs.checkpoint import CONFIG
 from ipsam.engine.runs.configuration import plain, read_config
-from ipsam.engine.runs.model_folder import find_model, model_config, read_about
-from ipsam.engine.runs.results import output_folder, results_folder
-from ipsam.engine.runs.run_folder import DATA_ROOT
-from ipsam.engine.runs.store import is_checkpoint
+from ipsam.engine.runs.model_folder import find_model, is_checkpoint, model_config, read_description, run_of
+from ipsam.engine.runs.run_folder import DATA_ROOT, FIGURES, OWN_FOLDERS
+from ipsam.engine.runs.store import BEST, Store
+from ipsam.utils.folders import check_stays_inside
 
 
 def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
-    """A finished run, for evaluation: its configuration, with what ``config`` (configs/eval.yaml) sets in place of it.
+    """Reopen a finished run for evaluation.
+
+    Args:
+        config: of configs/eval.yaml. Its values replace the run's.
 
     Returns:
-        The checkpoint's folder, the run's configuration, and the folder for results: ``eval`` in the run's folder; in
-        it ``best`` for that checkpoint, the protocol's name unless it is the default one, ``other_images`` where
-        the choice of images is changed, and ``CAMO+NC4K`` where only those are tested, so that nothing is replaced.
+        The checkpoint's folder, the run's configuration, and the folder for results (``results_folder``).
 
     Raises:
-        FileNotFoundError, ValueError: if ``config.ckpt`` is no run or checkpoint, if there is no test set, or if the
-            results would be written through a link out of the run's folder.
+        FileNotFoundError, ValueError: ``config.ckpt`` is not a run or checkpoint; there is no test set; or results
+            would be written through a link out of the run's folder.
     """
     if OmegaConf.is_missing(config, "ckpt"):
-        raise ValueError("say what to evaluate: ckpt=<a run's folder or a checkpoint's>")
+        raise ValueError("ckpt=... is missing: name the folder of a run or of a checkpoint")
     checkpoint, run = reopen(config, config.ckpt)
     if not run.data.get("test"):
         raise ValueError("nothing to evaluate on, as the run names no test set: data.test=[...]")
@@ -34,39 +37,80 @@ def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
 
 
 def reopen(config: DictConfig, ckpt: str) -> tuple[Path, DictConfig]:
-    """The folder of the checkpoint that is meant by ``ckpt``, and its run's configuration, changed as ``config`` says.
+    """Find the checkpoint that ``ckpt`` names, and its run's configuration with the values of ``config``.
 
-    Of a shared model, which has its model's configuration alone, the rest is as by default, and no test set is named.
+    A shared model has only its model's configuration: the other settings get their defaults, and no test set.
 
     Raises:
-        FileNotFoundError, ValueError: if there is none, or ``config.base`` names a part that the model does not have.
+        FileNotFoundError, ValueError: there is no such checkpoint, or ``config.base`` names a part that the model does
+            not have.
     """
     checkpoint = find_model(ckpt)
-    run = (
-        read_config(checkpoint / CONFIG)
-        if is_checkpoint(checkpoint)
-        else _of_shared(checkpoint, fetch=config.base is None)
-    )
+    if is_checkpoint(checkpoint):
+        run = read_config(checkpoint / CONFIG)
+    else:
+        run = _shared_config(checkpoint, download=config.base is None)
     for section in ("data", "engine"):
-        for key, value in config[section].items():
-            if value is not None:
-                run[section][key] = value
-    for name in ("num_workers", "num_threads"):  # of whoever trained it, on another machine
+        run[section].update({key: value for key, value in config[section].items() if value is not None})
+    for name in ("num_workers", "num_threads"):  # the run's machine may have had more
         if config.engine[name] is None and isinstance(run.engine.get(name), int):
             run.engine[name] = min(run.engine[name], os.cpu_count() or 1)
     if config.paths.data is not None:
         run.data.root = config.paths.data
     base = plain(config.base)
-    for part, place in (base if isinstance(base, dict) else {"backbone": base}).items():
-        if place is not None and not isinstance(run.model.get(part), DictConfig):
+    for part, path in (base if isinstance(base, dict) else {"backbone": base}).items():
+        if path is not None and not isinstance(run.model.get(part), DictConfig):
             raise ValueError(f"base={{{part}: ...}}: the run's model has no {part}")
-        if place is not None:
-            run.model[part].checkpoint = place
+        if path is not None:
+            run.model[part].checkpoint = path
     return checkpoint, run
 
 
-def _of_shared(folder: Path, *, fetch: bool) -> DictConfig:
-    about = read_about(folder)
-    model = model_config(about, fetch=fetch)
-    data = {"image_size": about["image_size"], "root": DATA_ROOT, "train": [], "test": []}
-    return OmegaConf.create({"name": about.get("name"), "model": model, "data": data, "engine": {}})
+def _shared_config(folder: Path, *, download: bool) -> DictConfig:
+    description = read_description(folder)
+    model = model_config(description, download=download)
+    data = {"image_size": description["image_size"], "root": DATA_ROOT, "train": [], "test": []}
+    return OmegaConf.create({"name": description.get("name"), "model": model, "data": data, "engine": {}})
+
+
+def output_folder(config: DictConfig, checkpoint: Path, in_run: Path) -> Path:
+    """Return the folder for results: ``config.out``, or else ``in_run``, a folder in the checkpoint's run.
+
+    Raises:
+        ValueError: results would be written through a link out of the run's folder; or a shared model needs ``out``.
+    """
+    folder = run_of(checkpoint)
+    if config.out is None and not is_checkpoint(checkpoint):
+        raise ValueError(f"{checkpoint} is a shared model without a run's folder: name the folder for results, out=...")
+    out = in_run if config.out is None else Path(str(config.out))
+    if out.absolute().is_relative_to(folder.absolute()):
+        check_stays_inside(folder, (*OWN_FOLDERS, FIGURES))
+    return out
+
+
+def results_folder(config: DictConfig, checkpoint: Path) -> Path:
+    """Return the folder in a run for the results of the evaluation that ``config`` describes.
+
+    It is ``eval``, with a folder for each deviation, so that no results replace others: ``best`` for that checkpoint,
+    the protocol's name, ``other_images`` for another choice of images, ``CAMO+NC4K`` for only these test sets.
+    """
+    folder = evaluation_folder(config, checkpoint, Protocol.of(plain(config.protocol)))
+    choices = (config.data.exclude, config.data.size_mismatch, config.data.get("scaled_decode"))
+    parts = [] if all(choice is None for choice in choices) else ["other_images"]
+    parts += [] if config.data.test is None else ["+".join(map(_name, config.data.test))]
+    return folder.joinpath(*parts)
+
+
+def evaluation_folder(config: DictConfig, checkpoint: Path, protocol: Protocol) -> Path:
+    """Return the folder for an evaluation of ``config.ckpt``, which is ``checkpoint``, on the run's own test sets."""
+    newest = next(iter(Store(checkpoint.parent).all()), checkpoint)
+    ckpt = Path(str(config.ckpt))
+    name = ckpt.name if ckpt.parent == checkpoint.parent else checkpoint.name  # ``best`` may be a text file
+    is_newest = name != BEST and checkpoint.resolve() == newest.resolve()
+    parts = [] if is_newest else [name]
+    parts += [] if protocol.name == "default" else [protocol.name]
+    return run_of(checkpoint).joinpath("eval", *parts)
+
+
+def _name(spec: Any) -> str:
+    return spec if isinstance(spec, str) else str(spec.get("name"))

@@ -1,78 +1,113 @@
-"""A run's folder: where it is, what it holds, and what else has to be known to repeat it."""
+"""A run's folder: locked by one training at a time, checked before any work, and opened with its provenance."""
 
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from filelock import Timeout
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from ipsam.data import TestSet, TrainSet
 from ipsam.engine.runs.checkpoint import CONFIG
 from ipsam.engine.runs.configuration import as_dict, read_config
-from ipsam.engine.runs.data_record import FILE as DATA
-from ipsam.engine.runs.data_record import note_data
-from ipsam.engine.runs.provenance import _environment
+from ipsam.engine.runs.provenance import DATA_FILE, environment, record_data
 from ipsam.utils.files import mode_of, write_text
 from ipsam.utils.folders import check_stays_inside
+from ipsam.utils.lock import SOFT, hold, holder
 
 OWN_FOLDERS = ("checkpoints", "diverged", "tensorboard", "eval")
-FIGURES = "figures"  # in a run's folder, too
-DATA_ROOT = "data"  # configs/paths/default.yaml's
-ENVIRONMENT = "environment.jsonl"
-LOG = "train.log"
+FIGURES = "figures"  # a folder of the run, too
+DATA_ROOT = "data"  # as in configs/paths/default.yaml
+ENVIRONMENT, LOG, LOCK = "environment.jsonl", "train.log", ".lock"
 FREE_ON_RESUME = (
-    "resume",
-    "overwrite",
-    "run_dir",
-    "paper",
-    "paths",
-    "data.root",
-    "data.cache",
-    "data.test",
-    "model.backbone.checkpoint",  # may have moved; that it is the same file is checked by its sha256
-    "model.detector.checkpoint",
-    "engine.num_workers",
-    "engine.num_threads",
-    "engine.eval_batch_size",
-    "engine.log_every",
-    "engine.val_every",
-    "engine.save_every",
-    "engine.keep",
-    "engine.activation_checkpointing",
-    "engine.memory_gb",
-    "engine.on_divergence",
-    "engine.references",
+    *("resume", "overwrite", "run_dir", "paper", "paths", "data.root", "data.cache", "data.test"),
+    # Another path of the pretrained weights is fine: their sha256 is checked.
+    *("model.backbone.checkpoint", "model.detector.checkpoint"),
+    *("engine.num_workers", "engine.num_threads", "engine.eval_batch_size", "engine.references"),
+    *("engine.log_every", "engine.val_every", "engine.save_every", "engine.keep"),
+    *("engine.activation_checkpointing", "engine.memory_gb", "engine.on_divergence"),
 )
-# Settings that there were not always, with what a run did before there were (of engine.fast: but for rounding).
+# Settings that older runs lack, with the value that reproduces those runs (engine.fast: but for rounding).
 ADDED = {"engine.fast": True, "engine.compile": False, "data.scaled_decode": False}
 
 logger = logging.getLogger(__name__)
 
 
-def check_run(config: DictConfig) -> None:
-    """Complain before any work is done, if a run can't begin in its folder or with its seed.
+@contextmanager
+def begin_run(config: DictConfig) -> Iterator[None]:
+    """Lock the run's folder, check the run (``check_run``), and log to ``train.log`` in the folder as well.
+
+    Of several processes the main one locks and checks. Its error is raised in all of them.
 
     Raises:
-        ValueError: if the folder holds a run already and neither ``resume`` nor ``overwrite`` is set, or both are; if a
-            resumed run would go on with other settings; if the seed is not a whole number from 0; if something in the
-            folder is a link that leads out of it.
+        ValueError, OSError: as ``lock_folder`` and ``check_run`` raise them.
+    """
+    folder, errors = Path(config.run_dir), list[Exception | None]([None])
+    with ExitStack() as stack:
+        if PartialState(cpu=config.engine.cpu).is_main_process:
+            try:
+                stack.enter_context(lock_folder(folder))
+                check_run(config)
+            except (ValueError, OSError) as error:
+                errors = [error]
+        for refusal in broadcast_object_list(errors):
+            if refusal is not None:
+                raise refusal
+        folder.mkdir(parents=True, exist_ok=True)  # another node may have another disk
+        handler = stack.enter_context(closing(logging.FileHandler(folder / LOG, encoding="utf-8")))
+        handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
+        logging.getLogger().addHandler(handler)
+        stack.callback(logging.getLogger().removeHandler, handler)
+        yield
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Make a run's folder and hold its lock.
+
+    Raises:
+        ValueError: another process holds it; or the lock file is a link that leads out of the folder.
+        OSError: the lock file cannot be written.
+    """
+    check_stays_inside(folder, (LOCK, LOCK + SOFT))
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold(folder / LOCK, wait=False))
+        except Timeout as busy:
+            raise ValueError(
+                f"{folder} is in use by {holder(Path(busy.lock_file))}: wait until it ends, stop it, "
+                "or name another folder with run_dir=..."
+            ) from busy
+        yield
+
+
+def check_run(config: DictConfig) -> None:
+    """Check before any work that a run can begin in its folder.
+
+    Raises:
+        ValueError: the folder holds a run and neither ``resume`` nor ``overwrite`` is set, or both are; a run would be
+            resumed with other settings; the seed is not a whole number from 0; or an entry of the folder is a link that
+            leads out of it.
     """
     if not isinstance(config.seed, int) or config.seed < 0:
         raise ValueError(f"seed must be a whole number, 0 or above, not {config.seed!r}")
     if config.resume and config.overwrite:
-        raise ValueError("resume=true goes on with a run, overwrite=true throws it away: set one")
+        raise ValueError("resume=true continues a run, overwrite=true discards it: set one of them")
     folder = Path(config.run_dir)
-    check_stays_inside(folder, (*OWN_FOLDERS, CONFIG, DATA, ENVIRONMENT, LOG))
+    check_stays_inside(folder, (*OWN_FOLDERS, CONFIG, DATA_FILE, ENVIRONMENT, LOG))
     if config.overwrite or not mode_of(folder / "checkpoints"):
         return
     if not config.resume:
         raise ValueError(
-            f"{folder} holds a run already: go on with it by resume=true, start anew by overwrite=true, "
+            f"{folder} already holds a run: continue it with resume=true, replace it with overwrite=true, "
             "or name another folder with run_dir=..."
         )
     _check_unchanged(as_dict(read_config(folder / CONFIG)), as_dict(config), folder)
@@ -81,16 +116,16 @@ def check_run(config: DictConfig) -> None:
 def open_run(
     config: DictConfig, model: nn.Module, sets: Mapping[str, TrainSet | TestSet] | None = None
 ) -> tuple[Path, str]:
-    """Make the run's folder (or empty it, with ``overwrite``) and write down what it takes to repeat the run.
+    """Make the run's folder, or empty it with ``overwrite``, and record what is needed to repeat the run.
 
-    ``config.yaml`` is the whole configuration, ``data.json`` the numbers and a hash of the files of each set.
-    ``environment.jsonl`` gets a line each time a run begins or goes on: seed, command, code revision, versions, and how
-    many millions of parameters the model has. Of several processes only the main one writes; the others wait for it.
+    ``config.yaml`` is the whole configuration, ``data.json`` the fingerprints of the datasets, and
+    ``environment.jsonl`` gets a line each time the run begins or resumes. Of several processes only the main one
+    writes; the others wait for it.
 
     Args:
         config: composed.
         model: of the run.
-        sets: what the run sees, as ``named_sets`` gives them.
+        sets: the run's datasets, see ``named_sets``.
 
     Returns:
         The folder, and the resolved configuration as YAML.
@@ -100,28 +135,28 @@ def open_run(
     state = PartialState(cpu=config.engine.cpu)
     if state.is_main_process:
         if config.overwrite:
-            _throw_away(folder)
-        if not (folder / "checkpoints").exists():  # a run killed before its first one is begun again, not resumed
-            (folder / DATA).unlink(missing_ok=True)
+            _discard(folder)
+        if not (folder / "checkpoints").exists():  # a run killed before its first checkpoint starts over
+            (folder / DATA_FILE).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / CONFIG).is_file() or (folder / CONFIG).read_text(encoding="utf-8") != resolved:
             write_text(folder / CONFIG, resolved)
         with (folder / ENVIRONMENT).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_environment(config.seed, model)) + "\n")
-        note_data(folder, sets or {})
+            file.write(json.dumps(environment(config.seed, model)) + "\n")
+        record_data(folder, sets or {})
         logger.info("run folder: %s", folder)
     state.wait_for_everyone()
     return folder, resolved
 
 
-def _throw_away(folder: Path) -> None:
-    """Remove what a former run left; whenever this is interrupted, no part of it is taken for a run any more."""
+def _discard(folder: Path) -> None:
+    """Remove an earlier run's folders; rename each first, so that an interruption leaves no half of a run."""
     for name in OWN_FOLDERS:
-        gone = folder / f".old-{name}"
-        for path in (gone, folder / name):
+        old = folder / f".old-{name}"
+        for path in (old, folder / name):
             if path.exists():
-                path.replace(gone)
-                shutil.rmtree(gone)
+                path.replace(old)
+                shutil.rmtree(old)
 
 
 def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Path) -> None:
@@ -134,7 +169,7 @@ def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Pat
     ]
     if changed:
         raise ValueError(
-            f"{folder} was begun with other settings ({'; '.join(changed[:5])}): resume with its own, "
+            f"{folder} was begun with other settings ({'; '.join(changed[:5])}): resume with the same settings, "
             "or name another folder with run_dir=..."
         )
 

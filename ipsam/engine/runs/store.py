@@ -1,26 +1,33 @@
-"""The checkpoints of a run: ``step_00001000`` and so on, and the pointers ``last`` and ``best`` to two of them."""
+"""The checkpoints of a run: ``step_00001000`` and so on, and the pointers ``last`` and ``best`` to two of them.
+
+A pointer is a symbolic link, or a small text file where the file system has no links.
+"""
 
 import logging
+import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ipsam.data.files import some
-from ipsam.engine.runs.checkpoint import CONFIG, NEW, OLD, WEIGHTS, checkpoint_info, damage, save_checkpoint
-from ipsam.engine.runs.pointer import STEP, follow, point
+from ipsam.engine.runs.checkpoint import NEW, OLD, checkpoint_info, damage, save_checkpoint
 from ipsam.model import Segmenter
-from ipsam.utils.files import is_absent, is_file, is_folder, mode_of, remove
+from ipsam.utils.files import is_absent, is_file, is_folder, mode_of, remove, write_text
+from ipsam.utils.untrusted import bounded_text
 
-NAME = "step_{:08d}"
+STEP, NAME = re.compile(r"step_\d{8,}"), "step_{:08d}"
 LAST, BEST = "last", "best"
-GONE = ".gone-"  # what is being removed, beside OLD and NEW of what is being written
+GONE = ".gone-"  # prefix of a folder that is being removed, like OLD and NEW
+MAX_POINTER = 255  # bytes
 
 logger = logging.getLogger(__name__)
 
 
 class Store:
-    """Writes a run's checkpoints, and finds the newest whole one again.
+    """Writer and finder of a run's checkpoints.
 
     Args:
         folder: ``checkpoints`` in the run's folder.
@@ -32,10 +39,10 @@ class Store:
         self.keep = keep
 
     def save(self, step: int, model: Segmenter, *, config: str, training: Mapping[str, Any], best: bool) -> None:
-        """Write the checkpoint of an optimiser step, point ``last`` and perhaps ``best`` to it, drop older ones.
+        """Write the checkpoint of an optimiser step, point ``last`` (and ``best``) to it, remove older ones.
 
         Raises:
-            OSError: it can't be written; the former ones are still whole, and the message says how to go on.
+            OSError: it cannot be written; earlier ones are unchanged, and the message says how to go on.
         """
         folder = self.folder / NAME.format(step)
         try:
@@ -45,70 +52,70 @@ class Store:
         except OSError as error:
             raise OSError(
                 f"the checkpoint of step {step} could not be written to {self.folder}: {error.strerror or error}; "
-                f"{self._what_is_left()}. Make room, or give the right to write there, then go on with resume=true"
+                f"{self._intact()}. Free some space, or allow writing there, then continue with resume=true"
             ) from error
         self._prune(folder)
 
     def go_back_to(self, checkpoint: Path, *, best_step: int | None) -> None:
-        """Leave things as they were when a checkpoint had been saved; newer ones, all damaged, are set aside.
+        """Restore the state of the moment when a checkpoint was saved; set newer ones, all damaged, aside.
 
         Args:
             checkpoint: one of ``all``.
-            best_step: of the checkpoint that ``best`` led to; None for none.
+            best_step: step that ``best`` pointed to; None for none.
         """
         for folder in self.all():
-            if int(folder.name.removeprefix("step_")) > int(checkpoint.name.removeprefix("step_")):
+            if _step(folder) > _step(checkpoint):
                 self._set_aside(folder)
         self._point(LAST, checkpoint.name)
         if best_step is not None and is_folder(self.folder / NAME.format(best_step)):
             self._point(BEST, NAME.format(best_step))
 
     def clean_up(self) -> None:
-        """Put in order what a killed process left, and the folders ``last`` and ``best`` of a copied run.
+        """Repair what a killed process left behind, and the folders ``last`` and ``best`` of a copied run.
 
         Raises:
-            OSError: a checkpoint that something depends on can't be read.
+            OSError: a checkpoint that has to be compared cannot be read.
         """
         for old in self._entries(OLD):
-            place = self.folder / old.name.removeprefix(OLD)
-            if STEP.fullmatch(place.name) and _damage(place):  # killed before the new one was put there
-                self._set_aside(place)
-                old.rename(place)
+            folder = self.folder / old.name.removeprefix(OLD)
+            if STEP.fullmatch(folder.name) and _damage(folder):  # killed before the new one was renamed
+                self._set_aside(folder)
+                old.rename(folder)
         for leftover in (path for kind in (OLD, NEW, GONE) for path in self._entries(kind)):
             remove(leftover)
         for pointer in (LAST, BEST):
-            self._take_over(pointer)
+            self._replace_copy(pointer)
 
     def newest(self) -> Path | None:
-        """Return the newest whole checkpoint; None if none was ever written. Damaged ones are named in the log.
+        """Return the newest intact checkpoint, None if none was ever written; log the damaged ones.
 
         Raises:
-            ValueError: there are some, but none is whole.
-            OSError: one that may be the newest can't be read.
+            ValueError: there are some, but all are damaged.
+            OSError: one that may be the newest cannot be read.
         """
         damaged = []
         for folder in self.all():
             wrong = _damage(folder)
             if wrong is None:
                 return folder
-            logger.warning("%s is passed over: %s", folder, wrong)
+            logger.warning("skipping %s: %s", folder, wrong)
             damaged.append(f"{folder.name}: {wrong}")
         if damaged:
             raise ValueError(
-                f"none of the {len(damaged)} checkpoints in {self.folder} is whole ({some(damaged, 2)}). Nothing was "
-                "removed: restore the files from a copy and go on with resume=true, or begin in another folder with "
-                "run_dir=... (overwrite=true discards what is there)"
+                f"all {len(damaged)} checkpoints in {self.folder} are damaged ({some(damaged, 2)}). Nothing was "
+                "removed: restore the files from a copy and continue with resume=true, or start in another folder with "
+                "run_dir=... (overwrite=true discards this one)"
             )
         return None
 
     def all(self) -> list[Path]:
-        """Return every checkpoint, newest first.
+        """List every checkpoint, newest first.
 
         Raises:
-            OSError: the folder can't be read.
+            OSError: the folder cannot be read.
         """
         found = [path for path in self._entries("step_") if STEP.fullmatch(path.name) and is_folder(path)]
-        return sorted(found, key=lambda path: int(path.name.removeprefix("step_")), reverse=True)
+        return sorted(found, key=_step, reverse=True)
 
     def _entries(self, prefix: str) -> list[Path]:
         try:
@@ -118,42 +125,43 @@ class Store:
                 raise
             return []
 
-    def _what_is_left(self) -> str:
-        """Return the part of an error message that says what there is to resume from."""
+    def _intact(self) -> str:
+        """Name the newest intact checkpoint, for an error message."""
         try:
             found = self.all()
-            whole = next((f"{path.name} is still whole" for path in found if damage(path) is None), None)
+            intact = next((f"{path.name} is intact" for path in found if damage(path) is None), None)
         except OSError:
-            return "former ones were left as they are"
-        return whole or ("no former one is whole" if found else "there is no former one")
+            return "earlier ones are unchanged"
+        return intact or ("all earlier ones are damaged" if found else "there is no earlier one")
 
     def _point(self, pointer: str, name: str) -> None:
-        self._take_over(pointer)
+        self._replace_copy(pointer)
         point(self.folder / pointer, name)
 
-    def _take_over(self, pointer: str) -> None:
-        """Make way where a run was copied with its links followed, so that a pointer is a folder of its own.
+    def _replace_copy(self, pointer: str) -> None:
+        """Turn a pointer that is a folder of its own, as in a run copied with its links followed, into a pointer.
 
-        A duplicate is removed. A copy of a checkpoint that is not there, or is damaged, takes its place.
+        The folder is removed if its step has the same checkpoint, and takes the step's place if that is absent or
+        damaged. Any other folder is set aside.
         """
         copy = self.folder / pointer
         if not is_folder(copy, follow=False):
             return
         step = None if _damage(copy) else checkpoint_info(copy).get("step", 0)
-        place = self.folder / NAME.format(step if type(step) is int and 0 <= step < 1 << 53 else -1)
-        if not STEP.fullmatch(place.name):
+        folder = self.folder / NAME.format(step if type(step) is int and 0 <= step < 1 << 53 else -1)
+        if not STEP.fullmatch(folder.name):
             self._set_aside(copy)
             return
-        if _damage(place):
-            self._set_aside(place)
-            copy.rename(place)
-            logger.info("%s is a copy of %s, and takes its place", copy, place.name)
-        elif checkpoint_info(place) == checkpoint_info(copy):
+        if _damage(folder):
+            self._set_aside(folder)
+            copy.rename(folder)
+            logger.info("%s is a copy of %s and replaces it", copy, folder.name)
+        elif checkpoint_info(folder) == checkpoint_info(copy):
             self._remove(copy)
         else:
             self._set_aside(copy, "other")
             return
-        point(copy, place.name)
+        point(copy, folder.name)
 
     def _prune(self, saved: Path) -> None:
         best = follow(self.folder / BEST)
@@ -164,7 +172,7 @@ class Store:
                 self._remove(folder)
 
     def _set_aside(self, folder: Path, kind: str = "damaged") -> None:
-        """Rename a folder, if it is there, so that it is no checkpoint of the run any more but nothing is lost."""
+        """Rename a folder, if it exists, so that it is no longer a checkpoint of the run but nothing is lost."""
         if not mode_of(folder, follow=False):
             return
         names = (f"{kind}-{folder.name}{f'-{number}' if number > 1 else ''}" for number in count(1))
@@ -173,45 +181,54 @@ class Store:
         logger.warning("%s is set aside as %s", folder, aside.name)
 
     def _remove(self, folder: Path) -> None:
-        gone = folder.with_name(f"{GONE}{folder.name}")  # so that no half of it is ever taken for a checkpoint
+        gone = folder.with_name(f"{GONE}{folder.name}")  # so that a half-removed folder never counts as a checkpoint
         remove(gone)
         folder.rename(gone)
         remove(gone)
 
 
+def point(path: Path, name: str) -> None:
+    """Make ``path`` point to the folder ``name`` beside it, in one step.
+
+    Raises:
+        OSError: it cannot be written; an earlier pointer is unchanged.
+    """
+    new = path.with_name(f"{NEW}{path.name}")
+    remove(new)
+    try:
+        new.symlink_to(name)
+    except (OSError, NotImplementedError):
+        write_text(path, f"{name}\n")
+    else:
+        os.replace(new, path)
+
+
+def follow(path: Path) -> Path:
+    """Return the checkpoint that a text file points to, or the path itself: the system follows links.
+
+    The file may be a stranger's, and can name only a checkpoint beside it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if is_file(path):
+        with suppress(ValueError):  # too large, or not text
+            name = bounded_text(path, MAX_POINTER).strip()
+            if STEP.fullmatch(name):
+                return path.with_name(name)
+    return path
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step_"))
+
+
 def _damage(folder: Path) -> str | None:
-    """Return what ``damage`` does; raise its OSError with a way out."""
+    """Call ``damage``; add the way out to its OSError."""
     try:
         return damage(folder)
     except OSError as error:
         raise OSError(
-            f"{error.filename} can't be read: {error.strerror}. Whether {folder} is whole is not known, so nothing is "
-            "changed: go on with resume=true once it can be read"
+            f"{error.filename} can't be read: {error.strerror}. Whether {folder} is intact is unknown, so nothing is "
+            "changed: continue with resume=true once it can be read"
         ) from error
-
-
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint folder that a user means: the folder itself, or a run's newest.
-
-    Raises:
-        FileNotFoundError: if it is neither.
-    """
-    newest = Store(path / "checkpoints").all()
-    for folder in map(follow, (path, *newest[:1], path / "checkpoints" / LAST)):
-        if is_file(folder / WEIGHTS):
-            return folder
-    raise FileNotFoundError(
-        f"no checkpoint at {path}: ckpt= takes a run's folder (which holds checkpoints/{LAST}/{WEIGHTS}) "
-        "or a checkpoint's, such as outputs/cod_r32/seed0/checkpoints/best"
-    )
-
-
-def is_checkpoint(folder: Path) -> bool:
-    """Whether it is a checkpoint that a training left, rather than a model somebody shares."""
-    return is_file(folder / CONFIG)
-
-
-def run_of(checkpoint: Path) -> Path:
-    """The folder of the run that a checkpoint is in; the checkpoint's own, where it is in none."""
-    in_run = is_checkpoint(checkpoint) and checkpoint.parent.name == "checkpoints"
-    return checkpoint.parents[1] if in_run else checkpoint

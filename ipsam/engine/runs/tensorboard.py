@@ -11,11 +11,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class Log:
-    """Writes scalars and pictures; without a folder it writes nothing, as on all processes but the main one.
+    """Writer of scalars and pictures; without a folder it writes nothing, as on all processes but the main one.
 
     Args:
-        folder: where the event files go.
-        purge_step: entries from this optimiser step on, left by a run that was cut off, are dropped.
+        folder: of the event files.
+        purge_step: drop the entries from this optimiser step on, which an interrupted run left.
     """
 
     def __init__(self, folder: Path | None, *, purge_step: int | None = None) -> None:

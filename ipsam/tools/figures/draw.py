@@ -12,11 +12,10 @@ from ipsam.engine.evaluate.evaluator import evaluate
 from ipsam.engine.metrics import METRICS
 from ipsam.engine.runs.checkpoint import finished_epochs
 from ipsam.engine.runs.configuration import given, settings_of
-from ipsam.engine.runs.data_record import named_sets, warn_of_other_data
-from ipsam.engine.runs.reopen import reopen
-from ipsam.engine.runs.results import evaluation_folder, output_folder, results_folder
+from ipsam.engine.runs.model_folder import run_of
+from ipsam.engine.runs.provenance import named_sets, warn_of_other_data
+from ipsam.engine.runs.reopen import evaluation_folder, output_folder, reopen, results_folder
 from ipsam.engine.runs.run_folder import FIGURES
-from ipsam.engine.runs.store import run_of
 from ipsam.tools.figures.choice import Chosen, by_name, by_score, known_scores
 from ipsam.tools.figures.columns import comparison, mechanism
 from ipsam.tools.figures.method_maps import maps_of, method_folders

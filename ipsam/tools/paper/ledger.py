@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from ipsam.engine.metrics.tables import markdown
 from ipsam.engine.runs.configuration import build_model, compose_experiment, drop_checkpoints
-from ipsam.engine.runs.provenance import count
+from ipsam.engine.runs.provenance import count_parameters
 from ipsam.tools.paper.printed import Reference, Row, find_row, paper, references
 
 REMARK = """\
@@ -53,7 +53,7 @@ def ledger(configs: Path, experiments: Sequence[str]) -> list[Entry]:
     for name in experiments:
         config = compose_experiment(configs, name)
         drop_checkpoints(config.model)
-        param, t_param = count(build_model(config.model))
+        param, t_param = count_parameters(build_model(config.model))
         for place in references(OmegaConf.to_container(config.paper)) or (None,):
             row = Row("", {}) if place is None else find_row(place)
             entries.append(Entry(name, place, param, _number(row.param), t_param, _number(row.t_param)))

@@ -17,8 +17,8 @@ from support.hostile_weights import HEADERS, TENSORS, with_tensors
 
 import ipsam
 from ipsam.engine.inference.sharing import WEIGHTS, save_pretrained
-from ipsam.engine.runs.hub import ABOUT, CARD
-from ipsam.engine.runs.store import find_checkpoint
+from ipsam.engine.runs.hub import CARD, DESCRIPTION
+from ipsam.engine.runs.model_folder import find_checkpoint
 
 NUM_SEEDS = 3
 NUM_VALUES = 60
@@ -77,7 +77,7 @@ def test_a_whole_model_is_right(place: Path, whole: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize(("mutation", "seed"), SEEDED)
-@pytest.mark.parametrize("name", [WEIGHTS, ABOUT])
+@pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION])
 def test_bytes(place: Path, whole: dict[str, bytes], name: str, mutation: str, seed: int) -> None:
     rng = np.random.default_rng([seed, *f"{name} {mutation}".encode()])
     use(place, whole | {name: MUTATIONS[mutation](whole[name], rng)})
@@ -102,9 +102,9 @@ def test_half_precision_is_right(place: Path, whole: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("target", CALLS)
 def test_calls(place: Path, whole: dict[str, bytes], target: str) -> None:
-    about = json.loads(whole[ABOUT])
+    about = json.loads(whole[DESCRIPTION])
     about["model"]["decoder"] = {"_target_": target, "_args_": CALLS[target](CANARY)}
-    told = use(place, whole | {ABOUT: json.dumps(about).encode()})
+    told = use(place, whole | {DESCRIPTION: json.dumps(about).encode()})
     assert told is not None
     assert "model.decoder._target_ is" in told
 
@@ -117,12 +117,12 @@ def chosen_values(about: Any) -> list[tuple[tuple[Any, ...], str]]:
 
 
 def test_values(place: Path, whole: dict[str, bytes]) -> None:
-    for where, value in chosen_values(json.loads(whole[ABOUT])):
-        about = node = json.loads(whole[ABOUT])
+    for where, value in chosen_values(json.loads(whole[DESCRIPTION])):
+        about = node = json.loads(whole[DESCRIPTION])
         for key in where[:-1]:
             node = node[key]
         node[where[-1]] = VALUES[value]
-        use(place, whole | {ABOUT: json.dumps(about).encode()})
+        use(place, whole | {DESCRIPTION: json.dumps(about).encode()})
 
 
 def test_the_count(capsys: pytest.CaptureFixture[str]) -> None:

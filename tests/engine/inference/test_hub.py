@@ -159,7 +159,7 @@ def test_a_model_is_pushed_and_loaded_again(hub: Any, picture: np.ndarray, tmp_p
         ("me/..", "FileNotFoundError: no model me/.. on the Hugging Face Hub: "),
         (
             "me/other",
-            "ValueError: me/other on the Hub is no model of ipsam's: it has no config.json and no model.safetensors",
+            "ValueError: me/other on the Hub is not an ipsam model: it has no config.json and no model.safetensors",
         ),
     ],
 )

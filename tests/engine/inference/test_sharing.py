@@ -16,7 +16,7 @@ from support.builders import micro_backbone, micro_model, save_official_format
 import ipsam
 from ipsam.engine.runs.checkpoint import save_checkpoint
 from ipsam.engine.runs.configuration import compose_experiment
-from ipsam.engine.runs.model_folder import BUILTIN, read_about
+from ipsam.engine.runs.model_folder import BUILTIN, read_description
 from ipsam.model import LoRA
 from ipsam.utils.files import write_json
 
@@ -87,7 +87,7 @@ def on_a_base(tmp_path: Path) -> tuple[Path, Path]:
 def test_only_what_trains_and_the_name_of_the_base(on_a_base: tuple[Path, Path], tmp_path: Path) -> None:
     checkpoint, base = on_a_base
     saved = ipsam.load(checkpoint, device="cpu").save_pretrained(tmp_path / "saved")
-    about = read_about(saved)
+    about = read_description(saved)
     assert about["model"]["backbone"]["checkpoint"] == "base.pt"  # not where it lay
     assert str(tmp_path) not in (saved / "config.json").read_text() + (saved / "README.md").read_text()
     with safe_open(saved / "model.safetensors", framework="pt") as file:
@@ -127,7 +127,7 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("", "is not a plain JSON configuration"),
-        ("[1]", "is no model's: it must hold model"),
+        ("[1]", "describes no model: it must hold model"),
         ('{"model": {}}', "image_size must be a whole number of pixels up to 4096, not None"),
         ('{"model": {"a": "${oc.env:HOME}"}, "image_size": 64}', "holds interpolations"),
         (

@@ -11,8 +11,8 @@ from support.saved import unreadable
 
 from ipsam.engine.runs import checkpoint
 from ipsam.engine.runs.checkpoint import (
-    ABOUT,
     CONFIG,
+    INFO,
     TRAINING,
     WEIGHTS,
     damage,
@@ -126,7 +126,7 @@ def test_other_shapes_are_refused_and_listed(tmp_path: Path) -> None:
     weights = load_file(path)
     weights["decoder.iou_token.weight"] = torch.zeros(1, 7)
     save_file(weights, path)
-    (tmp_path / "last" / ABOUT).unlink()  # as somebody else's checkpoint might come
+    (tmp_path / "last" / INFO).unlink()  # as somebody else's checkpoint might come
     assert "decoder.iou_token.weight" in own_weights(micro_model())
     with pytest.raises(
         ValueError, match=r"1 of another shape: decoder\.iou_token\.weight \(1, 7\) instead of \(1, 64\)"
@@ -139,14 +139,14 @@ def test_a_damaged_file_is_refused(tmp_path: Path, keep: int) -> None:
     save(tmp_path / "last", micro_model())
     path = tmp_path / "last" / WEIGHTS
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=r"last: model\.safetensors is damaged: it is not what was written; name"):
+    with pytest.raises(ValueError, match=r"last: model\.safetensors is damaged: its checksum differs; name"):
         load_weights(micro_model(), tmp_path / "last")
-    (tmp_path / "last" / ABOUT).unlink()
+    (tmp_path / "last" / INFO).unlink()
     with pytest.raises(ValueError, match=r"model\.safetensors is damaged or not a safetensors file"):
         load_weights(micro_model(), tmp_path / "last")
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, TRAINING, ABOUT])
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, TRAINING, INFO])
 @pytest.mark.parametrize("how", ["bit", "cut", "gone"])
 def test_any_damage_is_seen(tmp_path: Path, name: str, how: str) -> None:
     """Wherever the bit is; a change of the checksums themselves is one, too."""
@@ -164,14 +164,14 @@ def test_any_damage_is_seen(tmp_path: Path, name: str, how: str) -> None:
     assert damage(tmp_path / "last") is not None
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, TRAINING, ABOUT])
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, TRAINING, INFO])
 def test_unreadable_is_not_damaged(tmp_path: Path, name: str) -> None:
     save(tmp_path / "last", micro_model(self_prompt=False))
     unreadable(tmp_path / "last" / name)
     with pytest.raises(OSError, match="Input/output error") as told:
         damage(tmp_path / "last")
     assert told.value.filename == str(tmp_path / "last" / name)
-    if name == ABOUT:
+    if name == INFO:
         with pytest.raises(OSError, match="Input/output error"):
             finished_epochs(tmp_path / "last")
 
@@ -200,7 +200,7 @@ def test_weights_without_the_rest_will_do_for_evaluation(tmp_path: Path) -> None
 def test_a_pickle_called_safetensors_is_not_executed(tmp_path: Path) -> None:
     save(tmp_path / "last", micro_model())
     torch.save(Canary(tmp_path / "canary"), tmp_path / "last" / WEIGHTS)
-    (tmp_path / "last" / ABOUT).unlink()
+    (tmp_path / "last" / INFO).unlink()
     with pytest.raises(ValueError, match="damaged or not a safetensors file"):
         load_weights(micro_model(), tmp_path / "last")
     assert not (tmp_path / "canary").exists()

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from ipsam.engine.runs import fetch as fetching
-from ipsam.engine.runs.base_weights import find_base
-from ipsam.engine.runs.fetch import fetch
+from ipsam.engine.runs.fetch import fetch, find_base
 from ipsam.model import sam2_checkpoints
 from ipsam.model.sam2_checkpoints import OfficialFile
 
@@ -86,7 +85,7 @@ def test_dropped_connections_are_taken_up(files: Any, tmp_path: Path) -> None:
 
 def test_given_up_and_taken_up_another_day(files: Any, tmp_path: Path) -> None:
     url, asked = files(drops=7)
-    with pytest.raises(OSError, match=rf"{url} can't be fetched: .*What came so far is kept: try again"):
+    with pytest.raises(OSError, match=rf"{url} can't be fetched: .*The part so far is kept: try again"):
         fetch(url, tmp_path / "file.pt", sha256=SHA256)
     assert names(tmp_path) == [".file.pt.part"]
     assert fetch(url, tmp_path / "file.pt", sha256=SHA256).read_bytes() == CONTENT
@@ -116,7 +115,7 @@ def test_whole_but_not_yet_in_its_place(files: Any, tmp_path: Path) -> None:
 
 def test_wrong_bytes_are_thrown_away(files: Any, tmp_path: Path) -> None:
     url, _ = files(content=b"<html>login</html>")
-    with pytest.raises(ValueError, match=rf"what came from {url} is not the file: its sha256 is not {SHA256}"):
+    with pytest.raises(ValueError, match=rf"{url} is not the expected file: its sha256 is not {SHA256}"):
         fetch(url, tmp_path / "file.pt", sha256=SHA256)
     assert names(tmp_path) == []
 

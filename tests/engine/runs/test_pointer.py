@@ -10,10 +10,9 @@ from support.run_folders import finish
 from support.saved import MODEL, forbid_links, names, save
 
 from ipsam.engine.runs.checkpoint import TRAINING, WEIGHTS, damage, load_training
-from ipsam.engine.runs.model_folder import find_model
-from ipsam.engine.runs.pointer import follow, point
+from ipsam.engine.runs.model_folder import find_checkpoint, find_model
 from ipsam.engine.runs.reopen import reopen_run
-from ipsam.engine.runs.store import Store, find_checkpoint
+from ipsam.engine.runs.store import Store, follow, point
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 def test_an_existing_run_is_refused(run_config: Any) -> None:
     folder = begin(run_config())
     before = everything(folder)
-    with pytest.raises(ValueError, match=rf"{folder} holds a run already: .*resume=true.*overwrite=true.*run_dir="):
+    with pytest.raises(ValueError, match=rf"{folder} already holds a run: .*resume=true.*overwrite=true.*run_dir="):
         check_run(run_config("engine.epochs=7"))
     assert everything(folder) == before
 

@@ -16,8 +16,7 @@ import pytest
 from support.run_folders import MODEL, finish
 
 from ipsam.engine.runs.configuration import read_config
-from ipsam.engine.runs.run_folder import open_run
-from ipsam.engine.runs.run_lock import LOCK, begin_run, lock_folder
+from ipsam.engine.runs.run_folder import LOCK, begin_run, lock_folder, open_run
 from ipsam.utils.lock import SOFT
 
 WORKER = str(Path(__file__).parents[2] / "support" / "lock_worker.py")
@@ -65,7 +64,7 @@ def test_a_second_training_is_refused(run_config: Any, folder: Path, other: Any,
     finish(run_config())
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     told = rf"^{folder} is in use by process {other.pid} on {re.escape(socket.gethostname())} since \d{{4}}-.*"
-    told += r": wait for its end, stop it, or name another folder with run_dir="
+    told += r": wait until it ends, stop it, or name another folder with run_dir="
     with pytest.raises(ValueError, match=told), begin_run(run_config(*options)):
         pass
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
@@ -100,7 +99,7 @@ def test_overwrite_keeps_the_lock(run_config: Any, folder: Path) -> None:
 def test_the_lock_ends_with_an_error(run_config: Any, folder: Path) -> None:
     finish(run_config())
     for _ in range(2):
-        with pytest.raises(ValueError, match="holds a run already"), begin_run(run_config()):
+        with pytest.raises(ValueError, match="already holds a run"), begin_run(run_config()):
             pass
     assert not (folder / LOCK).exists()
 

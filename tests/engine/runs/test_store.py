@@ -12,7 +12,8 @@ import pytest
 from support.saved import forbid_links, names, save
 
 from ipsam.engine.runs.checkpoint import TRAINING, WEIGHTS, damage, load_training
-from ipsam.engine.runs.store import Store, find_checkpoint
+from ipsam.engine.runs.model_folder import find_checkpoint
+from ipsam.engine.runs.store import Store
 
 
 @pytest.fixture
@@ -40,12 +41,12 @@ def test_damaged_ones_are_named_and_passed_over(store: Store, caplog: pytest.Log
         save(store, step)
     (store.folder / "step_00000002" / WEIGHTS).write_bytes(b"")
     assert store.newest() == store.folder / "step_00000001"
-    assert "step_00000002 is passed over: model.safetensors is damaged" in caplog.text
+    assert "step_00000002: model.safetensors is damaged" in caplog.text
     (store.folder / "step_00000001" / TRAINING).unlink()
-    with pytest.raises(ValueError, match=r"none of the 2 checkpoints in .* is whole \(step_00000002: model") as told:
+    with pytest.raises(ValueError, match=r"all 2 checkpoints in .* are damaged \(step_00000002: model") as told:
         store.newest()
     assert "step_00000001: training.pt is missing" in str(told.value)
-    assert "Nothing was removed: restore the files from a copy and go on with resume=true" in str(told.value)
+    assert "Nothing was removed: restore the files from a copy and continue with resume=true" in str(told.value)
     assert names(store.folder) == ["last", "step_00000001", "step_00000002"]
     save(store, 2)  # written again, it is whole again
     assert store.newest() == store.folder / "step_00000002"
@@ -198,7 +199,7 @@ def test_a_full_disk_leaves_the_former_one_and_is_told(store: Store) -> None:
             save(store, 2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert "step_00000001 is still whole. Make room, or give the right to write there" in str(told.value)
+    assert "step_00000001 is intact. Free some space, or allow writing there" in str(told.value)
     assert names(store.folder) == ["last", "step_00000001"]
     assert store.newest() == store.folder / "step_00000001"
 
@@ -208,16 +209,16 @@ def test_the_first_one_may_fail_too(store: Store, monkeypatch: pytest.MonkeyPatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left on device; there is no former one"):
+    with pytest.raises(OSError, match="No space left on device; there is no earlier one"):
         save(store, 1)
     assert names(store.folder) == []
     monkeypatch.undo()
     save(store, 1)
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left on device; step_00000001 is still whole"):
+    with pytest.raises(OSError, match="No space left on device; step_00000001 is intact"):
         save(store, 1)  # the same step again
     (store.folder / "step_00000001" / WEIGHTS).write_bytes(b"")
-    with pytest.raises(OSError, match="No space left on device; no former one is whole"):
+    with pytest.raises(OSError, match="No space left on device; all earlier ones are damaged"):
         save(store, 2)
 
 
@@ -233,6 +234,6 @@ def test_former_checkpoint_is_put_back_where_the_new_one_cannot_be_named(
         rename(path, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(OSError, match="Input/output error; step_00000001 is still whole"):
+    with pytest.raises(OSError, match="Input/output error; step_00000001 is intact"):
         save(store, 1)
     assert names(store.folder) == ["last", "step_00000001"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.saved import forbid_links, names, save, unreadable
 
-from ipsam.engine.runs.checkpoint import ABOUT, TRAINING, WEIGHTS, damage
+from ipsam.engine.runs.checkpoint import INFO, TRAINING, WEIGHTS, damage
 from ipsam.engine.runs.store import Store
 
 
@@ -18,13 +18,15 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "checkpoints", keep=2)
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, TRAINING, ABOUT])
+@pytest.mark.parametrize("name", [WEIGHTS, TRAINING, INFO])
 def test_unreadable_checkpoint_stops_resume(store: Store, name: str) -> None:
     """The reason says nothing of what the file holds, so that no older checkpoint may take its place."""
     for step in (1, 2):
         save(store, step)
     unreadable(store.folder / "step_00000002" / name)
-    with pytest.raises(OSError, match=rf"step_00000002/{name} can't be read: Input/output error.* go on with resume="):
+    with pytest.raises(
+        OSError, match=rf"step_00000002/{name} can't be read: Input/output error.* continue with resume="
+    ):
         store.newest()
     assert names(store.folder) == ["last", "step_00000001", "step_00000002"]
 

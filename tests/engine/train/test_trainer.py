@@ -10,8 +10,8 @@ from ipsam.data import TrainSet
 from ipsam.data.sources import Sample, Source, SyntheticSource
 from ipsam.data.transforms import Augment
 from ipsam.engine.runs.checkpoint import load_training, load_weights, save_checkpoint
+from ipsam.engine.runs.model_folder import find_checkpoint
 from ipsam.engine.runs.settings import LossWeights
-from ipsam.engine.runs.store import find_checkpoint
 from ipsam.engine.train import trainer
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.model import LoRA
@@ -153,7 +153,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     content[len(content) // 2] ^= 1
     (damaged / name).write_bytes(content)
     resumed = fit(model_of(2), train_set, tmp_path / "two", settings, resume=True)
-    assert f"{damaged} is passed over: {name} is damaged" in caplog.text
+    assert f"skipping {damaged}: {name} is damaged" in caplog.text
     assert same(straight.state_dict(), resumed.state_dict())
     assert same(*(load_training(tmp_path / run / "checkpoints" / "last") for run in ("one", "two")))
 
