@@ -258,7 +258,7 @@ def test_an_existing_run(script: Callable[..., Any], trained: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "say what to evaluate: ckpt="),
+        ([], "ckpt=... is missing: name the folder of a run"),
         (["ckpt=nowhere"], "no model at nowhere: give the folder of a run"),
         (["ckpt=run", "data.test=[CAMO]", "paths.data=nowhere"], "CAMO/test: not found in nowhere"),
         (["ckpt=run", "data.test=[]"], "nothing to evaluate on, as the run names no test set: data.test=[...]"),

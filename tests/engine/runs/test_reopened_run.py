@@ -62,7 +62,7 @@ def test_what_is_given_replaces_the_runs_own(run_config: Any, eval_config: Any, 
 
 
 def test_no_run_no_evaluation(eval_config: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="ckpt=... is missing: name the folder of a run"):
+    with pytest.raises(ValueError, match=r"ckpt=\.\.\. is missing: name the folder of a run"):
         reopen_run(OmegaConf.load(CONFIGS / "eval.yaml"))
     with pytest.raises(FileNotFoundError, match=rf"no model at {tmp_path}/none: give the folder of a run"):
         reopen_run(eval_config(ckpt=f"{tmp_path}/none"))
