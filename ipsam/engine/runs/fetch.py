@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
 from ipsam.utils.folders import cache_folder
-from ipsam.utils.weights import sha256_of
 from ipsam.utils.lock import hold
 from ipsam.utils.resources import CHECKPOINTS
+from ipsam.utils.weights import sha256_of
 
 CHUNK = 1 << 16  # bytes; an unfinished chunk is lost when the connection breaks
 TIMEOUT = 30  # seconds without a byte
