@@ -15,8 +15,7 @@ from ipsam.data import Data
 from ipsam.engine.runs.configuration import as_dict, read_config
 from ipsam.tools.figures.columns import Column, mechanism
 from ipsam.tools.figures.page import GAP, KEY, TITLE
-from ipsam.tools.figures.pictures import WIDTH, resized
-from ipsam.tools.figures.view import open_subject, view
+from ipsam.tools.figures.view import WIDTH, load_figure_model, resized, view
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NUM_FULL = 7  # columns of the full model without a baseline
@@ -69,7 +68,7 @@ def test_figure_4_shows_what_the_model_makes(visualize: Callable[..., Any], run:
     assert sorted(path.name for path in Path("run/figures").iterdir()) == ["mechanism_own.pdf", "mechanism_own.png"]
     config = read_config(run / "config.yaml")
     source = Data(**as_dict(config.data)).test_sets()["own"].source
-    subjects = open_subject(run, config), open_subject(other, read_config(other / "config.yaml"))
+    subjects = load_figure_model(run, config), load_figure_model(other, read_config(other / "config.yaml"))
     assert [one.image_size for one in subjects] == [64, 96]
     ours, baseline = ([view(one, source.read(index, epoch=0)) for index in (2, 0)] for one in subjects)
     columns = mechanism(ours, baseline)

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from ipsam.engine.runs.configuration import build_model, compose_experiment
 from ipsam.engine.runs.store import Store
 from ipsam.tools.figures.page import GAP
-from ipsam.tools.figures.pictures import WIDTH
+from ipsam.tools.figures.view import WIDTH
 from support.builders import randomise
 from support.saved_maps import mask_of, save
 

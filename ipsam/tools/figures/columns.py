@@ -1,90 +1,118 @@
-"""What the columns of the figures hold: the paper's Fig. 4, the mechanism, and Fig. 3, the comparison."""
+"""Columns of the paper's Fig. 4 (mechanism) and Fig. 3 (comparison), with their colours.
+
+Images are RGB, (height, width, 3) uint8; maps are (height, width).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
+import matplotlib
 import numpy as np
+from numpy.typing import NDArray
 
 from ipsam.data.saved_maps.maps import read_map
-from ipsam.tools.figures.pictures import (
-    ENERGY_COLOURS,
-    FALSE_NEGATIVE,
-    FALSE_POSITIVE,
-    GATE_COLOURS,
-    Picture,
-    energy_change,
-    errors,
-    gate_decision,
-    grey,
-    patch,
-    ramp,
-    shrunk,
-)
-from ipsam.tools.figures.view import View
+from ipsam.tools.figures.view import View, shrunk
 
-Key = Sequence[str | Picture]  # words and colours, side by side
+# Okabe and Ito's vermilion and sky blue: distinct for every type of colour vision, bright on a dark image.
+FALSE_POSITIVE, FALSE_NEGATIVE = (213, 94, 0), (86, 180, 233)
+GATE_COLOURS = "turbo"  # from dark blue to red, with distinct colours in the middle, where most gates lie
+ENERGY_COLOURS = "inferno"
+DIMMED = 0.45  # of the image's brightness, behind the errors
+
+RGBImage = NDArray[np.uint8]
+Map = NDArray[np.floating[Any]]
+Key = Sequence[str | RGBImage]  # words and colours, side by side
 
 
 @dataclass(frozen=True)
 class Column:
-    """A title, a picture for each image, None for one that there is none of, and what the colours mean."""
+    """A title, one image a row (None: no map), and a key to the colours."""
 
     title: str
-    cells: Sequence[Picture | None]
+    cells: Sequence[RGBImage | None]
     key: Key = ()
 
 
 def mechanism(ours: Sequence[View], baseline: Sequence[View]) -> list[Column]:
-    """Fig. 4: image, baseline, ours, error, P+, P-, gate decision, energy change.
+    """Fill Fig. 4: image, baseline, ours, error, P+, P-, gate decision, energy change.
 
-    A column that the model has no part for is left out. The gate's colours go from 0 to 1; those of the energy change
-    from 0 to the highest of all the images, so that rows can be compared.
+    Columns of parts that the model lacks are left out. The gate's colours span 0 to 1. Those of the energy change span
+    0 to the maximum over all rows, so that rows are comparable.
 
     Args:
-        ours: the images as the model sees them.
-        baseline: the same images as the baseline sees them; none leave its column out.
+        ours: the rows as the model sees them.
+        baseline: the same rows as the baseline sees them; empty for no such column.
     """
     columns = _predictions(ours, baseline)
-    wrong = [errors(one.image, one.prob, one.truth) for one in ours]
+    wrong = [errors(row.image, row.prob, row.truth) for row in ours]
     columns.append(Column("Error", wrong, (patch(FALSE_POSITIVE), "FP", patch(FALSE_NEGATIVE), "FN")))
-    if prompts := [(one.fg, one.bg) for one in ours if one.fg is not None and one.bg is not None]:
+    if prompts := [(row.fg, row.bg) for row in ours if row.fg is not None and row.bg is not None]:
         columns.append(Column("P⁺", [grey(fg) for fg, _ in prompts]))
         columns.append(Column("P⁻", [grey(bg) for _, bg in prompts]))
-    if gates := [one.gate for one in ours if one.gate is not None]:
-        decisions = [gate_decision(gate) for gate in gates]
-        columns.append(Column("Gate", decisions, ("suppressed", ramp(GATE_COLOURS), "kept")))
-    if changes := [one.energy for one in ours if one.energy is not None]:
+    # Fig. 4's colours: red where the gate keeps the prompt, dark blue where it suppresses it.
+    if gates := [coloured(1 - row.gate, GATE_COLOURS) for row in ours if row.gate is not None]:
+        columns.append(Column("Gate", gates, ("suppressed", ramp(GATE_COLOURS), "kept")))
+    if changes := [row.energy for row in ours if row.energy is not None]:
         highest = max(float(change.max()) for change in changes)
-        pictures = [energy_change(change, highest) for change in changes]
-        columns.append(Column("Energy change", pictures, ("0", ramp(ENERGY_COLOURS), f"{highest:.3g}")))
+        energies = [coloured(change / (highest or 1), ENERGY_COLOURS) for change in changes]
+        columns.append(Column("Energy change", energies, ("0", ramp(ENERGY_COLOURS), f"{highest:.3g}")))
     return columns
 
 
 def comparison(
     ours: Sequence[View], baseline: Sequence[View], methods: Mapping[str, Sequence[Path | None]]
 ) -> list[Column]:
-    """Fig. 3: image, truth, ours, baseline and each method's saved map of each image, None for one that it has not.
+    """Fill Fig. 3: image, truth, ours, baseline, and each method's saved maps (None: no map of that image).
 
     Raises:
         ValueError, FileNotFoundError: a map can't be read.
     """
     image, *predictions = _predictions(ours, baseline)
-    truth = Column("Truth", [grey(one.truth) for one in ours])
-    ours_first = sorted(predictions, key=lambda column: column.title != "Ours")
+    truth = Column("Truth", [grey(row.truth) for row in ours])
     others = [Column(name, [None if path is None else _saved(path) for path in maps]) for name, maps in methods.items()]
-    return [image, truth, *ours_first, *others]
+    return [image, truth, *reversed(predictions), *others]
 
 
 def _predictions(ours: Sequence[View], baseline: Sequence[View]) -> list[Column]:
-    columns = [Column("Image", [one.image for one in ours])]
+    columns = [Column("Image", [row.image for row in ours])]
     if baseline:
-        columns.append(Column("Baseline", [grey(one.prob) for one in baseline]))
-    return [*columns, Column("Ours", [grey(one.prob) for one in ours])]
+        columns.append(Column("Baseline", [grey(row.prob) for row in baseline]))
+    return [*columns, Column("Ours", [grey(row.prob) for row in ours])]
 
 
-def _saved(path: Path) -> Picture:
-    """A saved map as it is; a page brings it to the image's size."""
+def _saved(path: Path) -> RGBImage:
     pixels = read_map(path)
     values = pixels.astype(np.float32) / np.float32(255 if pixels.dtype == np.uint8 else 1)
     return grey(shrunk(values))
+
+
+def grey(values: Map) -> RGBImage:
+    """Draw probabilities from black, 0, to white, 1."""
+    return np.repeat(np.rint(values * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def errors(image: RGBImage, prediction: Map, truth: Map) -> RGBImage:
+    """Draw false positives and negatives over the dimmed grey image, each as opaque as the error is large."""
+    excess = (prediction - truth)[..., None]
+    colour = np.where(excess > 0, FALSE_POSITIVE, FALSE_NEGATIVE)
+    behind = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None] * DIMMED
+    drawn: RGBImage = np.rint(behind * (1 - np.abs(excess)) + colour * np.abs(excess)).astype(np.uint8)
+    return drawn
+
+
+def patch(colour: tuple[int, int, int]) -> RGBImage:
+    """Make a single pixel of a colour, for a key."""
+    return np.array([[colour]], np.uint8)
+
+
+def ramp(colours: str) -> RGBImage:
+    """Draw a colour map from its low to its high end, for a key."""
+    return coloured(np.linspace(0, 1, 256)[None], colours)
+
+
+def coloured(values: Map, colours: str) -> RGBImage:
+    """Draw values from 0 to 1 in a colour map of matplotlib."""
+    return np.asarray(matplotlib.colormaps[colours](values, bytes=True)[..., :3], dtype=np.uint8)

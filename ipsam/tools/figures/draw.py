@@ -1,35 +1,102 @@
-"""From what is asked for to the figures' files."""
+"""Draw and save the figures that configs/visualize.yaml requests."""
 
+import csv
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from ipsam.data import Data, TestSet
+from ipsam.data.files import normal_stem, some
 from ipsam.engine.evaluate.evaluator import evaluate
-from ipsam.engine.metrics import METRICS
+from ipsam.engine.evaluate.scores import ranking
+from ipsam.engine.metrics import METRICS, Protocol
 from ipsam.engine.runs.checkpoint import finished_epochs
-from ipsam.engine.runs.configuration import given, settings_of
+from ipsam.engine.runs.configuration import given, plain, settings_of
 from ipsam.engine.runs.model_folder import run_of
 from ipsam.engine.runs.provenance import named_sets, warn_of_other_data
 from ipsam.engine.runs.reopen import evaluation_folder, output_folder, reopen, results_folder
 from ipsam.engine.runs.run_folder import FIGURES
-from ipsam.tools.figures.choice import Chosen, by_name, by_score, known_scores
 from ipsam.tools.figures.columns import comparison, mechanism
 from ipsam.tools.figures.method_maps import maps_of, method_folders
 from ipsam.tools.figures.page import draw_page, save_page
-from ipsam.tools.figures.request import COMPARISON, Request
-from ipsam.tools.figures.view import Subject, open_subject, view
+from ipsam.tools.figures.view import FigureModel, load_figure_model, view
 from ipsam.utils.folders import writable_folder
+from ipsam.utils.untrusted import bounded_text
 
 logger = logging.getLogger(__name__)
+
+MECHANISM, COMPARISON = "mechanism", "comparison"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureRequest:
+    """Options of configs/visualize.yaml; exactly one of ``stems``, ``worst`` and ``best`` is set."""
+
+    figure: str
+    stems: Sequence[str] | None
+    worst: int | None
+    best: int | None
+    metric: str
+    maps: Path | None
+    protocol: Protocol
+
+    @classmethod
+    def of(cls, config: DictConfig) -> "FigureRequest":
+        """Check the options.
+
+        Raises:
+            ValueError: an option is invalid, or no images are chosen.
+        """
+        figure, metric, maps = config.figure, config.metric, config.maps
+        if figure not in (MECHANISM, COMPARISON):
+            raise ValueError(f"figure must be {MECHANISM} or {COMPARISON}, not {figure!r}")
+        if metric not in METRICS:
+            raise ValueError(f"metric must be one of {', '.join(METRICS)}, not {metric!r}")
+        if maps is not None and figure != COMPARISON:
+            raise ValueError(f"maps={maps}: other methods' maps are shown by figure={COMPARISON}; set that, or no maps")
+        choices = {name: plain(config[name]) for name in ("stems", "worst", "best")}
+        chosen = [name for name, value in choices.items() if value is not None]
+        if len(chosen) != 1:
+            raise ValueError(
+                f"{' and '.join(chosen) or 'none of stems, worst and best'} given; say which images to draw by one of "
+                "stems=[a,b], worst=4 and best=4"
+            )
+        for name in ("worst", "best"):
+            number = choices[name]
+            if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
+                raise ValueError(f"{name} must be a whole number of images, 1 or above, not {number!r}")
+        choices["stems"] = None if choices["stems"] is None else _stems(choices["stems"])
+        maps, protocol = None if maps is None else Path(str(maps)), Protocol.of(plain(config.protocol))
+        return cls(figure=figure, metric=metric, maps=maps, protocol=protocol, **choices)
+
+
+def _stems(value: Any) -> list[str]:
+    """Normalise stems and drop repeated ones."""
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"stems is a list of images: write stems=[a,b], not {value!r}")
+    for stem in value:
+        if not isinstance(stem, str | int) or isinstance(stem, bool):
+            raise ValueError(f"stems must be names, not {stem!r}; if that is one, quote it twice: stems='[\"{stem}\"]'")
+    return list(dict.fromkeys(normal_stem(str(stem)) for stem in value))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An image's index in its set, its name, and its score if chosen by that."""
+
+    index: int
+    name: str
+    score: float | None = None
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure of some images of a set, and the files it was written to."""
+    """Files of the figure of a set, and the image of each row."""
 
     dataset: str
     images: Sequence[Chosen]
@@ -37,7 +104,7 @@ class Drawn:
     files: Sequence[Path]
 
     def __str__(self) -> str:
-        """For people: which image each row shows, and where the figure is."""
+        """List the rows and the files."""
         rows = [
             f"  row {number}: {image.name}" + ("" if image.score is None else f" ({self.metric} {image.score:.4f})")
             for number, image in enumerate(self.images, start=1)
@@ -46,37 +113,38 @@ class Drawn:
 
 
 def draw_figures(config: DictConfig) -> list[Drawn]:
-    """Draw a figure of each test set that has images to be shown.
-
-    Args:
-        config: configs/visualize.yaml's.
+    """Draw a figure of each test set that holds chosen images.
 
     Raises:
-        ValueError, FileNotFoundError: what is asked for can't be, or something it needs is not there or damaged.
+        ValueError, FileNotFoundError: the request is invalid, or a file that it needs is missing or damaged.
     """
-    request = Request.of(config)
+    request = FigureRequest.of(config)
     checkpoint, run = reopen(config, given(config, "ckpt"))
     if not run.data.test:
         raise ValueError("nothing to draw, as the run names no test set: data.test=[...]")
-    data = replace(settings_of(Data, run.data, "data"), scaled_decode=False)  # pages show pictures as they are
+    data = replace(settings_of(Data, run.data, "data"), scaled_decode=False)  # scaled decoding would show other pixels
     sets = data.test_sets(foreground_above=request.protocol.gt_threshold)
     warn_of_other_data(run_of(checkpoint), named_sets(sets))
     stems, maps = request.stems, request.maps
     chosen = None if stems is None else by_name({name: one.source.names() for name, one in sets.items()}, stems)
-    shown = sets if chosen is None else {dataset: sets[dataset] for dataset in chosen}
-    methods = {dataset: {} if maps is None else method_folders(maps, dataset) for dataset in shown}
-    ours = open_subject(checkpoint, run)
+    methods = {dataset: {} if maps is None else method_folders(maps, dataset) for dataset in chosen or sets}
+    ours = load_figure_model(checkpoint, run)
     ours.settings.set_up_process()
-    baseline = None if config.baseline is None else _open_baseline(config)
+    baseline = None if config.baseline is None else _load_baseline(config)
     out = writable_folder(output_folder(config, checkpoint, run_of(checkpoint) / FIGURES), "out")
     if chosen is None:
-        places = results_folder(config, checkpoint), evaluation_folder(config, checkpoint, request.protocol)
-        epochs = finished_epochs(checkpoint)
-        chosen = {name: _ranked(request, name, one, ours, places=places, epochs=epochs) for name, one in sets.items()}
+        folders = results_folder(config, checkpoint), evaluation_folder(config, checkpoint, request.protocol)
+        epochs, chosen = finished_epochs(checkpoint), {}
+        for dataset, test_set in sets.items():
+            names = test_set.source.names()
+            scores = known_scores(folders, dataset, names, request.metric, epochs=epochs)
+            if scores is None:
+                scores = _evaluated(request, dataset, test_set, ours)
+            chosen[dataset] = by_score(request, names, scores)
     drawn = []
     for dataset, images in chosen.items():
         views, others = [], []
-        for image in images:  # one by one, as what a page shows of a large image is small
+        for image in images:  # one at a time: a view is small, while the image may be large
             sample = sets[dataset].source.read(image.index, epoch=0)
             views.append(view(ours, sample))
             others += [] if baseline is None else [view(baseline, sample)]
@@ -91,30 +159,77 @@ def draw_figures(config: DictConfig) -> list[Drawn]:
     return drawn
 
 
-def _open_baseline(config: DictConfig) -> Subject:
+def _load_baseline(config: DictConfig) -> FigureModel:
     try:
-        return open_subject(*reopen(config, str(config.baseline)))
+        return load_figure_model(*reopen(config, str(config.baseline)))
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"baseline={config.baseline}: {error}") from error
 
 
-def _ranked(
-    request: Request, dataset: str, test_set: TestSet, ours: Subject, *, places: Sequence[Path], epochs: int | None
-) -> list[Chosen]:
-    """The best or worst images of a set, by the scores in one of ``places`` or else by new ones."""
-    names, settings = test_set.source.names(), ours.settings
-    scores = known_scores(places, dataset, names, request.metric, epochs=epochs)
-    if scores is None:
-        logger.info("%s: no scores at hand, so all %d images are predicted (eval.py keeps scores)", dataset, len(names))
-        evaluation = evaluate(
-            ours.model,
-            {dataset: test_set},
-            device=settings.device,
-            protocol=request.protocol,
-            bf16=settings.bf16,
-            batch_size=settings.eval_batch_size,
-            num_workers=settings.num_workers,
+def by_name(sets: Mapping[str, Sequence[str]], stems: Sequence[str]) -> dict[str, list[Chosen]]:
+    """Find the images of normalised stems in each set, in the order of the stems.
+
+    Args:
+        sets: image names by set; sets without any of the stems are left out of the result.
+
+    Raises:
+        ValueError: a stem is in none of the sets.
+    """
+    indices = {dataset: {name: index for index, name in enumerate(names)} for dataset, names in sets.items()}
+    if unknown := [stem for stem in stems if not any(stem in known for known in indices.values())]:
+        known_names = "; ".join(f"{dataset} has {len(names)}: {some(names, 3)}" for dataset, names in sets.items())
+        raise ValueError(
+            f"stems: no image is called {some(unknown)} ({known_names}). Give file names without their ending, one "
+            "that looks like a number in quotes (stems='[\"1_2\"]'), and choose the set with data.test=[NAME]"
         )
-        scores = [float(row[request.metric]) for row in evaluation.per_image]
-    num, worst = (request.worst, True) if request.worst is not None else (request.best or 0, False)
-    return by_score(names, scores, request.metric, num, worst=worst)
+    chosen = {name: [Chosen(known[stem], stem) for stem in stems if stem in known] for name, known in indices.items()}
+    return {dataset: images for dataset, images in chosen.items() if images}
+
+
+def by_score(request: FigureRequest, names: Sequence[str], scores: Sequence[float]) -> list[Chosen]:
+    """Choose a set's best images, best first, or its worst images, worst first."""
+    order = ranking(scores, request.metric)
+    order = order[: request.best] if request.worst is None else order[::-1][: request.worst]
+    return [Chosen(index, names[index], scores[index]) for index in order]
+
+
+def _evaluated(request: FigureRequest, dataset: str, test_set: TestSet, ours: FigureModel) -> list[float]:
+    """Predict and score all images of a set."""
+    settings = ours.settings
+    logger.info("%s: no scores at hand, so all %d images are predicted (eval.py keeps scores)", dataset, len(test_set))
+    evaluation = evaluate(
+        ours.model,
+        {dataset: test_set},
+        device=settings.device,
+        protocol=request.protocol,
+        bf16=settings.bf16,
+        batch_size=settings.eval_batch_size,
+        num_workers=settings.num_workers,
+    )
+    return [float(row[request.metric]) for row in evaluation.per_image]
+
+
+def known_scores(
+    folders: Iterable[Path], dataset: str, names: Sequence[str], metric: str, *, epochs: int | None
+) -> list[float] | None:
+    """Read scores from the first ``per_image.csv`` that has all images of a set; None without one.
+
+    Args:
+        folders: where evaluations of the checkpoint may have been written.
+        names: of the set's images; the scores are in their order.
+        epochs: the checkpoint's epochs; an evaluation after another number is ignored.
+    """
+    for folder in folders:
+        try:
+            evaluated = json.loads(bounded_text(folder / "metrics.json")).get("epochs")
+            table = csv.DictReader(bounded_text(folder / "per_image.csv").splitlines())
+            rows = {row["name"]: float(row[metric]) for row in table if row["dataset"] == dataset}
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
+            logger.warning("%s: its scores can't be read (%s) and are not used", folder, error)
+            continue
+        if evaluated == epochs and rows.keys() >= set(names):
+            logger.info("scores of %s: %s", dataset, folder / "per_image.csv")
+            return [rows[name] for name in names]
+    return None

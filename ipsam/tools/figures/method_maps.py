@@ -1,4 +1,4 @@
-"""The maps that several methods saved of one dataset, METHOD/DATASET/*.png, whatever else lies beside them."""
+"""Saved maps of other methods, METHOD/DATASET/*.png."""
 
 import logging
 from collections.abc import Sequence
@@ -11,30 +11,30 @@ logger = logging.getLogger(__name__)
 
 
 def method_folders(maps: Path, dataset: str) -> dict[str, Path]:
-    """Each method's folder of maps of a dataset, by the method's name; methods without one are passed over, by log.
+    """Find each method's folder of a dataset's maps, by the method's name; log the methods without one.
 
-    A folder is a dataset's if it is named like it, in any case of letters or by another of a benchmark's names.
+    A folder matches the dataset's name or one of its aliases in any case.
 
     Raises:
         FileNotFoundError: the folder doesn't exist.
-        ValueError: no method has maps of the dataset; two folders of a method stand for it; or one can't be read.
+        ValueError: no method has maps of the dataset, two folders of a method match it, or a folder can't be read.
     """
     if not maps.is_dir():
         raise FileNotFoundError(f"maps={maps}: no such folder; check the path")
     found: dict[str, Path] = {}
     without: list[str] = []
     for method in filter(Path.is_dir, entries(maps)):
-        fitting = [
+        matching = [
             folder
             for folder in entries(with_readable_name(method))
             if folder.is_dir() and same_dataset(folder.name, dataset) and image_files(folder)
         ]
-        if len(fitting) > 1:
+        if len(matching) > 1:
             raise ValueError(
-                f"both {fitting[0]} and {fitting[1]} stand for the dataset {dataset}; take one of them out"
+                f"both {matching[0]} and {matching[1]} stand for the dataset {dataset}; take one of them out"
             )
-        if fitting:
-            found[method.name] = fitting[0]
+        if matching:
+            found[method.name] = matching[0]
         else:
             without.append(method.name)
     if not found:
@@ -48,7 +48,7 @@ def method_folders(maps: Path, dataset: str) -> dict[str, Path]:
 
 
 def maps_of(folder: Path, stems: Sequence[str]) -> list[Path | None]:
-    """The map of each image in a folder, by stem; None for one that has none, which is told by log.
+    """Find each image's map in a folder by stem; log the images without a map, which get None.
 
     Raises:
         ValueError: two maps share one of the stems, or the folder can't be read.

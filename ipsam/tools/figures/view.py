@@ -1,9 +1,10 @@
-"""What a model makes of single images, with the inner workings that a figure shows."""
+"""A model's prediction for one image with the internal maps that a figure shows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -23,12 +24,15 @@ from ipsam.engine.runs.checkpoint import load_weights
 from ipsam.engine.runs.configuration import build_model, settings_of
 from ipsam.engine.runs.settings import Settings
 from ipsam.model import Segmenter
-from ipsam.tools.figures.pictures import Picture, shrunk
+
+WIDTH = 480  # pixels of an image on the page
+
+Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float32])
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A trained model, the side of the square that it sees in pixels, and how its run computes."""
+class FigureModel:
+    """A trained model in evaluation mode, its input size in pixels, and its run's engine settings."""
 
     model: Segmenter
     image_size: int
@@ -37,21 +41,20 @@ class Subject:
 
 @dataclass(frozen=True)
 class View:
-    """An image as a model sees it: (height, width) each, of the image's shape but no larger than a page shows it.
+    """Maps of one image, (height, width) each, in the image's shape and at most ``WIDTH`` wide.
 
     Attributes:
         name: the image's stem.
         image: RGB, (height, width, 3) uint8.
         truth: 1 on the object, else 0.
-        prob: the prediction.
-        fg, bg: SPG's dense prompts P+ and P- as probabilities; None where the model makes none.
-        gate: PSG's, in (0, 1); None where there is none.
-        energy: how far PSG, or another operator in its place, moves the dense prompt: the L2 norm over channels of its
-            change to E+; None where there is none.
+        prob: the predicted probability.
+        fg, bg: SPG's dense prompts P+ and P- as probabilities; None without SPG.
+        gate: PSG's gate in (0, 1); None without one.
+        energy: see ``energy_changes``; None without PSG or another operator in its place.
     """
 
     name: str
-    image: Picture
+    image: NDArray[np.uint8]
     truth: NDArray[np.float32]
     prob: NDArray[np.float32]
     fg: NDArray[np.float32] | None
@@ -60,25 +63,25 @@ class View:
     energy: NDArray[np.float32] | None
 
 
-def open_subject(checkpoint: Path, run: DictConfig) -> Subject:
-    """The model of a checkpoint, built as its run's configuration says.
+def load_figure_model(checkpoint: Path, run: DictConfig) -> FigureModel:
+    """Build the model that a run's configuration describes and load a checkpoint's weights.
 
     Raises:
-        ValueError, FileNotFoundError: the configuration or the weights can't be used.
+        ValueError, FileNotFoundError: the configuration or the weights are unusable.
     """
     settings = settings_of(Settings, run.engine, "engine")
     image_size = settings_of(Data, run.data, "data").image_size
     model = build_model(run.model)
     load_weights(model, checkpoint)
-    return Subject(model.to(settings.device).eval(), image_size, settings)
+    return FigureModel(model.to(settings.device).eval(), image_size, settings)
 
 
 @torch.inference_mode()
-def view(subject: Subject, sample: Sample) -> View:
-    """Look at an image.
+def view(subject: FigureModel, sample: Sample) -> View:
+    """Predict an image and collect its maps.
 
     Raises:
-        ValueError: the model's logits for it are not finite.
+        ValueError: the logits are not finite.
     """
     size, settings = sample.image.shape[:2], subject.settings
     image = network_input(sample.image, subject.image_size)[None]
@@ -90,29 +93,43 @@ def view(subject: Subject, sample: Sample) -> View:
     fg, bg = (None, None) if result.prompts is None else result.prompts
     energy = F.interpolate(changes[0], size=size, mode="bilinear")[0, 0].cpu().numpy() if changes else None
     truth = cv2.resize(sample.mask, size[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    inner = (None if one is None else shrunk(one) for one in (fg, bg, result.gate, energy))
-    return View(sample.name, shrunk(sample.image), shrunk(truth.astype(np.float32)), shrunk(result.prob), *inner)
+    internal = (None if values is None else shrunk(values) for values in (fg, bg, result.gate, energy))
+    return View(sample.name, shrunk(sample.image), shrunk(truth.astype(np.float32)), shrunk(result.prob), *internal)
 
 
 @contextmanager
 def energy_changes(model: nn.Module) -> Iterator[list[Float[Tensor, "b 1 h w"]]]:
-    """Collects, from each forward pass, the L2 norm over channels of what the gating makes of E+, less E+.
+    """Collect the energy change of each forward pass: the L2 norm over channels of the gating's output minus E+.
 
-    A hook sees both, whichever operator is in PSG's place, and neither slows other passes nor adds to their output.
-    Nothing is collected from a model without an operator.
+    A forward hook works for every operator in PSG's place. A model without an operator adds nothing to the list.
     """
     changes: list[Tensor] = []
 
-    def note(_: nn.Module, given: tuple[Tensor, Tensor], made: tuple[Tensor, Tensor | None]) -> None:
-        # In fp32, as in bf16 the difference of two near embeddings would be mostly rounding.
-        changes.append((made[0].float() - given[0].float()).norm(dim=1, keepdim=True))
+    def collect(_: nn.Module, inputs: tuple[Tensor, Tensor], outputs: tuple[Tensor, Tensor | None]) -> None:
+        # In bf16 the difference of two similar embeddings would be mostly rounding error.
+        changes.append((outputs[0].float() - inputs[0].float()).norm(dim=1, keepdim=True))
 
     gating = getattr(model, "gating", None)
     if gating is None:
         yield changes
         return
-    handle = gating.register_forward_hook(note)
+    handle = gating.register_forward_hook(collect)
     try:
         yield changes
     finally:
         handle.remove()
+
+
+def shrunk(pixels: Pixels) -> Pixels:
+    """Shrink an image or map to at most ``WIDTH`` wide, keeping its aspect ratio."""
+    height, width = pixels.shape[:2]
+    return resized(pixels, (max(1, round(height * WIDTH / width)), WIDTH)) if width > WIDTH else pixels
+
+
+def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """Resize an image or map to (height, width)."""
+    if pixels.shape[:2] == size:
+        return pixels
+    smaller = pixels.shape[0] * pixels.shape[1] > size[0] * size[1]
+    result: Pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return result

@@ -1,4 +1,4 @@
-"""A model whose every part does something, and an image for it that is no square."""
+"""A model whose every part has an effect, and an image that is not square."""
 
 import numpy as np
 import pytest
@@ -7,16 +7,15 @@ from support.builders import micro_model, randomise
 
 from ipsam.data.sources import Sample
 from ipsam.engine.runs.settings import Settings
-from ipsam.model import IPSAM
-from ipsam.tools.figures.view import Subject
+from ipsam.tools.figures.view import FigureModel
 
 
 @pytest.fixture
-def model() -> IPSAM:
+def subject() -> FigureModel:
     torch.manual_seed(1)
     model = micro_model().eval()
     randomise(model, scale=0.15)
-    return model
+    return FigureModel(model, 64, Settings(cpu=True, precision="fp32"))
 
 
 @pytest.fixture
@@ -26,8 +25,3 @@ def sample() -> Sample:
     mask = np.zeros((40, 70), np.uint8)
     mask[10:20, 30:50] = 255
     return Sample("a", image, mask)
-
-
-@pytest.fixture
-def subject(model: IPSAM) -> Subject:
-    return Subject(model, 64, Settings(cpu=True, precision="fp32"))

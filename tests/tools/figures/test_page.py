@@ -1,4 +1,4 @@
-"""The page: where each picture is, in the PNG to the pixel, and what the PDF holds."""
+"""Layout of a page: the PNG to the pixel, and the PDF's objects."""
 
 import re
 from pathlib import Path
@@ -7,34 +7,34 @@ import cv2
 import numpy as np
 import pytest
 
-from ipsam.tools.figures.columns import Column
-from ipsam.tools.figures.page import DPI, GAP, KEY, LARGEST, PATCH, TITLE, draw_page, save_page
-from ipsam.tools.figures.pictures import WIDTH, Picture, patch, ramp
+from ipsam.tools.figures.columns import Column, RGBImage, patch, ramp
+from ipsam.tools.figures.page import DPI, GAP, KEY, PATCH, TITLE, draw_page, save_page
+from ipsam.tools.figures.view import WIDTH
 from ipsam.utils.fonts import boxes_for_unknown_letters
 
-FRAME = 3  # pixels at a picture's edge that its frame may touch
+FRAME = 3  # pixels at an image's edge that its frame may touch
 
 
-def noise(height: int, width: int = WIDTH, seed: int = 0) -> Picture:
+def noise(height: int, width: int = WIDTH, seed: int = 0) -> RGBImage:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def read(path: Path) -> Picture:
-    picture = cv2.imread(str(path))
-    assert picture is not None
-    return picture[..., ::-1]
+def read(path: Path) -> RGBImage:
+    image = cv2.imread(str(path))
+    assert image is not None
+    return image[..., ::-1]
 
 
-def inner(picture: Picture) -> Picture:
-    return picture[FRAME:-FRAME, FRAME:-FRAME]
+def inner(image: RGBImage) -> RGBImage:
+    return image[FRAME:-FRAME, FRAME:-FRAME]
 
 
-def saved(columns: list[Column], folder: Path) -> Picture:
+def saved(columns: list[Column], folder: Path) -> RGBImage:
     return read(save_page(draw_page(columns), str(folder / "page"))[0])
 
 
-def test_every_picture_is_in_its_place_to_the_pixel(tmp_path: Path) -> None:
-    """Rows of their images' shapes; the page ends where the pictures end."""
+def test_every_image_is_placed_to_the_pixel(tmp_path: Path) -> None:
+    """Rows take their images' shapes; the page has no margin."""
     heights = (200, 700)
     cells = [[noise(height, seed=10 * column + height) for height in heights] for column in range(3)]
     page = saved([Column(f"column {number}", of_column) for number, of_column in enumerate(cells)], tmp_path)
@@ -52,8 +52,8 @@ def test_every_picture_is_in_its_place_to_the_pixel(tmp_path: Path) -> None:
         assert (page[:TITLE, number * (WIDTH + GAP) :][:, :WIDTH] < 100).any()
 
 
-def test_pictures_of_other_sizes_are_brought_to_their_rows(tmp_path: Path) -> None:
-    """A small image is enlarged; a map, whatever its shape, takes its image's."""
+def test_images_of_other_sizes_are_resized(tmp_path: Path) -> None:
+    """A small image is enlarged; a map takes its image's shape."""
     image, square = np.full((12, 40, 3), 90, np.uint8), np.full((352, 352, 3), 200, np.uint8)
     page = saved([Column("image", [image]), Column("map", [square])], tmp_path)
     assert page.shape == (TITLE + 144, 2 * WIDTH + GAP, 3)
@@ -61,14 +61,14 @@ def test_pictures_of_other_sizes_are_brought_to_their_rows(tmp_path: Path) -> No
     assert (inner(page[TITLE:, WIDTH + GAP :]) == 200).all()
 
 
-def test_a_picture_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_map_is_grey_and_labelled(tmp_path: Path) -> None:
     page = saved([Column("image", [noise(100), noise(100)]), Column("map", [None, noise(100)])], tmp_path)
     cell = page[TITLE : TITLE + 100, WIDTH + GAP :]
     assert (inner(cell)[:10] == 240).all()
-    assert (cell < 60).any()  # it says so
+    assert (cell < 60).any()  # the label
 
 
-def test_keys_stand_between_titles_and_pictures(tmp_path: Path) -> None:
+def test_keys_are_between_titles_and_images(tmp_path: Path) -> None:
     colours = patch((10, 200, 30)), patch((200, 10, 30))
     columns = [
         Column("plain", [noise(100)]),
@@ -88,8 +88,7 @@ def test_keys_stand_between_titles_and_pictures(tmp_path: Path) -> None:
     np.testing.assert_array_equal(page[TITLE + KEY + FRAME, FRAME:50], noise(100)[FRAME, FRAME:50])
 
 
-def test_the_same_word_at_both_ends_of_a_key() -> None:
-    """As where no gate changes anything: from 0 to 0."""
+def test_key_may_have_the_same_word_at_both_ends() -> None:
     figure = draw_page([Column("energy", [noise(50)], ("0", ramp("inferno"), "0"))])
     zeros = [text for text in figure.axes[0].texts if text.get_text() == "0"]
     assert len(zeros) == 2
@@ -97,7 +96,7 @@ def test_the_same_word_at_both_ends_of_a_key() -> None:
 
 
 @pytest.mark.parametrize("title", ["A method with a rather long name", "_$x^2$ & <b>", "模型", "w" * 300])
-def test_titles_stay_within_their_column(title: str) -> None:
+def test_titles_fit_their_column(title: str) -> None:
     figure = draw_page([Column("image", [noise(50)]), Column(title, [noise(50)])])
     text = figure.axes[0].texts[1]
     with boxes_for_unknown_letters():
@@ -109,8 +108,8 @@ def test_titles_stay_within_their_column(title: str) -> None:
     assert shown == title or len(title) > 30
 
 
-def test_the_pdf(tmp_path: Path) -> None:
-    """One page, pictures unresampled, letters as TrueType text; and no date, so that the same is always the same."""
+def test_pdf(tmp_path: Path) -> None:
+    """One page, images not resampled, TrueType letters, reproducible bytes."""
     cells = [noise(200, seed=1), noise(300, seed=2)]
     columns = [Column("Image", cells), Column("模型 P⁺", cells, ("0", ramp("inferno"), "1"))]
     _, path = save_page(draw_page(columns), str(tmp_path / "a.b"))
@@ -132,14 +131,3 @@ def test_the_pdf(tmp_path: Path) -> None:
     assert b"/FontFile2" in content
     assert b"CreationDate" not in content
     assert save_page(draw_page(columns), str(tmp_path / "again"))[1].read_bytes() == content
-
-
-def test_a_page_too_large_to_draw() -> None:
-    rows = LARGEST // (WIDTH + GAP) + 1
-    with pytest.raises(ValueError, match=rf"{rows} rows of 1 columns would be 480 x \d+ pixels, .*choose fewer images"):
-        draw_page([Column("image", [np.zeros((1, 1, 3), np.uint8)] * rows)])
-
-
-def test_a_place_that_can_not_be_written_to(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        save_page(draw_page([Column("image", [noise(10)])]), str(tmp_path / "none" / "page"))

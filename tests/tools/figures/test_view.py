@@ -1,54 +1,65 @@
+"""Views equal the model's own output, and the energy change equals a computation without a hook."""
+
+from dataclasses import fields
+
 import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support.builders import micro_model
+from support.builders import DIM, micro_model, randomise
+from torch import Tensor, nn
 
 from ipsam.data.sources import Sample
 from ipsam.data.transforms import network_input
 from ipsam.engine.inference.forward import to_map
 from ipsam.engine.runs.settings import Settings
-from ipsam.model import SubtractionFusion
-from ipsam.tools.figures.pictures import WIDTH
-from ipsam.tools.figures.view import Subject, energy_changes, view
+from ipsam.model import (
+    IPSAM,
+    ConcatenationFusion,
+    CrossAttentionFusion,
+    PromptSpaceGating,
+    PurifiedAnchorGating,
+    SubtractionFusion,
+)
+from ipsam.tools.figures.view import WIDTH, FigureModel, energy_changes, resized, shrunk, view
 from ipsam.utils.imagenet import normalise
 
 
-def at(grid: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+def at(grid: Tensor, size: tuple[int, int]) -> np.ndarray:
     return F.interpolate(grid, size=size, mode="bilinear", align_corners=False)[0, 0].numpy()
 
 
-def test_a_view_is_what_the_model_makes(subject: Subject, sample: Sample) -> None:
-    seen = view(subject, sample)
+def test_view_is_the_models_output(subject: FigureModel, sample: Sample) -> None:
+    shown = view(subject, sample)
     with torch.inference_mode(), energy_changes(subject.model) as changes:
         output = subject.model(normalise(network_input(sample.image, 64)[None]))
-    assert seen.name == "a"
-    assert seen.image is sample.image
-    np.testing.assert_array_equal(seen.truth, sample.mask / 255)
-    np.testing.assert_array_equal(seen.prob, to_map(output.logits[0], (40, 70), eight_bit=False))
-    np.testing.assert_allclose(seen.fg, 1 / (1 + np.exp(-at(output.fg_logits, (40, 70)))), atol=1e-5)
-    np.testing.assert_allclose(seen.bg, 1 / (1 + np.exp(-at(output.bg_logits, (40, 70)))), atol=1e-5)
-    np.testing.assert_allclose(seen.gate, at(output.gate, (40, 70)), atol=1e-6)
-    np.testing.assert_allclose(seen.energy, at(changes[0], (40, 70)), atol=1e-6)
-    assert seen.energy is not None
-    assert seen.energy.std() > 0
+    assert shown.name == "a"
+    assert shown.image is sample.image
+    np.testing.assert_array_equal(shown.truth, sample.mask / 255)
+    np.testing.assert_array_equal(shown.prob, to_map(output.logits[0], (40, 70), eight_bit=False))
+    np.testing.assert_allclose(shown.fg, 1 / (1 + np.exp(-at(output.fg_logits, (40, 70)))), atol=1e-5)
+    np.testing.assert_allclose(shown.bg, 1 / (1 + np.exp(-at(output.bg_logits, (40, 70)))), atol=1e-5)
+    np.testing.assert_allclose(shown.gate, at(output.gate, (40, 70)), atol=1e-6)
+    np.testing.assert_allclose(shown.energy, at(changes[0], (40, 70)), atol=1e-6)
+    assert shown.energy is not None
+    assert shown.energy.std() > 0
 
 
-def test_a_large_image_is_looked_at_whole_and_shown_smaller(subject: Subject, sample: Sample) -> None:
+def test_large_image_is_predicted_whole_and_shown_smaller(subject: FigureModel, sample: Sample) -> None:
     large = Sample("b", cv2.resize(sample.image, (3 * WIDTH, 900)), cv2.resize(sample.mask, (3 * WIDTH, 900)))
-    seen = view(subject, large)
-    for pixels in (seen.image, seen.truth, seen.prob, seen.fg, seen.bg, seen.gate, seen.energy):
+    shown = view(subject, large)
+    for pixels in (shown.image, shown.truth, shown.prob, shown.fg, shown.bg, shown.gate, shown.energy):
         assert pixels is not None
         assert pixels.shape[:2] == (300, WIDTH)
     with torch.inference_mode():
         output = subject.model(normalise(network_input(large.image, 64)[None]))
     whole = to_map(output.logits[0], (900, 3 * WIDTH), eight_bit=False).numpy()
-    np.testing.assert_allclose(seen.prob, whole.reshape(300, 3, WIDTH, 3).mean((1, 3)), atol=1e-5)
-    assert seen.truth.mean() == pytest.approx((large.mask > 0).mean(), abs=1e-6)
+    np.testing.assert_allclose(shown.prob, whole.reshape(300, 3, WIDTH, 3).mean((1, 3)), atol=1e-5)
+    assert shown.truth.mean() == pytest.approx((large.mask > 0).mean(), abs=1e-6)
 
 
-def test_a_mask_of_another_size_is_brought_to_the_images(subject: Subject, sample: Sample) -> None:
+def test_mask_of_another_size_is_resized(subject: FigureModel, sample: Sample) -> None:
     larger = cv2.resize(sample.mask, (140, 80), interpolation=cv2.INTER_NEAREST)
     np.testing.assert_array_equal(view(subject, Sample("a", sample.image, larger)).truth, sample.mask / 255)
 
@@ -56,20 +67,13 @@ def test_a_mask_of_another_size_is_brought_to_the_images(subject: Subject, sampl
 @pytest.mark.parametrize(
     ("part", "absent"), [("gating", {"gate", "energy"}), ("self_prompt", {"fg", "bg", "gate", "energy"})]
 )
-def test_parts_that_a_model_lacks(part: str, absent: set[str], sample: Sample) -> None:
-    seen = view(Subject(micro_model(**{part: False}).eval(), 64, Settings(cpu=True)), sample)
-    assert {name for name, value in vars(seen).items() if value is None} == absent
+def test_missing_parts_are_none(part: str, absent: set[str], sample: Sample) -> None:
+    shown = view(FigureModel(micro_model(**{part: False}).eval(), 64, Settings(cpu=True)), sample)
+    assert {name for name, value in vars(shown).items() if value is None} == absent
 
 
-def test_an_operator_without_a_gate_has_an_energy(subject: Subject, sample: Sample) -> None:
-    subject.model.gating = SubtractionFusion(64)
-    seen = view(subject, sample)
-    assert seen.gate is None
-    assert seen.energy is not None
-
-
-def test_in_bf16_it_is_much_the_same(subject: Subject, sample: Sample) -> None:
-    half = Subject(subject.model, 64, Settings(cpu=True, precision="bf16"))
+def test_bf16_is_close_to_fp32(subject: FigureModel, sample: Sample) -> None:
+    half = FigureModel(subject.model, 64, Settings(cpu=True, precision="bf16"))
     one, other = view(subject, sample), view(half, sample)
     assert one.energy is not None
     assert other.energy is not None
@@ -78,8 +82,89 @@ def test_in_bf16_it_is_much_the_same(subject: Subject, sample: Sample) -> None:
     np.testing.assert_allclose(other.energy, one.energy, atol=0.1 * float(one.energy.max()))
 
 
-def test_logits_that_are_not_finite_are_named(subject: Subject, sample: Sample) -> None:
-    with torch.no_grad():
-        next(subject.model.refine.parameters()).fill_(torch.nan)
-    with pytest.raises(ValueError, match="a: the model's logits are not finite; its training has diverged"):
-        view(subject, sample)
+def expected_energy(model: IPSAM, fg_logits: Tensor, bg_logits: Tensor) -> Tensor:
+    foreground, background = model.encode(fg_logits), model.encode(bg_logits)
+    assert model.gating is not None
+    change = model.gating(foreground, background)[0] - foreground  # (b, c, h, w)
+    return (change**2).sum(1, keepdim=True).sqrt()
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [PromptSpaceGating, PurifiedAnchorGating, SubtractionFusion, ConcatenationFusion, CrossAttentionFusion],
+)
+def test_energy_is_the_norm_of_the_change(subject: FigureModel, sample: Sample, operator: type[nn.Module]) -> None:
+    model = subject.model
+    model.gating = operator(DIM)
+    randomise(model.gating)
+    image = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        before = model(image)
+        with energy_changes(model) as changes:
+            output = model(image)
+            model(image[:1])
+            (first, second) = changes
+            torch.testing.assert_close(
+                first, expected_energy(model, output.fg_logits, output.bg_logits), rtol=1e-4, atol=1e-5
+            )
+    assert first.shape == (2, 1, 4, 4)
+    assert second.shape == (1, 1, 4, 4)
+    assert first.min() > 0
+    assert first.std() > 0
+    for field in fields(before):  # the hook changes no bit of the output
+        one, other = getattr(before, field.name), getattr(output, field.name)
+        assert torch.equal(one, other) if isinstance(one, Tensor) else one == other
+    shown = view(subject, sample)
+    assert (shown.gate is None) == (output.gate is None)
+    assert shown.energy is not None
+
+
+def test_hook_is_removed_after_an_error(subject: FigureModel) -> None:
+    def fail() -> None:
+        with energy_changes(subject.model):
+            assert len(subject.model.gating._forward_hooks) == 1
+            raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        fail()
+    assert not subject.model.gating._forward_hooks
+
+
+def test_untrained_gating_changes_nothing() -> None:
+    with torch.inference_mode(), energy_changes(model := micro_model().eval()) as changes:
+        model(torch.randn(1, 3, 64, 64))
+    assert not changes[0].any()
+
+
+def test_bf16_difference_is_computed_in_fp32() -> None:
+    gating = nn.Module()
+    gating.forward = lambda fg, bg: (fg + bg, None)
+    holder = nn.Module()
+    holder.gating = gating
+    foreground, background = torch.full((1, 1, 1, 1), 1.0), torch.full((1, 1, 1, 1), 2.0**-7)
+    with energy_changes(holder) as changes:
+        gating(foreground.bfloat16(), background.bfloat16())
+    assert changes[0].dtype == torch.float32
+    assert changes[0].item() == 2.0**-7
+
+
+@pytest.mark.parametrize("size", [(100, WIDTH), (100, 10), (3 * WIDTH, WIDTH - 1)])
+def test_narrow_images_are_not_shrunk(size: tuple[int, int]) -> None:
+    pixels = np.zeros(size, np.float32)
+    assert shrunk(pixels) is pixels
+
+
+def test_wide_images_are_averaged_and_keep_their_shape() -> None:
+    wide = np.zeros((60, 4 * WIDTH), np.float32)
+    wide[:, ::2] = 1
+    np.testing.assert_allclose(shrunk(wide), np.full((15, WIDTH), 0.5), atol=1e-6)
+    assert shrunk(np.zeros((1, 9 * WIDTH, 3), np.uint8)).shape == (1, WIDTH, 3)
+
+
+def test_resized_interpolates() -> None:
+    pixels = np.array([[0, 255]], np.uint8)
+    assert resized(pixels, (1, 2)) is pixels
+    larger = resized(pixels, (2, 8))
+    assert larger.shape == (2, 8)
+    assert (np.diff(larger.astype(int)) >= 0).all()
+    assert larger[0, [0, -1]].tolist() == [0, 255]

@@ -1,0 +1,121 @@
+"""Requests, and the choice of images by name and by score."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from ipsam.engine.evaluate.scores import Evaluation
+from ipsam.engine.metrics import METRICS, Protocol
+from ipsam.tools.figures.draw import Chosen, FigureRequest, by_name, by_score, known_scores
+
+CONFIG = Path(__file__).parents[3] / "configs" / "visualize.yaml"
+SETS = {"CAMO": ["a", "b", "c"], "NC4K": ["b", "d"]}
+
+
+def config(**changes: Any) -> DictConfig:
+    loaded = OmegaConf.merge(OmegaConf.load(CONFIG), changes)
+    assert isinstance(loaded, DictConfig)
+    return loaded
+
+
+def test_request() -> None:
+    request = FigureRequest.of(config(stems=["b", 7, "a", "b"]))
+    assert request == FigureRequest(
+        figure="mechanism", stems=["b", "7", "a"], worst=None, best=None, metric="sm", maps=None, protocol=Protocol()
+    )
+    other = FigureRequest.of(config(figure="comparison", maps="m", worst=3, metric="mae", protocol={"size": 64}))
+    assert (other.figure, other.maps, other.worst, other.metric) == ("comparison", Path("m"), 3, "mae")
+    assert other.protocol.size == 64
+
+
+def test_stems_are_normalised() -> None:
+    assert FigureRequest.of(config(stems=["e\u0301te\u0301"])).stems == [
+        "\u00e9t\u00e9"
+    ]  # accents as macOS stores them
+
+
+def test_the_configuration_names_every_metric() -> None:
+    (line,) = [line for line in CONFIG.read_text().splitlines() if line.startswith("metric:")]
+    assert line.partition("which metric: ")[2].split(" | ") == list(METRICS)
+
+
+def test_by_name_keeps_the_order() -> None:
+    assert by_name(SETS, ["c", "a"]) == {"CAMO": [Chosen(2, "c"), Chosen(0, "a")]}
+    assert by_name(SETS, ["d", "b"]) == {"CAMO": [Chosen(1, "b")], "NC4K": [Chosen(1, "d"), Chosen(0, "b")]}
+
+
+def evaluated(folder: Path, *, epochs: int | None = 5, **scores: float) -> Path:
+    rows: list[dict[str, str | float]] = [
+        {"dataset": "CAMO", "name": name, "mae": 1 - score, "sm": score} for name, score in scores.items()
+    ]
+    rows.append({"dataset": "NC4K", "name": "a", "mae": 0.0, "sm": 0.0})
+    Evaluation({"CAMO": {"num_images": len(scores)}}, rows, epochs=epochs).write(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"best": 2}, [2, 0]),
+        ({"worst": 2}, [1, 0]),
+        ({"best": 2, "metric": "mae"}, [1, 0]),
+        ({"worst": 2, "metric": "mae"}, [2, 0]),
+        ({"best": 9}, [2, 0, 1]),
+    ],
+)
+def test_by_score(options: dict[str, Any], expected: list[int]) -> None:
+    request = FigureRequest.of(config(**options))
+    scores = [0.5, 0.125, 0.875]
+    assert by_score(request, "abc", scores) == [Chosen(index, "abc"[index], scores[index]) for index in expected]
+
+
+def test_known_scores(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Scores follow the order of the names; further images in the file are ignored."""
+    folder = evaluated(tmp_path / "eval", a=0.125, b=0.5, c=0.75)
+    with caplog.at_level(logging.INFO):
+        assert known_scores([folder], "CAMO", ["c", "a"], "sm", epochs=5) == [0.75, 0.125]
+    assert f"scores of CAMO: {folder}/per_image.csv" in caplog.text
+    assert known_scores([folder], "CAMO", ["c", "a"], "mae", epochs=5) == [0.25, 0.875]
+    assert known_scores([folder], "NC4K", ["a"], "sm", epochs=5) == [0]
+
+
+def test_first_folder_with_all_scores_is_used(tmp_path: Path) -> None:
+    first, second = evaluated(tmp_path / "1", a=0.125), evaluated(tmp_path / "2", a=0.5, b=0.75)
+    folders = [tmp_path / "none", first, second]
+    assert known_scores(folders, "CAMO", ["a"], "sm", epochs=5) == [0.125]
+    assert known_scores(folders, "CAMO", ["a", "b"], "sm", epochs=5) == [0.5, 0.75]
+    assert known_scores(folders, "CAMO", ["a", "x"], "sm", epochs=5) is None
+    assert known_scores(folders, "COD10K", ["a"], "sm", epochs=5) is None
+
+
+def test_scores_of_another_checkpoint_are_ignored(tmp_path: Path) -> None:
+    """A checkpoint without a number of epochs matches only an evaluation without one."""
+    folder = evaluated(tmp_path, epochs=5, a=0.125)
+    assert known_scores([folder], "CAMO", ["a"], "sm", epochs=6) is None
+    assert known_scores([folder], "CAMO", ["a"], "sm", epochs=None) is None
+    evaluated(tmp_path, epochs=None, a=0.125)
+    assert known_scores([folder], "CAMO", ["a"], "sm", epochs=None) == [0.125]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", "{"),
+        ("metrics.json", "[]"),
+        ("per_image.csv", "dataset,name\nCAMO,a\n"),
+        ("per_image.csv", "dataset,name,sm\nCAMO,a,high\n"),
+        ("per_image.csv", "dataset,name,sm\nCAMO,a\n"),
+        ("per_image.csv", "name,sm\na,1\n"),
+    ],
+)
+def test_damaged_scores_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, content: str) -> None:
+    evaluated(tmp_path / "1", a=0.125)
+    (tmp_path / "1" / name).write_text(content)
+    second = evaluated(tmp_path / "2", a=0.5)
+    assert known_scores([tmp_path / "1", second], "CAMO", ["a"], "sm", epochs=5) == [0.5]
+    assert f"{tmp_path}/1: its scores can't be read" in caplog.text
+    assert json.loads((second / "metrics.json").read_text())["epochs"] == 5
