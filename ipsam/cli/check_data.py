@@ -5,12 +5,12 @@ import sys
 from omegaconf import DictConfig
 
 from ipsam.cli.command import command
-from ipsam.tools.prepare.data_check import DataCheck, in_words
+from ipsam.tools.prepare.data_check import DataCheck, as_text
 
 
 @command("check_data")
 def main(config: DictConfig) -> None:
     """Read every file, print what was found; exit status 1 if it would stop a run."""
     diagnosis = DataCheck.of(config).run()
-    print(in_words(diagnosis))
+    print(as_text(diagnosis))
     sys.exit(int(diagnosis.would_stop))

@@ -5,7 +5,7 @@ import sys
 from omegaconf import DictConfig
 
 from ipsam.cli.command import command
-from ipsam.tools.prepare.data_check import in_words
+from ipsam.tools.prepare.data_check import as_text
 from ipsam.tools.prepare.download import Download
 
 
@@ -17,7 +17,7 @@ def main(config: DictConfig) -> None:
         print(path)
     diagnosis = download.data()
     if diagnosis is not None:
-        print(in_words(diagnosis))
+        print(as_text(diagnosis))
         sys.exit(int(diagnosis.would_stop))
     if download.datasets:
         print(download.instructions())

@@ -111,7 +111,7 @@ def test_an_archive_from_the_web(script: Callable[..., Any], serve: Callable[...
     ]
     done = script("download", "datasets=[CAMO]", *options)
     assert done.status == 1
-    assert "there already: data/TestDataset/CAMO; remove it to have it replaced" in done.err
+    assert "there already: data/TestDataset/CAMO; remove it first" in done.err
 
 
 def test_a_folder_in_place_of_an_archive(script: Callable[..., Any]) -> None:
@@ -150,15 +150,15 @@ ERRORS: dict[str, tuple[Callable[[], list[str]], str]] = {
     "absent": (lambda: ["datasets=CAMO", "archive=a.zip"], "a.zip: no such archive; fetch it first, or name its file"),
     "broken": (
         lambda: ["datasets=CAMO", f"archive={bad('b.zip', b'PK')}"],
-        "b.zip is cut off or damaged, no whole ZIP or TAR: fetch it again",
+        "b.zip is cut off or damaged, not a complete ZIP or TAR: fetch it again",
     ),
     "cut off": (
         lambda: ["datasets=CAMO", f"archive={bad('c.zip', release('camourflage_1')[:300])}"],
-        "c.zip is cut off or damaged, no whole ZIP or TAR: fetch it again",
+        "c.zip is cut off or damaged, not a complete ZIP or TAR: fetch it again",
     ),
     "another": (
         lambda: ["datasets=CHAMELEON", f"archive={bad('d.zip', release('camourflage_1'))}"],
-        "d.zip: no CHAMELEON in it: it holds pictures in TestDataset/CAMO/GT, TestDataset/CAMO/Imgs",
+        "d.zip: no CHAMELEON in it: it holds images in TestDataset/CAMO/GT, TestDataset/CAMO/Imgs",
     ),
     "scheme": (lambda: ["datasets=CAMO", "archive='ftp://a/b.zip'"], "archive=ftp://a/b.zip: only http and https"),
     "no sum": (lambda: ["datasets=CAMO", "archive=a.zip", "sha256=abc"], "sha256 must be 64 hexadecimal digits"),
@@ -185,7 +185,7 @@ def test_dead_links_and_web_pages(script: Callable[..., Any], serve: Callable[..
         (serve(b"", status=404), "can't be fetched: the server answers 404"),
         (
             serve(b"<!DOCTYPE html><p>Sign in</p>"),
-            "_a.zip is a web page, no whole ZIP or TAR: fetch the archive in a browser",
+            "_a.zip is a web page, not a complete ZIP or TAR: fetch the archive in a browser",
         ),
     ):
         done = script("download", "datasets=[CAMO]", f"archive={address}/a.zip")

@@ -18,7 +18,7 @@ from ipsam.data.pairs import Pair
 from ipsam.data.saved_maps.map_pairs import SavedMap
 from ipsam.data.saved_maps.maps import read_map
 from ipsam.data.sources import FolderSource
-from ipsam.tools.prepare.doctor.probe import File, examine
+from ipsam.tools.prepare.doctor.examine import File, examine
 
 MASK = np.zeros((40, 56), np.uint8)
 MASK[8:20, 10:30] = 255

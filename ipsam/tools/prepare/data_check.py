@@ -1,5 +1,6 @@
-"""The data doctor at the command line: what it is asked, and what it prints and writes."""
+"""Options of configs/check_data.yaml, and the data doctor's findings as text."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ FILE = "check_data.json"
 
 @dataclass(frozen=True, kw_only=True)
 class DataCheck:
-    """What to examine and how, see configs/check_data.yaml."""
+    """Options of configs/check_data.yaml."""
 
     data: Data
     num_workers: int
@@ -31,65 +32,58 @@ class DataCheck:
 
     @classmethod
     def of(cls, config: DictConfig) -> "DataCheck":
-        """What the configuration says; ValueError where a value is impossible."""
+        """Check the options; ValueError for an invalid one."""
         out = path_or_none("out", plain(config.out))
         return cls(
             data=settings_of(Data, config.data, "data"),
             num_workers=whole_number("num_workers", plain(config.num_workers)),
             duplicates=true_or_false("duplicates", plain(config.duplicates)),
-            out=out if out is None else writable_folder(out, "out"),  # complain now, not after the reading
+            out=out if out is None else writable_folder(out, "out"),  # fail before the files are read
         )
 
     def run(self) -> Diagnosis:
-        """Examine, and write what is found if asked to."""
+        """Examine the data and write the findings to ``out``, if set."""
         diagnosis = diagnose(self.data, num_workers=self.num_workers, duplicates=self.duplicates)
         if self.out is not None:
             write_json(self.out / FILE, diagnosis.describe())
         return diagnosis
 
 
-def in_words(diagnosis: Diagnosis) -> str:
-    """A table of the sets, all findings, and a closing line."""
-    parts = [markdown(HEADER, [_row(one) for one in diagnosis.sets])] if diagnosis.sets else []
-    parts += ["\n".join(_listed(one.label, one.folders, one.findings)) for one in diagnosis.sets if one.findings]
+def as_text(diagnosis: Diagnosis) -> str:
+    """Format a table of the sets, all findings, and a closing line."""
+    parts = [markdown(HEADER, [_row(report) for report in diagnosis.sets])] if diagnosis.sets else []
+    parts += ["\n".join(_lines(one.label, one.folders, one.findings)) for one in diagnosis.sets if one.findings]
     if diagnosis.of_all:
-        parts.append("\n".join(_listed("all sets", None, diagnosis.of_all)))
-    return "\n\n".join([*parts, _closing(diagnosis)])
+        parts.append("\n".join(_lines("all sets", None, diagnosis.of_all)))
+    errors, warnings, remarks = (_counted(diagnosis.count(severity), severity) for severity in SEVERITIES)
+    verdict = f"{errors}: a run would stop" if diagnosis.would_stop else "nothing that would stop a run"
+    parts.append(f"{verdict}; {warnings}, {remarks} ({_counted(diagnosis.num_files, 'file')} read)")
+    return "\n\n".join(parts)
 
 
-def _row(one: SetReport) -> list[str]:
+def _row(report: SetReport) -> list[str]:
+    counts = Counter(finding.severity for finding in report.findings)
+    shares = report.shares
     return [
-        one.label,
-        *(f"{number:,}" for number in (len(one.images), len(one.masks), one.num_pairs)),
-        *(_spread([size[side] for size in one.sizes]) for side in (0, 1)),
-        _foreground(one.shares),
-        *(str(one.number(severity)) for severity in SEVERITIES),
+        report.label,
+        *(f"{number:,}" for number in (len(report.images), len(report.masks), report.num_pairs)),
+        *(_spread([size[side] for size in report.sizes]) for side in (0, 1)),
+        f"{median(shares):.1%} ({min(shares):.1%} to {max(shares):.1%})" if shares else "-",
+        *(str(counts[severity]) for severity in SEVERITIES),
     ]
 
 
 def _spread(pixels: Sequence[int]) -> str:
-    """Smallest, median and largest; one number if they are the same."""
+    """Format minimum, median and maximum; one number if they are equal."""
     if not pixels:
         return "-"
     return "-".join(map(str, dict.fromkeys((min(pixels), round(median(pixels)), max(pixels)))))
 
 
-def _foreground(shares: Sequence[float]) -> str:
-    if not shares:
-        return "-"
-    return f"{median(shares):.1%} ({min(shares):.1%} to {max(shares):.1%})"
-
-
-def _listed(label: str, folders: tuple[Path, Path] | None, findings: Sequence[Finding]) -> Iterator[str]:
+def _lines(label: str, folders: tuple[Path, Path] | None, findings: Sequence[Finding]) -> Iterator[str]:
     yield label if folders is None else f"{label} ({folders[0]}, {folders[1]})"
     for finding in sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)):
         yield f"  {finding.severity}, {finding.kind}: {finding.message.removeprefix(f'{label}: ')}"
-
-
-def _closing(diagnosis: Diagnosis) -> str:
-    errors, warnings, remarks = (_counted(diagnosis.number(severity), severity) for severity in SEVERITIES)
-    verdict = f"{errors}: a run would stop" if diagnosis.would_stop else "nothing that would stop a run"
-    return f"{verdict}; {warnings}, {remarks} ({_counted(diagnosis.num_files, 'file')} read)"
 
 
 def _counted(number: int, noun: str) -> str:

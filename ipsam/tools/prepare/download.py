@@ -1,4 +1,4 @@
-"""What scripts/download.py does: SAM2's files, and datasets from their archives into the layout that runs expect."""
+"""Download SAM2's weights, and install datasets from their archives in the layout that runs expect."""
 
 import hashlib
 import re
@@ -20,22 +20,23 @@ from ipsam.engine.runs.options import whole_number
 from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
 from ipsam.tools.prepare.archives import unpack
 from ipsam.tools.prepare.doctor import Diagnosis, diagnose
-from ipsam.tools.prepare.install import Split, check_free, find_splits, in_words, install
+from ipsam.tools.prepare.install import Split, check_free, expected_layout, find_splits, install
 from ipsam.utils.folders import writable_folder
 from ipsam.utils.weights import sha256_of
 
 SAM2_FILES = {name.removeprefix("sam2.1_hiera_").removesuffix(".pt"): name for name in OFFICIAL_FILES}
-ARCHIVES = "archives"  # folder in paths.data that archives are fetched to
+ARCHIVES = "archives"  # folder in paths.data for fetched archives
 WEB = ("http://", "https://")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """What to fetch, see configs/download.yaml.
+    """Options of configs/download.yaml.
 
     Attributes:
-        sam2: names of ``SAM2_FILES``.
-        datasets: that ``archive``, a path or address, holds; None for those with an address of their own.
+        sam2: keys of ``SAM2_FILES``.
+        datasets: sets in the archive.
+        archive: path or URL; None for a set's own URL, if it has one.
     """
 
     sam2: Sequence[str]
@@ -48,11 +49,11 @@ class Download:
 
     @classmethod
     def of(cls, config: DictConfig) -> "Download":
-        """What the configuration says; ValueError where a value is impossible, or nothing is asked for."""
+        """Check the options; ValueError for an invalid one, or without anything to fetch."""
         sam2, datasets = _names(plain(config.sam2), "sam2"), _names(plain(config.datasets), "datasets")
         archive, sha256 = (_text(plain(config[name]), name) for name in ("archive", "sha256"))
         if not sam2 and not datasets:
-            raise ValueError("say what to fetch: sam2=[large], datasets=[CAMO] or both (--help tells more)")
+            raise ValueError("say what to fetch: sam2=[large], datasets=[CAMO] or both (see --help)")
         if unknown := [name for name in sam2 if name not in SAM2_FILES]:
             raise ValueError(f"sam2={unknown[0]!r:.99}: there are {', '.join(SAM2_FILES)}")
         if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", sha256):
@@ -72,15 +73,15 @@ class Download:
         )
 
     def weights(self) -> Iterator[Path]:
-        """Fetch SAM2's files, one after the other."""
+        """Fetch SAM2's files and yield their paths."""
         for name in self.sam2:
             yield fetch_sam2(SAM2_FILES[name], writable_folder(self.checkpoints, "paths.checkpoints"))
 
     def data(self) -> Diagnosis | None:
-        """Unpack the archive, put its sets in their place, and examine them there; None without one.
+        """Install the archive's sets and examine them; None without an archive.
 
         Raises:
-            ValueError, OSError: it can't be fetched or unpacked, holds another set, or one that is there already.
+            ValueError, OSError: the archive can't be fetched or unpacked, lacks a set, or a set is installed already.
         """
         address = self.archive
         if address is None and len(self.datasets) == 1:
@@ -89,7 +90,7 @@ class Download:
             return None
         writable_folder(self.root, "paths.data")
         path = self._fetched(address)
-        with tempfile.TemporaryDirectory(prefix=".ipsam_", dir=self.root) as scratch, _told_of(path):
+        with tempfile.TemporaryDirectory(prefix=".ipsam_", dir=self.root) as scratch, _errors_named(path):
             folder = path if path.is_dir() else Path(scratch)
             if folder != path:
                 unpack(path, folder)
@@ -100,13 +101,13 @@ class Download:
         return diagnose(_data(splits, self.root), num_workers=self.num_workers)
 
     def instructions(self) -> str:
-        """Where the sets are published, what they must look like, and how to go on."""
-        asked = ",".join(one.name for one in self.datasets)
+        """Describe where the sets are published, their layout, and the next command."""
+        names = ",".join(one.name for one in self.datasets)
         return "\n".join(
             [
-                *map(in_words, self.datasets),
+                *map(expected_layout, self.datasets),
                 f"in {self.root} (paths.data). Fetch the archive there, then:",
-                f"  python scripts/download.py datasets=[{asked}] archive=FILE",
+                f"  python scripts/download.py datasets=[{names}] archive=FILE",
             ]
         )
 
@@ -117,12 +118,12 @@ class Download:
                 raise ValueError(f"{path} is not the file: its sha256 is not {self.sha256}; fetch it again")
             return path
         name = Path(unquote(urlparse(address).path)).name or "archive"
-        mark = hashlib.sha256(address.encode()).hexdigest()[:8]  # other addresses may end alike
-        return fetch(address, self.root / ARCHIVES / f"{mark}_{name}", sha256=self.sha256)
+        prefix = hashlib.sha256(address.encode()).hexdigest()[:8]  # other URLs may end in the same name
+        return fetch(address, self.root / ARCHIVES / f"{prefix}_{name}", sha256=self.sha256)
 
 
 def _data(splits: Sequence[Split], root: Path) -> Data:
-    """The sets as a run would name them; an undivided one is trained and tested on."""
+    """Name the sets as a run would; a set without splits is trained and tested on."""
 
     def of(part: str) -> list[str]:
         return [one.name for one in splits if one.split == part or (not one.split and part != "val")]
@@ -131,8 +132,8 @@ def _data(splits: Sequence[Split], root: Path) -> Data:
 
 
 @contextmanager
-def _told_of(path: Path) -> Iterator[None]:
-    """Errors with the archive's path in front, where they do not name it."""
+def _errors_named(path: Path) -> Iterator[None]:
+    """Prefix errors with the archive's path, unless they name it."""
     try:
         yield
     except ValueError as error:

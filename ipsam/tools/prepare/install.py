@@ -1,4 +1,4 @@
-"""Putting an unpacked release into the layout that the community keeps its datasets in."""
+"""Install an unpacked release in the community's layout of datasets."""
 
 import shutil
 import tempfile
@@ -14,12 +14,13 @@ from ipsam.data.matching import match_files
 
 @dataclass(frozen=True)
 class Split:
-    """A set's split in a release; of one that is not divided yet, all of it, under the empty name.
+    """Files of a set's split in a release.
 
     Attributes:
-        name, split: of what set it is which part.
-        folder: where it is kept, relative to ``paths.data``.
-        files: by their paths in it.
+        name: the set's.
+        split: empty for a set without a division into splits.
+        folder: to install into, relative to ``paths.data``.
+        files: by their paths in the folder.
     """
 
     name: str
@@ -29,39 +30,39 @@ class Split:
 
 
 def community_layout(known: Benchmark, split: str) -> Layout:
-    """Where a split is kept: a folder of its own, such as ``TestDataset/CAMO`` with ``Imgs`` and ``GT``."""
+    """Return the layout to install a split in, a folder of its own such as ``TestDataset/CAMO/{Imgs,GT}``."""
     return next(layout for layout in known.layouts[split] if not layout.shared and not layout.lists)
 
 
 def find_splits(names: Sequence[str], unpacked: Path) -> list[Split]:
-    """The splits of some sets in a folder, in any of their known layouts.
+    """Find the splits of sets in a folder, in any of their known layouts.
 
     Raises:
-        ValueError: a name is unknown, or nothing of a set is there.
+        ValueError: a name is unknown, or a set isn't there.
     """
     found: list[Split] = []
     for known in map(benchmark, names):
         splits = list(_divided(known, unpacked)) or list(_undivided(known, unpacked))[:1]
         if not splits:
-            pictures = (path for path in unpacked.rglob("*") if path.suffix.lower() in EXTENSIONS)
-            folders = sorted({str(path.parent.relative_to(unpacked)) for path in pictures})
+            images = (path for path in unpacked.rglob("*") if path.suffix.lower() in EXTENSIONS)
+            folders = sorted({str(path.parent.relative_to(unpacked)) for path in images})
             raise ValueError(
-                f"no {known.name} in it: it holds pictures in {some(folders)}. Is it another set's archive? Otherwise "
-                "put them where they are kept by hand (a ZIP of Imgs and GT alone lacks the folder around them):\n"
-                f"{in_words(known)}"
+                f"no {known.name} in it: it holds images in {some(folders)}. Is it another set's archive? Otherwise "
+                "move the images by hand (a ZIP of Imgs and GT alone lacks the folder around them):\n"
+                f"{expected_layout(known)}"
             )
         found += splits
     return found
 
 
 def check_free(splits: Sequence[Split], root: Path) -> None:
-    """ValueError where a split is in ``root`` already, so that nothing is replaced."""
+    """Raise ValueError if a split is in ``root`` already, as nothing is overwritten."""
     if there := [str(root / split.folder) for split in splits if (root / split.folder).exists()]:
-        raise ValueError(f"there already: {some(there)}; remove it to have it replaced, or set another paths.data=...")
+        raise ValueError(f"there already: {some(there)}; remove it first, or set another paths.data=...")
 
 
 def install(split: Split, root: Path) -> Path:
-    """Copy a split to where it is kept in ``root``, whole or not at all; returns its folder there."""
+    """Copy a split into ``root``, completely or not at all; return its folder."""
     target = root / split.folder
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".ipsam_", dir=root) as staging:
@@ -73,8 +74,8 @@ def install(split: Split, root: Path) -> Path:
     return target
 
 
-def in_words(known: Benchmark) -> str:
-    """Where a set is published and what it must look like here, as lines."""
+def expected_layout(known: Benchmark) -> str:
+    """Describe where a set is published and the layout to install it in."""
     lines = [f"{known.name}{f', {known.note}' if known.note else ''}", f"  published at {known.page}"]
     for split, numbers in known.num_pairs.items():
         layout = community_layout(known, split)
@@ -105,7 +106,7 @@ def _undivided(known: Benchmark, unpacked: Path) -> Iterator[Split]:
 
 
 def _files(location: SetLocation, layout: Layout) -> Iterator[tuple[str, Path]]:
-    """A split's own images and masks, those included that nothing matches: the data doctor tells of them."""
+    """Yield a split's images and masks, including unmatched ones, which the data doctor reports."""
     matched = match_files(
         location.images,
         location.masks,

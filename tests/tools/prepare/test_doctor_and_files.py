@@ -1,4 +1,4 @@
-"""What the data doctor finds in files, and that it calls an error what stops a run alone."""
+"""Findings in files; errors are exactly what stops a run."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ from support.doctor_files import (
 
 from ipsam.data.files import EXTENSIONS
 from ipsam.tools.prepare.doctor.checks import FORMATS
-from ipsam.tools.prepare.doctor.probe import MAX_BYTES
+from ipsam.tools.prepare.doctor.examine import MAX_BYTES
 
 INSIDE = "another file type inside"
 PAGES = {"save_all": True, "append_images": [Image.fromarray(mask())]}
@@ -64,8 +64,8 @@ def turned(orientation: int) -> Image.Exif:
         case("only object", put("gt/a.png", mask() * 0 + 255), warning="full masks"),
         case("inverted", all_masks(255 - mask()), warning="inverted masks"),
         case("one inverted", put("gt/a.png", 255 - mask()), remark="inverted masks"),
-        case("PNG in JPEG's clothes", put("img/a.jpg", picture(99), ".png"), remark=INSIDE),
-        case("WebP in JPEG's clothes", put("img/a.jpg", picture(99), ".webp"), remark=INSIDE),
+        case("PNG named JPEG", put("img/a.jpg", picture(99), ".png"), remark=INSIDE),
+        case("WebP named JPEG", put("img/a.jpg", picture(99), ".webp"), remark=INSIDE),
         case("EXIF", put_mode("img/a.jpg", picture(99), "RGB", exif=turned(6)), remark="EXIF orientation"),
         case("EXIF in a PNG", put_mode("gt/a.png", mask(), "L", exif=turned(3)), remark="EXIF orientation"),
         case("a TIFF", put_mode("img/a.jpg", picture(99), "RGB", format="TIFF", tiffinfo={0x0112: 3}), remark=INSIDE,
@@ -92,14 +92,14 @@ def test_errors_are_what_stops_a_run(
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_colours_of_16_bits(tmp_path: Path, suffix: str) -> None:
+def test_16_bit_colours_are_a_remark(tmp_path: Path, suffix: str) -> None:
     write_set(tmp_path, "own", seed=0, stems="abc")
     (tmp_path / "own/img/a.jpg").unlink()
     save(tmp_path / f"own/img/a{suffix}", picture(0).astype(np.uint16) * 257)
     assert found(examined(own_data(tmp_path, test=[]))) == {"16-bit picture": "remark"}
 
 
-def test_messages_name_the_files_and_the_way_out(tmp_path: Path) -> None:
+def test_messages_name_files_and_the_way_out(tmp_path: Path) -> None:
     write_set(tmp_path, "own", seed=0, stems=[f"{number}" for number in range(9)])
     own = tmp_path / "own"
     for number in range(7):
@@ -118,7 +118,7 @@ def test_messages_name_the_files_and_the_way_out(tmp_path: Path) -> None:
     assert finding.files == tuple(own / f"gt/{number}.png" for number in range(7))  # all of them
 
 
-def test_what_masks_hold(tmp_path: Path) -> None:
+def test_mask_statistics(tmp_path: Path) -> None:
     write_set(tmp_path, "own", seed=0)
     own = tmp_path / "own"
     soft = mask()
@@ -129,9 +129,9 @@ def test_what_masks_hold(tmp_path: Path) -> None:
     save(own / "gt/c.png", mask() * 0)
     save(own / "gt/d.png", mask() * 0 + 255)
     diagnosis = examined(own_data(tmp_path, test=[]))
-    told = message(diagnosis, "masks not binary")
-    assert "own/train: 2 of 6 masks have values other than 0 and 255 (" in told
-    assert "and 16 more), at most in 6.50% of the pixels (b.png): a.png, b.png; what is above 128" in told
+    text = message(diagnosis, "masks not binary")
+    assert "own/train: 2 of 6 masks have values other than 0 and 255 (" in text
+    assert "and 16 more), at most in 6.50% of the pixels (b.png): a.png, b.png; what is above 128" in text
     assert "1 of 6 masks have no foreground: c.png; see that this is meant" in message(diagnosis, "empty masks")
     assert message(diagnosis, "full masks").endswith("leave them out with data.exclude=[own/train/d]")
     assert sorted(diagnosis.sets[0].shares) == [0, 0.065, 0.065, 0.065, 0.065, 1]
@@ -163,14 +163,13 @@ def test_what_masks_hold(tmp_path: Path) -> None:
         (put_mode("gt/b.png", mask(), "LA"), "alpha picture", "1 of 12 files have an alpha channel or a transparent"),
     ],
 )
-def test_messages_on_oddities(tmp_path: Path, damage: Damage, kind: str, told: str) -> None:
+def test_oddities_are_explained(tmp_path: Path, damage: Damage, kind: str, told: str) -> None:
     write_set(tmp_path, "own", seed=0)
     damage(tmp_path / "own")
     assert told in message(examined(own_data(tmp_path, test=[])), kind)
 
 
-def test_a_tiff_is_turned_where_others_are_not(tmp_path: Path) -> None:
-    """Pillow tells the size of what OpenCV reads: it fits a mask that is turned alike."""
+def test_tiff_orientation_is_applied(tmp_path: Path) -> None:
     spec = write_set(tmp_path, "own", seed=0)
     (tmp_path / "own/img/a.jpg").unlink()
     put_mode("img/a.tif", picture(0), "RGB", tiffinfo={0x0112: 6})(tmp_path / "own")
@@ -182,15 +181,15 @@ def test_a_tiff_is_turned_where_others_are_not(tmp_path: Path) -> None:
     assert data.train_and_val(0)[0].source.read(0, 0).image.shape == (50, 40, 3)
 
 
-def test_broken_metadata_are_no_matter(tmp_path: Path) -> None:
+def test_broken_metadata_is_ignored(tmp_path: Path) -> None:
     write_set(tmp_path, "own", seed=0)
     path = tmp_path / "own/img/a.jpg"
     Image.fromarray(picture(0)).save(path, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
     assert found(examined(own_data(tmp_path, test=[]))) == {}
 
 
-def test_a_file_beyond_all_measure_is_not_read(tmp_path: Path) -> None:
-    """A terabyte by its size, of which nothing is stored."""
+def test_huge_file_is_not_read(tmp_path: Path) -> None:
+    """A sparse file of a terabyte."""
     write_set(tmp_path, "own", seed=0)
     os.truncate(tmp_path / "own/img/a.jpg", 2**40)
     diagnosis = examined(own_data(tmp_path, test=[]))
@@ -198,12 +197,12 @@ def test_a_file_beyond_all_measure_is_not_read(tmp_path: Path) -> None:
     assert MAX_BYTES >= 178_956_970 * 6
 
 
-def test_an_unheard_of_error_is_that_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_error_concerns_one_file_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(image: np.ndarray) -> None:
         raise ZeroDivisionError("what?")
 
     write_set(tmp_path, "own", seed=0, stems=STEMS[:2])
-    monkeypatch.setattr("ipsam.tools.prepare.doctor.probe.fingerprint", fail)
+    monkeypatch.setattr("ipsam.tools.prepare.doctor.examine.image_hash", fail)
     diagnosis = examined(own_data(tmp_path, test=[]))
     assert "own/img/b.jpg: can't be read (ZeroDivisionError: what?); fetch it again" in message(
         diagnosis, "unreadable file"
@@ -211,5 +210,5 @@ def test_an_unheard_of_error_is_that_files_alone(tmp_path: Path, monkeypatch: py
     assert len(diagnosis.sets[0].shares) == 2
 
 
-def test_every_kind_of_file_that_is_looked_for_has_a_format() -> None:
+def test_every_image_extension_has_a_format() -> None:
     assert FORMATS.keys() == set(EXTENSIONS)

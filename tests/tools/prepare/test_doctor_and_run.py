@@ -1,4 +1,4 @@
-"""What the data doctor calls an error stops a run, and nothing else does: which files there are, and the options."""
+"""Errors are exactly what stops a run: missing and unmatched files, and options."""
 
 import os
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_errors_are_what_stops_a_run(
     check(tmp_path, damage, options, expected)
 
 
-def test_the_same_of_sets_to_be_tested_on_and_held_out(tmp_path: Path) -> None:
+def test_errors_in_test_and_val_sets_stop_a_run(tmp_path: Path) -> None:
     write_set(tmp_path, "own", seed=0)
     spec = write_set(tmp_path, "other", seed=50)
     (tmp_path / "other/gt/c.png").write_bytes(b"")
@@ -96,8 +96,8 @@ def test_the_same_of_sets_to_be_tested_on_and_held_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["image", "mask"])
-def test_the_same_of_files_changed_at_random(tmp_path: Path, kind: str) -> None:
-    """Each set has one file that was cut off, or in which some bits were turned over; most of them break it."""
+def test_errors_stop_a_run_on_randomly_damaged_files(tmp_path: Path, kind: str) -> None:
+    """One file of each set is truncated or has flipped bits."""
     rng = np.random.default_rng(kind == "mask")
     path = tmp_path / ("own/img/a.jpg" if kind == "image" else "own/gt/a.png")
     outcomes = []
@@ -116,6 +116,6 @@ def test_the_same_of_files_changed_at_random(tmp_path: Path, kind: str) -> None:
     assert sum(outcomes) > 10
 
 
-def test_two_test_sets_of_one_name_are_refused_at_once(tmp_path: Path) -> None:
+def test_test_sets_of_the_same_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"data\.test names CAMO more than once"):
         examined(own_data(tmp_path, train=[], test=["CAMO", "CAMO"]))

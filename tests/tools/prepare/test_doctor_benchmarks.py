@@ -1,4 +1,4 @@
-"""The data doctor on the known benchmarks, in the layouts and with the peculiarities that they have."""
+"""The data doctor on the known benchmarks' layouts and peculiarities."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ def cod(root: Path, **options: object) -> Data:
     return own_data(root, **{"train": ["COD10K", "CAMO"], "test": ["CAMO", "CHAMELEON", "COD10K", "NC4K"]} | options)
 
 
-def test_a_set_that_is_not_there_keeps_none_from_being_examined(tmp_path: Path) -> None:
+def test_missing_set_does_not_stop_the_examination_of_others(tmp_path: Path) -> None:
     write_set(tmp_path, "TestDataset/CAMO", 0, images="Imgs", masks="GT")
     write_set(tmp_path, "NC4K", 50, images="Imgs", masks="GT")
     (tmp_path / "NC4K/GT/a.png").unlink()
@@ -38,7 +38,7 @@ def test_a_set_that_is_not_there_keeps_none_from_being_examined(tmp_path: Path) 
     assert stops(data)
 
 
-def test_a_pool_is_divided_and_each_file_read_once(tmp_path: Path) -> None:
+def test_pooled_files_are_split_and_read_once(tmp_path: Path) -> None:
     write_set(tmp_path, "TrainDataset", 0, images="Imgs", masks="GT", stems=[*COD10K, *CAMO])
     for number in range(3):
         save(tmp_path / f"TrainDataset/Imgs/COD10K-NonCAM-{number}.jpg", picture(90 + number))
@@ -49,14 +49,14 @@ def test_a_pool_is_divided_and_each_file_read_once(tmp_path: Path) -> None:
     assert diagnosis.num_files == 16
     assert found(diagnosis, "COD10K/train") == NUMBER | {"no part of the benchmark": "remark"}
     assert found(diagnosis, "CAMO/train") == NUMBER
-    told = message(diagnosis, "no part of the benchmark")
-    assert told == "COD10K/train: 3 COD10K-NonCAM* left out: camouflaged part only"
-    told = diagnosis.sets[0].findings[-1].message
-    assert told == "COD10K/train: 4 pairs, where the benchmark has 3040 (camouflaged part only)"
+    text = message(diagnosis, "no part of the benchmark")
+    assert text == "COD10K/train: 3 COD10K-NonCAM* left out: camouflaged part only"
+    text = diagnosis.sets[0].findings[-1].message
+    assert text == "COD10K/train: 4 pairs, where the benchmark has 3040 (camouflaged part only)"
     assert not stops(data)
 
 
-def test_masks_of_the_other_split_are_neither_missed_nor_read(tmp_path: Path) -> None:
+def test_masks_of_the_other_split_are_ignored(tmp_path: Path) -> None:
     write_set(tmp_path, "CAMO", 0, images="Images/Test", masks="GT", stems=CAMO)
     save(tmp_path / "CAMO/GT/camourflage_00009.png", mask() // 255)
     data = cod(tmp_path, train=[], test=["CAMO"])
@@ -84,7 +84,7 @@ def test_sizes_may_differ_in_nc4k(tmp_path: Path) -> None:
         assert stops(data)
 
 
-def test_chameleon_as_it_is_met(tmp_path: Path) -> None:
+def test_chameleon_release(tmp_path: Path) -> None:
     write_set(tmp_path, "CHAMELEON", 0, images="Imgs", masks="GT", stems=[f"animal-{number}" for number in range(76)])
     for number in (7, 9):
         save(tmp_path / f"CHAMELEON/Imgs/animal-{number}.jpg", picture(number), ".png")
@@ -93,14 +93,12 @@ def test_chameleon_as_it_is_met(tmp_path: Path) -> None:
     data = cod(tmp_path, train=[], test=["CHAMELEON"])
     diagnosis = examined(data)
     assert found(diagnosis) == {"another file type inside": "remark", "inverted masks": "warning"}
-    assert "animal-7.jpg is PNG, animal-9.jpg is PNG; they are read by" in message(
-        diagnosis, "another file type inside"
-    )
+    assert "animal-7.jpg is PNG, animal-9.jpg is PNG; their content" in message(diagnosis, "another file type inside")
     assert "if they are the other way round, save each mask as 255 - mask" in message(diagnosis, "inverted masks")
     assert not stops(data)
 
 
-def test_a_second_copy_and_a_missing_list(tmp_path: Path) -> None:
+def test_second_copy_and_missing_list_are_named(tmp_path: Path) -> None:
     write_set(tmp_path, "a/NC4K", 0, images="Imgs", masks="GT")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     write_set(tmp_path, "Kvasir-SEG", 0, images="images", masks="masks")
@@ -111,8 +109,8 @@ def test_a_second_copy_and_a_missing_list(tmp_path: Path) -> None:
     assert "beside its folder of images, with a stem a line" in message(diagnosis, "set not found")
 
 
-def test_a_part_of_a_set_is_read_with_it(tmp_path: Path) -> None:
-    """PraNet's 62 of ClinicDB, one of which is missing: the others are examined all the same."""
+def test_subset_is_read_with_its_set(tmp_path: Path) -> None:
+    """PraNet's 62 of ClinicDB, one of which is missing; the others are examined."""
     stems = [str(number) for number in range(1, 613) if number != 575]
     for stem in stems:
         for folder, pixels in (("images", picture(0)), ("masks", mask())):
@@ -128,7 +126,7 @@ def test_a_part_of_a_set_is_read_with_it(tmp_path: Path) -> None:
 @pytest.mark.data
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real data in {REAL_DATA} (set IPSAM_TEST_DATA)")
 def test_real_data() -> None:
-    """What is in them: soft masks; three pictures of Kvasir-SEG twice, and one of its test images among the others."""
+    """Soft masks; three duplicates in Kvasir-SEG, and one test image among its training images."""
     polyps = {"train": ["Kvasir-SEG"], "val": ["Kvasir-SEG"], "test": ["Kvasir", "CVC-ClinicDB", "ETIS"]}
     diagnosis = diagnose(own_data(REAL_DATA, **polyps), num_workers=2)
     assert [one.num_pairs for one in diagnosis.sets] == [800, 100, 100, 612, 20]

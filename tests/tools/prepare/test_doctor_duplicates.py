@@ -1,4 +1,4 @@
-"""Copies are found whatever they were saved as, and different pictures are not taken for copies."""
+"""Copies are found in any format and size, and different images are no copies."""
 
 import time
 from collections.abc import Iterator
@@ -13,12 +13,18 @@ from support.doctor_files import examined, found, mask, message, own_data, pictu
 from ipsam.data.images import read_image
 from ipsam.data.synthetic.scenes import camouflaged_scene
 from ipsam.tools.prepare.doctor import diagnose
-from ipsam.tools.prepare.doctor.copies import NUM_CANDIDATES, copies, repetitions
-from ipsam.tools.prepare.doctor.fingerprint import HASH_DISTANCE, Fingerprint, fingerprint
+from ipsam.tools.prepare.doctor.duplicates import (
+    HASH_DISTANCE,
+    NUM_CANDIDATES,
+    ImageHash,
+    find_copies,
+    find_repetitions,
+    image_hash,
+)
 
 
 def altered(image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Copies as they are met: saved again, and at other sizes."""
+    """Copies encoded again or resized, as datasets hold them."""
 
     def jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
         return cv2.imdecode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
@@ -37,77 +43,76 @@ def altered(image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def check_copies(images: list[np.ndarray]) -> None:
-    """Each is found in every form, and as itself."""
-    originals = [fingerprint(image) for image in images]
-    forms: dict[str, list[Fingerprint]] = {}
+    """Each image is found by each of its copies."""
+    originals = [image_hash(image) for image in images]
+    forms: dict[str, list[ImageHash]] = {}
     for image in images:
         for form, copy in altered(image):
-            forms.setdefault(form, []).append(fingerprint(copy))
-    for form, prints in forms.items():
-        assert list(copies(prints, originals)) == [(index, [index]) for index in range(len(images))], form
+            forms.setdefault(form, []).append(image_hash(copy))
+    for form, hashes in forms.items():
+        assert list(find_copies(hashes, originals)) == [(index, [index]) for index in range(len(images))], form
 
 
-def test_copies_of_scenes() -> None:
-    """The hardest: little contrast, much noise, all frequencies alike."""
+def test_copies_of_scenes_are_found() -> None:
+    """The hardest images: low contrast, much noise, a flat spectrum."""
     rng = np.random.default_rng(7)
     scenes = [camouflaged_scene(rng, size=256, difficulty=index / 40).image for index in range(40)]
-    assert not list(repetitions([fingerprint(scene) for scene in scenes]))
+    assert not list(find_repetitions([image_hash(scene) for scene in scenes]))
     check_copies(scenes)
 
 
 @pytest.mark.data
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real data in {REAL_DATA} (set IPSAM_TEST_DATA)")
-def test_copies_of_real_images() -> None:
+def test_copies_of_real_images_are_found() -> None:
     polyps = sorted((REAL_DATA / "polyp/TrainDataset/images").iterdir())[3::20]
     images = [read_image(path) for path in [*polyps, *sorted((REAL_DATA / "cod/unlabeled").iterdir())]]
-    assert not list(repetitions([fingerprint(image) for image in images]))
+    assert not list(find_repetitions([image_hash(image) for image in images]))
     check_copies(images)
 
 
-def test_equal_hashes_are_not_enough() -> None:
-    """The same picture with the brightness turned over half of it, or plain black and plain white."""
+def test_equal_hashes_need_similar_thumbnails() -> None:
+    """Thumbnails differ: half the image is black, contrast is low, or one is black and one is white."""
     image = picture(3, (200, 300))
     other = np.where(image > 128, image, 0).astype(np.uint8)
     faint = (image.astype(np.float32) * 0.1 + 100).astype(np.uint8)
     black = np.zeros_like(image)
-    prints = [fingerprint(one) for one in (image, other, faint, black, black + 255, black + 1)]
-    assert prints[3].hash[1:] == prints[4].hash[1:] == prints[5].hash[1:]
-    assert list(repetitions(prints)) == [(5, 3)]
+    hashes = [image_hash(one) for one in (image, other, faint, black, black + 255, black + 1)]
+    assert hashes[3].bits[1:] == hashes[4].bits[1:] == hashes[5].bits[1:]
+    assert list(find_repetitions(hashes)) == [(5, 3)]
 
 
-def test_the_nearest_is_named_and_only_earlier_ones_in_repetitions() -> None:
+def test_most_similar_copy_is_first() -> None:
     image = picture(3, (200, 300))
     noisy = np.clip(image + np.random.default_rng(0).normal(0, 10, image.shape), 0, 255).astype(np.uint8)
-    prints = [fingerprint(one) for one in (picture(4), noisy, image, image)]
-    assert list(repetitions(prints)) == [(2, 1), (3, 2)]
-    assert list(copies(prints[2:], prints[:3])) == [(0, [2, 1]), (1, [2, 1])]
-    assert not list(copies([], prints))
-    assert not list(copies(prints, []))
+    hashes = [image_hash(one) for one in (picture(4), noisy, image, image)]
+    assert list(find_repetitions(hashes)) == [(2, 1), (3, 2)]
+    assert list(find_copies(hashes[2:], hashes[:3])) == [(0, [2, 1]), (1, [2, 1])]
+    assert not list(find_copies([], hashes))
+    assert not list(find_copies(hashes, []))
 
 
-def test_many_equal_pictures_take_no_time() -> None:
-    prints = [fingerprint(np.zeros((8, 8, 3), np.uint8))] * 3000
+def test_many_equal_images_are_fast() -> None:
+    hashes = [image_hash(np.zeros((8, 8, 3), np.uint8))] * 3000
     begin = time.monotonic()
-    assert len(list(repetitions(prints))) == 2999
+    assert len(list(find_repetitions(hashes))) == 2999
     assert time.monotonic() - begin < 20
     assert NUM_CANDIDATES < 100
 
 
-def test_a_hash_is_within_its_distance_at_any_place() -> None:
-    """Blocks don't matter: a copy is found among 600 others, first or last."""
+def test_hash_distance_limit_holds_in_every_block() -> None:
     rng = np.random.default_rng(0)
-    others = [Fingerprint(rng.bytes(8), rng.bytes(768)) for _ in range(600)]
-    changed = bytearray(others[599].hash)
+    others = [ImageHash(rng.bytes(8), rng.bytes(768)) for _ in range(600)]
+    changed = bytearray(others[599].bits)
     changed[0] ^= 0xFF
     changed[1] ^= 0x03
-    near = Fingerprint(bytes(changed), others[599].thumbnail)
-    far = Fingerprint(bytes([changed[0], changed[1] ^ 0x04, *changed[2:]]), others[599].thumbnail)
+    near = ImageHash(bytes(changed), others[599].thumbnail)
+    far = ImageHash(bytes([changed[0], changed[1] ^ 0x04, *changed[2:]]), others[599].thumbnail)
     assert HASH_DISTANCE == 10
-    assert list(copies([others[0], near, far], others)) == [(0, [0]), (1, [599])]
-    assert list(repetitions([*others, near, far])) == [(600, 599), (601, 600)]
+    assert list(find_copies([others[0], near, far], others)) == [(0, [0]), (1, [599])]
+    assert list(find_repetitions([*others, near, far])) == [(600, 599), (601, 600)]
 
 
-def test_what_is_told_of_copies(tmp_path: Path) -> None:
+def test_messages_name_copies_and_the_option_that_excludes_them(tmp_path: Path) -> None:
     one, two = write_set(tmp_path, "one", 0), write_set(tmp_path, "two", 20)
     other, held_out = write_set(tmp_path, "other", 40), write_set(tmp_path, "held_out", 60)
     image = read_image(tmp_path / "one/img/b.jpg")
@@ -120,11 +125,11 @@ def test_what_is_told_of_copies(tmp_path: Path) -> None:
     twice, tested = {"training images twice": "remark"}, {"tested on training images": "warning"}
     assert [found(diagnosis, one.label) for one in diagnosis.sets] == [{}, twice, tested, tested]
     assert message(diagnosis, "training images twice") == (
-        "two/train: 2 of 6 images show what another training image shows: c.jpg (b.jpg of one/train), "
+        "two/train: 2 of 6 images are copies of another training image: c.jpg (b.jpg of one/train), "
         "d.jpg (a.jpg of one/train); leave them out with data.exclude=[two/train/c,two/train/d]"
     )
     assert diagnosis.sets[3].findings[0].message == (
-        "other/test: 1 of 6 images are among the training images too, which makes for better scores than on new ones: "
+        "other/test: 1 of 6 images are among the training images too, which raises the scores: "
         "e.jpg (d.jpg of two/train); leave the training images out with data.exclude=[one/train/a,two/train/d]"
     )
     files = ("other/img/e.jpg", "two/img/d.jpg", "one/img/a.jpg")
@@ -133,14 +138,14 @@ def test_what_is_told_of_copies(tmp_path: Path) -> None:
     again = own_data(
         tmp_path, train=[one, two], val=[held_out], test=[other], exclude=["one/train/a", "two/train/d", "two/train/c"]
     )
-    assert found(examined(again)) == {"left out by data.exclude": "remark"}  # what is advised helps
+    assert found(examined(again)) == {"left out by data.exclude": "remark"}  # the advice works
 
 
-def test_a_set_that_is_trained_and_tested_on(tmp_path: Path) -> None:
+def test_set_that_is_trained_and_tested_on_is_named(tmp_path: Path) -> None:
     spec = write_set(tmp_path, "own", 0)
     diagnosis = examined(own_data(tmp_path, train=[spec], test=[spec]))
     assert found(diagnosis) == {"tested on training images": "warning"}
     assert diagnosis.num_files == 12
-    told = message(diagnosis, "tested on training images")
-    assert "own/test: 6 of 6 images are among the training images too" in told
-    assert told.endswith("own/train/d,own/train/e,...]")
+    text = message(diagnosis, "tested on training images")
+    assert "own/test: 6 of 6 images are among the training images too" in text
+    assert text.endswith("own/train/d,own/train/e,...]")

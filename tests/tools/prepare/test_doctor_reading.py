@@ -8,19 +8,19 @@ import pytest
 from support.doctor_files import write_set
 
 from ipsam.tools.prepare.doctor import reading
-from ipsam.tools.prepare.doctor.probe import Facts, File, examine
+from ipsam.tools.prepare.doctor.examine import File, FileFacts, examine
 from ipsam.tools.prepare.doctor.reading import TOGETHER, examine_all
 
 KILLS, STALLS = "kills", "stalls"
 
 
-def faked(file: File) -> Facts:
+def faked(file: File) -> FileFacts:
     """In place of ``examine``: what some file does to a decoder."""
     if file.path.stem == KILLS:
         os._exit(9)
     if file.path.stem == STALLS:
         time.sleep(60)
-    return Facts(file, format=str(os.getpid()))
+    return FileFacts(file, format=str(os.getpid()))
 
 
 @pytest.fixture

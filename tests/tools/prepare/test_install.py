@@ -1,4 +1,4 @@
-"""Releases of datasets, in the layouts they are met in, put into the community's."""
+"""Releases in their various layouts are installed in the community's layout."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from ipsam.data.benchmarks import KNOWN, SPLITS, benchmark
 from ipsam.data.layouts import dataset_pairs, locate_set
-from ipsam.tools.prepare.install import check_free, community_layout, find_splits, in_words, install
+from ipsam.tools.prepare.install import check_free, community_layout, expected_layout, find_splits, install
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,7 +23,7 @@ def below(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", [name for name, known in KNOWN.items() if not known.only])
-def test_what_is_put_in_its_place_is_found_there(tmp_path: Path, name: str) -> None:
+def test_installed_sets_are_found(tmp_path: Path, name: str) -> None:
     known = benchmark(name)
     for split in known.layouts:
         layout = community_layout(known, split)
@@ -33,8 +33,8 @@ def test_what_is_put_in_its_place_is_found_there(tmp_path: Path, name: str) -> N
         assert location.masks == tmp_path / layout.folder / layout.masks
 
 
-def test_a_pooled_release_is_divided(tmp_path: Path) -> None:
-    """TrainDataset/{Imgs,GT} holds COD10K and CAMO together; others are nobody's."""
+def test_pooled_release_is_split_into_sets(tmp_path: Path) -> None:
+    """TrainDataset/{Imgs,GT} holds COD10K and CAMO together; other files are left out."""
     stems = ("COD10K-CAM-1", "COD10K-NonCAM-2", "camourflage_00003")
     write(tmp_path / "cod/TrainDataset", *(f"Imgs/{s}.jpg" for s in stems), *(f"GT/{s}.png" for s in stems))
     write(tmp_path / "cod/TestDataset/CAMO", "Imgs/camourflage_00009.jpg", "GT/camourflage_00009.png")
@@ -59,8 +59,8 @@ def test_a_pooled_release_is_divided(tmp_path: Path) -> None:
     assert sorted(path.name for path in root.iterdir()) == ["TestDataset", "TrainDataset"]
 
 
-def test_the_original_camo(tmp_path: Path) -> None:
-    """One folder of masks for both splits; each goes with its image."""
+def test_original_camo_release(tmp_path: Path) -> None:
+    """One folder holds the masks of both splits."""
     folder = tmp_path / "CAMO-COCO-V.1.0-CVPR2019/CAMO"
     write(folder, "Images/Train/camourflage_00001.jpg", "Images/Test/camourflage_00002.jpg")
     write(folder, "GT/camourflage_00001.png", "GT/camourflage_00002.png")
@@ -69,14 +69,14 @@ def test_the_original_camo(tmp_path: Path) -> None:
     assert set(test.files) == {"Imgs/camourflage_00002.jpg", "GT/camourflage_00002.png"}
 
 
-def test_what_does_not_match_comes_along(tmp_path: Path) -> None:
-    """For the data doctor to tell of; nothing vanishes on the way."""
+def test_unmatched_files_are_installed_too(tmp_path: Path) -> None:
+    """The data doctor reports them."""
     write(tmp_path / "NC4K", "Imgs/1.jpg", "Imgs/2.jpg", "GT/2.png", "GT/3.png")
     (only,) = find_splits(["NC4K"], tmp_path)
     assert set(only.files) == {"Imgs/1.jpg", "Imgs/2.jpg", "GT/2.png", "GT/3.png"}
 
 
-def test_a_release_with_lists_is_divided_and_one_without_is_kept_whole(tmp_path: Path) -> None:
+def test_lists_split_a_release_and_without_lists_it_is_installed_whole(tmp_path: Path) -> None:
     write(tmp_path / "release/Kvasir-SEG", *(f"{kind}/cju{n}.jpg" for kind in ("images", "masks") for n in range(3)))
     (whole,) = find_splits(["Kvasir-SEG"], tmp_path / "release")
     assert (whole.split, whole.folder) == ("", "Kvasir-SEG")
@@ -94,35 +94,33 @@ def test_a_release_with_lists_is_divided_and_one_without_is_kept_whole(tmp_path:
     assert set(test.files) == {"images/cju2.jpg", "masks/cju2.jpg"}
 
 
-def test_another_set(tmp_path: Path) -> None:
+def test_missing_or_unknown_set_is_named(tmp_path: Path) -> None:
     write(tmp_path / "DUTS", "Imgs/1.jpg", "GT/1.png")
     with pytest.raises(
-        ValueError, match=r"no CAMO in it: it holds pictures in DUTS/GT, DUTS/Imgs\. Is it another set"
-    ) as told:
+        ValueError, match=r"no CAMO in it: it holds images in DUTS/GT, DUTS/Imgs\. Is it another set"
+    ) as caught:
         find_splits(["CAMO"], tmp_path)
-    assert in_words(benchmark("CAMO")) in str(told.value)
+    assert expected_layout(benchmark("CAMO")) in str(caught.value)
     with pytest.raises(ValueError, match="unknown dataset 'DUTS'"):
         find_splits(["DUTS"], tmp_path)
 
 
-def test_nothing_is_replaced_and_no_half_is_left(tmp_path: Path) -> None:
+def test_nothing_is_overwritten_and_no_partial_copy_is_left(tmp_path: Path) -> None:
     write(tmp_path / "new/CHAMELEON", "Imgs/1.jpg", "Imgs/2.jpg", "GT/1.png")
     write(tmp_path / "data/TestDataset/CHAMELEON", "Imgs/mine.jpg")
     splits = find_splits(["CHAMELEON"], tmp_path / "new")
-    with pytest.raises(
-        ValueError, match=r"there already: .*TestDataset/CHAMELEON; remove it to have it replaced, or set"
-    ):
+    with pytest.raises(ValueError, match=r"there already: .*TestDataset/CHAMELEON; remove it first, or set"):
         check_free(splits, tmp_path / "data")
     shutil.rmtree(tmp_path / "data/TestDataset")
-    (tmp_path / "new/CHAMELEON/Imgs/2.jpg").unlink()  # as a disk that fails in the middle
+    (tmp_path / "new/CHAMELEON/Imgs/2.jpg").unlink()  # like a disk error halfway
     with pytest.raises(FileNotFoundError):
         install(splits[0], tmp_path / "data")
     assert below(tmp_path / "data") == set()
 
 
-def test_every_set_says_where_it_is() -> None:
+def test_expected_layout_names_page_and_splits() -> None:
     for known in KNOWN.values():
-        words = in_words(known)
-        assert f"published at {known.page}" in words
+        text = expected_layout(known)
+        assert f"published at {known.page}" in text
         assert known.page.startswith("https://")
-        assert all(f"  {split}: " in words for split in SPLITS if split in known.num_pairs)
+        assert all(f"  {split}: " in text for split in SPLITS if split in known.num_pairs)

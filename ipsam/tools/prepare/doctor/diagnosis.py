@@ -1,47 +1,81 @@
-"""Examining the data of a run: every set it names, every file of theirs."""
+"""Examine the data of a run: every set that it names and every file of theirs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ipsam.data.benchmarks import SPLITS
 from ipsam.data.data import SYNTHETIC, Data, Synthetic
-from ipsam.data.findings import Finding
+from ipsam.data.findings import SEVERITIES, Finding, Severity
 from ipsam.data.layouts import SetLocation, Spec, locate_set, set_name
 from ipsam.data.matching import Matched, match_files
 from ipsam.data.pairs import SizeMismatch, apply_size_mismatch, check_size_mismatch, matched_pairs
-from ipsam.tools.prepare.doctor.checks import file_findings
-from ipsam.tools.prepare.doctor.probe import Facts, File
+from ipsam.tools.prepare.doctor.checks import SetReport, add_duplicate_findings, describe_finding, file_findings
+from ipsam.tools.prepare.doctor.examine import File, FileFacts
 from ipsam.tools.prepare.doctor.reading import examine_all
-from ipsam.tools.prepare.doctor.reports import Diagnosis, SetReport
-from ipsam.tools.prepare.doctor.same_pictures import add_same_pictures
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Findings about each set of a run and about all sets together."""
+
+    sets: Sequence[SetReport]
+    of_all: Sequence[Finding]
+    num_files: int
+
+    def count(self, severity: Severity) -> int:
+        """Count the findings of a severity."""
+        findings = [*self.of_all, *(finding for report in self.sets for finding in report.findings)]
+        return sum(finding.severity == severity for finding in findings)
+
+    @property
+    def would_stop(self) -> bool:
+        """Whether a run on these data would end in an error."""
+        return self.count("error") > 0
+
+    def describe(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "would_stop": self.would_stop,
+            **{f"num_{severity}s": self.count(severity) for severity in SEVERITIES},
+            "num_files": self.num_files,
+            "of_all": [describe_finding(finding) for finding in self.of_all],
+            "sets": [report.describe() for report in self.sets],
+        }
 
 
 def diagnose(data: Data, *, num_workers: int, duplicates: bool = True) -> Diagnosis:
-    """Read every file of a run's data once, as the run would, and collect all that is found.
+    """Read every file of a run's data once, as the run would, and collect the findings.
 
-    An error is what would stop the run: in `Data.train_and_val`, in `Data.test_sets` or in the reading of a sample.
+    Errors are what would stop the run, in ``Data.train_and_val``, in ``Data.test_sets`` or while reading a sample.
 
     Args:
         data: what to examine.
-        num_workers: processes that read; 0 for none but this one.
-        duplicates: look for pictures that are both trained and tested on, or trained on twice.
+        num_workers: worker processes; 0 reads in this process.
+        duplicates: look for copies of training images in all sets.
 
     Raises:
         ValueError: two test sets have the same name.
     """
     data.test_names()
-    sets = [_look_up(data, spec, split) for split in SPLITS for spec in getattr(data, split)]
+    sets = [_locate(data, spec, split) for split in SPLITS for spec in getattr(data, split)]
     files = list(dict.fromkeys(file for one in sets for file in (*one.images, *one.masks)))
     facts = examine_all(files, num_workers=num_workers)
-    reports = [_examined(one, facts) for one in sets]
+    reports = [_report(one, facts) for one in sets]
     if duplicates:
-        add_same_pictures(reports)
-    return Diagnosis(reports, list(_of_all(data, reports)), len(files))
+        add_duplicate_findings(reports)
+    of_all = []
+    if data.val_fraction:
+        try:
+            data.num_held_out(sum(report.num_pairs for report in reports if report.split == "train"))
+        except ValueError as error:
+            of_all.append(Finding("nothing to train on", "error", str(error)))
+    return Diagnosis(reports, of_all, len(files))
 
 
 @dataclass(frozen=True)
 class _Set:
-    """A set before its files are read; without location and files if it can't be used, or has none."""
+    """A set before its files are read; without location and files if it is unusable or generated."""
 
     report: SetReport
     size_mismatch: SizeMismatch = "error"
@@ -50,22 +84,21 @@ class _Set:
 
     @property
     def images(self) -> list[File]:
-        """All images of its own."""
         return (
             [] if self.matched is None else [File(path, "image") for of in self.matched.images.values() for path in of]
         )
 
     @property
     def masks(self) -> list[File]:
-        """All masks of its own."""
+        """Masks without those of other splits in the same folder."""
         if self.location is None or self.matched is None:
             return []
-        of_others = self.matched.masks.keys() - self.matched.images.keys() if self.location.extra_masks else set()
-        return [File(path, "mask") for stem, of in self.matched.masks.items() if stem not in of_others for path in of]
+        others = self.matched.masks.keys() - self.matched.images.keys() if self.location.extra_masks else set()
+        return [File(path, "mask") for stem, of in self.matched.masks.items() if stem not in others for path in of]
 
 
-def _look_up(data: Data, spec: Spec, split: str) -> _Set:
-    """A set's folders and files, with what is found before any is opened."""
+def _locate(data: Data, spec: Spec, split: str) -> _Set:
+    """Find a set's folders and match its files, with the findings so far."""
     report = SetReport(f"{set_name(spec)}/{split}", split)
     if spec == SYNTHETIC:
         synthetic = Synthetic(**data.synthetic)
@@ -95,8 +128,8 @@ def _look_up(data: Data, spec: Spec, split: str) -> _Set:
     return _Set(report, size_mismatch, location, matched)
 
 
-def _examined(one: _Set, facts: Mapping[File, Facts]) -> SetReport:
-    """A set's report, given what its files are found to be."""
+def _report(one: _Set, facts: Mapping[File, FileFacts]) -> SetReport:
+    """Complete a set's report with the facts about its files."""
     report, location, matched = one.report, one.location, one.matched
     if location is None or matched is None:
         return report
@@ -111,14 +144,5 @@ def _examined(one: _Set, facts: Mapping[File, Facts]) -> SetReport:
     report.num_pairs = len(pairs) - (len(with_size) - len(kept))
     report.findings += findings
     report.findings += location.other_number(report.num_pairs)
-    report.findings += file_findings(report.label, report.images, report.masks, report.num_pairs)
+    report.findings += file_findings(report)
     return report
-
-
-def _of_all(data: Data, reports: Sequence[SetReport]) -> Iterator[Finding]:
-    """What concerns the sets together."""
-    if data.val_fraction:
-        try:
-            data.num_held_out(sum(report.num_pairs for report in reports if report.split == "train"))
-        except ValueError as error:
-            yield Finding("nothing to train on", "error", str(error))

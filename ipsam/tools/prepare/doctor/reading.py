@@ -14,21 +14,21 @@ from multiprocessing.connection import Connection, wait
 
 from tqdm import tqdm
 
-from ipsam.tools.prepare.doctor.probe import Facts, File, examine
+from ipsam.tools.prepare.doctor.examine import File, FileFacts, examine
 from ipsam.utils.workers import begin_worker
 
 TOGETHER = 16  # files a process is handed at a time, as long as there are enough for all
 SECONDS = 120.0  # for one file; the largest that a dataset might hold takes a few
 
 
-def examine_all(files: Sequence[File], *, num_workers: int) -> dict[File, Facts]:
+def examine_all(files: Sequence[File], *, num_workers: int) -> dict[File, FileFacts]:
     """What each file is found to be, with a progress bar; `num_workers` processes, 0 for none but this one."""
     found = map(examine, files) if num_workers == 0 else _in_workers(files, num_workers)
     bar = tqdm(found, total=len(files), desc="reading", unit="file", leave=False, disable=None)
     return {facts.file: facts for facts in bar}
 
 
-def _in_workers(files: Sequence[File], num_workers: int) -> Iterator[Facts]:
+def _in_workers(files: Sequence[File], num_workers: int) -> Iterator[FileFacts]:
     waiting = deque(files)
     workers: list[_Worker] = []
     try:
@@ -71,10 +71,10 @@ class _Worker:
         with suppress(OSError):  # it is dead already, as the next look at the connection will tell
             self.connection.send(files)
 
-    def report(self) -> Facts | None:
+    def report(self) -> FileFacts | None:
         """What it says of its first file; or that it died of it."""
         try:
-            facts: Facts = self.connection.recv()
+            facts: FileFacts = self.connection.recv()
         except (EOFError, OSError):
             self.end()
             return self._given_up(f"the process that read it was killed (exit status {self.process.exitcode})")
@@ -82,7 +82,7 @@ class _Worker:
         self.since = time.monotonic()
         return facts
 
-    def overdue(self) -> Facts | None:
+    def overdue(self) -> FileFacts | None:
         """That its first file has taken too long, if it has."""
         if not self.files or time.monotonic() - self.since < SECONDS:
             return None
@@ -96,9 +96,9 @@ class _Worker:
         self.process.join()
         self.connection.close()
 
-    def _given_up(self, reason: str) -> Facts:
+    def _given_up(self, reason: str) -> FileFacts:
         file = self.files.popleft()
-        return Facts(file).failed(f"{file.path}: {reason}; fetch the file again or leave it out")
+        return FileFacts(file).failed(f"{file.path}: {reason}; fetch the file again or leave it out")
 
 
 def _work(connection: Connection) -> None:
