@@ -1,4 +1,4 @@
-"""The known benchmarks: how many pairs each has, the folder layouts it is met in, and its peculiarities."""
+"""Known benchmarks: published numbers of pairs, folder layouts in use, and peculiarities."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,35 +10,35 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Layout:
-    """A folder of images and a folder of masks, both relative to `folder`; matched in any case of letters."""
+    """Folders of images and of masks, relative to `folder`; upper and lower case match."""
 
     folder: str
     images: str
     masks: str
-    shared: bool = False  # holds other sets too: only stems that match the benchmark's pattern are its own
-    extra_masks: bool = False  # one folder holds the masks of several splits
-    lists: bool = False  # undivided: the split is a list of stems, `<split>.txt`, beside the folder of images
+    shared: bool = False  # other sets lie here too: only stems that match the benchmark's pattern belong to it
+    extra_masks: bool = False  # the folder of masks serves several splits
+    lists: bool = False  # not divided: a list of stems, `<split>.txt` beside the folder of images, is the split
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A published dataset; ``page`` is where, ``archive`` the address of its files, where there is one to fetch."""
+    """Published dataset; ``page`` is its web page, ``archive`` the address of its files if they can be fetched."""
 
     name: str
     page: str
-    num_pairs: Mapping[str, tuple[int, ...]]  # split -> the numbers it is published with
-    layouts: Mapping[str, tuple[Layout, ...]]  # split -> where to look, in this order
+    num_pairs: Mapping[str, tuple[int, ...]]  # split -> published numbers
+    layouts: Mapping[str, tuple[Layout, ...]]  # split -> layouts, in the order of search
     aliases: tuple[str, ...] = ()
-    stems: str = ""  # pattern of its stems, by which it is known in a shared folder
-    whole_without_stems: bool = False  # a shared folder in which no stem matches is wholly this set's
-    leave_out: str | None = None  # pattern of stems that are no part of the benchmark
-    only: tuple[str, ...] = ()  # its stems, where it is a published part of another set in the same folders
+    stems: str = ""  # pattern that identifies its stems in a shared folder
+    whole_without_stems: bool = False  # a shared folder in which no stem matches belongs to this set alone
+    leave_out: str | None = None  # pattern of stems that are not part of the benchmark
+    only: tuple[str, ...] = ()  # all its stems, if it is a published part of another set
     size_mismatch: SizeMismatch = "error"
     note: str = ""
     archive: str | None = None
 
 
-# Kinds of folder pairs. COD and polyp sets have none in common, so that neither takes the other's shared TrainDataset.
+# Folder pairs. COD and polyp sets share none, so that neither takes the other's shared TrainDataset.
 COD = (("Imgs", "GT"), ("Image", "Mask"), ("im", "gt"), ("Image", "GT_Object"), ("Image", "GT"))
 COD10K = (("Image", "GT_Object"),)  # the original release
 POLYP = (("images", "masks"),)
@@ -176,7 +176,7 @@ KNOWN: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _BENCH
 
 
 def benchmark(name: str) -> Benchmark:
-    """The known benchmark of this name or alias, in any case of letters; ValueError where there is none."""
+    """Return the benchmark with this name or alias, in upper or lower case; ValueError if there is none."""
     for known in KNOWN.values():
         if name.casefold() in (alias.casefold() for alias in (known.name, *known.aliases)):
             return known

@@ -1,8 +1,8 @@
-"""Training pairs at the network's size in one file, so that decoding and resizing are paid for once.
+"""Cache training pairs at the network's size in one file, so that each is decoded and resized once.
 
-A record is the image (S, S, 3) and then the mask (S, S), uint8 both, as they leave the resize; record i is pair i's.
-The file's name is a cache_key of all that decides its content, so that whatever changes, another file is made and no
-old one is ever taken for it. Nothing is deleted: old files are their owner's.
+A record is the image (S, S, 3) and then the mask (S, S), both uint8, as they leave the resize; record i is pair i's.
+The file's name is a hash of everything that decides its content, so a change makes a new file. Old files are kept:
+their owner may delete them.
 """
 
 import errno
@@ -16,7 +16,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -28,21 +27,20 @@ from ipsam.data.sources import FolderSource, Sample
 from ipsam.data.transforms import network_input, resized_mask
 from ipsam.utils.workers import begin_worker
 
-VERSION = 3  # of the files: their form, or what is read into them
-MAX_WORKERS = 16  # that build; a disk has no use for more
-UNFINISHED = ".unfinished"
+VERSION = 3  # of the file format and of how pairs are read
+MAX_WORKERS = 16  # that build; more would wait for the disk
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class CachedSource:
-    """The pairs of another source, at the network's size, from the file that ``cached`` made.
+    """Pairs of another source at the network's size, read from a file that `cached` made.
 
     Attributes:
-        source: of which it holds the pairs.
+        source: the pairs on disk.
         image_size: side of images and masks in pixels.
-        path: the file; each process that reads maps it into its memory by itself.
+        path: the file; each process maps it into its own memory.
     """
 
     source: FolderSource
@@ -53,55 +51,60 @@ class CachedSource:
         return len(self.source)
 
     def read(self, index: int, epoch: int) -> Sample:  # noqa: ARG002 (the interface's)
-        """Pair ``index``."""
+        """Read pair ``index``."""
         size = self.image_size
-        # Copied on write: torch takes no array that can't be written to, and the file stays as it is.
+        # Copy-on-write: torch takes writable arrays only, and the file must not change.
         record = np.memmap(self.path, np.uint8, "c", index * _record(size), (size, size, 4)).reshape(-1)
         image, mask = np.split(record.view(np.ndarray), [3 * size * size])
         return Sample(self.source.pairs[index].stem, image.reshape(size, size, 3), mask.reshape(size, size))
 
     def names(self) -> list[str]:
-        """The images' stems."""
+        """Return the images' stems."""
         return self.source.names()
 
     def listing(self) -> Iterator[str]:
-        """That of the pairs: where they are read from makes no difference."""
+        """Yield the listing of the pairs on disk: the cache holds the same data."""
         return self.source.listing()
 
 
 def cached(source: FolderSource, folder: Path, *, image_size: int, num_workers: int | None = None) -> CachedSource:
-    """A source's pairs from a file in ``folder``, which is made first where there is none.
+    """Return a source's pairs from a file in ``folder``, which is built first if it is missing.
 
-    Of several processes that need the same file one makes it, and the others wait. It has its name only when it is
-    whole; what is cut off while it is made leaves a file ending in ``.unfinished``, which the next one replaces.
+    If several processes need the same file, one builds it and the others wait. The file gets its name when it is
+    complete; an interrupted build leaves a file ending in `.unfinished`, which the next build replaces.
 
     Args:
         source: pairs on disk.
-        folder: made if it is not there.
+        folder: created if it does not exist.
         image_size: side of the network's input in pixels.
-        num_workers: processes that make it; None: one for each CPU, up to 16.
+        num_workers: processes that build; None: one for each CPU, up to 16.
 
     Raises:
-        ValueError: the folder can't be used, or has too little room; or a pair can't be read.
-        FileNotFoundError: a pair's file is gone.
+        ValueError: the folder cannot be used, or has too little space; or a pair cannot be read.
+        FileNotFoundError: a pair's file is missing.
     """
     path = folder.absolute() / f"{cache_key(source, image_size)}_{image_size}px.bin"
     num_bytes = len(source) * _record(image_size)
+    gigabytes = f"{num_bytes / 1e9:.1f} GB"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file() or path.stat().st_size != num_bytes:
                 _build(source, path, image_size, num_workers or min(MAX_WORKERS, os.cpu_count() or 1))
     except FileNotFoundError:
-        raise  # a pair's
-    except (OSError, NotImplementedError) as error:  # the second: filelock's, of a file system without locks
-        _refuse(folder, num_bytes, error)
-    logger.info("%d pairs at %d px are read from the cache %s (%s)", len(source), image_size, path, _gb(num_bytes))
+        raise  # of a pair
+    except (OSError, NotImplementedError) as error:  # filelock raises the second on file systems without locks
+        raise ValueError(
+            f"cache={folder}: can't hold the training pairs, which take {gigabytes} "
+            f"({getattr(error, 'strerror', None) or error}); make room there, name another folder, or do without "
+            "(cache=null)"
+        ) from error
+    logger.info("%d pairs at %d px are read from the cache %s (%s)", len(source), image_size, path, gigabytes)
     return CachedSource(source, image_size, path)
 
 
 def cache_key(source: FolderSource, image_size: int) -> str:
-    """32 hexadecimal digits of all that decides what a cache of these pairs holds."""
+    """Hash everything that decides the content of a cache of these pairs to 32 hexadecimal digits."""
     rules = (VERSION, image_size, source.foreground_above, source.at_least, cv2.__version__, torch.__version__)
     digest = hashlib.sha256(repr(rules).encode())
     for pair in source.pairs:
@@ -113,56 +116,44 @@ def cache_key(source: FolderSource, image_size: int) -> str:
 
 def _build(source: FolderSource, path: Path, image_size: int, num_workers: int) -> None:
     num_bytes = len(source) * _record(image_size)
-    unfinished = path.with_suffix(UNFINISHED)
-    unfinished.unlink(missing_ok=True)  # what it takes up is free again
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)  # before the free space is measured
     if num_bytes > shutil.disk_usage(path.parent).free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with unfinished.open("wb") as file:
         file.truncate(num_bytes)
     pool = ProcessPoolExecutor(min(num_workers, len(source)), initializer=_begin)
     try:
-        made = pool.map(partial(_write, source, unfinished, image_size), range(len(source)))
-        for _ in tqdm(made, total=len(source), desc=f"cache at {image_size} px", unit="pair", disable=None):
+        written = pool.map(partial(_write, source, unfinished, image_size), range(len(source)))
+        for _ in tqdm(written, total=len(source), desc=f"cache at {image_size} px", unit="pair", disable=None):
             pass
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
     except BrokenProcessPool as error:
-        raise ValueError(f"{path}: a process that builds it was killed, perhaps for want of memory") from error
+        raise ValueError(f"{path}: a process that builds it was killed, perhaps for lack of memory") from error
     finally:
         pool.shutdown(cancel_futures=True)
         unfinished.unlink(missing_ok=True)
 
 
 def _begin() -> None:
-    """Each worker has one thread; of torch's, too, a forked process would wait for some that it does not have."""
     begin_worker()
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # a forked process would wait for torch's threads, which it does not have
 
 
 def _write(source: FolderSource, path: Path, image_size: int, index: int) -> None:
-    """A worker's task. Written, not mapped: where there is no room any more, that is an error, not the end."""
+    """Write pair ``index``. A full disk is an error here; with a memory map it would kill the process."""
     sample = source.read(index, epoch=0)
     image = network_input(sample.image, image_size).permute(1, 2, 0).numpy()
+    mask = resized_mask(sample.mask, (image_size, image_size))
     with path.open("rb+", buffering=0) as file:
         file.seek(index * _record(image_size))
-        for part in (image, resized_mask(sample.mask, (image_size, image_size))):
+        for part in (image, mask):
             if file.write(part.tobytes()) != part.nbytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _refuse(folder: Path, num_bytes: int, error: Exception) -> NoReturn:
-    reason = getattr(error, "strerror", None) or error
-    raise ValueError(
-        f"data.cache={folder}: can't hold the training pairs, which take {_gb(num_bytes)} ({reason}); make room there, "
-        "name another folder, or do without (data.cache=null)"
-    ) from error
-
-
 def _record(image_size: int) -> int:
-    """Bytes of a pair."""
+    """Return the bytes of a record."""
     return 4 * image_size * image_size
-
-
-def _gb(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:.1f} GB"

@@ -1,4 +1,4 @@
-"""Training and test sets for a DataLoader, and the order in which a training run goes through its samples."""
+"""Training and test sets for a DataLoader, and the sampler that shuffles them each epoch."""
 
 from collections.abc import Iterator
 from typing import TypedDict
@@ -14,10 +14,9 @@ from ipsam.data.transforms import Augment, network_input, resized_mask, to_image
 
 
 class TrainItem(TypedDict):
-    """A training pair: image (3, H, W) and mask (1, H, W) of 0 and 255, both uint8, the image's stem, its own index.
+    """Training pair: image (3, H, W), mask (1, H, W) of 0 and 255, both uint8, the image's stem, the item's index.
 
-    Whoever uses them makes floats of them on the device: a quarter as many bytes pass from process to process and onto
-    it.
+    They become floats on the device: uint8 is a quarter of the bytes to pass between processes and to the device.
     """
 
     image: Tensor
@@ -27,7 +26,7 @@ class TrainItem(TypedDict):
 
 
 class TestItem(TypedDict):
-    """A test pair: image (3, H, W) uint8, the mask at its own size (height, width) uint8, the image's stem."""
+    """Test pair: image (3, H, W) uint8, mask at its own size (height, width) uint8, the image's stem."""
 
     image: Tensor
     mask: NDArray[np.uint8]
@@ -37,8 +36,8 @@ class TestItem(TypedDict):
 class TrainSet(Dataset[TrainItem]):
     """Augmented pairs at the network's input size.
 
-    Item ``epoch * len + i`` is sample i on pass ``epoch``, and a pure function of that number and the seed: neither the
-    number of workers nor an interruption changes what a run sees.
+    Item ``epoch * len + i`` is sample i of that epoch. It depends on this number and the seed only, so neither the
+    number of workers nor an interruption changes what a run trains on.
     """
 
     def __init__(self, source: Source, *, image_size: int, augment: Augment, seed: int) -> None:
@@ -56,7 +55,7 @@ class TrainSet(Dataset[TrainItem]):
         sample = self.source.read(position, epoch)
         size = sample.image.shape[:2] if self.crops else (self.image_size, self.image_size)  # both are cropped alike
         image, mask = to_image(sample.image), to_mask(resized_mask(sample.mask, size))
-        with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
+        with torch.random.fork_rng(devices=[]):  # torchvision uses torch's global generator
             seed = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])
             torch.random.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPU as well
             image, mask = self.transform(image, mask)
@@ -67,7 +66,7 @@ class TrainSet(Dataset[TrainItem]):
 class TestSet(Dataset[TestItem]):
     """Pairs for evaluation: nothing random, masks at their own size."""
 
-    __test__ = False  # no test case, whatever pytest makes of the name
+    __test__ = False  # pytest would collect it by its name
 
     def __init__(self, source: Source, *, image_size: int) -> None:
         self.source = source
@@ -82,7 +81,7 @@ class TestSet(Dataset[TestItem]):
 
 
 class EpochSampler(Sampler[int]):
-    """A seeded shuffle for each epoch; ``epoch`` chooses which, and makes the items those of that pass."""
+    """Seeded shuffle for each epoch; ``epoch`` selects which, and yields that epoch's items."""
 
     def __init__(self, length: int, *, seed: int) -> None:
         self.length = length

@@ -1,4 +1,4 @@
-"""Files of a folder by their stem, lists of stems, and how messages show them."""
+"""List a folder's image files by stem, read lists of stems, and format both for messages."""
 
 import os
 import re
@@ -13,11 +13,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 
 def entries(folder: Path) -> list[Path]:
-    """What lies directly in a folder, sorted by name; hidden entries are passed over.
-
-    Raises:
-        ValueError: the folder can't be read.
-    """
+    """List a folder's entries by name, without hidden ones; ValueError if it cannot be read."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
@@ -25,22 +21,19 @@ def entries(folder: Path) -> list[Path]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files directly in a folder, sorted by name; hidden files and others (`Thumbs.db`) are passed over.
-
-    Raises:
-        ValueError: the folder can't be read.
-    """
+    """List the image files directly in a folder by name; ValueError if it cannot be read."""
+    found = [path for path in entries(folder) if path.suffix.lower() in EXTENSIONS]
     try:
-        return [path for path in entries(folder) if path.suffix.lower() in EXTENSIONS and path.is_file()]
+        return [path for path in found if path.is_file()]
     except OSError as error:
         raise ValueError(unreadable(folder, error)) from error
 
 
 def by_stem(folder: Path) -> dict[str, list[Path]]:
-    """The image files directly in a folder by their stem, see `normal_stem`; several where they share it.
+    """Map stems, as `normal_stem` writes them, to the image files directly in a folder.
 
     Raises:
-        ValueError: the folder can't be read, or a name can't be printed.
+        ValueError: the folder cannot be read, or a name cannot be printed.
     """
     files: dict[str, list[Path]] = defaultdict(list)
     for path in image_files(folder):
@@ -49,17 +42,17 @@ def by_stem(folder: Path) -> dict[str, list[Path]]:
 
 
 def repeated(files: Mapping[str, Sequence[Path]]) -> list[str]:
-    """The stems that several files share, sorted."""
+    """Return the stems that several files share, sorted."""
     return sorted(stem for stem, paths in files.items() if len(paths) > 1)
 
 
 def normal_stem(stem: str) -> str:
-    """A stem as it is compared: a letter with an accent may be stored as one code or, as macOS does, as two."""
+    """Normalise accents, which may be stored as one code or, by macOS, as two."""
     return unicodedata.normalize("NFC", stem)
 
 
 def with_readable_name(path: Path) -> Path:
-    """The path itself, if its name can be printed and written into a table; otherwise ValueError."""
+    """Return the path if its name can be printed and written into a table; otherwise raise ValueError."""
     try:
         path.name.encode()
     except UnicodeEncodeError as error:
@@ -68,11 +61,11 @@ def with_readable_name(path: Path) -> Path:
 
 
 def read_list(path: Path) -> list[str]:
-    """The stems in a list file: one a line, an image extension allowed; blank lines are passed over.
+    """Read a list of stems: one a line, with or without an image extension; blank lines are skipped.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it can't be read, or is not UTF-8.
+        ValueError: it cannot be read, or is not UTF-8.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -90,11 +83,11 @@ def read_list(path: Path) -> list[str]:
 
 
 def hxw(size: object) -> str:
-    """A size (height, width) as messages show it."""
+    """Format a size (height, width) as `HxW`."""
     return "x".join(map(str, size)) if isinstance(size, tuple) else str(size)
 
 
 def some(items: Iterable[str], num: int = 5) -> str:
-    """The first few items and the number of the others."""
+    """Join the first ``num`` items, and count the others."""
     listed = list(items)
     return ", ".join(listed[:num]) + (f" and {len(listed) - num} more" if len(listed) > num else "")

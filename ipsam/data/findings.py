@@ -1,4 +1,4 @@
-"""What is found to be wrong with a set of files, or worth knowing about it."""
+"""Findings: problems of a set of files, and remarks about it."""
 
 import logging
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "remark")
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of thing, found in one set.
+    """One kind of problem in one set.
 
     Attributes:
-        kind: what it is, in a few words.
-        severity: `error` stops a run; `warning` may spoil what it comes to; `remark` is taken care of.
-        message: with the set's name, the first few files and the way out.
-        files: all the files that it concerns.
+        kind: a short name.
+        severity: an `error` stops a run, a `warning` may spoil its results, a `remark` needs no action.
+        message: the set's name, the first few files and the way out.
+        files: all files concerned.
     """
 
     kind: str
@@ -28,11 +28,7 @@ class Finding:
 
 
 def log_or_raise(findings: Iterable[Finding], logger: logging.Logger) -> None:
-    """Log findings, up to the first error.
-
-    Raises:
-        ValueError: at an error, with its message.
-    """
+    """Log findings up to the first error, which is raised as ValueError."""
     for finding in findings:
         if finding.severity == "error":
             raise ValueError(finding.message)

@@ -1,8 +1,8 @@
-"""Reading images and masks from disk.
+"""Read images and masks from disk.
 
-Files are told apart by their content, not by their name: some benchmarks hold PNGs called `.jpg`. The EXIF orientation
-is ignored throughout, because image and mask of a dataset are aligned as stored pixels; turning only the one that
-happens to carry the tag would tear the pair apart. Only a TIFF's cannot be: OpenCV and Pillow both apply it.
+Formats are recognised by content, not by name: some benchmarks hold PNGs called `.jpg`. The EXIF orientation is
+ignored, because image and mask of a dataset are aligned as stored; turning only the one that carries the tag would
+separate them. TIFFs are the exception: OpenCV and Pillow always apply it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,47 +16,47 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ipsam.data.decoding import COLOUR, IS_RGB, decode
-from ipsam.data.headers import MAX_BYTES, Size, check_size, open_header, quiet_pillow
+from ipsam.data.decoding.limits import MAX_BYTES, Size, check_size, open_header, quiet_pillow
+from ipsam.data.decoding.pixels import decode
 from ipsam.utils.files import unreadable
 
-FOREGROUND_ABOVE = 128  # a ground truth pixel above this value is foreground, as the evaluation protocol has it
-MAX_TINT = 16  # by which the colours of a mask's pixel may differ, as where JPEG or WebP has rounded them
-NUM_COLOURS, NUM_LOOKED_AT = 4, 100_000  # colours named of a mask in colour, and the pixels searched for them
+FOREGROUND_ABOVE = 128  # mask values above it are foreground, by the evaluation protocol
+MAX_TINT = 16  # largest difference between the colours of a grey mask's pixel; JPEG and WebP round colours
+NUM_COLOURS, NUM_SAMPLED = 4, 100_000  # colours that a message names, and pixels searched for them
 NUM_READERS = 16  # threads that read headers; they mostly wait for the file system
 
 
 class MaskError(ValueError):
-    """A picture that can be read, but is no mask."""
+    """Image file that can be read but is not a mask."""
 
 
 def read_image(path: str | Path, *, upright: bool = False, at_least: int | None = None) -> NDArray[np.uint8]:
-    """Read a colour or grey image as uint8 RGB of shape (H, W, 3); an alpha channel is dropped.
+    """Read a colour or grey image as RGB (H, W, 3) uint8; an alpha channel is dropped.
 
     Args:
-        path: of the file.
-        upright: turn the image as its EXIF orientation says, as for anybody's photographs; a dataset's stay as stored.
-        at_least: decode a JPEG at 1/2, 1/4 or 1/8 where both sides still have so many pixels; None: at its own size.
+        path: the file.
+        upright: apply the EXIF orientation, for photographs; images of a dataset stay as stored.
+        at_least: decode a JPEG at 1/2, 1/4 or 1/8 if both sides keep this many pixels; None: at its own size.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, broken or no image.
+        ValueError: the file is empty, broken or not an image.
     """
     path = Path(path)
     return decode_image(read_bytes(path), path, upright=upright, at_least=at_least)
 
 
 def read_mask(path: str | Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:
-    """Read a mask as uint8 of shape (H, W) with values 0 and 255; foreground is what lies above `above`.
+    """Read a mask as (H, W) uint8 with values 0 and 255; values above ``above`` are foreground.
 
-    A grey mask may be stored in colours, if they are all alike, and with an alpha channel, if it is opaque or the same
-    mask again. An all-zero mask is a valid one without an object.
+    A grey mask may be stored as RGB, and with an alpha channel that is opaque or the same mask again. An all-zero mask
+    is valid: it has no object.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, broken or no image, or has several pages; MaskError: its values are labels (such
-            as 0/1) rather than 0/255, or have other than 8 bits; or it holds colours or another mask in its alpha
-            channel.
+        ValueError: the file is empty, broken, not an image, or has several pages.
+        MaskError: the values are labels (such as 0/1), not 0/255, or not 8-bit; or the mask holds colours, or another
+            mask in its alpha channel.
     """
     path = Path(path)
     return binarise_mask(decode_mask(read_bytes(path), path), path, above)
@@ -65,18 +65,16 @@ def read_mask(path: str | Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uin
 def decode_image(
     content: bytes, path: Path, *, upright: bool = False, at_least: int | None = None
 ) -> NDArray[np.uint8]:
-    """`read_image` of a file's content; `path` is for messages."""
-    pixels = decode(content, path, COLOUR, upright=upright, at_least=at_least)
-    image: NDArray[np.uint8] = pixels if IS_RGB else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return image
+    """Decode a file's content like `read_image`; ``path`` is for error messages."""
+    return decode(content, path, cv2.IMREAD_COLOR_RGB, upright=upright, at_least=at_least)
 
 
 def decode_mask(content: bytes, path: Path) -> NDArray[np.uint8]:
-    """The grey values (H, W) of a mask, given its file's content; `path` is for messages.
+    """Decode the grey values (H, W) of a mask file's content; ``path`` is for error messages.
 
     Raises:
-        ValueError: the content is broken or no image, or has several pages; MaskError: it has other than 8 bits, or
-            holds colours or another mask in its alpha channel.
+        ValueError: the content is broken, not an image, or has several pages.
+        MaskError: it is not 8-bit, or holds colours, or another mask in its alpha channel.
     """
     # UNCHANGED keeps colours and alpha, which may hold the object, and 16-bit labels, which would become background.
     mask = decode(content, path, cv2.IMREAD_UNCHANGED, single="mask")
@@ -87,20 +85,20 @@ def decode_mask(content: bytes, path: Path) -> NDArray[np.uint8]:
     *colours, alpha = cv2.split(mask) if mask.shape[2] == 4 else (*cv2.split(mask), None)
     tint = max(cv2.norm(one, other, cv2.NORM_INF) for one, other in combinations(colours, 2))
     if tint > MAX_TINT:
-        raise MaskError(_in_colour(mask[..., 2::-1], path))
+        raise MaskError(_colours_message(mask[..., 2::-1], path))
     grey = decode(content, path, cv2.IMREAD_GRAYSCALE) if tint else colours[0]
     if alpha is not None:
         _check_alpha(alpha, grey, path)
     return grey
 
 
-def _in_colour(pixels: NDArray[np.uint8], path: Path) -> str:
-    """The message on a mask (H, W, 3) that holds colours: which they are."""
+def _colours_message(pixels: NDArray[np.uint8], path: Path) -> str:
+    """Name the most frequent colours of a coloured mask (H, W, 3)."""
     is_coloured = np.ptp(pixels, axis=2) > MAX_TINT
     coloured = pixels[is_coloured]
-    colours, counts = np.unique(coloured[:: 1 + len(coloured) // NUM_LOOKED_AT], axis=0, return_counts=True)
-    often = [str(tuple(colours[index].tolist())) for index in np.argsort(-counts, kind="stable")[:NUM_COLOURS]]
-    shown = ", ".join(often) + (", ..." if len(colours) > NUM_COLOURS else "")
+    colours, counts = np.unique(coloured[:: 1 + len(coloured) // NUM_SAMPLED], axis=0, return_counts=True)
+    frequent = [str(tuple(colours[index].tolist())) for index in np.argsort(-counts, kind="stable")[:NUM_COLOURS]]
+    shown = ", ".join(frequent) + (", ..." if len(colours) > NUM_COLOURS else "")
     return (
         f"{path}: a mask in colour: {is_coloured.mean():.1%} of its pixels have colours such as {shown} (RGB), which "
         "have no meaning as grey; save it as an 8-bit grey PNG, 0 for background and 255 for object"
@@ -108,11 +106,7 @@ def _in_colour(pixels: NDArray[np.uint8], path: Path) -> str:
 
 
 def _check_alpha(alpha: NDArray[np.uint8], grey: NDArray[np.uint8], path: Path) -> None:
-    """See that a mask's alpha channel is opaque, or the same as its grey values: else one of them is not the mask.
-
-    Raises:
-        MaskError: they disagree, or all is transparent.
-    """
+    """Check that a mask's alpha channel is opaque or equals the grey values; else it is unclear which is the mask."""
     if alpha.min() == 255 or (alpha.any() and np.array_equal(alpha, grey)):
         return
     if alpha.any() and grey.min() == grey.max():
@@ -127,31 +121,31 @@ def _check_alpha(alpha: NDArray[np.uint8], grey: NDArray[np.uint8], path: Path) 
 
 
 def binarise_mask(mask: NDArray[np.uint8], path: Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:
-    """A mask's grey values (H, W) as 0 and 255; MaskError that names `path` where they are labels."""
-    values_255: NDArray[np.uint8] = cv2.threshold(mask, above, 255, cv2.THRESH_BINARY)[1]
-    if not values_255.any() and mask.any():
+    """Threshold grey values (H, W) to 0 and 255; MaskError names ``path`` if they are labels."""
+    binary: NDArray[np.uint8] = cv2.threshold(mask, above, 255, cv2.THRESH_BINARY)[1]
+    if not binary.any() and mask.any():
         values = np.unique(mask)
         shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
         raise MaskError(
-            f"{path}: the mask's values are {shown}, none above {above}, so that it holds no foreground; "
+            f"{path}: the mask's values are {shown}, none above {above}, so it has no foreground; "
             "masks must be 0 for background and 255 for object (for 0/1 labels: multiply by 255 and save again)"
         )
-    return values_255
+    return binary
 
 
 def image_size(path: str | Path) -> Size:
-    """Size (height, width) in stored pixels, from the header alone.
+    """Read an image's size (height, width), as stored, from its header alone.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the header can't be read, or promises too many pixels.
+        ValueError: the header cannot be read, or claims too many pixels.
     """
     with quiet_pillow():
         return _header_size(Path(path))
 
 
 def image_sizes(paths: Sequence[Path]) -> list[Size | ValueError | FileNotFoundError]:
-    """`image_size` of many files by a pool of threads; where a header can't be read its error stands in the list."""
+    """Read the sizes of many images with a pool of threads; an unreadable one has its error in the list."""
 
     def size_or_error(path: Path) -> Size | ValueError | FileNotFoundError:
         try:
@@ -163,20 +157,22 @@ def image_sizes(paths: Sequence[Path]) -> list[Size | ValueError | FileNotFoundE
         return list(pool.map(size_or_error, paths))
 
 
+def _header_size(path: Path) -> Size:
+    with open_image(path) as image:
+        return check_size(image.height, image.width, path)
+
+
 def read_bytes(path: Path) -> bytes:
-    """The content of an image file.
+    """Read an image file's content.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, too large or can't be read.
+        ValueError: the file is empty, too large or unreadable.
     """
-    try:
-        _check_is_file(path)
+    with _explained(path):
         if (num_bytes := path.stat().st_size) > MAX_BYTES:
             raise ValueError(f"{path}: {num_bytes:,} bytes, above the limit of {MAX_BYTES:,}; leave it out")
         content = path.read_bytes()
-    except PermissionError as error:
-        raise ValueError(unreadable(path, error)) from error
     if not content:
         raise ValueError(f"{path}: the file is empty; fetch it again or leave it out")
     return content
@@ -184,26 +180,26 @@ def read_bytes(path: Path) -> bytes:
 
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """A picture as Pillow opens it, its header read and no more. Call it within ``quiet_pillow``.
+    """Open an image with Pillow, which reads its header only. Call it within `quiet_pillow`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the header can't be read.
+        ValueError: the header cannot be read.
     """
-    try:
-        _check_is_file(path)
+    with _explained(path):
         image = open_header(path, path)
-    except PermissionError as error:
-        raise ValueError(unreadable(path, error)) from error
     with image:
         yield image
 
 
-def _header_size(path: Path) -> Size:
-    with open_image(path) as image:
-        return check_size(image.height, image.width, path)
-
-
-def _check_is_file(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; check the path, or that the dataset was unpacked completely")
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Explain why a file cannot be read; pipes and devices, which might never end, count as missing files."""
+    try:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no such file; check the path, or that the dataset was unpacked completely"
+            )
+        yield
+    except PermissionError as error:
+        raise ValueError(unreadable(path, error)) from error

@@ -1,4 +1,4 @@
-"""Where the files of a set lie: a known benchmark in one of its layouts, or any two folders."""
+"""Find a set's folders: a known benchmark in one of its layouts, or any two folders."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ipsam.data.benchmarks import Benchmark, Layout, benchmark
 from ipsam.data.files import image_files, read_list
@@ -15,24 +16,24 @@ from ipsam.data.pairs import Pair, SizeMismatch, find_pairs, warn_if_inverted
 
 logger = logging.getLogger(__name__)
 
-Spec = str | Mapping[str, object]  # a known name, or any folder pair as {name, images, masks, list}
-KEYS = ("name", "images", "masks", "list")  # of a mapping; the last one may be left out
+Spec = str | Mapping[str, object]  # a known set's name, or {name, images, masks, list} for any two folders
+REQUIRED, KEYS = ("name", "images", "masks"), ("name", "images", "masks", "list")
 SPLIT_FOLDERS = ("traindataset", "trainvaldataset", "valdataset", "testdataset", "train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetLocation:
-    """Where a split of a set lies, and which of the files there are its own.
+    """Folders of one split of a set, and which of the files there belong to it.
 
     Attributes:
-        label: `NAME/split`, as messages call it.
+        label: `NAME/split`, its name in messages.
         images, masks: folders.
         stems, only, extra_masks: see `find_pairs`.
-        size_mismatch: what is right for the set, unless the user says otherwise.
-        family: what its own stems begin with, where others lie in the same folders.
-        num_pairs: the numbers it is published with; none is known of the user's own folders.
-        note: what is known about it.
-        findings: what was found on the way.
+        size_mismatch: the set's own default.
+        family: common beginning of the set's stems, if the folders hold other sets too.
+        num_pairs: published numbers of pairs; empty for a user's own folders.
+        note: known peculiarities.
+        findings: findings of the search.
     """
 
     label: str
@@ -48,7 +49,7 @@ class SetLocation:
     findings: tuple[Finding, ...] = ()
 
     def other_number(self, num_pairs: int) -> list[Finding]:
-        """A warning, unless the set is published with that many pairs."""
+        """Return a warning if the set is not published with that many pairs."""
         if not self.num_pairs or num_pairs in self.num_pairs:
             return []
         published = " or ".join(map(str, self.num_pairs)) + (f" ({self.note})" if self.note else "")
@@ -57,20 +58,60 @@ class SetLocation:
 
 
 def set_name(spec: Spec) -> str:
-    """What a set is called."""
+    """Return a set's name."""
     return spec if isinstance(spec, str) else str(spec.get("name"))
 
 
-def locate_set(spec: Spec, split: str, root: str | Path) -> SetLocation:
-    """Where a set's split lies; arguments as for `dataset_pairs`.
+def dataset_pairs(
+    spec: Spec, split: str, root: str | Path, *, exclude: Stems = (), size_mismatch: SizeMismatch | None = None
+) -> list[Pair]:
+    """Find the pairs of a known benchmark (by name) or of any two folders (by mapping).
+
+    Logs the folder and the number of pairs, with a warning if it is not a published one or the masks look inverted.
+
+    Args:
+        spec: a name in `KNOWN`, or a mapping {name, images, masks} with an optional `list`, a file of stems. Its paths
+            are relative to ``root`` unless absolute.
+        split: `train`, `val` or `test`.
+        root: folder of datasets. A benchmark's first layout found in it or in a folder right below is used.
+        exclude: stems to leave out, see `find_pairs`; the set's name there is `NAME/split`.
+        size_mismatch: see `find_pairs`; None: the benchmark's default, which is `error` except for NC4K.
 
     Raises:
-        FileNotFoundError: a known set's folders or the split's list are not there.
-        ValueError: the name or split is unknown; a mapping lacks a key or has one too many; a folder can't be read.
+        FileNotFoundError: no layout is found, a folder is missing, or an undivided release has no list of the split.
+        ValueError: the name or split is unknown; a mapping lacks a key or has an unknown one; or the pairs are faulty,
+            see `find_pairs`.
     """
+    location = locate_set(spec, split, root)
+    log_or_raise(location.findings, logger)
+    pairs = find_pairs(
+        location.images,
+        location.masks,
+        name=location.label,
+        stems=location.stems,
+        exclude=exclude,
+        only=location.only,
+        size_mismatch=size_mismatch or location.size_mismatch,
+        extra_masks=location.extra_masks,
+    )
+    of_stems = "" if location.family is None else f" of stems {location.family}*"
+    logger.info("%s: %d pairs%s in %s", location.label, len(pairs), of_stems, location.images)
+    log_or_raise(location.other_number(len(pairs)), logger)
+    warn_if_inverted(pairs, location.label)
+    return pairs
+
+
+def locate_set(spec: Spec, split: str, root: str | Path) -> SetLocation:
+    """Find a split's folders; arguments as for `dataset_pairs`.
+
+    Raises:
+        FileNotFoundError: a known set's folders or the split's list are missing.
+        ValueError: the name or split is unknown; a mapping lacks a key or has an unknown one; a folder cannot be read.
+    """
+    root = Path(root)
     if isinstance(spec, str):
-        return _benchmark_location(spec, split, Path(root))
-    root, given = Path(root), _checked(spec)
+        return _locate_benchmark(spec, split, root)
+    given = _checked(spec)
     return SetLocation(
         label=f"{given['name']}/{split}",
         images=root / given["images"],
@@ -79,27 +120,26 @@ def locate_set(spec: Spec, split: str, root: str | Path) -> SetLocation:
     )
 
 
-def _benchmark_location(name: str, split: str, root: Path) -> SetLocation:
-    """A known benchmark's split in the first of its layouts in `root` or a folder right below."""
+def _locate_benchmark(name: str, split: str, root: Path) -> SetLocation:
     known = benchmark(name)
     label = f"{name}/{split}"
     if split not in known.layouts:
         raise ValueError(f"{name} has no split {split!r}, only {', '.join(known.layouts)}; name one of them")
-    passed_over: list[Path] = []
-    # Where the set is divided already, an undivided copy beside it is of no use.
-    found = sorted(_find(known, split, root, passed_over), key=lambda place: place[0].lists)
+    foreign: list[Path] = []
+    # Divided copies come first: they need no lists.
+    found = sorted(_find_layouts(known, split, root, foreign), key=lambda one: one.layout.lists)
     if not found:
         raise FileNotFoundError(
             f"{label}: not found in {root} or a folder right below it"
             f"{'' if root.is_dir() else ' (no such folder)'}. Looked for {_compact(known.layouts[split])}"
-            + "".join(f"; {folder} holds no stem of the set ({known.stems}...)" for folder in passed_over)
-            + f". Set paths.data=FOLDER, leave the set out of data.{split}=[...], or name its folders there: "
+            + "".join(f"; {folder} holds no stem of the set ({known.stems}...)" for folder in foreign)
+            + f". Set root=FOLDER, leave the set out of {split}=[...], or name its folders there: "
             f"{{name: {name}, images: FOLDER, masks: FOLDER}}"
         )
     layout, images, masks, stems = found[0]
     findings = [
-        Finding("second copy", "warning", f"{label}: also found in {other}, which is not used; {images} is")
-        for _, other, _, _ in found[1:]
+        Finding("second copy", "warning", f"{label}: also found in {other.images}, which is not used; {images} is")
+        for other in found[1:]
     ]
     family = known.stems if layout.shared and stems is not None else None
     if known.leave_out is not None:
@@ -122,46 +162,53 @@ def _benchmark_location(name: str, split: str, root: Path) -> SetLocation:
     )
 
 
-def _find(
-    known: Benchmark, split: str, root: Path, passed_over: list[Path]
-) -> Iterator[tuple[Layout, Path, Path, str | None]]:
-    """All places that hold the split: its layout, images, masks, and the pattern its stems are known by there."""
+class _Found(NamedTuple):
+    layout: Layout
+    images: Path
+    masks: Path
+    stems: str | None  # pattern of the set's stems, if the folders hold others too
+
+
+def _find_layouts(known: Benchmark, split: str, root: Path, foreign: list[Path]) -> Iterator[_Found]:
+    """Yield every copy of a split below ``root``; shared folders without a stem of the set go to ``foreign``."""
     subfolders: dict[Path, dict[str, Path]] = {}
+
+    def list_folder(folder: Path) -> dict[str, Path]:
+        if folder not in subfolders:
+            readable = folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)  # lost+found is not
+            found = sorted(folder.iterdir()) if readable else []
+            subfolders[folder] = {path.name: path for path in found if path.is_dir() and path.name[0] != "."}
+        return subfolders[folder]
 
     def descend(folder: Path, relative: str) -> Path | None:
         for part in filter(None, relative.split("/")):
-            if folder not in subfolders:
-                readable = folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)  # lost+found is not
-                entries = sorted(folder.iterdir()) if readable else []
-                subfolders[folder] = {entry.name: entry for entry in entries if entry.is_dir() and entry.name[0] != "."}
-            there = subfolders[folder]
-            matches = [path for name, path in there.items() if name.casefold() == part.casefold()]
+            names = list_folder(folder)
+            matches = [path for name, path in names.items() if name.casefold() == part.casefold()]
             if not matches:
                 return None
-            folder = there.get(part, matches[0])
+            folder = names.get(part, matches[0])
         return folder
 
-    descend(root, "*")  # lists root
-    # A split's folder is no place to look in: TestDataset/Kvasir is not the undivided release of Kvasir-SEG.
-    below = [path for name, path in subfolders[root].items() if name.casefold() not in SPLIT_FOLDERS]
-    seen: set[Path] = set()
+    # Split folders are not searched: TestDataset/Kvasir is not the undivided release of Kvasir-SEG.
+    below = [path for name, path in list_folder(root).items() if name.casefold() not in SPLIT_FOLDERS]
+    visited: set[Path] = set()
     for base in (root, *below):
         for layout in known.layouts[split]:
             images, masks = (descend(base, f"{layout.folder}/{kind}") for kind in (layout.images, layout.masks))
-            if images is None or masks is None or images.resolve() in seen:
+            if images is None or masks is None or images.resolve() in visited:
                 continue
-            seen.add(images.resolve())
+            visited.add(images.resolve())
             stems = known.stems if layout.shared else None
             if stems is not None and not any(re.match(stems, file.stem) for file in image_files(images)):
                 if not known.whole_without_stems:
-                    passed_over.append(images)
+                    foreign.append(images)
                     continue
                 stems = None
-            yield layout, images, masks, stems
+            yield _Found(layout, images, masks, stems)
 
 
 def _compact(layouts: Sequence[Layout]) -> str:
-    """Layouts in one line, those of one folder together: `Train/{Imgs,GT | im,gt}`."""
+    """Format layouts in one line, grouped by folder: `Train/{Imgs,GT | im,gt}`."""
     kinds: dict[str, list[str]] = {}
     for layout in layouts:
         kinds.setdefault(layout.folder, []).append(f"{layout.images},{layout.masks}")
@@ -172,8 +219,8 @@ def _compact(layouts: Sequence[Layout]) -> str:
 
 
 def _checked(spec: Mapping[str, object]) -> dict[str, str]:
-    """A mapping's values as text, without an empty `list`."""
-    if missing := [key for key in KEYS[:3] if not spec.get(key)]:
+    """Return a mapping's values as text, without an empty `list`."""
+    if missing := [key for key in REQUIRED if not spec.get(key)]:
         raise ValueError(f"the dataset {dict(spec)} lacks {', '.join(missing)}; it needs name, images and masks")
     if unknown := [str(key) for key in spec if key not in KEYS]:
         raise ValueError(
@@ -182,44 +229,3 @@ def _checked(spec: Mapping[str, object]) -> dict[str, str]:
     if not re.fullmatch(r"\w[\w .+-]*", str(spec["name"])):
         raise ValueError(f"the dataset name {spec['name']!r} also names files: use letters, digits, '_', '-', '.', '+'")
     return {key: str(value) for key, value in spec.items() if value}
-
-
-def dataset_pairs(
-    spec: Spec, split: str, root: str | Path, *, exclude: Stems = (), size_mismatch: SizeMismatch | None = None
-) -> list[Pair]:
-    """The pairs of a known benchmark (by name), or of any two folders (by mapping).
-
-    Logs the folder and the number of pairs, and warns if that is not the benchmark's or the masks look inverted.
-
-    Args:
-        spec: a name out of `KNOWN`, or a mapping {name, images, masks} with an optional `list`, a file of stems. Its
-            paths are relative to `root` unless absolute.
-        split: `train`, `val` or `test`.
-        root: the folder that holds the datasets (`paths.data`). Of a known benchmark the first of its layouts is taken
-            that is there or in a folder right below.
-        exclude: stems to leave out, see `find_pairs`; messages call the set `NAME/split`.
-        size_mismatch: see `find_pairs`; None is the benchmark's own default, `error` but for NC4K.
-
-    Raises:
-        FileNotFoundError: no layout is there; a folder isn't; or it is the undivided release and the split's list is
-            missing.
-        ValueError: the name or split is unknown; a mapping lacks a key or has one too many; or the pairs are faulty,
-            see `find_pairs`.
-    """
-    place = locate_set(spec, split, root)
-    log_or_raise(place.findings, logger)
-    pairs = find_pairs(
-        place.images,
-        place.masks,
-        name=place.label,
-        stems=place.stems,
-        exclude=exclude,
-        only=place.only,
-        size_mismatch=size_mismatch or place.size_mismatch,
-        extra_masks=place.extra_masks,
-    )
-    of_stems = "" if place.family is None else f" of stems {place.family}*"
-    logger.info("%s: %d pairs%s in %s", place.label, len(pairs), of_stems, place.images)
-    log_or_raise(place.other_number(len(pairs)), logger)
-    warn_if_inverted(pairs, place.label)
-    return pairs

@@ -1,6 +1,6 @@
-"""Matching the images of one folder with the masks of another by their stem, and all that keeps them from fitting.
+"""Match the images of one folder with the masks of another by stem.
 
-Files are matched by their stem, never by sorted order: one missing file would shift every pair behind it.
+Sorted order never matches files: one missing file would shift every pair after it.
 """
 
 import re
@@ -11,13 +11,13 @@ from pathlib import Path
 from ipsam.data.files import EXTENSIONS, by_stem, normal_stem, repeated, some
 from ipsam.data.findings import Finding
 
-Stems = Sequence[str | int]  # a numbered stem arrives from YAML as an int
-Files = Mapping[str, Sequence[Path]]  # by stem; several where they share it
+Stems = Sequence[str | int]  # YAML reads a numbered stem as an int
+Files = Mapping[str, Sequence[Path]]  # by stem
 
 
 @dataclass(frozen=True)
 class Matched:
-    """The files of a set, and what was found while they were matched."""
+    """Files of a set by stem, and findings about those that do not match."""
 
     images: Files
     masks: Files
@@ -37,59 +37,58 @@ def match_files(
     """Match the images of one folder with the masks of another; arguments as for `find_pairs`.
 
     Raises:
-        FileNotFoundError: a folder doesn't exist.
-        ValueError: a folder is empty, or it or a name in it can't be read.
+        FileNotFoundError: a folder does not exist.
+        ValueError: a folder is empty, or it or a name in it cannot be read.
     """
     image_of, mask_of = _files(images, name, "image"), _files(masks, name, "mask")
     findings: list[Finding] = []
-    if stems is not None:
-        image_of, mask_of = ({s: f for s, f in d.items() if re.match(stems, s)} for d in (image_of, mask_of))
+    chosen = {stem for stem in {*image_of, *mask_of} if stems is None or re.match(stems, stem)}
     if only is not None:
         listed = set(map(normal_stem, only))
-        if missing := sorted(listed - set(image_of)):
+        if missing := sorted(listed - (chosen & image_of.keys())):
             message = (
                 f"{name}: the split's list names stems with no image in {images}: {some(missing)}; "
                 "correct the list, or fetch the missing images"
             )
             findings.append(Finding("listed without image", "error", message, tuple(images / s for s in missing)))
-        image_of, mask_of = ({s: f for s, f in d.items() if s in listed} for d in (image_of, mask_of))
-
-    left_out, unknown = _excluded_stems(exclude, name, {*image_of, *mask_of})
+        chosen &= listed
+    left_out, unknown = _excluded_stems(exclude, name, chosen)
     if unknown:
         message = (
-            f"{name}: data.exclude names stems that the set doesn't have: {some(unknown)}; give them as file names "
-            "without extension, and as data.exclude=[NAME/stem,...] where they belong to only one of several sets"
+            f"{name}: exclude names stems that the set doesn't have: {some(unknown)}; give them as file names "
+            "without extension, and as exclude=[NAME/stem,...] where they belong to only one of several sets"
         )
-        findings.append(Finding("unknown in data.exclude", "error", message))
+        findings.append(Finding("unknown in exclude", "error", message))
     if left_out:
-        message = f"{name}: {len(left_out)} left out by data.exclude: {', '.join(sorted(left_out))}"
-        findings.append(Finding("left out by data.exclude", "remark", message))
-    image_of, mask_of = ({s: f for s, f in d.items() if s not in left_out} for d in (image_of, mask_of))
+        message = f"{name}: {len(left_out)} left out by exclude: {', '.join(sorted(left_out))}"
+        findings.append(Finding("left out by exclude", "remark", message))
+    chosen -= left_out
+    image_of, mask_of = ({s: paths for s, paths in files.items() if s in chosen} for files in (image_of, mask_of))
     if image_of:
-        findings += _misfits(image_of, mask_of, images, masks, name, extra_masks=extra_masks)
+        findings += _unmatched(image_of, mask_of, images, masks, name, extra_masks=extra_masks)
     else:
         message = (
             f"{name}: no image left in {images} after selecting "
             f"{'all stems' if stems is None else f'stems matching {stems!r}'}{'' if only is None else ' in the list'} "
-            f"and leaving out {len(left_out)} by data.exclude; exclude fewer, or name another folder"
+            f"and leaving out {len(left_out)} by exclude; exclude fewer, or name another folder"
         )
         findings.append(Finding("no image left", "error", message))
     return Matched(image_of, mask_of, tuple(findings))
 
 
 def exclude_option(name: str, stems: Sequence[str]) -> str:
-    """The option that leaves some stems of a set out, as messages show it."""
+    """Format the `exclude` argument that leaves out some stems of a set."""
     return exclude_argument([f"{name}/{stem}" for stem in stems])
 
 
 def exclude_argument(entries: Sequence[str]) -> str:
-    """The option that leaves out some `NAME/stem`, as messages show it."""
-    return f"data.exclude=[{','.join(entries[:5])}{',...' if len(entries) > 5 else ''}]"
+    """Format the `exclude` argument that leaves out some `NAME/stem`."""
+    return f"exclude=[{','.join(entries[:5])}{',...' if len(entries) > 5 else ''}]"
 
 
 def _files(folder: Path, name: str, kind: str) -> dict[str, list[Path]]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"{name}: the folder of {kind}s {folder} doesn't exist; check paths.data and the set")
+        raise FileNotFoundError(f"{name}: the folder of {kind}s {folder} doesn't exist; check root=FOLDER and the set")
     files = by_stem(folder)
     if not files:
         raise ValueError(
@@ -100,7 +99,7 @@ def _files(folder: Path, name: str, kind: str) -> dict[str, list[Path]]:
 
 
 def _excluded_stems(exclude: Stems, name: str, known: set[str]) -> tuple[set[str], list[str]]:
-    """The stems to leave out, and those that should be there and are not."""
+    """Return the stems to leave out, and those that the set should have but has not."""
     wanted, required = set(), set()
     for entry in (normal_stem(str(entry)) for entry in exclude):
         owner, _, stem = entry.rpartition("/")
@@ -111,10 +110,9 @@ def _excluded_stems(exclude: Stems, name: str, known: set[str]) -> tuple[set[str
     return (required | wanted) & known, sorted(required - known)
 
 
-def _misfits(
+def _unmatched(
     image_of: Files, mask_of: Files, images: Path, masks: Path, name: str, *, extra_masks: bool
 ) -> Iterator[Finding]:
-    """What doesn't come in pairs."""
     for kind, files in (("image", image_of), ("mask", mask_of)):
         if twice := repeated(files):
             message = (
@@ -123,27 +121,22 @@ def _misfits(
                 f"remove one of each, or leave both out with {exclude_option(name, twice)}"
             )
             yield Finding(f"two {kind}s of one stem", "error", message, _all(files, twice))
-    if no_mask := sorted(set(image_of) - set(mask_of)):
-        message = (
-            f"{name}: {len(no_mask)} of {len(image_of)} images have no mask of the same stem in {masks}: "
-            f"{some(image_of[stem][0].name for stem in no_mask)}; {_fetch_or_exclude(name, no_mask)}"
-        )
-        yield Finding("image without mask", "error", message, _all(image_of, no_mask))
-    no_image = sorted(set(mask_of) - set(image_of))
-    if no_image and not extra_masks:
-        message = (
-            f"{name}: {len(no_image)} of {len(mask_of)} masks have no image of the same stem in {images}: "
-            f"{some(mask_of[stem][0].name for stem in no_image)}; {_fetch_or_exclude(name, no_image)}"
-        )
-        yield Finding("mask without image", "error", message, _all(mask_of, no_image))
-    if no_image and extra_masks:
-        message = f"{name}: {len(no_image)} masks in {masks} belong to no image of this split"
-        yield Finding("masks of other splits", "remark", message)
+    for kind, files, others, other, folder in (
+        ("image", image_of, mask_of, "mask", masks),
+        ("mask", mask_of, image_of, "image", images),
+    ):
+        alone = sorted(files.keys() - others.keys())
+        if alone and extra_masks and kind == "mask":
+            message = f"{name}: {len(alone)} masks in {masks} belong to no image of this split"
+            yield Finding("masks of other splits", "remark", message)
+        elif alone:
+            message = (
+                f"{name}: {len(alone)} of {len(files)} {kind}s have no {other} of the same stem in {folder}: "
+                f"{some(files[stem][0].name for stem in alone)}; add the missing files, or leave these out with "
+                f"{exclude_option(name, alone)}"
+            )
+            yield Finding(f"{kind} without {other}", "error", message, _all(files, alone))
 
 
 def _all(files: Files, stems: Iterable[str]) -> tuple[Path, ...]:
     return tuple(path for stem in stems for path in files[stem])
-
-
-def _fetch_or_exclude(name: str, stems: Sequence[str]) -> str:
-    return f"add the missing files, or leave these out with {exclude_option(name, stems)}"

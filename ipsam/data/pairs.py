@@ -1,4 +1,4 @@
-"""Finding image/mask pairs in two folders, and refusing to guess where they don't fit."""
+"""Find image/mask pairs in two folders, and refuse to guess where files do not fit."""
 
 import logging
 from collections import defaultdict
@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ipsam.data.decoding.limits import Size
 from ipsam.data.files import hxw, some
 from ipsam.data.findings import Finding, log_or_raise
 from ipsam.data.images import FOREGROUND_ABOVE, image_sizes, read_mask
@@ -18,13 +19,12 @@ from ipsam.data.matching import Matched, Stems, exclude_option, match_files
 NUM_CHECKED_MASKS = 32  # of each set, when looking for inverted masks
 
 SizeMismatch = Literal["error", "resize", "exclude"]
-Size = tuple[int, int]  # height, width
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its mask."""
+    """Files of an image and its mask."""
 
     stem: str
     image: Path
@@ -47,19 +47,19 @@ def find_pairs(
     Args:
         images: folder of images.
         masks: folder of masks.
-        name: what messages call the set.
-        stems: regular expression; stems that don't match it from their beginning belong to another set.
-        exclude: stems to leave out, logged with their number. A bare stem has to be there; `NAME/stem` is about the
-            set of that name alone, and `NAME/stem` with a name `NAME/split` about those of its splits that have it.
+        name: the set's name in messages.
+        stems: regular expression; stems that do not match it from their beginning belong to another set.
+        exclude: stems to leave out; their number is logged. A bare stem must exist. `NAME/stem` concerns the set of
+            that name alone; for a set named `NAME/split`, it leaves out the stem if that split has it.
         only: a split's list of stems; all others belong to another split.
-        size_mismatch: what to do where image and mask differ in size: `error`; `resize` keeps the pair, to be scored
-            at the mask's size; `exclude` leaves it out. The last two are logged with their number.
-        extra_masks: allow masks without an image, as where one folder holds the masks of several splits.
+        size_mismatch: what to do if image and mask differ in size: `error`; `resize` keeps the pair, scored at the
+            mask's size; `exclude` leaves it out. The number of pairs concerned is logged.
+        extra_masks: allow masks without an image, for a folder that holds the masks of several splits.
 
     Raises:
-        FileNotFoundError: a folder doesn't exist.
+        FileNotFoundError: a folder does not exist.
         ValueError: a folder or the selection is empty; two files share a stem; an image has no mask or a mask no image;
-            a folder, a header or a name can't be read; sizes differ; `exclude` or `only` name stems that aren't there.
+            a folder, a header or a name cannot be read; sizes differ; ``exclude`` or ``only`` name missing stems.
     """
     check_size_mismatch(size_mismatch)
     matched = match_files(images, masks, name=name, stems=stems, exclude=exclude, only=only, extra_masks=extra_masks)
@@ -83,10 +83,10 @@ def find_pairs(
 def warn_if_inverted(pairs: Sequence[Pair], name: str, above: int = FOREGROUND_ABOVE) -> None:
     """Log a warning if the masks look inverted: in most of them, most of the border is foreground.
 
-    Looks at the one-pixel border of at most 32 masks, evenly spaced over the set; foreground is above `above`.
+    Reads at most 32 masks, evenly spaced over the set; values above ``above`` are foreground.
 
     Raises:
-        FileNotFoundError, ValueError: a mask can't be read, see `read_mask`.
+        FileNotFoundError, ValueError: a mask cannot be read, see `read_mask`.
     """
     chosen = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), NUM_CHECKED_MASKS)).round().astype(int))
     masks = [pairs[index].mask for index in chosen]
@@ -95,19 +95,19 @@ def warn_if_inverted(pairs: Sequence[Pair], name: str, above: int = FOREGROUND_A
 
 
 def check_size_mismatch(size_mismatch: str) -> None:
-    """ValueError unless it is something that can be done about a size mismatch."""
+    """Raise ValueError unless ``size_mismatch`` is one of `SizeMismatch`."""
     if size_mismatch not in ("error", "resize", "exclude"):
-        raise ValueError(f"data.size_mismatch={size_mismatch} is none of error, resize, exclude")
+        raise ValueError(f"size_mismatch={size_mismatch} is none of error, resize, exclude")
 
 
 def matched_pairs(matched: Matched) -> list[Pair]:
-    """The pairs among matched files, sorted by stem; of several files of one stem the first."""
+    """Return the pairs among matched files, sorted by stem; of several files of one stem the first is used."""
     both = sorted(matched.images.keys() & matched.masks.keys())
     return [Pair(stem, matched.images[stem][0], matched.masks[stem][0]) for stem in both]
 
 
 def unreadable_pairs(reasons: Mapping[str, Sequence[str]], num_pairs: int, name: str) -> str:
-    """The message on files that can't be read, given why by the stem of their pair."""
+    """Format the message about unreadable files, whose reasons are given by stem."""
     listed = some(reason for of_pair in reasons.values() for reason in of_pair)
     return (
         f"{name}: {len(reasons)} of {num_pairs} pairs can't be read: {listed}; "
@@ -118,7 +118,7 @@ def unreadable_pairs(reasons: Mapping[str, Sequence[str]], num_pairs: int, name:
 def apply_size_mismatch(
     pairs: Sequence[Pair], sizes: Mapping[Path, Size], name: str, size_mismatch: SizeMismatch
 ) -> tuple[list[Pair], list[Finding]]:
-    """The pairs that `size_mismatch` keeps, and what was found about those whose image and mask differ in size."""
+    """Return the pairs that ``size_mismatch`` keeps, and findings about those whose image and mask differ in size."""
     differing = {
         pair.stem: f"{pair.image.name} {hxw(sizes[pair.image])} with mask {hxw(sizes[pair.mask])}"
         for pair in pairs
@@ -130,34 +130,34 @@ def apply_size_mismatch(
     if size_mismatch == "error":
         message = (
             f"{name}: in {len(differing)} of {len(pairs)} pairs image and mask differ in size (height x width): "
-            f"{some(differing.values())}; resize them with data.size_mismatch=resize, leave them out with "
-            f"data.size_mismatch=exclude, or {exclude_option(name, list(differing))}"
+            f"{some(differing.values())}; resize them with size_mismatch=resize, leave them out with "
+            f"size_mismatch=exclude, or {exclude_option(name, list(differing))}"
         )
         return list(pairs), [Finding("size mismatch", "error", message, files)]
     done = "scored at the mask's size" if size_mismatch == "resize" else "left out"
     message = (
         f"{name}: {len(differing)} of {len(pairs)} pairs differ in size and are {done} "
-        f"(data.size_mismatch={size_mismatch}): {some(differing.values())}"
+        f"(size_mismatch={size_mismatch}): {some(differing.values())}"
     )
     findings = [Finding("size mismatch", "remark", message, files)]
     if size_mismatch == "resize":
         return list(pairs), findings
     kept = [pair for pair in pairs if pair.stem not in differing]
     if not kept:
-        message = f"{name}: data.size_mismatch=exclude leaves no pair; use data.size_mismatch=resize"
+        message = f"{name}: size_mismatch=exclude leaves no pair; use size_mismatch=resize"
         findings.append(Finding("no pair left", "error", message))
     return kept, findings
 
 
 def border_is_foreground(mask: NDArray[np.uint8]) -> bool:
-    """Whether most of the one-pixel border of a mask (H, W) is foreground, as in an inverted one."""
+    """Tell whether most of the one-pixel border of a mask (H, W) is foreground."""
     on_border = np.ones(mask.shape, dtype=bool)
     on_border[1:-1, 1:-1] = False
     return bool((mask[on_border] > 0).mean() > 0.5)
 
 
 def inverted_masks(inverted: Sequence[Path], num_masks: int, name: str) -> list[Finding]:
-    """A warning if more than half of the masks looked at have their border in the foreground."""
+    """Return a warning if more than half of the checked masks have most of their border in the foreground."""
     if len(inverted) <= num_masks / 2:
         return []
     message = (

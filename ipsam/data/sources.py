@@ -1,4 +1,4 @@
-"""Where samples come from: folders on disk or the synthetic generator, behind one small interface."""
+"""Sources of samples, folders on disk or the synthetic generator, behind one small interface."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,30 +29,30 @@ class Sample:
 
 @runtime_checkable
 class Source(Protocol):
-    """A finite list of samples; ``epoch`` counts the times a training run has gone through it."""
+    """Finite list of samples, which may change with the epoch."""
 
     def __len__(self) -> int: ...
     def read(self, index: int, epoch: int) -> Sample:
-        """Sample ``index`` of pass ``epoch``, in memory that is not used for another."""
+        """Read sample ``index`` of an epoch into memory of its own."""
         ...
 
     def names(self) -> list[str]:
-        """The samples' names on the first pass, in order, told without reading them."""
+        """Return the names of epoch 0's samples, in order, without reading them."""
         ...
 
     def listing(self) -> Iterator[str]:
-        """Lines that are the same wherever the same samples are."""
+        """Yield lines that identify the samples, wherever they are stored."""
         ...
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Pairs on disk, the same in every pass.
+    """Pairs on disk, the same in every epoch.
 
     Attributes:
         pairs: the files.
-        foreground_above: mask pixels above this value are foreground.
-        at_least: images may be read smaller than they are stored, see ``read_image``; masks never are.
+        foreground_above: mask values above it are foreground.
+        at_least: allows to read images smaller than they are stored, see ``read_image``; masks never are.
     """
 
     pairs: Sequence[Pair]
@@ -69,11 +69,11 @@ class FolderSource:
         return Sample(pair.stem, image, read_mask(pair.mask, self.foreground_above))
 
     def names(self) -> list[str]:
-        """The images' stems."""
+        """Return the images' stems."""
         return [pair.stem for pair in self.pairs]
 
     def listing(self) -> Iterator[str]:
-        """Stem, names and sizes in bytes of each pair."""
+        """Yield stem, file names and sizes in bytes of each pair."""
         for pair in self.pairs:
             files = (f"{path.name} {path.stat().st_size}" for path in (pair.image, pair.mask))
             yield "\t".join((pair.stem, *files))
@@ -81,13 +81,13 @@ class FolderSource:
 
 @dataclass(frozen=True)
 class SyntheticSource:
-    """Camouflaged scenes made on the fly; each pass makes new ones.
+    """Camouflaged scenes, drawn when they are read; each epoch has new ones.
 
     Attributes:
-        length: scenes a pass.
+        length: scenes an epoch.
         size: side of a scene in pixels.
-        difficulty: (lowest, highest); each scene draws its own from between, uniformly.
-        stream: seeds that set this list of scenes apart from every other.
+        difficulty: (lowest, highest); each scene's difficulty is uniform between them.
+        stream: seeds of this list of scenes.
     """
 
     length: int
@@ -99,17 +99,17 @@ class SyntheticSource:
         return self.length
 
     def read(self, index: int, epoch: int) -> Sample:
-        """Make scene ``index`` of pass ``epoch``."""
+        """Draw scene ``index`` of an epoch."""
         rng = np.random.default_rng((*self.stream, epoch, index))
         scene = camouflaged_scene(rng, size=self.size, difficulty=float(rng.uniform(*self.difficulty)))
         return Sample(_scene_name(epoch, index), scene.image, scene.mask)
 
     def names(self) -> list[str]:
-        """Those that tell pass and index."""
+        """Return names made of epoch 0 and the index."""
         return [_scene_name(0, index) for index in range(self.length)]
 
     def listing(self) -> Iterator[str]:
-        """What the scenes are made from."""
+        """Yield the parameters of the scenes."""
         yield repr(self)
 
 
@@ -124,16 +124,16 @@ class SubsetSource:
         return len(self.indices)
 
     def read(self, index: int, epoch: int) -> Sample:
-        """Sample ``indices[index]`` of the whole."""
+        """Read sample ``indices[index]`` of the other source."""
         return self.source.read(self.indices[index], epoch)
 
     def names(self) -> list[str]:
-        """Those of the whole, at ``indices``."""
-        whole = self.source.names()
-        return [whole[index] for index in self.indices]
+        """Return the names at ``indices``."""
+        names = self.source.names()
+        return [names[index] for index in self.indices]
 
     def listing(self) -> Iterator[str]:
-        """That of the whole, and which of it."""
+        """Yield the other source's listing and the indices."""
         yield from self.source.listing()
         yield repr(list(self.indices))
 
@@ -148,7 +148,7 @@ class JoinedSource:
         return sum(len(source) for source in self.sources)
 
     def read(self, index: int, epoch: int) -> Sample:
-        """Sample ``index`` counted through all sources."""
+        """Read sample ``index``, counted through all sources."""
         for source in self.sources:
             if index < len(source):
                 return source.read(index, epoch)
@@ -156,11 +156,11 @@ class JoinedSource:
         raise IndexError(index)
 
     def names(self) -> list[str]:
-        """Those of all sources."""
+        """Return the names of all sources."""
         return [name for source in self.sources for name in source.names()]
 
     def listing(self) -> Iterator[str]:
-        """Those of all sources."""
+        """Yield the listings of all sources."""
         for source in self.sources:
             yield from source.listing()
 

@@ -1,4 +1,4 @@
-"""Anybody's images: of any source, size and mode, the right way up."""
+"""Convert a user's image, of any source, size and mode, to upright RGB."""
 
 from pathlib import Path
 
@@ -15,19 +15,19 @@ ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor
 
 
 def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
-    """An image as RGB (height, width, 3) uint8; grey is repeated, an alpha channel dropped.
+    """Convert an image to RGB (height, width, 3) uint8; grey is repeated, an alpha channel dropped.
 
     Args:
-        image: a path; a Pillow image; an array (height, width), (height, width, 1), (height, width, 3) or
-            (height, width, 4) of uint8; or a tensor (3, height, width) or (1, height, width) of uint8, or of floats in
-            [0, 1]. An EXIF orientation, of a file or Pillow image, is carried out.
+        image: a path; a Pillow image; an array (height, width) or (height, width, 1, 3 or 4) of uint8; or a tensor
+            (1 or 3, height, width) of uint8, or of floats in [0, 1]. The EXIF orientation of a file or Pillow image is
+            applied.
 
     Returns:
-        A copy, also of an array: the caller may overwrite its own, as a camera does with its buffer.
+        A copy, also of an array: a camera may overwrite its buffer.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is broken or no image; its shape, type or range is another.
+        ValueError: the file is broken or not an image, or the shape, type or range is not one of those above.
     """
     if isinstance(image, str | Path):
         path = Path(image).expanduser()
@@ -35,8 +35,8 @@ def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
             raise FileNotFoundError(f"{path}: {'a folder, not an image' if path.is_dir() else 'no such image'}")
         return read_image(path, upright=True)
     if isinstance(image, Image.Image):
-        return _of_pillow(ImageOps.exif_transpose(image))
-    pixels = _of_tensor(image) if isinstance(image, Tensor) else image
+        return _from_pillow(ImageOps.exif_transpose(image))
+    pixels = _from_tensor(image) if isinstance(image, Tensor) else image
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         kind = getattr(pixels, "dtype", type(pixels).__name__)
         raise ValueError(f"an image is a path, a Pillow image, an array of uint8 or a tensor, not {kind}")
@@ -47,8 +47,8 @@ def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.array(pixels[..., :3], order="C")
 
 
-def _of_pillow(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode.startswith("I"):  # Pillow would cut off what is above 255; files are read by their upper 8 bits
+def _from_pillow(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I"):  # Pillow would clip values above 255; files are read by their upper 8 bits
         values = np.asarray(image)
         if values.min(initial=0) < 0 or values.max(initial=0) > MAX_16_BIT:
             raise ValueError("a Pillow image of whole numbers must be within 16 bits; save it with 8")
@@ -58,7 +58,7 @@ def _of_pillow(image: Image.Image) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"))
 
 
-def _of_tensor(image: Tensor) -> NDArray[np.uint8]:
+def _from_tensor(image: Tensor) -> NDArray[np.uint8]:
     if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
         raise ValueError(f"an image tensor has the shape (3, height, width), not {tuple(image.shape)}")
     image = image.detach().cpu()

@@ -215,7 +215,7 @@ def test_too_little_room_is_told_before_anything_is_read(
 ) -> None:
     free = shutil.disk_usage(tmp_path)._replace(free=10**9)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
-    message = rf"data\.cache={tmp_path}: can't hold .* take 1\.3 GB \(No space left .*name another folder.*=null"
+    message = rf"cache={tmp_path}: can't hold .* take 1\.3 GB \(No space left .*name another folder.*=null"
     with pytest.raises(ValueError, match=message):
         cached(SlowSource(pairs), tmp_path, image_size=8192)
     assert not list((tmp_path / "own").glob("*.read"))
@@ -225,14 +225,14 @@ def test_a_disk_that_fills_up_meanwhile_leaves_nothing(
     pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "_write", full)
-    with pytest.raises(ValueError, match=r"data\.cache=.*\(No space left on device\); make room there"):
+    with pytest.raises(ValueError, match=r"cache=.*\(No space left on device\); make room there"):
         cached(FolderSource(pairs), tmp_path / "cache", image_size=SIDE)
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] in ([], [".lock"])
 
 
 def test_a_folder_that_is_a_file_is_refused(pairs: list[Pair], tmp_path: Path) -> None:
     (tmp_path / "cache").touch()
-    with pytest.raises(ValueError, match=rf"data\.cache={tmp_path}/cache: can't hold .*\(File exists\)"):
+    with pytest.raises(ValueError, match=rf"cache={tmp_path}/cache: can't hold .*\(File exists\)"):
         cached(FolderSource(pairs), tmp_path / "cache", image_size=SIDE)
 
 

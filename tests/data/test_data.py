@@ -149,7 +149,7 @@ def test_scaled_decode_changes_no_mask_and_no_cropped_image(
 
 
 def test_a_missing_set_says_where_it_was_looked_for(data: Any, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=rf"CAMO/test: not found in {tmp_path}.*Set paths\.data=FOLDER"):
+    with pytest.raises(FileNotFoundError, match=rf"CAMO/test: not found in {tmp_path}.*Set root=FOLDER"):
         data(test=["CAMO"]).test_sets()
 
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipsam.data import images
-from ipsam.data.headers import quiet_pillow
+from ipsam.data.decoding.limits import quiet_pillow
 from ipsam.data.images import image_size, image_sizes, read_image, read_mask
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -64,15 +63,6 @@ def test_only_jpegs_are_decoded_smaller_and_turning_goes_on(tmp_path: Path) -> N
     picture.save(tmp_path / "a.jpg", exif=exif)
     assert read_image(tmp_path / "a.jpg", at_least=30).shape == (30, 45, 3)
     assert read_image(tmp_path / "a.jpg", at_least=30, upright=True).shape == (45, 30, 3)
-
-
-@pytest.mark.parametrize("at_least", [None, 20])
-def test_older_opencv_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_least: int | None) -> None:
-    Image.fromarray(cv2.resize(RGB, (90, 60))).save(tmp_path / "a.jpg")
-    new = read_image(tmp_path / "a.jpg", at_least=at_least)
-    monkeypatch.setattr(images, "IS_RGB", False)
-    monkeypatch.setattr(images, "COLOUR", cv2.IMREAD_COLOR)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg", at_least=at_least), new)
 
 
 def test_exif_orientation_is_ignored(tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_not_found_says_where_it_looked_and_the_ways_out(tmp_path: Path, name: s
     assert message.startswith(
         f"{name}/test: not found in {tmp_path / 'none'} or a folder right below it (no such folder)"
     )
-    for part in ("TestDataset/", "paths.data=", "data.test=[...]", f"{{name: {name}, images: FOLDER, masks: FOLDER}}"):
+    for part in ("TestDataset/", "root=FOLDER", "test=[...]", f"{{name: {name}, images: FOLDER, masks: FOLDER}}"):
         assert part in message
     assert len(message) < 900
 

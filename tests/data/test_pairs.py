@@ -60,14 +60,14 @@ def test_extensions_in_any_case_and_other_files_passed_over(tmp_path: Path) -> N
 def test_images_without_mask(folders) -> None:
     for number in range(7):
         save(folders[0] / f"x{number}.jpg")
-    message = r"^set: 7 of 10 images have no mask.*: x0\.jpg, x1\.jpg, .*x4\.jpg and 2 more; .*data\.exclude=\[set/x0,"
+    message = r"^set: 7 of 10 images have no mask.*: x0\.jpg, x1\.jpg, .*x4\.jpg and 2 more; .*exclude=\[set/x0,"
     with pytest.raises(ValueError, match=message):
         find_pairs(*folders, name="set")
 
 
 def test_masks_without_image(folders, caplog: pytest.LogCaptureFixture) -> None:
     save(folders[1] / "z.png")
-    with pytest.raises(ValueError, match=r"^set: 1 of 4 masks have no image.*: z\.png; .*data\.exclude=\[set/z\]"):
+    with pytest.raises(ValueError, match=r"^set: 1 of 4 masks have no image.*: z\.png; .*exclude=\[set/z\]"):
         find_pairs(*folders, name="set")
     caplog.set_level(logging.INFO)
     assert stems(find_pairs(*folders, name="set", extra_masks=True)) == list("abc")
@@ -78,14 +78,14 @@ def test_masks_without_image(folders, caplog: pytest.LogCaptureFixture) -> None:
 def test_two_files_of_one_stem(folders, kind: str) -> None:
     save(folders[kind == "mask"] / "a.bmp")
     with pytest.raises(
-        ValueError, match=rf"^set: 1 stems stand for two {kind}s.*a\.bmp/a\.\w+.*data\.exclude=\[set/a\]"
+        ValueError, match=rf"^set: 1 stems stand for two {kind}s.*a\.bmp/a\.\w+.*exclude=\[set/a\]"
     ):
         find_pairs(*folders, name="set")
     assert stems(find_pairs(*folders, name="set", exclude=["a"])) == ["b", "c"]
 
 
 def test_folder_missing_or_empty(folders, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"^set: the folder of masks .*none doesn't exist; check paths\.data"):
+    with pytest.raises(FileNotFoundError, match=r"^set: the folder of masks .*none doesn't exist; check root=FOLDER"):
         find_pairs(folders[0], tmp_path / "none", name="set")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"^set: the folder of images .*empty is empty"):
@@ -95,14 +95,14 @@ def test_folder_missing_or_empty(folders, tmp_path: Path) -> None:
 def test_unreadable_headers(folders) -> None:
     (folders[0] / "a.jpg").write_text("<html>")
     (folders[1] / "c.png").write_bytes(b"")
-    message = r"^set: 2 of 3 pairs can't be read: .*a\.jpg: .*c\.png: .*data\.exclude=\[set/a,set/c\]"
+    message = r"^set: 2 of 3 pairs can't be read: .*a\.jpg: .*c\.png: .*exclude=\[set/a,set/c\]"
     with pytest.raises(ValueError, match=message):
         find_pairs(*folders, name="set")
 
 
 def test_size_mismatch(folders, caplog: pytest.LogCaptureFixture) -> None:
     save(folders[1] / "b.png", size=(5, 4))
-    message = r"^set: in 1 of 3 pairs .*b\.jpg 4x5 with mask 5x4; .*=resize, .*=exclude, or data\.exclude=\[set/b\]"
+    message = r"^set: in 1 of 3 pairs .*b\.jpg 4x5 with mask 5x4; .*=resize, .*=exclude, or exclude=\[set/b\]"
     with pytest.raises(ValueError, match=message):
         find_pairs(*folders, name="set")
     caplog.set_level(logging.INFO)
@@ -110,7 +110,7 @@ def test_size_mismatch(folders, caplog: pytest.LogCaptureFixture) -> None:
     assert "1 of 3 pairs differ in size and are scored at the mask's size" in caplog.text
     assert stems(find_pairs(*folders, name="set", size_mismatch="exclude")) == list("ac")
     assert "1 of 3 pairs differ in size and are left out" in caplog.text
-    with pytest.raises(ValueError, match=r"data\.size_mismatch=crop is none of error, resize, exclude"):
+    with pytest.raises(ValueError, match=r"size_mismatch=crop is none of error, resize, exclude"):
         inspect.unwrap(find_pairs)(*folders, name="set", size_mismatch="crop")  # past the type checker of the tests
     with pytest.raises(ValueError, match="leaves no pair"):
         find_pairs(*folders, name="set", only=["b"], size_mismatch="exclude")
@@ -120,10 +120,10 @@ def test_exclusions_are_logged_and_checked(folders, caplog: pytest.LogCaptureFix
     caplog.set_level(logging.INFO)
     save(folders[0] / "7.jpg")
     assert stems(find_pairs(*folders, name="set", exclude=["b", 7])) == ["a", "c"]
-    assert "set: 2 left out by data.exclude: 7, b" in caplog.text
-    with pytest.raises(ValueError, match=r"^set: data\.exclude names stems that the set doesn't have: b\.jpg, typo;"):
+    assert "set: 2 left out by exclude: 7, b" in caplog.text
+    with pytest.raises(ValueError, match=r"^set: exclude names stems that the set doesn't have: b\.jpg, typo;"):
         find_pairs(*folders, name="set", exclude=["b.jpg", "typo", "7"])
-    with pytest.raises(ValueError, match=r"^set: no image left in .* leaving out 4 by data\.exclude"):
+    with pytest.raises(ValueError, match=r"^set: no image left in .* leaving out 4 by exclude"):
         find_pairs(*folders, name="set", exclude=["a", "b", "c", "7"])
 
 
@@ -194,5 +194,5 @@ def test_accents_of_one_or_two_codes_are_the_same(tmp_path: Path) -> None:
     assert stems(find_pairs(*folders, name="set")) == [one]
     for listed in ([two], [one], read_list(tmp_path / "train.txt")):
         assert stems(find_pairs(*folders, name="set", only=listed)) == [one]
-    with pytest.raises(ValueError, match=r"leaving out 1 by data\.exclude"):
+    with pytest.raises(ValueError, match=r"leaving out 1 by exclude"):
         find_pairs(*folders, name="set", exclude=[two])

@@ -1,1 +1,1 @@
-"""Probability maps that any method saved, and the masks they are scored against."""
+"""Probability maps saved by any method, and the masks they are scored against."""

@@ -1,4 +1,4 @@
-"""Saved maps with the masks they are scored against: paired by stem, checked before anything is computed."""
+"""Pair saved maps with the masks they are scored against, and check all of them before anything is computed."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,20 +10,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ipsam.data.decoding.limits import Size
 from ipsam.data.files import by_stem, hxw, read_list, repeated, some
 from ipsam.data.images import FOREGROUND_ABOVE, image_sizes, read_mask
 from ipsam.data.saved_maps.map_sets import MapFolder, Truth
 from ipsam.data.saved_maps.maps import read_map
 
 Missing = Literal["error", "exclude"]
-Size = tuple[int, int]
-NUM_NAMED = 50  # masks without a map, in the error that lists them
+NUM_NAMED = 50  # masks without a map that an error names
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SavedMap:
-    """A map and its mask, read when called: `(stem, map, mask)`, the map at the mask's size unless `any_size`."""
+    """Map and mask, read when called: `(stem, map, mask)`, the map at the mask's size unless `any_size`."""
 
     stem: str
     map: Path
@@ -34,7 +34,7 @@ class SavedMap:
     any_size: bool = False
 
     def __call__(self) -> tuple[str, NDArray[np.uint8] | NDArray[np.float32], NDArray[np.uint8]]:
-        """Read both; ValueError or FileNotFoundError that names the file where that can't be done."""
+        """Read both; ValueError or FileNotFoundError names a file that cannot be read."""
         prediction, mask = read_map(self.map), read_mask(self.mask, self.above)
         if prediction.shape != mask.shape and not self.any_size:
             if not self.resize:
@@ -48,7 +48,7 @@ class SavedMap:
 
 @dataclass(frozen=True)
 class TruthFiles:
-    """What of a dataset is to be scored, by stem."""
+    """Files of a dataset to score on, by stem."""
 
     masks: Mapping[str, Path]
     sizes: Mapping[str, Size]
@@ -57,11 +57,11 @@ class TruthFiles:
 
 
 def truth_files(truth: Truth, stems: Path | None = None) -> TruthFiles:
-    """The masks of a dataset, or those of them in a list of stems, with their sizes and, if any, images.
+    """List a dataset's masks, or those in a list of stems, with their sizes and images, if any.
 
     Raises:
-        FileNotFoundError: there is no such list.
-        ValueError: two masks share a stem; a header or the list can't be read; the list is empty or names stems that
+        FileNotFoundError: the list does not exist.
+        ValueError: two masks share a stem; a header or the list cannot be read; the list is empty or names stems that
             have no mask.
     """
     masks = by_stem(truth.masks)
@@ -94,18 +94,18 @@ def pair_maps(
     any_size: bool = False,
     above: int = FOREGROUND_ABOVE,
 ) -> list[SavedMap]:
-    """Pair the maps of a folder with a dataset's masks; sorted by stem. Says by log what is passed over or resized.
+    """Pair the maps of a folder with a dataset's masks; sorted by stem. Logs what is skipped or resized.
 
     Args:
         found: the folder.
         truth: the masks.
-        missing: where a mask has no map: `error`, or `exclude` the mask.
-        resize: bring a map of another size to its mask's; otherwise that is an error.
-        any_size: give every map at its own size, as for a protocol that brings map and mask to one size itself.
+        missing: what to do if a mask has no map: `error`, or `exclude` the mask.
+        resize: resize a map to its mask's size; otherwise another size is an error.
+        any_size: return every map at its own size, for a protocol that resizes map and mask itself.
         above: mask values above it are foreground.
 
     Raises:
-        ValueError: maps are missing or of another size; no map fits; two maps share a stem; a header can't be read.
+        ValueError: maps are missing or of another size; no map fits; two maps share a stem; a header cannot be read.
     """
     maps = by_stem(found.folder)
     extra = sorted(maps.keys() - truth.masks.keys())
@@ -165,7 +165,7 @@ def _sizes(files: Mapping[str, Path], label: str, kind: str) -> dict[str, Size]:
         if not isinstance(size, Exception):
             sizes[stem] = size
             continue
-        try:  # Pillow can't read every header that OpenCV can; and what fails in both is explained better by reading
+        try:  # OpenCV reads some headers that Pillow cannot, and otherwise reading gives the better message
             height, width = (read_map if kind == "maps" else read_mask)(path).shape
             sizes[stem] = height, width
         except (ValueError, FileNotFoundError) as error:

@@ -1,4 +1,4 @@
-"""Finding what to score: folders of saved maps, of one or several methods, and the datasets that they belong to."""
+"""Find what to score: folders of saved maps, of one or several methods, and the datasets they belong to."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -8,13 +8,14 @@ from pathlib import Path
 from ipsam.data.benchmarks import benchmark
 from ipsam.data.files import EXTENSIONS, entries, image_files, normal_stem, some, with_readable_name
 
-MASK_FOLDERS = ("gt", "masks", "mask", "gt_object", "ground truth")  # of a dataset's folder, in any case of letters
+MASK_FOLDERS = ("gt", "masks", "mask", "gt_object", "ground truth")  # in a dataset's folder, in upper or lower case
 IMAGE_FOLDERS = ("imgs", "images", "image", "img", "im", "original")
+KINDS = "/".join(extension[1:] for extension in EXTENSIONS)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """A dataset to score on: its name, its folder of masks and, for pictures only, its folder of images."""
+    """Dataset to score on: its name, its folder of masks and, for pictures only, its folder of images."""
 
     name: str
     masks: Path
@@ -23,7 +24,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class MapFolder:
-    """The maps that one method made of one dataset; without a method's folder, `method` is None."""
+    """Maps of one method for one dataset; `method` is None if there is no folder of a method."""
 
     method: str | None
     truth: Truth
@@ -31,26 +32,25 @@ class MapFolder:
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """Name in messages."""
         return self.truth.name if self.method is None else f"{self.method} on {self.truth.name}"
 
 
 def find_truths(masks: Path, images: Path | None = None) -> list[Truth]:
-    """The datasets below a folder, which is one itself or holds a folder for each; sorted by name.
+    """Find the datasets in a folder, which is one itself or holds a folder for each; sorted by name.
 
-    A dataset's masks lie in its folder or in a subfolder named as in `MASK_FOLDERS`; its images are looked for beside
-    such a one, in a subfolder named as in `IMAGE_FOLDERS`. A folder of masks that has itself a name of `MASK_FOLDERS`
-    belongs to the dataset that its parent is named after.
+    A dataset's masks lie in its folder or in a subfolder named as in `MASK_FOLDERS`, beside which a subfolder named as
+    in `IMAGE_FOLDERS` may hold its images. A folder of masks with a name in `MASK_FOLDERS` belongs to the dataset that
+    its parent is named after.
 
     Args:
         masks: the folder.
-        images: where to find the images instead: the same, for images.
+        images: folder, laid out in the same way, to take the images from instead.
 
     Raises:
-        FileNotFoundError: a folder doesn't exist.
-        ValueError: there are no masks; it is ambiguous which are meant, as where pictures lie beside folders with
-            pictures; two folders stand for one dataset; or there are
-            no images of a dataset in `images`.
+        FileNotFoundError: a folder does not exist.
+        ValueError: there are no masks; it is ambiguous which are meant; two folders stand for one dataset; or
+            ``images`` lacks a dataset.
     """
     _check_folder(masks, "masks")
     if files := image_files(masks):
@@ -59,16 +59,16 @@ def find_truths(masks: Path, images: Path | None = None) -> list[Truth]:
     elif inside := _subfolder_of(masks, MASK_FOLDERS):
         found = [_truth(inside)]
     else:
-        others = [folder for folder in _subfolders(masks) if folder.name.casefold() not in IMAGE_FOLDERS]
-        candidates = [
-            (folder, folder if image_files(folder) else _subfolder_of(folder, MASK_FOLDERS)) for folder in others
-        ]
+        datasets = [folder for folder in _subfolders(masks) if folder.name.casefold() not in IMAGE_FOLDERS]
+        inner = [folder if image_files(folder) else _subfolder_of(folder, MASK_FOLDERS) for folder in datasets]
         found = [
-            Truth(folder.name, inside, _images_beside(inside)) for folder, inside in candidates if inside is not None
+            Truth(folder.name, inside, _images_beside(inside))
+            for folder, inside in zip(datasets, inner, strict=True)
+            if inside is not None
         ]
     if not found:
         raise ValueError(
-            f"no masks in {masks}: neither {_kinds()} files, nor such files in a subfolder {_list(MASK_FOLDERS)}, nor "
+            f"no masks in {masks}: neither {KINDS} files, nor such files in a subfolder {', '.join(MASK_FOLDERS)}, nor "
             "folders of datasets that hold them; set masks=FOLDER to one that does"
         )
     _refuse_namesakes([(truth.name, truth.masks) for truth in found])
@@ -79,16 +79,15 @@ def find_truths(masks: Path, images: Path | None = None) -> list[Truth]:
 
 
 def find_maps(maps: Path, truths: Sequence[Truth]) -> list[MapFolder]:
-    """The folders of maps below one, each with its dataset: METHOD/DATASET, or only one of these levels, or none.
+    """Find the folders of maps in METHOD/DATASET, METHOD, DATASET or ``maps`` itself, each with its dataset.
 
-    A folder that holds maps is a dataset's if it is named like it, in any case of letters or by another of a
-    benchmark's names; otherwise it is a method's. Where there is but one dataset, a method's folder may hold the maps
-    directly.
+    A folder of maps is a dataset's if it has its name, in upper or lower case, or another name of the benchmark;
+    otherwise it is a method's. If there is one dataset only, a method's folder may hold the maps directly.
 
     Raises:
-        FileNotFoundError: the folder doesn't exist.
+        FileNotFoundError: the folder does not exist.
         ValueError: a folder holds no maps or fits no dataset; two folders stand for one dataset; or pictures lie
-            beside folders with pictures.
+            beside folders of pictures.
     """
     _check_folder(maps, "maps")
     if files := image_files(maps):
@@ -96,9 +95,7 @@ def find_maps(maps: Path, truths: Sequence[Truth]) -> list[MapFolder]:
         return [MapFolder(None, _direct(maps, truths), maps)]
     folders = _subfolders(maps)
     if not folders:
-        raise ValueError(
-            f"no maps in {maps}: neither {_kinds()} files nor folders; set maps=FOLDER to one that has them"
-        )
+        raise ValueError(f"no maps in {maps}: neither {KINDS} files nor folders; set maps=FOLDER to one that has them")
     if any(truth_named(folder.name, truths) and image_files(folder) for folder in folders):
         return _of_method(None, folders, truths)
     found = []
@@ -114,9 +111,26 @@ def find_maps(maps: Path, truths: Sequence[Truth]) -> list[MapFolder]:
 
 
 def method_name(maps: Path, truths: Sequence[Truth]) -> str:
-    """What to call the one method whose maps a folder holds: the folder's name, but not where that is a dataset's."""
+    """Name the method of a single folder of maps after the folder, or its parent if the folder is named by dataset."""
     path = Path(os.path.abspath(maps))
     return (path.parent if truth_named(path.name, truths) else path).name or "maps"
+
+
+def truth_named(name: str, truths: Iterable[Truth]) -> Truth | None:
+    """Return the dataset with this name, in upper or lower case, or another name of the benchmark."""
+    return next((truth for truth in truths if same_dataset(truth.name, name)), None)
+
+
+def same_dataset(one: str, other: str) -> bool:
+    """Tell whether two names mean one dataset: equal but for case, or two names of a benchmark."""
+    return _key(one) == _key(other)
+
+
+def _key(name: str) -> str:
+    try:
+        return benchmark(name).name.casefold()
+    except ValueError:
+        return normal_stem(name).casefold()
 
 
 def _of_method(method: str | None, folders: Sequence[Path], truths: Sequence[Truth]) -> list[MapFolder]:
@@ -125,43 +139,25 @@ def _of_method(method: str | None, folders: Sequence[Path], truths: Sequence[Tru
         truth = truth_named(folder.name, truths)
         if truth is None:
             raise ValueError(
-                f"the maps in {folder} fit no dataset: none is named so, there are {_list(t.name for t in truths)}; "
+                f"the maps in {folder} fit no dataset: none is named so, there are {_names(truths)}; "
                 "rename the folder, take it out, or set masks=FOLDER to one that holds this dataset too"
             )
         if not image_files(folder):
-            raise ValueError(f"no maps in {folder} ({_kinds()} files directly in it); fill the folder, or take it out")
+            raise ValueError(f"no maps in {folder} ({KINDS} files directly in it); fill the folder, or take it out")
         found.append(MapFolder(method, truth, folder))
     _refuse_namesakes([(entry.truth.name, entry.folder) for entry in found])
     return found
 
 
 def _direct(folder: Path, truths: Sequence[Truth]) -> Truth:
-    """The dataset that maps directly in a folder belong to."""
+    """Return the dataset of maps that lie directly in a folder."""
     truth = truths[0] if len(truths) == 1 else truth_named(Path(os.path.abspath(folder)).name, truths)
     if truth is None:
         raise ValueError(
-            f"the maps in {folder} may belong to any of {_list(t.name for t in truths)}; "
+            f"the maps in {folder} may belong to any of {_names(truths)}; "
             f"put them into a folder named like the dataset, or set masks=FOLDER to that of one dataset"
         )
     return truth
-
-
-def truth_named(name: str, truths: Iterable[Truth]) -> Truth | None:
-    """The dataset of this name, in any case of letters or by another of a benchmark's names."""
-    return next((truth for truth in truths if same_dataset(truth.name, name)), None)
-
-
-def same_dataset(one: str, other: str) -> bool:
-    """Whether two names are one dataset's: alike but for the case of letters, or two of a benchmark's names."""
-    return _key(one) == _key(other)
-
-
-def _key(name: str) -> str:
-    """The same for all names of one dataset."""
-    try:
-        return benchmark(name).name.casefold()
-    except ValueError:
-        return normal_stem(name).casefold()
 
 
 def _truth(masks: Path) -> Truth:
@@ -176,33 +172,32 @@ def _images_beside(masks: Path) -> Path | None:
 
 
 def _given_images(images: Path, name: str, *, alone: bool) -> Path:
-    places = [images] if alone else []
-    places += [folder for folder in _subfolders(images) if _key(folder.name) == _key(name)]
-    for place in places:
-        found = place if image_files(place) else _subfolder_of(place, IMAGE_FOLDERS, any_of=True)
+    named = [folder for folder in _subfolders(images) if same_dataset(folder.name, name)]
+    for folder in [images, *named] if alone else named:
+        found = folder if image_files(folder) else _subfolder_of(folder, IMAGE_FOLDERS, any_of=True)
         if found is not None:
             return found
     raise ValueError(
         f"no images of {name} in {images}: neither in a folder of that name nor in its subfolder "
-        f"{_list(IMAGE_FOLDERS)}; set images=FOLDER to one that has them, or leave it out"
+        f"{', '.join(IMAGE_FOLDERS)}; set images=FOLDER to one that has them, or leave it out"
     )
 
 
 def _subfolder_of(folder: Path, names: Sequence[str], *, any_of: bool = False) -> Path | None:
-    """The one subfolder with files that has one of the names; of several, if `any_of`, that of the earliest name."""
+    """Return the subfolder with files that has one of the names; several are an error unless ``any_of``."""
     found = [path for path in _subfolders(folder) if path.name.casefold() in names and image_files(path)]
     if len(found) > 1 and not any_of:
-        raise ValueError(f"{folder} holds masks in {_list(path.name for path in found)}; set masks= to the one to use")
+        inside = ", ".join(path.name for path in found)
+        raise ValueError(f"{folder} holds masks in {inside}; set masks= to the one to use")
     return min(found, key=lambda path: names.index(path.name.casefold()), default=None)
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    found = (path for path in entries(folder) if path.is_dir() and path.name != "__MACOSX")
-    return list(map(with_readable_name, found))
+    return [with_readable_name(path) for path in entries(folder) if path.is_dir() and path.name != "__MACOSX"]
 
 
 def _refuse_strays(folder: Path, files: Sequence[Path], kind: str, besides: Sequence[str] = ()) -> None:
-    """Refuse a folder that holds pictures, though folders in it do so too: it is not clear which are meant."""
+    """Refuse a folder that holds pictures beside folders of pictures: it is unclear which are meant."""
     below = [path for path in _subfolders(folder) if path.name.casefold() not in besides]
     if full := [path.name for path in below if any(map(image_files, [path, *_subfolders(path)]))]:
         raise ValueError(
@@ -227,9 +222,5 @@ def _check_folder(folder: Path, kind: str) -> None:
         )
 
 
-def _kinds() -> str:
-    return "/".join(extension[1:] for extension in EXTENSIONS)
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(names)
+def _names(truths: Iterable[Truth]) -> str:
+    return ", ".join(truth.name for truth in truths)

@@ -1,4 +1,4 @@
-"""Reading the probability maps that somebody's method saved, in whichever format that was."""
+"""Read probability maps in any format that methods save them in."""
 
 from pathlib import Path
 from typing import Any
@@ -7,21 +7,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ipsam.data.decoding import decode
+from ipsam.data.decoding.pixels import decode
 from ipsam.data.images import read_bytes
 
-ROUNDING = 1e-6  # by which a float may miss [0, 1], as after an interpolation
+ROUNDING = 1e-6  # tolerance of floats outside [0, 1], as after an interpolation
 
 
 def read_map(path: str | Path) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """Read a saved map: 8 bits as uint8 of 0 to 255, 16 bits and floats as float32 in [0, 1]; shape (H, W).
+    """Read a saved map (H, W): 8 bits as uint8 from 0 to 255, 16 bits and floats as float32 in [0, 1].
 
-    A map saved as RGB, RGBA or with a palette is taken for the grey picture that it shows.
+    A grey map may be stored as RGB, RGBA or with a palette.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, broken, cut off or no image; has several pages; is in colour or transparent
-            somewhere; holds floats that are no probabilities, or values of another type.
+        ValueError: the file is empty, broken, cut off or not an image; has several pages, colours or transparent
+            pixels; or its values are floats outside [0, 1] or of another type.
     """
     path = Path(path)
     pixels = decode(read_bytes(path), path, cv2.IMREAD_UNCHANGED, single="map")
@@ -39,7 +39,7 @@ def read_map(path: str | Path) -> NDArray[np.uint8] | NDArray[np.float32]:
 
 
 def _grey(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
-    """The one channel of a picture (H, W, 3) without colour, or (H, W, 4) that is opaque besides."""
+    """Return one channel of an opaque grey image (H, W, 3 or 4)."""
     colours, alpha = pixels[..., :3], pixels[..., 3:]
     opaque = 1 if np.issubdtype(pixels.dtype, np.floating) else np.iinfo(pixels.dtype).max
     if (alpha != opaque).any():
@@ -47,7 +47,7 @@ def _grey(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
             f"{path}: transparent in {(alpha != opaque).mean():.1%} of the pixels, so that the map has no value there; "
             "save the probabilities as a grey picture without an alpha channel"
         )
-    if ((colours != colours[..., :1]) & (colours == colours)).any():  # NaN, unequal to itself, is no colour
+    if ((colours != colours[..., :1]) & (colours == colours)).any():  # NaN is not a colour
         raise ValueError(
             f"{path}: a colour picture, not a map of probabilities; save the probabilities themselves as a grey "
             "picture (black 0, white 1), without a colour map or the image behind it"

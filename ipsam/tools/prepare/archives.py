@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ipsam.data.files import EXTENSIONS
-from ipsam.data.headers import MAX_BYTES
+from ipsam.data.decoding.limits import MAX_BYTES
 
 KEPT = (*EXTENSIONS, ".txt")  # releases hold many other files, which no run uses
 MAX_FILES = 200_000

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ipsam.data.files import normal_stem
-from ipsam.data.headers import MAX_BYTES, Size, check_size, quiet_pillow
+from ipsam.data.decoding.limits import MAX_BYTES, Size, check_size, quiet_pillow
 from ipsam.data.images import MaskError, binarise_mask, decode_image, decode_mask, open_image, read_bytes
 from ipsam.data.pairs import border_is_foreground
 from ipsam.tools.prepare.doctor.duplicates import ImageHash, image_hash

@@ -1,0 +1,97 @@
+"""Checks on JPEG, PNG and TIFF files that Pillow and OpenCV leave out."""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from ipsam.data.decoding.limits import Size, unreadable_header
+
+JPEG_BEGIN, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
+MAX_SCANS = 100  # a progressive JPEG has about ten; the decoder passes over the whole image for each
+MAX_SEGMENTS = 10_000  # most JPEGs have about ten
+PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
+TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF's
+TIFF_SIZES = (257, 256, 323, 322)  # tags: height and width of the page, then of its tiles
+TIFF_SAMPLE_FORMAT, TIFF_FLOAT = 339, 3
+
+
+def check_jpeg(content: bytes, path: Path) -> None:
+    """Check that a JPEG has at most `MAX_SCANS` and `MAX_SEGMENTS`; ValueError names ``path``."""
+    has_few_scans = content.count(JPEG_SCAN) <= MAX_SCANS
+    num_scans = 0
+    for number, (marker, _) in enumerate(_jpeg_markers(content)):
+        num_scans += marker == JPEG_SCAN
+        if num_scans > MAX_SCANS or number > MAX_SEGMENTS:
+            limit = f"{MAX_SCANS} scans" if num_scans > MAX_SCANS else f"{MAX_SEGMENTS:,} segments"
+            raise ValueError(f"{path}: a JPEG of more than {limit}; save it again")
+        if marker == JPEG_END or (num_scans and has_few_scans):  # behind the end may be a telephone's video
+            return
+
+
+def is_cut_off(content: bytes) -> bool:
+    """Tell whether a JPEG or PNG has lost its end.
+
+    Some versions of OpenCV fill such a JPEG up with grey. For a PNG it allocates as many bytes as a chunk claims. Call
+    this after `check_jpeg` only, which bounds the time.
+    """
+    if content.startswith(PNG_BEGIN):
+        at = len(PNG_BEGIN)
+        while content[at + 4 : at + 8] not in (PNG_END, b""):  # a chunk: length, kind, content, checksum
+            at += 12 + int.from_bytes(content[at : at + 4], "big")
+        return content[at + 4 : at + 8] != PNG_END
+    if not content.startswith(JPEG_BEGIN):
+        return False
+    # A thumbnail in the metadata, before the first scan, has an end of its own.
+    first_scan = next((at for marker, at in _jpeg_markers(content) if marker == JPEG_SCAN), 0)
+    return content.rfind(JPEG_END, first_scan) < 0
+
+
+def _jpeg_markers(content: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield a JPEG's markers with the position behind each, as libjpeg finds them.
+
+    Segments are skipped by their length, and pixels up to the next marker.
+    """
+    at = len(JPEG_BEGIN)
+    while found := JPEG_MARKER.search(content, at):
+        yield found[0], found.end()
+        at = found.end() + max(2, int.from_bytes(content[found.end() : found.end() + 2], "big"))
+
+
+class TiffPage(NamedTuple):
+    """First page of a TIFF, from its tags."""
+
+    size: Size
+    tile: Size  # (0, 0) without tiles
+    holds_floats: bool
+    has_successor: bool
+
+
+def read_tiff(content: bytes, path: Path) -> TiffPage:
+    """Read the tags of a TIFF's first page; ValueError names ``path`` if they are broken."""
+    file = BytesIO(content)
+    try:
+        beginning = file.read(8)
+        tags = ImageFileDirectory_v2(beginning + (file.read(8) if b"+" in beginning[2:4] else b""))
+        first = tags.next
+        _load(tags, file)
+        height, width, tile_height, tile_width = (int(tags.get(tag, 0)) for tag in TIFF_SIZES)
+        holds_floats = set(tags.get(TIFF_SAMPLE_FORMAT, ())) == {TIFF_FLOAT}
+    except Exception as error:
+        raise unreadable_header(path, error) from error
+    has_successor = False
+    with suppress(Exception):  # a second page that is broken is none
+        if tags.next not in (0, first):
+            _load(tags, file)
+            has_successor = TIFF_SIZES[1] in tags
+    return TiffPage((height, width), (tile_height, tile_width), holds_floats, has_successor)
+
+
+def _load(tags: ImageFileDirectory_v2, file: BytesIO) -> None:
+    file.seek(tags.next)
+    tags.load(file)

@@ -1,0 +1,86 @@
+"""Size limits, and image headers as Pillow reads them: a few kilobytes may unpack to gigabytes."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from pathlib import Path
+from threading import Lock
+
+from PIL import Image, UnidentifiedImageError
+
+from ipsam.data.files import hxw
+
+MAX_PIXELS = 100_000_000  # the field's images have a few million pixels, the largest cameras' a few dozen million
+MAX_BYTES = 1 << 30
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # WebP files are found under the name of a JPEG
+
+Size = tuple[int, int]  # height, width
+
+_lock = Lock()
+_num_users = 0  # of `quiet_pillow`, in all threads
+_restore = ExitStack()
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Switch off Pillow's warnings and its own size limit, for which `MAX_PIXELS` stands in.
+
+    Both are settings of the whole process, so the last of several threads restores them.
+    """
+    global _num_users
+    with _lock:
+        _num_users += 1
+        if _num_users == 1:
+            _restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+            Image.MAX_IMAGE_PIXELS = None
+            _restore.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+    try:
+        yield
+    finally:
+        with _lock:
+            _num_users -= 1
+            if _num_users == 0:
+                _restore.close()
+
+
+def open_header(file: Path | BytesIO, path: Path) -> Image.Image:
+    """Open an image with Pillow, which reads its header only. Call it within `quiet_pillow`.
+
+    Args:
+        file: the file or its content.
+        path: for error messages.
+
+    Raises:
+        ValueError: the header cannot be read.
+        FileNotFoundError, PermissionError: the file cannot be read.
+    """
+    try:
+        return Image.open(file, formats=FORMATS)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:
+        raise unreadable_header(path, error) from error
+
+
+def check_size(height: int, width: int, path: Path) -> Size:
+    """Return (height, width) unless that is more than `MAX_PIXELS`; ValueError names ``path``."""
+    if height * width > MAX_PIXELS:
+        raise ValueError(
+            f"{path}: {hxw((height, width))} pixels (height x width), above the limit of {MAX_PIXELS // 10**6} million "
+            "in all; scale it down or leave it out"
+        )
+    return height, width
+
+
+def unreadable_header(path: Path, error: Exception) -> ValueError:
+    """Build the error for a header that Pillow cannot read."""
+    return ValueError(f"{path}: the image header can't be read ({reason(error)}); fetch the file again or leave it out")
+
+
+def reason(error: Exception) -> str:
+    """Summarise an image library's error in one line: Pillow raises OSError, SyntaxError, struct.error and others."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"none of {', '.join(FORMATS)}"
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
