@@ -5,6 +5,7 @@ import sys
 from omegaconf import DictConfig
 
 from ipsam.cli.command import command
+from ipsam.cli.errors import with_data_keys
 from ipsam.tools.prepare.data_check import DataCheck, as_text
 
 
@@ -12,5 +13,5 @@ from ipsam.tools.prepare.data_check import DataCheck, as_text
 def main(config: DictConfig) -> None:
     """Read every file, print what was found; exit status 1 if it would stop a run."""
     diagnosis = DataCheck.of(config).run()
-    print(as_text(diagnosis))
+    print(with_data_keys(as_text(diagnosis)))
     sys.exit(int(diagnosis.would_stop))

@@ -14,6 +14,18 @@ from ipsam.utils.signals import StoppedError
 FULL_ERROR = "HYDRA_FULL_ERROR"
 # What gloo and NCCL say when they no longer reach another process.
 LOST = r"connection (closed|reset|refused)|timed out|unhandled system error|remote process exited|socket"
+# Arguments of ipsam.data in its messages, and the keys that set them.
+DATA_KEYS = {
+    r"(?<![\w./])((exclude|train|val|test)=\[|(size_mismatch|cache)=)": r"data.\1",
+    r"(?<![\w./])root=FOLDER": "paths.data=FOLDER",
+}
+
+
+def with_data_keys(message: str) -> str:
+    """Replace the arguments of `ipsam.data` that a message names by the keys of the configuration."""
+    for argument, key in DATA_KEYS.items():
+        message = re.sub(argument, key, message)
+    return message
 
 
 @contextmanager
@@ -50,7 +62,7 @@ def user_errors() -> Iterator[None]:
         if message.startswith("Caught "):
             # From a DataLoader's worker, which passes its traceback on as text; the reason stands at the end.
             message = message.rpartition("Error: ")[2]
-        sys.exit(f"error: {message.strip()}\n(HYDRA_FULL_ERROR=1 shows where)")
+        sys.exit(f"error: {with_data_keys(message.strip())}\n(HYDRA_FULL_ERROR=1 shows where)")
 
 
 def _is_distributed() -> bool:

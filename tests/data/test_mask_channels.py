@@ -124,7 +124,7 @@ def several(path: Path, kind: str) -> Path:
 @pytest.mark.parametrize(("read", "what"), [(read_mask, "mask"), (read_map, "map")])
 def test_further_pages_are_refused(tmp_path: Path, kind: str, read: Callable[[Path], Any], what: str) -> None:
     path = several(tmp_path / "a.png", kind)
-    with pytest.raises(ValueError, match=rf"a\.png: a {kind} of several pages, not one {what}; save each page as a file of"):
+    with pytest.raises(ValueError, match=rf"a\.png: a {kind} of several pages, not one {what}; save each page"):
         read(path)
 
 

@@ -77,9 +77,7 @@ def test_masks_without_image(folders, caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("kind", ["image", "mask"])
 def test_two_files_of_one_stem(folders, kind: str) -> None:
     save(folders[kind == "mask"] / "a.bmp")
-    with pytest.raises(
-        ValueError, match=rf"^set: 1 stems stand for two {kind}s.*a\.bmp/a\.\w+.*exclude=\[set/a\]"
-    ):
+    with pytest.raises(ValueError, match=rf"^set: 1 stems stand for two {kind}s.*a\.bmp/a\.\w+.*exclude=\[set/a\]"):
         find_pairs(*folders, name="set")
     assert stems(find_pairs(*folders, name="set", exclude=["a"])) == ["b", "c"]
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ipsam.data.files import EXTENSIONS
 from ipsam.data.decoding.limits import MAX_BYTES
+from ipsam.data.files import EXTENSIONS
 
 KEPT = (*EXTENSIONS, ".txt")  # releases hold many other files, which no run uses
 MAX_FILES = 200_000

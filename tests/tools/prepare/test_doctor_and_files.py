@@ -110,10 +110,10 @@ def test_messages_name_files_and_the_way_out(tmp_path: Path) -> None:
     refused, broken = message(diagnosis, "values of no mask"), message(diagnosis, "unreadable file")
     assert refused.startswith(f"own/train: 7 of 9 masks hold other values than a mask may: {own}/gt/0.png: the mask's")
     assert refused.endswith("own/train/2,own/train/3,own/train/4,...]")
-    assert " and 2 more; or leave them out with data.exclude=[own/train/0," in refused
+    assert " and 2 more; or leave them out with exclude=[own/train/0," in refused
     assert f"own/train: 2 of 9 pairs can't be read: {own}/img/7.jpg: the file is empty; fetch it again" in broken
     assert f"{own}/img/8.jpg: the image header can't be read (none of BMP, JPEG" in broken
-    assert broken.endswith("or leave them out with data.exclude=[own/train/7,own/train/8]")
+    assert broken.endswith("or leave them out with exclude=[own/train/7,own/train/8]")
     (finding,) = (f for f in diagnosis.sets[0].findings if f.kind == "values of no mask")
     assert finding.files == tuple(own / f"gt/{number}.png" for number in range(7))  # all of them
 
@@ -133,7 +133,7 @@ def test_mask_statistics(tmp_path: Path) -> None:
     assert "own/train: 2 of 6 masks have values other than 0 and 255 (" in text
     assert "and 16 more), at most in 6.50% of the pixels (b.png): a.png, b.png; what is above 128" in text
     assert "1 of 6 masks have no foreground: c.png; see that this is meant" in message(diagnosis, "empty masks")
-    assert message(diagnosis, "full masks").endswith("leave them out with data.exclude=[own/train/d]")
+    assert message(diagnosis, "full masks").endswith("leave them out with exclude=[own/train/d]")
     assert sorted(diagnosis.sets[0].shares) == [0, 0.065, 0.065, 0.065, 0.065, 1]
     assert diagnosis.sets[0].sizes == [(40, 50)] * 6
 

@@ -33,7 +33,7 @@ def test_missing_set_does_not_stop_the_examination_of_others(tmp_path: Path) -> 
     assert [one.num_pairs for one in diagnosis.sets] == [0, 0, 6, 0, 0, 5]
     missing = diagnosis.sets[3].findings[0].message
     assert missing.startswith(f"CHAMELEON/test: not found in {tmp_path} or a folder right below it. Looked for ")
-    assert "Set paths.data=FOLDER, leave the set out of data.test=[...], or name its folders" in missing
+    assert "Set root=FOLDER, leave the set out of test=[...], or name its folders" in missing
     assert diagnosis.num_files == 23
     assert stops(data)
 
@@ -74,7 +74,7 @@ def test_sizes_may_differ_in_nc4k(tmp_path: Path) -> None:
     diagnosis = examined(data)
     assert found(diagnosis) == NUMBER | {"size mismatch": "remark"}
     assert message(diagnosis, "size mismatch") == (
-        "NC4K/test: 1 of 6 pairs differ in size and are scored at the mask's size (data.size_mismatch=resize): "
+        "NC4K/test: 1 of 6 pairs differ in size and are scored at the mask's size (size_mismatch=resize): "
         "b.jpg 40x50 with mask 20x20"
     )
     assert not stops(data)

@@ -126,11 +126,11 @@ def test_messages_name_copies_and_the_option_that_excludes_them(tmp_path: Path) 
     assert [found(diagnosis, one.label) for one in diagnosis.sets] == [{}, twice, tested, tested]
     assert message(diagnosis, "training images twice") == (
         "two/train: 2 of 6 images are copies of another training image: c.jpg (b.jpg of one/train), "
-        "d.jpg (a.jpg of one/train); leave them out with data.exclude=[two/train/c,two/train/d]"
+        "d.jpg (a.jpg of one/train); leave them out with exclude=[two/train/c,two/train/d]"
     )
     assert diagnosis.sets[3].findings[0].message == (
         "other/test: 1 of 6 images are among the training images too, which raises the scores: "
-        "e.jpg (d.jpg of two/train); leave the training images out with data.exclude=[one/train/a,two/train/d]"
+        "e.jpg (d.jpg of two/train); leave the training images out with exclude=[one/train/a,two/train/d]"
     )
     files = ("other/img/e.jpg", "two/img/d.jpg", "one/img/a.jpg")
     assert diagnosis.sets[3].findings[0].files == tuple(tmp_path / name for name in files)
@@ -138,7 +138,7 @@ def test_messages_name_copies_and_the_option_that_excludes_them(tmp_path: Path) 
     again = own_data(
         tmp_path, train=[one, two], val=[held_out], test=[other], exclude=["one/train/a", "two/train/d", "two/train/c"]
     )
-    assert found(examined(again)) == {"left out by data.exclude": "remark"}  # the advice works
+    assert found(examined(again)) == {"left out by exclude": "remark"}  # the advice works
 
 
 def test_set_that_is_trained_and_tested_on_is_named(tmp_path: Path) -> None:
