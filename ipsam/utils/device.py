@@ -1,4 +1,4 @@
-"""Where to compute, and how precisely."""
+"""Device, precision and compilation."""
 
 import os
 
@@ -7,23 +7,22 @@ from torch import nn
 
 from ipsam.utils.folders import cache_folder
 
-FOLDER = "TORCHINDUCTOR_CACHE_DIR"
-
+CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def best_device() -> torch.device:
-    """A CUDA device, else Apple's, else the CPU."""
+    """Return a CUDA device, else Apple's, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def checked_device(device: torch.device | str) -> torch.device:
-    """A device that is there.
+    """Return a device after trying it.
 
     Raises:
-        ValueError: it isn't, or is none.
+        ValueError: it is not available.
     """
     try:
         chosen = torch.device(device)
@@ -37,10 +36,10 @@ def checked_device(device: torch.device | str) -> torch.device:
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bf16, the weights staying in fp32; ``auto`` is: on a CUDA device that has it.
+    """Return whether to compute in bf16, with weights in fp32; ``auto`` does so on a CUDA device that has it.
 
     Raises:
-        ValueError: for a precision that is none of ``PRECISIONS``.
+        ValueError: the precision is not one of ``PRECISIONS``.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
@@ -50,14 +49,13 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
 
 
 def compile_model(model: nn.Module) -> None:
-    """Have a model compiled at its first call, in place; what the compiler makes is kept in the cache folder.
+    """Compile a model at its first call, in place, and again for each new input shape.
 
-    It is compiled anew for each shape of the input. The environment variable ``TORCHINDUCTOR_CACHE_DIR`` names another
-    folder.
+    The compiler's files are kept in the cache folder, or where ``TORCHINDUCTOR_CACHE_DIR`` says.
     """
-    # Here, as it takes seconds; once imported, the compiler sets the variable itself, to what a restart may clear.
+    # Imported late, as it takes seconds. The compiler itself sets the variable to a folder that a reboot may clear.
     from torch._inductor.runtime.runtime_utils import default_cache_dir
 
-    if os.environ.get(FOLDER, default_cache_dir()) == default_cache_dir():
-        os.environ[FOLDER] = str(cache_folder() / "compiled")
+    if os.environ.get(CACHE_VARIABLE, default_cache_dir()) == default_cache_dir():
+        os.environ[CACHE_VARIABLE] = str(cache_folder() / "compiled")
     model.compile(dynamic=False)

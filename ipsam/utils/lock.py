@@ -1,4 +1,4 @@
-"""Locks between processes, with a record of who holds them."""
+"""Locks between processes, with a record of the holder."""
 
 import errno
 import logging
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-SOFT = ".softlock"  # added to the lock's name, so that the two kinds never meet in one file
-PATIENCE = 1.0  # seconds, in which the workers of a killed process end and a process that ends releases its lock
+SOFT = ".softlock"  # appended to the lock's name, so that the two kinds never share a file
+PATIENCE = 1.0  # seconds, for the workers of a killed process to end and an ending process to release its lock
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 logger = logging.getLogger(__name__)
@@ -20,14 +20,14 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def hold(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the lock file at ``path``, which is removed afterwards.
+    """Hold the lock file at ``path``, and remove it afterwards.
 
-    The kernel frees the lock when its process ends, even by SIGKILL. Where the file system has no locks, a file beside
-    it takes its place, and filelock takes over the one of a process of this host that is gone.
+    The kernel frees the lock when its process ends, even by SIGKILL. A file system without locks gets a soft lock, a
+    file beside ``path``; filelock breaks the one of a dead process of this host.
 
     Raises:
         Timeout: another process holds it, and ``wait`` is false.
-        OSError: the lock file can't be written.
+        OSError: the lock file cannot be written.
     """
     lock: BaseFileLock = FileLock(path, fallback_to_soft=False)
     try:
@@ -36,33 +36,33 @@ def hold(path: Path, *, wait: bool) -> Iterator[None]:
         if error.errno not in NO_LOCKS:
             raise
         with suppress(OSError):
-            if not path.read_bytes():  # what the attempt left; the lock of a host that has locks here holds a record
+            if not path.read_bytes():  # left by the attempt; the lock of a host with locks holds a record
                 path.unlink()
         lock = SoftFileLock(f"{path}{SOFT}")
-        logger.warning("%s: no locks on this file system (%s); %s is used", path, error.strerror, lock.lock_file)
+        logger.warning("%s: no locks on this file system (%s); using %s", path, error.strerror, lock.lock_file)
         _acquire(lock, wait=wait)
-    record = f"{os.getpid()}\n{socket.gethostname()}\n"  # as filelock writes it to a soft lock
+    record = f"{os.getpid()}\n{socket.gethostname()}\n"  # the format of filelock's soft locks
     native = not isinstance(lock, SoftFileLock)
-    with suppress(OSError):  # it only serves a message
+    with suppress(OSError):  # it is only for messages
         if native:
             path.write_text(record)
     try:
         yield
     finally:
         with suppress(OSError):
-            if native and path.read_text() == record:  # else somebody has removed ours, and this is another's
+            if native and path.read_text() == record:  # otherwise ours was removed, and this is another's
                 path.unlink()
         lock.release()
 
 
 def holder(path: Path) -> str:
-    """Name the process that holds a lock, since when, and what to do about a lock file left by another host."""
+    """Describe the process that holds a lock, since when, and what to do about a lock file left by another host."""
     try:
         pid, host = path.read_text().splitlines()[:2]
         since = datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat(sep=" ", timespec="seconds")
     except (OSError, ValueError):
         return "another process"
-    left = f" (if that process is gone, remove {path})" if path.name.endswith(SOFT) else ""
+    left = f" (if that process no longer runs, remove {path})" if path.name.endswith(SOFT) else ""
     return f"process {pid} on {host.partition('?')[0]} since {since}{left}"
 
 

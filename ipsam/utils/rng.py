@@ -1,4 +1,4 @@
-"""The random generators of a process: seeding them, and their states as plain values."""
+"""Random generators of a process: seeds, and states as plain values."""
 
 import random
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ def seed_everything(seed: int) -> None:
 
 
 def rng_state() -> dict[str, Any]:
-    """State of every random generator of this process, as plain values and tensors."""
+    """Return the state of every random generator, as plain values and tensors."""
     version, words, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
@@ -30,15 +30,15 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: Mapping[str, Any]) -> None:
-    """Undo whatever was drawn since ``rng_state``.
+    """Restore a state of ``rng_state``.
 
     Raises:
-        ValueError, TypeError, RuntimeError, LookupError, ArithmeticError: it is no such state.
+        ValueError, TypeError, RuntimeError, LookupError, ArithmeticError: the state is malformed.
     """
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     kind, keys, position, has_gauss, cached = state["numpy"]
-    if keys.shape != (NUM_KEYS,) or not 0 <= position <= NUM_KEYS:  # numpy would read what lies behind them
+    if keys.shape != (NUM_KEYS,) or not 0 <= position <= NUM_KEYS:  # numpy would read beyond them
         raise ValueError("the state of numpy's generator is damaged")
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state["torch"])

@@ -1,6 +1,7 @@
-"""YAML or JSON that somebody else wrote, as plain data of bounded size.
+"""Files that a stranger may have written: YAML and JSON as plain data of bounded size, and torch archives.
 
-Aliases and merged keys make a kilobyte into gigabytes, tags make objects, and interpolations read the environment.
+Aliases and merged keys make gigabytes of a kilobyte of YAML, tags make objects, interpolations read the environment,
+and pickles call functions.
 """
 
 import json
@@ -12,19 +13,18 @@ from typing import Any
 
 import yaml
 
-MAX_PICKLE = 8 << 20  # bytes of what holds the tensors together; they lie beside it. Training SAM2-L takes 300 thousand
-BEGIN = b"PK\x03\x04"
-TENSORS_NEED = ("collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter")
-
-MAX_BYTES = 1 << 16  # a run's configuration has two thousand
-MAX_SCORES = 1 << 26  # bytes; of half a million images
+MAX_BYTES = 1 << 16  # of a configuration; a run's has two thousand
+MAX_SCORES = 1 << 26  # bytes of a file of scores, for half a million images
 MAX_DEPTH = 32
 MAX_TEXT = 4096  # characters; as a path
-MAX_WHOLE = 1 << 63
+MAX_INT = 1 << 63
+MAX_PICKLE = 8 << 20  # bytes of the structure around the tensors; training SAM2-L takes 300 thousand
+ZIP_START = b"PK\x03\x04"
+TENSOR_GLOBALS = ("collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter")
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases, which a saved configuration has none of."""
+    """Safe loader that refuses aliases, which no saved configuration has."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -33,44 +33,43 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_plain_yaml(path: Path) -> Any:
-    """Dictionaries with texts for keys, lists, texts, numbers, booleans and None.
+    """Read dictionaries with text keys, lists, texts, numbers, booleans and None from YAML.
 
     Raises:
-        ValueError: the file holds anything else, or too much of it; an interpolation, or a value left open.
+        ValueError: the file holds anything else, an interpolation, a value left open, or too much.
+        OSError: it cannot be read.
     """
     return _read(path, lambda text: yaml.load(text, _Loader), "YAML")  # noqa: S506 (safer than the safe one)
 
 
 def read_plain_json(path: Path) -> Any:
-    """The same from JSON."""
+    """Read the same from JSON."""
     return _read(path, json.loads, "JSON")
 
 
 def bounded_text(path: Path, limit: int = MAX_SCORES) -> str:
-    """The text of a file that somebody else may have made any size.
+    """Read a text file of any size up to a limit in bytes.
 
     Raises:
-        ValueError: it has more bytes than that, or is not UTF-8.
-        OSError: it can't be read; with its path.
+        ValueError: it is larger, or not UTF-8.
+        OSError: it cannot be read; with its path.
     """
-    check_file_size(path, limit)
+    if (num_bytes := path.stat().st_size) > limit:
+        raise ValueError(f"{path} has {num_bytes:,} bytes, above the limit of {limit:,}")
     try:
         return path.read_text(encoding="utf-8")
-    except OSError as error:  # of reading, which has no path
+    except OSError as error:  # an error while reading has no path
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def check_file_size(path: Path, limit: int) -> None:
-    """ValueError where a file has more bytes than that."""
-    if (num_bytes := path.stat().st_size) > limit:
-        raise ValueError(f"{path} has {num_bytes:,} bytes, above the limit of {limit:,}")
-
-
 def _read(path: Path, parse: Callable[[str], Any], language: str) -> Any:
-    check_file_size(path, MAX_BYTES)
     try:
-        content = parse(bounded_text(path, MAX_BYTES))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or the 99th of May
+        text = bounded_text(path, MAX_BYTES)
+    except UnicodeError as error:
+        raise ValueError(f"{path} is not a plain {language} configuration: {error!s:.200}") from error
+    try:
+        content = parse(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: the 99th of May, or 5,000 digits
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"{path} is not a plain {language} configuration: {reason:.200}") from error
     try:
@@ -81,56 +80,55 @@ def _read(path: Path, parse: Callable[[str], Any], language: str) -> Any:
 
 
 def _check(value: Any, key: str, depth: int) -> None:
-    """ValueError, to be put behind the file's name, where a value or one in it won't do."""
-    place = f"at {key:.200}" if key else "at its top"
+    """Check a value and those in it; the message of the ValueError follows the file's name."""
+    where = f"at {key:.200}" if key else "at its top"
     if depth > MAX_DEPTH:
         raise ValueError(f"has more than {MAX_DEPTH} levels, which no run's configuration has")
     if isinstance(value, dict):
         for name, child in value.items():
             if not isinstance(name, str):
-                raise ValueError(f"is not a plain configuration: a key of type {type(name).__name__} {place}")
-            _check_text(name, place)
+                raise ValueError(f"is not a plain configuration: a key of type {type(name).__name__} {where}")
+            _check_text(name, where)
             _check(child, f"{key}.{name}".lstrip("."), depth + 1)
     elif isinstance(value, list):
-        for position, child in enumerate(value):
-            _check(child, f"{key}[{position}]", depth + 1)
+        for index, child in enumerate(value):
+            _check(child, f"{key}[{index}]", depth + 1)
     elif isinstance(value, str):
-        _check_text(value, place)
+        _check_text(value, where)
     elif isinstance(value, int | float):
-        if value != value or (isinstance(value, int) and abs(value) >= MAX_WHOLE):
-            raise ValueError(f"holds NaN or a whole number of more than 64 bits {place}")
+        if value != value or (isinstance(value, int) and abs(value) >= MAX_INT):
+            raise ValueError(f"holds NaN or a whole number of more than 64 bits {where}")
     elif value is not None:
-        raise ValueError(f"is not a plain configuration: a value of type {type(value).__name__} {place}")
+        raise ValueError(f"is not a plain configuration: a value of type {type(value).__name__} {where}")
 
 
-def _check_text(text: str, place: str) -> None:
+def _check_text(text: str, where: str) -> None:
     if len(text) > MAX_TEXT:
-        raise ValueError(f"holds a text of {len(text):,} characters {place}, above the limit of {MAX_TEXT:,}")
+        raise ValueError(f"holds a text of {len(text):,} characters {where}, above the limit of {MAX_TEXT:,}")
     if "${" in text:
-        raise ValueError(f"holds interpolations ({place}); a run saves its configuration resolved")
+        raise ValueError(f"holds interpolations ({where}); a run saves its configuration resolved")
     if text == "???":
-        raise ValueError(f"leaves a value open ({place}); a run saves its configuration whole")
+        raise ValueError(f"leaves a value open ({where}); a run saves its configuration whole")
 
 
 def check_archive(path: Path, *, only_tensors: bool = True) -> None:
-    """See that unpickling a file takes no more memory than the file has bytes.
+    """Check that unpickling a torch file takes no more memory than the file has bytes.
 
     Args:
         path: of the file.
-        only_tensors: refuse names of anything but tensors and their containers.
+        only_tensors: refuse globals other than tensors and their containers.
 
     Raises:
-        ValueError: it would, or it does.
-        OSError, zipfile.BadZipFile: it can't be read, or is no such file.
+        ValueError: it takes more, or names such a global.
+        OSError, zipfile.BadZipFile: the file cannot be read, or is not an archive.
     """
     with path.open("rb") as file:
-        if file.read(len(BEGIN)) != BEGIN:  # else torch takes it for a file of before version 1.6, a bare pickle
-            raise zipfile.BadZipFile("it is no archive of torch's")
+        if file.read(len(ZIP_START)) != ZIP_START:  # torch would read it as a bare pickle, its format before 1.6
+            raise zipfile.BadZipFile("it is not a torch archive")
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
-        names = [record.filename.lower() for record in records]  # torch finds them in any case of letters
-        if len(set(names)) < len(names):
-            raise ValueError("two of its parts have the same name")
+        if len({record.filename.lower() for record in records}) < len(records):  # torch ignores upper and lower case
+            raise ValueError("two of its records have the same name")
         if sum(record.file_size for record in records) > path.stat().st_size:
             raise ValueError("it would unpack to more bytes than it has")
         for record in records:
@@ -144,4 +142,4 @@ def check_archive(path: Path, *, only_tensors: bool = True) -> None:
 
 
 def _belongs_to_tensors(name: str) -> bool:
-    return name in TENSORS_NEED or (name.startswith("torch ") and name.endswith("Storage"))
+    return name in TENSOR_GLOBALS or (name.startswith("torch ") and name.endswith("Storage"))

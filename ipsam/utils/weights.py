@@ -20,7 +20,7 @@ def sha256_of(path: Path) -> str:
 
 
 def key_difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, most: int = 8) -> str:
-    """List missing keys, unexpected keys, other shapes and other types, a line each; an empty text if there are none.
+    """List missing keys, unexpected keys, other shapes and other types, a line each.
 
     All float types count as the same type. A line names at most ``most`` keys.
     """

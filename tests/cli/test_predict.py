@@ -49,9 +49,9 @@ def test_maps_of_a_folder_with_broken_files(script: Callable[..., Any]) -> None:
         (["input=own/images", "output=out", "ckpt=none"], "no model at none: give the folder of a run"),
         (
             ["input=own/images", "output=own/images"],
-            "own/images/a.png is an input itself, and would be replaced; name another",
+            "own/images/a.png is an input and would be overwritten; name another",
         ),
-        (["input=own", "output=own", "overwrite=true"], "is an input itself"),
+        (["input=own", "output=own", "overwrite=true"], "is an input and would be overwritten"),
         (["input=own/images", "output=out", "batch_size=0"], "batch_size must be a whole number from 1, not 0"),
         (["input=own/images", "output=out", "batch_size=two"], "batch_size must be a whole number from 1, not 'two'"),
         (["input=own/images", "output=out", "device=cuda:99"], "device=cuda:99 can't be used here ("),
@@ -77,7 +77,7 @@ def test_other_kinds_of_pictures(script: Callable[..., Any]) -> None:
         picture.save(Path("in", name))
     done = script("predict", "input=in", "output=in/out")
     assert "4 written, 0 there already, 0 failed" in done.out
-    assert "in: files of .gif are passed over; save them as PNG or JPEG" in done.out
+    assert "in: skipping files of .gif; save them as PNG or JPEG" in done.out
     names = ["a.bmp.png", "a.png.png", "a.png.png.png", "w.png"]
     assert sorted(path.name for path in Path("in/out").iterdir()) == names
     assert "0 written, 4 there already" in script("predict", "input=in", "output=in/out").out

@@ -51,14 +51,14 @@ def test_two_parts_of_one_name_are_refused(tmp_path: Path) -> None:
         archive.writestr("a/data.pkl", pickle.dumps({}))
         archive.writestr("a/DATA.pkl", pickle.dumps({}))
     (tmp_path / "a.pt").write_bytes(file.getvalue())
-    with pytest.raises(ValueError, match="two of its parts have the same name"):
+    with pytest.raises(ValueError, match="two of its records have the same name"):
         check_archive(tmp_path / "a.pt")
 
 
 def test_a_bare_pickle_with_an_archive_behind_it_is_refused(tmp_path: Path) -> None:
     """Python's zipfile finds the archive, torch takes the pickle."""
     (tmp_path / "a.pt").write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + saved({"a": torch.zeros(1)}))
-    with pytest.raises(zipfile.BadZipFile, match="it is no archive of torch's"):
+    with pytest.raises(zipfile.BadZipFile, match="it is not a torch archive"):
         check_archive(tmp_path / "a.pt")
 
 

@@ -1,4 +1,4 @@
-"""Forward pass of a model, and its logits as maps."""
+"""Forward pass of a model, and its logits as probability maps."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ from ipsam.utils.imagenet import normalise
 
 
 def to_map(logits: Tensor, size: tuple[int, int], *, eight_bit: bool = True) -> Tensor:
-    """Logits (1, hm, wm) of one image to its map, (height, width) = ``size``, where they lie.
+    """Turn the logits (1, hm, wm) of one image into its map (height, width) = ``size``, on the same device.
 
-    It is of uint8, 0 to 255, or of float32, 0.0 to 1.0.
+    The map is uint8, 0 to 255, or float32, 0.0 to 1.0.
     """
     resized = F.interpolate(logits[None].float(), size=size, mode="bilinear", align_corners=False)[0, 0]
     probabilities = resized.sigmoid_()
@@ -25,7 +25,7 @@ def to_map(logits: Tensor, size: tuple[int, int], *, eight_bit: bool = True) -> 
 def forward(
     model: Segmenter, images: Tensor, masks: Sequence[NDArray[np.uint8]], *, device: torch.device, bf16: bool
 ) -> IPSAMOutput:
-    """The model's output for images (b, 3, H, W) uint8, wherever they lie; an oracle is shown their masks too."""
+    """Run a model on images (b, 3, H, W) uint8 of any device; an oracle gets their masks too."""
     truth = ([torch.from_numpy(mask > 0) for mask in masks],) if model.oracle else ()
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         output: IPSAMOutput = model(normalise(images.to(device, non_blocking=device.type == "cuda")), *truth)

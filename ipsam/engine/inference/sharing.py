@@ -1,4 +1,4 @@
-"""A model as a small folder to share: weights as safetensors, its configuration as plain data, a card."""
+"""A model as a small folder to share: weights as safetensors, its description as JSON, a model card."""
 
 import json
 from collections.abc import Mapping
@@ -29,36 +29,6 @@ model = ipsam.load("this folder, or its id on the Hub")
 result = model.predict("image.jpg")
 result.overlay().save("overlay.png")
 ```"""
-
-
-def save_pretrained(source: Path, folder: str | Path, *, half: bool = False) -> Path:
-    """Write a model to a folder to share: ``model.safetensors``, ``config.json`` and a card, ``README.md``.
-
-    Args:
-        source: a checkpoint's folder, or one written by this function.
-        folder: made if it is not there; files of these names in it are replaced.
-        half: store the weights in half precision, at half the size; they are not the same bits then.
-
-    Returns:
-        The folder.
-    """
-    folder = Path(folder)
-    about = read_description(source)
-    backbone = about["model"].get("backbone")
-    if isinstance(backbone, dict) and backbone.get("checkpoint"):
-        backbone["checkpoint"] = Path(backbone["checkpoint"]).name  # where it lies here is nobody else's affair
-    with safe_open(source / WEIGHTS, framework="pt") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        metadata = file.metadata() or {}
-    if half:
-        weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights, metadata=metadata))
-    (folder / DESCRIPTION).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / CARD).write_text(card(about, metadata.get("base_sha256") or None), encoding="utf-8")
-    return folder
-
-
 CITATION = """\
 ```bibtex
 @misc{ipsam,
@@ -68,33 +38,62 @@ CITATION = """\
 ```"""
 
 
-def card(about: Mapping[str, Any], base_sha256: str | None) -> str:
-    """The text of the model's ``README.md``, with the front matter that the Hub reads.
+def save_pretrained(source: Path, folder: str | Path, *, half: bool = False) -> Path:
+    """Write a model to a folder to share: ``model.safetensors``, ``config.json`` and a model card, ``README.md``.
 
     Args:
-        about: as ``config.json`` holds it.
-        base_sha256: of the pretrained weights that the model needs besides; None for none.
+        source: folder of a checkpoint, or one written by this function.
+        folder: made if necessary; existing files of these names are replaced.
+        half: store the weights in half precision, at half the size and with rounding.
+
+    Returns:
+        The folder.
     """
-    backbone = about["model"].get("backbone") or {}
+    folder = Path(folder)
+    description = read_description(source)
+    backbone = description["model"].get("backbone")
+    if isinstance(backbone, dict) and backbone.get("checkpoint"):
+        backbone["checkpoint"] = Path(backbone["checkpoint"]).name  # the path on this machine is private
+    with safe_open(source / WEIGHTS, framework="pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        metadata = file.metadata() or {}
+    if half:
+        weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights, metadata=metadata))
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / CARD).write_text(model_card(description, metadata.get("base_sha256") or None), encoding="utf-8")
+    return folder
+
+
+def model_card(description: Mapping[str, Any], base_sha256: str | None) -> str:
+    """Write the text of the model's ``README.md``, with the front matter that the Hub reads.
+
+    Args:
+        description: as ``config.json`` holds it.
+        base_sha256: of the pretrained weights that the model needs besides; None if it needs none.
+    """
+    model, name = description["model"], description.get("name")
+    backbone = model.get("backbone") or {}
     needs = "It needs no other weights."
     if base_sha256:
         needs = (
-            f"It needs `{backbone.get('checkpoint')}` (sha256 `{base_sha256}`) besides, which is fetched once when the "
-            "model is loaded."
+            f"It needs `{backbone.get('checkpoint')}` (sha256 `{base_sha256}`) besides, which is downloaded once when "
+            "the model is loaded."
         )
-    trained_on = ", ".join(map(_name, about.get("trained_on") or [])) or "nothing that is noted"
-    if about.get("name"):
-        needs += f" Made by `python scripts/train.py experiment={about['name']}`."
-    what = (
-        f"Draws the mask of an image's objects without prompts. `{about['model'].get('_target_')}` on the "
-        f"{backbone.get('variant')} backbone, at {about['image_size']} px, trained on {trained_on}. {needs}"
+    trained_on = ", ".join(map(_name, description.get("trained_on") or [])) or "unrecorded data"
+    made_by = f" Made by `python scripts/train.py experiment={name}`." if name else ""
+    summary = (
+        f"Draws the mask of an image's objects without prompts. `{model.get('_target_')}` on the "
+        f"{backbone.get('variant')} backbone, at {description['image_size']} px, trained on {trained_on}. "
+        f"{needs}{made_by}"
     )
-    parts = [FRONT_MATTER, f"# {about.get('name') or 'A model of ipsam'}", what, USE, _scores(about), CITATION]
+    parts = [FRONT_MATTER, f"# {name or 'An ipsam model'}", summary, USE, _scores(description), CITATION]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _scores(about: Mapping[str, Any]) -> str:
-    metrics = about.get("metrics") or {}
+def _scores(description: Mapping[str, Any]) -> str:
+    metrics = description.get("metrics") or {}
     if not metrics:
         return ""
     rows = [
@@ -102,8 +101,8 @@ def _scores(about: Mapping[str, Any]) -> str:
         for name, scores in metrics.items()
     ]
     table = markdown(["test set", "images", *(METRICS[metric].label for metric in HEADLINE)], rows)
-    by = "Scores by PySODMetrics' definitions; E-measure is the mean, Dice and IoU are means over 256 thresholds"
-    return f"{by}:\n\n{table}"
+    protocol = "Scores by PySODMetrics' definitions; E-measure is the mean, Dice and IoU are means over 256 thresholds"
+    return f"{protocol}:\n\n{table}"
 
 
 def _name(spec: object) -> str:

@@ -27,7 +27,7 @@ def find_base(wanted: str | Path, *, download: bool = True) -> Path:
     """Find the pretrained weights that a model names, and download them to the cache if necessary.
 
     Args:
-        wanted: the file. If there is none and the name is that of an official SAM 2.1 file, ``checkpoints/`` and the
+        wanted: the file. If it is missing and it has the name of an official SAM 2.1 file, ``checkpoints/`` and the
             cache are searched for it.
         download: download an official file that is found nowhere.
 

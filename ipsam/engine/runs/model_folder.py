@@ -71,7 +71,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     """Read a model's description: ``model`` (its configuration), ``image_size``, and perhaps ``metrics``.
 
     Raises:
-        FileNotFoundError, ValueError: there is none, or it is damaged.
+        FileNotFoundError, ValueError: it is missing or damaged.
     """
     path = folder / DESCRIPTION
     if path.is_file():

@@ -19,7 +19,7 @@ from ipsam.data import Data
 from ipsam.data.sources import Sample
 from ipsam.data.transforms import network_input
 from ipsam.engine.inference.forward import forward
-from ipsam.engine.inference.predictor import results_of
+from ipsam.engine.inference.predictor import start_predictions
 from ipsam.engine.runs.checkpoint import load_weights
 from ipsam.engine.runs.configuration import build_model, settings_of
 from ipsam.engine.runs.settings import Settings
@@ -89,7 +89,7 @@ def view(subject: FigureModel, sample: Sample) -> View:
         output = forward(subject.model, image, [sample.mask], device=settings.device, bf16=settings.bf16)
     if not output.logits.isfinite().all():
         raise ValueError(f"{sample.name}: the model's logits are not finite; its training has diverged")
-    (result,) = results_of(output, [sample.image])()
+    (result,) = start_predictions(output, [sample.image])()
     fg, bg = (None, None) if result.prompts is None else result.prompts
     energy = F.interpolate(changes[0], size=size, mode="bilinear")[0, 0].cpu().numpy() if changes else None
     truth = cv2.resize(sample.mask, size[::-1], interpolation=cv2.INTER_NEAREST) > 0

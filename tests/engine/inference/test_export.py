@@ -90,7 +90,7 @@ def test_the_example_gives_the_map_of_the_api(
 @pytest.mark.usefixtures("untyped")
 def test_what_can_not_be_exported(tmp_path: Path) -> None:
     plain: Any = Predictor(micro_model(), image_size=64, device="cpu")
-    with pytest.raises(ValueError, match=r"model\.xyz: the ending tells the format, and must be \.onnx \(ONNX\)"):
+    with pytest.raises(ValueError, match=r"model\.xyz: the ending selects the format, and must be \.onnx \(ONNX\)"):
         export(plain, tmp_path / "model.xyz")
     with pytest.raises(ValueError, match="device=cpu and precision=fp32"):
         export(Predictor(micro_model(), image_size=64, device="cpu", precision="bf16"), tmp_path / "model.onnx")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import ipsam
-from ipsam.engine.inference.files import Job, _save, find_jobs, predict_files
+from ipsam.engine.inference.files import FileJob, _save, find_jobs, predict_files
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 
@@ -123,14 +123,14 @@ def test_a_place_that_can_not_be_written_is_told(predictor: Predictor, tree: Pat
     assert set(outcome.failed) == {tree / "deep/a.jpg", tree / "deep/er/b.jpg"}
 
 
-def save_often(job: Job) -> None:
+def save_often(job: FileJob) -> None:
     result = Prediction(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32))
     for _ in range(500):
         _save(job, result)
 
 
 def test_two_processes_may_predict_into_one_folder(tmp_path: Path) -> None:
-    job = Job(tmp_path / "a.jpg", {"map": tmp_path / "a.png"})
+    job = FileJob(tmp_path / "a.jpg", {"map": tmp_path / "a.png"})
     processes = [get_context("fork").Process(target=save_often, args=(job,)) for _ in range(2)]
     for process in processes:
         process.start()
@@ -162,8 +162,8 @@ def test_a_video_is_predicted_frame_by_frame(
     batch_size: int,
     batches: list[int],
 ) -> None:
-    seen, begin = [], predictor._begin
-    monkeypatch.setattr(predictor, "_begin", lambda images: seen.append(len(images)) or begin(images))
+    seen, begin = [], predictor._start
+    monkeypatch.setattr(predictor, "_start", lambda images: seen.append(len(images)) or begin(images))
     jobs = find_jobs(str(film.parent), tmp_path / "out", ["overlay", "map"])
     outcome = predict_files(predictor, jobs, batch_size=batch_size)
     assert (outcome.written, outcome.failed) == (1, {})
@@ -182,7 +182,7 @@ def test_a_video_is_predicted_frame_by_frame(
 def test_of_a_video_broken_off_nothing_stays(
     predictor: Predictor, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin, begun = predictor._begin, []
+    begin, begun = predictor._start, []
 
     def fails_at_the_fourth(images: Any) -> Any:
         begun.append(sorted(path.name for path in (tmp_path / "out").rglob("*.mp4")))
@@ -190,7 +190,7 @@ def test_of_a_video_broken_off_nothing_stays(
             raise MemoryError
         return begin(images)
 
-    monkeypatch.setattr(predictor, "_begin", fails_at_the_fourth)
+    monkeypatch.setattr(predictor, "_start", fails_at_the_fourth)
     with pytest.raises(MemoryError):
         predict_files(predictor, find_jobs(str(film), tmp_path / "out", ["map"]))
     assert len(begun[3]) == 1
@@ -202,7 +202,7 @@ def test_videos_that_can_not_be(predictor: Predictor, film: Path, tmp_path: Path
     (film.parent / "broken.mp4").write_bytes(b"no video")
     outcome = predict_files(predictor, find_jobs(str(film.parent), tmp_path / "out", ["mask"]))
     assert outcome.written == 1
-    assert "broken.mp4: no video that OpenCV can read" in outcome.failed[film.parent / "broken.mp4"]
+    assert "broken.mp4: not a video that OpenCV can read" in outcome.failed[film.parent / "broken.mp4"]
     outcome = predict_files(predictor, find_jobs(str(film), tmp_path / "cut", ["cutout"]))
     assert "a cutout has an alpha channel, which a video can't hold" in outcome.failed[film]
     assert written(tmp_path / "cut") == []
@@ -211,7 +211,7 @@ def test_videos_that_can_not_be(predictor: Predictor, film: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("source", "kinds", "message"),
     [
-        ("nowhere", ["map"], "input=nowhere: no such file or folder, and no file that a glob would find"),
+        ("nowhere", ["map"], "input=nowhere: no such file or folder, and no file matches it as a glob"),
         ("in/notes.txt", ["map"], r"input=in/notes\.txt: no picture or video among 1 files; known are \.jpg"),
         ("in", ["logits"], "save takes some of map, mask, overlay, cutout, not logits"),
         ("in", [], "save takes some of map, mask, overlay, cutout, not nothing"),

@@ -123,7 +123,7 @@ def test_a_gpu_is_told_of_the_next_images_while_it_computes(checkpoint: Path, pi
     torch.cuda.synchronize()
     torch.cuda._sleep(2_000_000_000)  # clock cycles: about a second
     busy = torch.cuda.current_stream().record_event()
-    finish = predictor._begin([picture])
+    finish = predictor._start([picture])
     assert not busy.query()
     (result,) = finish()
     assert np.array_equal(result.prob, expected.prob)
@@ -243,7 +243,7 @@ def test_what_is_no_model_to_predict_with() -> None:
         Predictor(OraclePoint(SAM2("micro", image_size=64)), image_size=64)
     with pytest.raises(ValueError, match=r"precision must be one of auto, fp32, bf16, not 'fp8'"):
         Predictor(micro_model(), image_size=64, precision="fp8")
-    with pytest.raises(ValueError, match="this model came from no folder"):
+    with pytest.raises(ValueError, match="this model was not loaded from a folder"):
         Predictor(micro_model(), image_size=64, device="cpu").save_pretrained("x")
 
 

@@ -147,7 +147,7 @@ class TestWithoutLocks:
 
     def test_another_host_is_named_with_the_file_to_remove(self, folder: Path) -> None:
         path = soft_lock(folder, "elsewhere", dead_pid())
-        told = rf"in use by process \d+ on elsewhere since .* \(if that process is gone, remove {path}\)"
+        told = rf"in use by process \d+ on elsewhere since .* \(if that process no longer runs, remove {path}\)"
         with pytest.raises(ValueError, match=told), lock_folder(folder):
             pass
         path.unlink()
