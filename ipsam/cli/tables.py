@@ -5,9 +5,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from ipsam.cli.command import command
-from ipsam.tools.paper.all_tables import all_sheets
-from ipsam.tools.paper.formats import to_markdown, write
-from ipsam.tools.paper.results import find_results
+from ipsam.tools.paper.run_scores import find_scores
+from ipsam.tools.paper.sheet import to_markdown, write
+from ipsam.tools.paper.tables import fill_tables
 from ipsam.utils.folders import check_stays_inside, writable_folder
 from ipsam.utils.resources import CONFIGS
 
@@ -17,8 +17,8 @@ def main(config: DictConfig) -> None:
     """Find the runs, fill the tables, write and print them."""
     runs = Path(str(config.runs))
     check_stays_inside(runs, ["tables"])
-    results, left_out = find_results(runs, CONFIGS)
-    sheets, kept_out = all_sheets(results)
+    results, left_out = find_scores(runs, CONFIGS)
+    sheets, kept_out = fill_tables(results)
     out = writable_folder(runs / "tables" if config.out is None else Path(str(config.out)), "out")
     written = [write(sheet, out) for sheet in sheets]
     print("\n".join(to_markdown(sheet) for sheet in sheets))

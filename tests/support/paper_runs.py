@@ -1,4 +1,4 @@
-"""Evaluated runs as scripts/train.py leaves them, with scores of the test's choice."""
+"""Evaluated runs as scripts/train.py writes them, and scored maps as scripts/score.py does, with any scores."""
 
 import json
 from collections.abc import Mapping
@@ -9,21 +9,21 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
+from ipsam.engine.metrics import METRICS
 from ipsam.engine.runs.configuration import compose_experiment
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-METRICS = ("mae", "fw", "sm", "em", "em_adp", "em_max", "f", "f_adp", "f_max", "mdice", "miou", "dice_50", "iou_50")
 SIZES = {"CAMO": 250, "CHAMELEON": 76, "COD10K": 2026, "NC4K": 4121, "Kvasir": 100, "CVC-ClinicDB": 612, "ETIS": 196}
 
 
 @cache
 def resolved(name: str, *overrides: str) -> str:
-    """The configuration that a run of an experiment saves."""
+    """Return the configuration that a run of an experiment saves."""
     return OmegaConf.to_yaml(compose_experiment(CONFIGS, name, overrides), resolve=True)
 
 
 def scores(value: float, size: int, **others: float) -> dict[str, float]:
-    """Every metric at one value, but for others."""
+    """Give every metric the same value, except ``others``."""
     return {"num_images": size, **dict.fromkeys(METRICS, value), **others}
 
 
@@ -37,16 +37,16 @@ def save_run(
     datasets: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> Path:
-    """An evaluated run of an experiment: on its own test sets, all scores at one value; or with the scores given.
+    """Save an evaluated run of an experiment.
 
     Args:
         folder: of the run.
         name: of the experiment.
         overrides: as on the command line.
         seed: of the run.
-        value: of every score.
-        datasets: in place of the experiment's own, what metrics.json holds.
-        config: top-level keys of its configuration to replace.
+        value: of every score on the experiment's own test sets.
+        datasets: scores by dataset, instead of those.
+        config: top-level keys of the configuration to replace.
     """
     content = yaml.safe_load(resolved(name, *overrides)) | {"seed": seed} | config
     if datasets is None:
@@ -60,7 +60,7 @@ def save_run(
 
 
 def save_methods(folder: Path, methods: Mapping[str, Any], protocol: str = "default") -> Path:
-    """What scripts/score.py writes for methods with names."""
+    """Save the scores of methods with names."""
     folder.mkdir(parents=True)
     written = {"protocol": {"name": protocol}, "methods": methods}
     (folder / "metrics.json").write_text(json.dumps(written), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Masks and maps to score, and what scripts/score.py makes of them."""
+"""Masks and maps to score, and helpers that read the output of scripts/score.py."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def write_maps(folder: str, stems: tuple[str, ...] = ("a", "b", "c"), blur: floa
 
 
 def failed(done: Any) -> str:
-    """The one message of a script that failed as it should."""
+    """Check that a script failed with one clean error and wrote nothing; return its message."""
     assert done.status == 1
     assert "Traceback" not in done.err
     assert done.err.count("error: ") == 1
@@ -41,11 +41,11 @@ def failed(done: Any) -> str:
 
 
 def row(done: Any, dataset: str) -> list[str]:
-    """The table's first line of a dataset, its cells."""
+    """Return the cells of the printed table's first line for a dataset."""
     line = next(line for line in done.out.splitlines() if line.startswith(f"| {dataset} "))
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def quoted(text: str) -> str:
-    """As --help says."""
+    """Quote a path for Hydra, as --help explains."""
     return '"' + text.replace('"', '\\"') + '"'

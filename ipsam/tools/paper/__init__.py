@@ -1,1 +1,1 @@
-"""The paper's tables: as ``printed``, and filled by ``all_tables`` with what was run; ``ledger`` counts parameters."""
+"""The paper's tables: ``printed`` holds its numbers, ``tables`` puts ours beside them, ``ledger`` counts parameters."""

@@ -1,114 +1,108 @@
-"""Which results may be averaged, and their mean and deviation over the seeds."""
+"""Averages over seeds: the runs that may be averaged, and their mean and deviation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from ipsam.tools.paper.results import Result
+from ipsam.tools.paper.run_scores import RunScores
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One metric on one dataset over the seeds that have it; the deviation is the sample's, None of a single one."""
+    """Mean over seeds with the sample standard deviation (None for one seed), or a count of parameters."""
 
     mean: float
-    std: float | None
-    num_seeds: int | None  # None: of maps
-    num_images: int | None
+    std: float | None = None
+    num_seeds: int | None = None  # None for maps and counts
+    num_images: int | None = None
+    digits: int = 3
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f}" if self.std is None else f"{self.mean:.3f} ± {self.std:.3f}"
+        return " ± ".join(f"{value:.{self.digits}f}" for value in (self.mean, self.std) if value is not None)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Results of the same settings and test images, each of another seed; or one method."""
+    """Runs of different seeds with the same settings and test images, or one method's maps."""
 
-    results: tuple[Result, ...]
+    members: tuple[RunScores, ...]
 
     @property
-    def lead(self) -> Result:
-        """The first."""
-        return self.results[0]
+    def lead(self) -> RunScores:
+        """The first member."""
+        return self.members[0]
 
     def cell(self, dataset: str, metric: str) -> Cell | None:
-        """The mean over the results that have this score, None if there are none."""
-        having = [result.scores[dataset] for result in self.results if metric in result.scores.get(dataset, {})]
-        if not having:
+        """Average a metric over the members that have it, or return a parameter count where ``dataset`` is empty."""
+        if not dataset:
+            count = getattr(self.lead, metric)
+            return None if count is None else Cell(count, digits=2)
+        scored = [member.scores[dataset] for member in self.members if metric in member.scores.get(dataset, {})]
+        if not scored:
             return None
-        values = [scores[metric] for scores in having]
-        images = having[0].get("num_images")
-        deviation = stdev(values) if len(values) > 1 else None
-        num_seeds = None if self.lead.seed is None else len(values)
-        return Cell(fmean(values), deviation, num_seeds, None if images is None else int(images))
+        values = [scores[metric] for scores in scored]
+        images = scored[0].get("num_images")
+        return Cell(
+            fmean(values),
+            stdev(values) if len(values) > 1 else None,
+            None if self.lead.seed is None else len(values),
+            None if images is None else int(images),
+        )
 
-    def source(self, datasets: Sequence[str]) -> str:
-        """Whose scores these are: of how many seeds, or of maps."""
+    def source(self, datasets: Iterable[str]) -> str:
+        """Name the scores' origin: a number of seeds, or maps."""
         if self.lead.seed is None:
             return "ours (maps)"
-        numbers = sorted({sum(dataset in result.scores for result in self.results) for dataset in datasets} - {0})
+        numbers = sorted({sum(dataset in member.scores for member in self.members) for dataset in datasets} - {0})
         return f"ours ({' to '.join(map(str, numbers))} seed{'' if numbers == [1] else 's'})"
 
+    @property
     def footnote(self) -> str | None:
-        """Where the scores come from and what is not as it should be; None if there is nothing to tell."""
+        """Files and remarks, or None for runs without remarks."""
         if self.lead.seed is not None and not self.lead.remarks:
             return None
-        places = ", ".join(result.place for result in self.results)
-        return f"{'Maps: ' if self.lead.seed is None else ''}{'; '.join([places, *self.lead.remarks])}."
+        files = ", ".join(member.place for member in self.members)
+        return f"{'Maps: ' if self.lead.seed is None else ''}{'; '.join([files, *self.lead.remarks])}."
 
 
 @dataclass(frozen=True)
-class Passed:
-    """A result that was not averaged with the others."""
+class Rejected:
+    """A result that was not averaged with the others; ``repeats`` says that another run has its row and seed."""
 
-    result: Result
+    result: RunScores
     reason: str
-    repeats: bool  # the very same row and seed once more
+    repeats: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.result.place}: {self.reason}"
 
 
-def choose(results: Sequence[Result]) -> tuple[Group, list[Passed]]:
-    """Of results that claim the same row, those to average, and the others with the reason.
+def choose(results: Sequence[RunScores]) -> tuple[Group, list[Rejected]]:
+    """Choose the results to average among those of one row.
 
-    Runs as their experiment has them go before altered ones, these before scored maps, and then the first by path. Only
-    what has the first one's settings and test images joins it, and of each seed only one.
+    Unaltered runs go before altered ones, these before scored maps, then by path. The others join the first one if they
+    have its settings and test images, one for each seed.
     """
     lead, *others = sorted(results, key=lambda result: (result.seed is None, bool(result.remarks), result.place))
-    used, passed = [lead], []
+    members, rejected = [lead], []
     for result in others:
-        same_seed = next((other for other in used if other.seed == result.seed), None)
+        same_seed = next((member for member in members if member.seed == result.seed), None)
         if result.seed is None and lead.seed is not None:
-            passed.append(Passed(result, f"a run has this row: {lead.place}", repeats=False))
+            rejected.append(Rejected(result, f"a run has this row: {lead.place}"))
         elif result.settings != lead.settings or result.remarks != lead.remarks:
-            passed.append(Passed(result, f"not of the same settings and test images as {lead.place}", repeats=False))
-        elif sizes := next(filter(None, (_of_another_size(result, other) for other in used)), None):
-            passed.append(Passed(result, sizes, repeats=False))
+            rejected.append(Rejected(result, f"not of the same settings and test images as {lead.place}"))
+        elif sizes := next(filter(None, (_other_sizes(result, member) for member in members)), None):
+            rejected.append(Rejected(result, sizes))
         elif same_seed is not None:
             reason = f"the same seed {result.seed} as {same_seed.place}, which comes first by path and is used"
-            passed.append(Passed(result, reason, repeats=True))
+            rejected.append(Rejected(result, reason, repeats=True))
         else:
-            used.append(result)
-    return Group(tuple(used)), passed
+            members.append(result)
+    return Group(tuple(members)), rejected
 
 
-def group_all(results: Sequence[Result]) -> tuple[list[Group], list[Passed]]:
-    """All results in groups of the same name, divided as ``choose`` does it; those passed only repeat others."""
-    groups: list[Group] = []
-    repeats: list[Passed] = []
-    for name in dict.fromkeys(result.name for result in results):
-        left = [result for result in results if result.name == name]
-        while left:
-            group, passed = choose(left)
-            groups.append(group)
-            repeats += [entry for entry in passed if entry.repeats]
-            left = [entry.result for entry in passed if not entry.repeats]
-    return groups, repeats
-
-
-def _of_another_size(result: Result, other: Result) -> str | None:
-    """The reason that keeps apart results of which one scored more images of a dataset than the other."""
-    sets = [
-        dataset
-        for dataset, scores in result.scores.items()
-        if dataset in other.scores and scores.get("num_images") != other.scores[dataset].get("num_images")
-    ]
+def _other_sizes(result: RunScores, other: RunScores) -> str | None:
+    """Name the datasets of which two results scored different numbers of images, if any."""
+    both = [dataset for dataset in result.scores if dataset in other.scores]
+    sets = [name for name in both if result.scores[name].get("num_images") != other.scores[name].get("num_images")]
     return f"other numbers of images than {other.place} ({', '.join(sets)})" if sets else None

@@ -1,7 +1,7 @@
-"""The paper's tables as printed: ``printed.yaml``, which holds each number once, and how to look things up in it."""
+"""The paper's tables as printed: ``printed.yaml`` holds each number once, and this module looks them up."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
@@ -13,18 +13,18 @@ import yaml
 
 @dataclass(frozen=True)
 class Row:
-    """A row as printed; parameters are None where the paper gives none, Decimal to keep the digits it gives."""
+    """Row as printed. Parameters are millions, as Decimal to keep the printed digits, and None where not printed."""
 
     label: str
-    scores: Mapping[str, Mapping[str, float]]  # dataset, then metric
-    param: Decimal | None = None  # millions
+    scores: Mapping[str, Mapping[str, float]]  # by dataset, then metric
+    param: Decimal | None = None
     t_param: Decimal | None = None
-    remark: str | None = None  # what is odd about it in print
+    remark: str | None = None  # on contradictions in print
 
 
 @dataclass(frozen=True)
 class Section:
-    """Rows under a heading; a table of one part has no heading."""
+    """Rows under a heading, which is None in a table of one section."""
 
     title: str | None
     rows: tuple[Row, ...]
@@ -32,7 +32,7 @@ class Section:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table: its rows give every metric on every dataset, in this order."""
+    """Table whose rows give every metric on every dataset, in this order."""
 
     number: int
     title: str
@@ -40,17 +40,17 @@ class PaperTable:
     metrics: tuple[str, ...]
     datasets: tuple[str, ...]
     sections: tuple[Section, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """The rows of all sections."""
+        """Rows of all sections."""
         return tuple(row for section in self.sections for row in section.rows)
 
 
 @dataclass(frozen=True, order=True)
 class Reference:
-    """Where a row stands; and ``why`` the experiment that names it counts other parameters than are printed."""
+    """Reference to a row; ``why`` explains a difference in parameters between the experiment and print."""
 
     table: int
     row: str
@@ -62,16 +62,16 @@ class Reference:
 
 @cache
 def paper() -> Mapping[int, PaperTable]:
-    """The tables by their number."""
+    """Read the tables, by number."""
     text = resources.files("ipsam.tools.paper").joinpath("printed.yaml").read_text(encoding="utf-8")
-    return {number: _table(number, **content) for number, content in yaml.safe_load(text).items()}
+    return {number: _table(number, content) for number, content in yaml.safe_load(text).items()}
 
 
 def find_row(reference: Reference) -> Row:
-    """The row that is meant.
+    """Look up a row.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: the paper has no such row.
     """
     if reference.table not in paper():
         raise ValueError(f"the paper has no Table {reference.table}; its tables are {', '.join(map(str, paper()))}")
@@ -82,12 +82,10 @@ def find_row(reference: Reference) -> Row:
 
 
 def references(entries: object) -> tuple[Reference, ...]:
-    """The rows that an experiment's ``paper`` key names: a list of ``{table: ..., row: ...}`` or nothing; they exist.
-
-    An entry may also say ``why`` the parameters differ.
+    """Check the rows that an experiment's ``paper`` key names: a list of ``{table, row}`` with an optional ``why``.
 
     Raises:
-        ValueError: if it is no such list or names a row that the paper does not have.
+        ValueError: the value is not such a list, or names a row that the paper does not have.
     """
     if entries is None:
         return ()
@@ -95,36 +93,30 @@ def references(entries: object) -> tuple[Reference, ...]:
         raise ValueError(f"paper is a list of {{table: ..., row: ...}}, not {entries!r}")
     found = []
     for entry in entries:
-        given = entry if isinstance(entry, dict) else {}
-        table, row, why = given.get("table"), given.get("row"), given.get("why")
-        known = given.keys() <= {"table", "row", "why"}
-        if not (known and isinstance(table, int) and isinstance(row, str) and isinstance(why, str | None)):
+        given: dict[str, Any] = {"why": None, **entry} if isinstance(entry, dict) else {}
+        types = {"why": str | None, "table": int, "row": str}
+        if given.keys() != types.keys() or not all(isinstance(given[key], types[key]) for key in types):
             raise ValueError(f"each entry of paper is {{table: ..., row: ..., why: ... (if needed)}}, not {entry!r}")
-        found.append(Reference(table, row, why))
+        found.append(Reference(**given))
         find_row(found[-1])
     return tuple(found)
 
 
 def method_key(label: str) -> str:
-    """By what a method is known again: its name in any case of letters, without the paper's ``[27]`` or asterisk."""
+    """Normalise a method's name for comparison: without case and without the paper's ``[27]`` or asterisk."""
     return " ".join(re.sub(r"\[\d+\]\s*$|[\u2217*]\s*$", "", label).casefold().split())
 
 
-def _table(
-    number: int,
-    *,
-    title: str,
-    stub: str,
-    metrics: list[str],
-    datasets: list[str],
-    sections: list[dict[str, Any]],
-    notes: Sequence[str] = (),
-) -> PaperTable:
-    def row(*, row: str, remark: str | None = None, **cells: Any) -> Row:
-        counts = {name: Decimal(cells.pop(name)) if name in cells else None for name in ("param", "t_param")}
-        assert list(cells) == datasets, row
-        scores = {dataset: dict(zip(metrics, values, strict=True)) for dataset, values in cells.items()}
-        return Row(row, scores, **counts, remark=remark)
+def _table(number: int, content: dict[str, Any]) -> PaperTable:
+    datasets, metrics = content["datasets"], content["metrics"]
 
-    parts = tuple(Section(part.get("title"), tuple(row(**cells) for cells in part["rows"])) for part in sections)
-    return PaperTable(number, title, stub, tuple(metrics), tuple(datasets), parts, tuple(notes))
+    def row(cells: dict[str, Any]) -> Row:
+        label, remark = cells.pop("row"), cells.pop("remark", None)
+        param, t_param = (Decimal(cells.pop(key)) if key in cells else None for key in ("param", "t_param"))
+        assert list(cells) == datasets, label
+        scores = {dataset: dict(zip(metrics, values, strict=True)) for dataset, values in cells.items()}
+        return Row(label, scores, param, t_param, remark)
+
+    sections = [Section(one.get("title"), tuple(map(row, one["rows"]))) for one in content["sections"]]
+    lists = {"metrics": metrics, "datasets": datasets, "sections": sections, "notes": content.get("notes", ())}
+    return PaperTable(number, content["title"], content["stub"], **{key: tuple(value) for key, value in lists.items()})

@@ -1,4 +1,4 @@
-"""Reading ``metrics.json`` as what it is to others: data that may be broken, half-written or of another protocol."""
+"""``metrics.json`` read as untrusted data: it may be broken, half-written or scored by another protocol."""
 
 import json
 import math
@@ -12,14 +12,14 @@ from ipsam.utils.untrusted import bounded_text
 
 PROTOCOL = "default"
 
-Scores = dict[str, dict[str, float]]  # dataset, then metric; num_images is one of them
+Scores = dict[str, dict[str, float]]  # by dataset, then metric; num_images is one of them
 
 
 def read_score_file(path: Path) -> dict[str, Any]:
-    """The content, if it was scored by the default protocol: by its name and by those options that the file tells.
+    """Read a file whose protocol's name and options are those of the default protocol.
 
     Raises:
-        ValueError: if it is broken, no such file, or scored otherwise.
+        ValueError: the file is broken, holds something else, or was scored by another protocol.
     """
     try:
         content = json.loads(bounded_text(path))
@@ -32,29 +32,29 @@ def read_score_file(path: Path) -> dict[str, Any]:
     name = protocol.get("name", PROTOCOL)
     others = [f"{k}={protocol[k]!r}" for k, v in asdict(Protocol()).items() if k in protocol and protocol[k] != v]
     if name != PROTOCOL or others:
-        told = repr(name) if name != PROTOCOL else f"with {', '.join(others)}"
+        used = repr(name) if name != PROTOCOL else f"with {', '.join(others)}"
         raise ValueError(
-            f"{path}: scored by the protocol {told}; the tables take {PROTOCOL!r} alone: "
+            f"{path}: scored by the protocol {used}; the tables take {PROTOCOL!r} alone: "
             f"score again with protocol={PROTOCOL}"
         )
     return content
 
 
 def checked_scores(datasets: object, path: Path) -> Scores:
-    """The scores of each dataset, under the names of the benchmarks where they are some.
+    """Check the scores of each dataset, and name known datasets as ``benchmarks`` does.
 
     Args:
-        datasets: what the file holds, by dataset.
+        datasets: content of the file by dataset.
         path: of the file, for messages.
 
     Raises:
-        ValueError: if there are none, or one is no number that it could be.
+        ValueError: there are no scores, or a value cannot be a score.
     """
     if not isinstance(datasets, dict) or not datasets:
         raise ValueError(f"{path} holds no scores of any dataset")
     found: Scores = {}
     for given, values in datasets.items():
-        name = _benchmark_name(str(given))
+        name = benchmark_name(str(given)) or str(given)
         if name in found:
             raise ValueError(f"{path} has scores of {name} twice, under two names")
         if not isinstance(values, dict):
@@ -62,17 +62,18 @@ def checked_scores(datasets: object, path: Path) -> Scores:
         found[name] = {key: values[key] for key in ("num_images", *METRICS) if key in values}
         for key, value in found[name].items():
             if not is_number(value) or value < 0 or (value > 1 and key != "num_images"):
-                raise ValueError(f"{path}: {key} of {given} is {value!r}, no number that it could be")
+                limits = "0 or above" if key == "num_images" else "from 0 to 1"
+                raise ValueError(f"{path}: {key} of {given} must be a number {limits}, not {value!r}")
     return found
 
 
 def is_number(value: object) -> bool:
-    """Whether it is one to reckon with."""
+    """Return whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def other_sizes(scores: Scores) -> tuple[str, ...]:
-    """Benchmarks of which another number of images was scored than is published."""
+    """Name the benchmarks of which another number of images was scored than is published."""
     found = []
     for name, values in scores.items():
         published = KNOWN[name].num_pairs.get("test", ()) if name in KNOWN else ()
@@ -82,8 +83,9 @@ def other_sizes(scores: Scores) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _benchmark_name(name: str) -> str:
+def benchmark_name(name: str) -> str | None:
+    """Return the name under which a benchmark is known, None for other datasets."""
     try:
         return benchmark(name).name
     except ValueError:
-        return name
+        return None

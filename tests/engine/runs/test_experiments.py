@@ -172,7 +172,7 @@ def test_the_papers_rows_are_all_there() -> None:
 def check_t_param(name: str) -> None:
     entry, *_ = ledger(CONFIGS, [name])
     assert f"{entry.t_param:.2f}" == f"{PRINTED[name]:.2f}"
-    assert entry.printed_t_param == PRINTED[name]
+    assert float(entry.printed.t_param) == PRINTED[name]
     assert entry.param > entry.t_param
 
 
@@ -193,19 +193,19 @@ def test_t_param_of_what_the_paper_does_not_determine(name: str) -> None:
     ours, printed = (NEAR | FAR)[name]
     entry, *_ = ledger(CONFIGS, [name])
     assert f"{entry.t_param:.2f}" == f"{ours:.2f}"
-    assert entry.printed_t_param == printed
+    assert float(entry.printed.t_param) == printed
     assert (entry.t_param == pytest.approx(printed, rel=0.02)) == (name in NEAR)
-    assert entry.row is not None
-    assert entry.row.why
+    assert entry.reference is not None
+    assert entry.reference.why
 
 
 def test_what_no_experiment_counts_is_in_the_ledger_too() -> None:
     """The specialists; and their shared reason is told once."""
-    named = [Entry(name, row, 1.0, None, 1.0, None) for name in PAPER for row in rows_of(name)]
+    named = [Entry(name, row) for name in PAPER for row in rows_of(name)]
     others = rows_of_others(named)
     specialists = paper()[1].sections[0].rows
-    assert [entry.row.row for entry in others if entry.row] == [row.label for row in specialists]
-    assert [entry.printed_t_param for entry in others] == [274.2, 33.4, 8.30, 71.3, 28.46]
+    assert [entry.printed.label for entry in others] == [row.label for row in specialists]
+    assert [float(entry.printed.t_param) for entry in others] == [274.2, 33.4, 8.30, 71.3, 28.46]
     table = ledger_table(others)
     assert [cell.strip() for cell in table.splitlines()[2].split("|")[1:5]] == ["", "1: FSPNet [14]", "", "274.20"]
     assert table.count("their own code is not part of this project") == 1
@@ -214,18 +214,18 @@ def test_what_no_experiment_counts_is_in_the_ledger_too() -> None:
 def test_every_row_of_an_experiment_is_counted() -> None:
     """One model, two rows: the same count beside two printed ones."""
     first, second = ledger(CONFIGS, ["ablation/psg_none"])
-    assert (first.printed_t_param, second.printed_t_param) == (19.27, 19.11)
+    assert (str(first.printed.t_param), str(second.printed.t_param)) == ("19.27", "19.11")
     assert first.t_param == second.t_param
-    assert second.row is not None
-    assert second.row.why
+    assert second.reference is not None
+    assert second.reference.why
 
 
 def test_the_ledgers_table_shows_the_difference() -> None:
     table = ledger_table(
         [
-            Entry("one", Reference(1, "first row"), 237.08, 237.08, 21.2567, 21.26),
-            Entry("two", Reference(2, "second row", why="it is too small"), 233.9712, 237.08, 16.0, 17.0),
-            Entry("three", Reference(4, "third row"), 233.9712, None, 21.26, None),
+            Entry("one", Reference(1, "IP-SAM (SAM2-L, r32)"), 233.9712, 21.2567),
+            Entry("two", Reference(2, "SPG", why="it is too small"), 233.9712, 16.0),
+            Entry("three", Reference(4, "IP-SAM (Ours)"), 233.9712, 21.26),
         ]
     )
     header, _, first, second, third, *_ = table.splitlines()
@@ -233,11 +233,11 @@ def test_the_ledgers_table_shows_the_difference() -> None:
         *("experiment", "table: row", "T-Param", "paper", "diff", "Param", "paper", "diff")
     ]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (first, second, third)]
-    assert cells[0] == ["one", "1: first row", "21.26", "21.26", "+0.00", "237.08", "237.08", "+0.00"]
-    assert cells[1] == ["two", "2: second row", "16.00", "17.00", "-1.00", "233.97", "237.08", "-3.11"]
-    assert cells[2] == ["three", "4: third row", "21.26", "", "", "233.97", "", ""]
+    assert cells[0] == ["one", "1: IP-SAM (SAM2-L, r32)", "21.26", "21.26", "+0.00", "233.97", "237.08", "-3.11"]
+    assert cells[1] == ["two", "2: SPG", "16.00", "17.00", "-1.00", "233.97", "", ""]
+    assert cells[2] == ["three", "4: IP-SAM (Ours)", "21.26", "", "", "233.97", "", ""]
     assert len({len(line) for line in table.splitlines()[:5]}) == 1  # aligned
-    assert table.endswith("\n- second row: it is too small")
+    assert table.endswith("\n- SPG: it is too small")
     assert "does not name" in table  # the reason for the differences goes with them
 
 

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from ipsam.engine.runs.configuration import build_model, compose_experiment
-from ipsam.tools.paper.changes import Experiments
+from ipsam.tools.paper.changes import changes
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 NAMES = ("ablation/baseline", "ablation/spg", "ablation/spg_psg", "ablation/spg_psg_lat", "cod_r32")
@@ -32,10 +32,9 @@ def test_all_rows_have_one_budget() -> None:
 def test_a_run_at_scale_is_compared_with_its_experiment_at_scale() -> None:
     config = compose_experiment(CONFIGS, "ablation/spg", ["+scale=toy"])
     OmegaConf.update(config, "name", "toy/ablation/spg")
-    experiments = Experiments(CONFIGS)
-    assert experiments.changes(config) == ()
+    assert changes(config, CONFIGS) == []
     config.engine.epochs = 3
-    [remark] = experiments.changes(config)
+    [remark] = changes(config, CONFIGS)
     assert "engine.epochs 3 (15)" in remark
     OmegaConf.update(config, "name", "huge/ablation/spg")
-    assert experiments.changes(config) == ("no such experiment: huge/ablation/spg",)
+    assert changes(config, CONFIGS) == ["no such experiment: huge/ablation/spg"]

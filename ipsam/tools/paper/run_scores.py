@@ -1,0 +1,162 @@
+"""Scores found on disk: those of runs, and those of maps that ``scripts/score.py`` scored."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf.errors import OmegaConfBaseException
+
+from ipsam.engine.runs.checkpoint import CONFIG
+from ipsam.engine.runs.configuration import as_dict, read_config
+from ipsam.tools.paper.changes import changes, settings_of_run
+from ipsam.tools.paper.printed import Reference, method_key, references
+from ipsam.tools.paper.score_files import Scores, checked_scores, is_number, other_sizes, read_score_file
+from ipsam.utils.folders import folders_below
+from ipsam.utils.untrusted import bounded_text
+
+METRICS_FILE = "metrics.json"
+LOOKED_FOR = (
+    f"runs, which are folders with {CONFIG} and eval/{METRICS_FILE} (scripts/train.py writes both), and every other "
+    f"{METRICS_FILE} with the key methods (of scripts/score.py)"
+)
+NEITHER = (
+    "neither a run's last checkpoint on its own test sets nor methods by name; if scripts/score.py wrote it, "
+    "score maps=<the folder above the method's>, so that the method has a name"
+)
+UNREADABLE = (ValueError, OSError, RecursionError, OmegaConfBaseException)
+
+
+@dataclass(frozen=True)
+class RunScores:
+    """Scores of a run, or of a method's maps.
+
+    Args:
+        place: the run's folder, or the files with the method's scores.
+        name: of the experiment or the method.
+        seed: None for maps.
+        scores: by dataset, under its benchmark's name if it has one.
+        rows: of the paper that the run reproduces; maps find their rows by their method's name.
+        settings: that the scores depend on; None for maps.
+        remarks: differences from the experiment and from the published test sets.
+        param: millions of parameters, if the run recorded them.
+        t_param: millions of trained parameters.
+    """
+
+    place: str
+    name: str
+    seed: int | None
+    scores: Scores
+    rows: tuple[Reference, ...] = ()
+    settings: dict[str, Any] | None = None
+    remarks: tuple[str, ...] = ()
+    param: float | None = None
+    t_param: float | None = None
+
+
+def find_scores(runs: Path, configs: Path) -> tuple[list[RunScores], list[str]]:
+    """Find all scores below a folder, sorted by path; return also a line for each file that could not be used.
+
+    Links to folders are followed, see ``folders_below``.
+
+    Args:
+        runs: the folder with the runs, such as ``outputs``.
+        configs: the folder ``configs/``, whose experiments the runs are compared with.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no scores.
+    """
+    if not runs.is_dir():
+        raise FileNotFoundError(f"no folder {runs}: set runs=FOLDER to the one that the runs are in")
+    found: list[RunScores] = []
+    methods: dict[str, RunScores] = {}
+    folders, left_out = folders_below(runs)
+    left_out += [
+        f"{path.parent}: begun, but not evaluated"
+        for path in _files(folders, CONFIG)
+        if (path.parent / "checkpoints").is_dir() and not (path.parent / "eval" / METRICS_FILE).is_file()
+    ]
+    for path in _files(folders, METRICS_FILE):
+        if path.parent.parent.name == "references":  # of a run's untrained model and best constant map
+            continue
+        try:
+            content = read_score_file(path)
+            if isinstance(content.get("methods"), dict):
+                left_out += _add_methods(methods, path, content["methods"])
+            elif path.parent.name == "eval" and (path.parents[1] / CONFIG).is_file():
+                run, complaints = _read_run(path.parents[1], content, configs)
+                found.append(run)
+                left_out += complaints
+            else:
+                left_out.append(f"{path}: {NEITHER}")
+        except UNREADABLE as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            names_no_file = isinstance(error, RecursionError | OmegaConfBaseException)
+            left_out.append(f"{path}, or its run's {CONFIG}: {reason}" if names_no_file else reason)
+    if not found and not methods:
+        raise ValueError("\n".join([f"no results below {runs}; looked for {LOOKED_FOR}", *left_out]))
+    return [*found, *methods.values()], left_out
+
+
+def _files(folders: Sequence[Path], name: str) -> list[Path]:
+    return [path for folder in folders if (path := folder / name).is_file()]
+
+
+def _read_run(folder: Path, content: dict[str, Any], configs: Path) -> tuple[RunScores, list[str]]:
+    """Read a run; return also complaints about parts that it can do without."""
+    config = read_config(folder / CONFIG)
+    values = as_dict(config)
+    name, seed = values.get("name"), values.get("seed")
+    if not isinstance(name, str) or not isinstance(seed, int):
+        raise ValueError(f"{folder / CONFIG} must tell name and seed of the experiment, not {name!r} and {seed!r}")
+    try:
+        rows = references(values.get("paper"))
+    except ValueError as error:
+        raise ValueError(f"{folder / CONFIG}: {error}") from error
+    scores = checked_scores(content.get("datasets"), folder / "eval" / METRICS_FILE)
+    epochs, planned = content.get("epochs"), values["engine"].get("epochs")
+    remarks = changes(config, configs)
+    if isinstance(epochs, int) and isinstance(planned, int) and epochs < planned:
+        remarks.append(f"evaluated after {epochs} of {planned} epochs")
+    remarks += other_sizes(scores)
+    run = RunScores(str(folder), name, seed, scores, rows, settings_of_run(config), tuple(remarks))
+    try:
+        return replace(run, **_parameters(folder / "environment.jsonl")), []
+    except UNREADABLE as error:
+        return run, [f"{folder / 'environment.jsonl'}: {error}; Param and T-Param of this run stay blank"]
+
+
+def _parameters(path: Path) -> dict[str, Any]:
+    """Read ``param`` and ``t_param`` from the last line that the run recorded; older runs recorded none."""
+    lines = bounded_text(path).split("\n") if path.is_file() else []
+    environment = json.loads(next((line for line in reversed(lines) if line.strip()), "{}"))
+    counts = environment.get("parameters") if isinstance(environment, dict) else None
+    if counts is None:
+        return {}
+    if not isinstance(counts, dict) or not all(is_number(counts.get(key)) for key in ("param", "t_param")):
+        raise ValueError(f"parameters must be {{param: millions, t_param: millions}}, not {counts!r}")
+    return {key: float(counts[key]) for key in ("param", "t_param")}
+
+
+def _add_methods(methods: dict[str, RunScores], path: Path, content: dict[str, Any]) -> list[str]:
+    """Add a file's methods to those found so far; return a line for each score that an earlier file has."""
+    repeated = []
+    read = {str(name): checked_scores(datasets, path) for name, datasets in content.items()}
+    for name, scores in read.items():
+        former = methods.get(method_key(name))
+        place, earlier = (former.place, former.scores) if former else ("", {})
+        repeated += [
+            f"{path}: {name} on {dataset} is in {place} already, which comes first by path and is used"
+            for dataset in scores
+            if dataset in earlier
+        ]
+        methods[method_key(name)] = RunScores(
+            ", ".join(filter(None, [place, str(path)])),
+            former.name if former else name,
+            None,
+            joined := scores | earlier,
+            remarks=other_sizes(joined),
+        )
+    return repeated

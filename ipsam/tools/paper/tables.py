@@ -1,0 +1,152 @@
+"""The paper's tables with our scores below each printed row, and a table of all other runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ipsam.engine.metrics import HEADLINE, METRICS
+from ipsam.tools.paper.averages import Cell, Group, choose
+from ipsam.tools.paper.printed import PaperTable, Reference, Row, method_key, paper
+from ipsam.tools.paper.run_scores import RunScores
+from ipsam.tools.paper.sheet import Record, Sheet
+
+METHOD_TABLES = (1, 4)  # their rows are methods, which scored maps can fill
+AVERAGE = "Ours: mean ± sample standard deviation over the seeds found; of one seed, its score."
+FIELDS = (
+    *("table", "section", "row", "dataset", "metric", "paper"),
+    *("ours_mean", "ours_std", "num_seeds", "num_images", "difference", "remark"),
+)
+OTHER_FIELDS = ("run", "dataset", "metric", "mean", "std", "num_seeds", "num_images", "remark")
+COUNTS = {"param": "Param (M)", "t_param": "T-Param (M)"}
+
+
+def fill_tables(results: Sequence[RunScores]) -> tuple[list[Sheet], list[str]]:
+    """Fill the paper's tables, and collect all other scores in a last table.
+
+    Returns:
+        The tables, and a line for each result that another one kept out of a row. Such a result is among the other
+        runs or in another row, unless it repeats a seed.
+    """
+    sheets: list[Sheet] = []
+    kept_out: dict[str, list[str]] = {}  # rows by result and reason
+    shown: set[tuple[str, str, str]] = set()  # place, name and dataset
+    for table in paper().values():
+        groups: dict[str, Group] = {}
+        for row in table.rows:
+            reference = Reference(table.number, row.label)
+            claims = [result for result in results if _claims(result, table, reference)]
+            if not claims:
+                continue
+            groups[row.label], rejected = choose(claims)
+            for entry in rejected:
+                kept_out.setdefault(str(entry), []).append(str(reference))
+            settled = [*groups[row.label].members, *(entry.result for entry in rejected if entry.repeats)]
+            shown |= {(result.place, result.name, dataset) for result in settled for dataset in table.datasets}
+        sheets.append(_paper_sheet(table, groups))
+    rest = []
+    for result in results:
+        unseen = [dataset for dataset in result.scores if (result.place, result.name, dataset) not in shown]
+        rest += [replace(result, scores={dataset: result.scores[dataset] for dataset in unseen})] if unseen else []
+    other, repeats = _other_sheet(rest)
+    return [*sheets, other], [*(f"{line} ({'; '.join(rows)})" for line, rows in kept_out.items()), *repeats]
+
+
+def _claims(result: RunScores, table: PaperTable, reference: Reference) -> bool:
+    """Return whether a run names the row, or scored maps have its method's name."""
+    if not any(dataset in result.scores for dataset in table.datasets):
+        return False
+    if result.seed is None:
+        return table.number in METHOD_TABLES and method_key(result.name) == method_key(reference.row)
+    return reference in result.rows
+
+
+def _paper_sheet(table: PaperTable, groups: Mapping[str, Group]) -> Sheet:
+    """Put ours and the difference below each printed row that has a group."""
+    counts = [key for key in COUNTS if any(getattr(row, key) is not None for row in table.rows)]
+    sheet = Sheet(
+        f"table{table.number}",
+        f"Table {table.number}: {table.title}",
+        columns=[
+            *(("", head) for head in (table.stub, "source", *(COUNTS[key] for key in counts))),
+            *((dataset, METRICS[metric].label) for dataset in table.datasets for metric in table.metrics),
+        ],
+        fields=FIELDS,
+        notes=[f"{AVERAGE} Difference: ours - paper.", *table.notes],
+    )
+    for section in table.sections:
+        sheet.lines += [] if section.title is None else [section.title]
+        for row in section.rows:
+            place: Record = {"table": table.number, "section": section.title, "row": row.label}
+            _add_row(sheet, place, row, _printed(row, counts), groups.get(row.label))
+    return sheet
+
+
+def _printed(row: Row, counts: Sequence[str]) -> dict[tuple[str, str], str]:
+    """List a row's numbers by dataset and metric as printed; counts have an empty dataset, gaps an empty number."""
+    found = {("", key): "" if getattr(row, key) is None else str(getattr(row, key)) for key in counts}
+    return found | {(name, metric): f"{score:.3f}" for name, one in row.scores.items() for metric, score in one.items()}
+
+
+def _add_row(
+    sheet: Sheet, place: Record, row: Row, printed: Mapping[tuple[str, str], str], group: Group | None
+) -> None:
+    cells = {key: group.cell(*key) if group else None for key in printed}
+    footnote = group.footnote if group else None
+    source = f"{group.source(name for name, _ in printed)}{sheet.mark(footnote)}" if group else "ours"
+    sheet.lines.append([f"{row.label}{sheet.mark(row.remark)}", "paper", *printed.values()])
+    sheet.lines.append(["", source, *("" if cell is None else str(cell) for cell in cells.values())])
+    if group:
+        sheet.lines.append(["", "difference", *(_difference(cell, printed[key]) for key, cell in cells.items())])
+    for (dataset, metric), cell in cells.items():
+        theirs = printed[dataset, metric]
+        sheet.records.append(
+            place
+            | {"dataset": dataset, "metric": metric, "paper": theirs}
+            | _numbers(cell, "ours_")
+            | {"difference": cell.mean - float(theirs) if cell and theirs else None}
+            | {"remark": " ".join(filter(None, [row.remark, footnote]))}
+        )
+
+
+def _difference(cell: Cell | None, printed: str) -> str:
+    """Format ours - paper from the rounded numbers, as readers subtract them."""
+    if cell is None or not printed:
+        return ""
+    difference = round(round(cell.mean, cell.digits) - float(printed), cell.digits)
+    return f"{difference + 0.0:+.{cell.digits}f}"  # + 0.0: no -0.000
+
+
+def _numbers(cell: Cell | None, prefix: str = "") -> Record:
+    """Return a cell's numbers as part of a record, all None without a cell."""
+    averages: Record = {f"{prefix}{key}": getattr(cell, key, None) for key in ("mean", "std")}
+    return averages | {key: getattr(cell, key, None) for key in ("num_seeds", "num_images")}
+
+
+def _other_sheet(results: Sequence[RunScores]) -> tuple[Sheet, list[str]]:
+    """List the remaining scores by run and dataset; return also a line for each run that repeats another's seed."""
+    columns = [("", head) for head in ("run", "source", "dataset", "images", *(METRICS[key].label for key in HEADLINE))]
+    sheet = Sheet("other", "Other runs", columns, OTHER_FIELDS, notes=[AVERAGE])
+    repeats = []
+    left = list(results)
+    while left:
+        name = left[0].name
+        group, rejected = choose([result for result in left if result.name == name])
+        repeats += [str(entry) for entry in rejected if entry.repeats]
+        left = [
+            *(entry.result for entry in rejected if not entry.repeats),
+            *(result for result in left if result.name != name),
+        ]
+        for dataset in dict.fromkeys(dataset for member in group.members for dataset in member.scores):
+            _add_other(sheet, group, dataset)
+    return sheet, repeats
+
+
+def _add_other(sheet: Sheet, group: Group, dataset: str) -> None:
+    cells = {metric: group.cell(dataset, metric) for metric in HEADLINE}
+    images = next((str(cell.num_images) for cell in cells.values() if cell and cell.num_images is not None), "")
+    source = f"{group.source([dataset])}{sheet.mark(group.footnote)}"
+    texts = ("" if cell is None else str(cell) for cell in cells.values())
+    sheet.lines.append([group.lead.name, source, dataset, images, *texts])
+    for metric, cell in cells.items():
+        if cell is not None:
+            place: Record = {"run": group.lead.name, "dataset": dataset, "metric": metric}
+            sheet.records.append(place | _numbers(cell) | {"remark": group.footnote or ""})

@@ -1,0 +1,251 @@
+"""Scores found on disk: runs, scored maps, and the line for each file that is left out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.paper_runs import CONFIGS, save_methods, save_run, scores
+
+from ipsam.tools.paper.printed import Reference
+from ipsam.tools.paper.run_scores import RunScores, find_scores
+
+
+def only(folder: Path) -> RunScores:
+    """Return the single result below a folder, with nothing left out."""
+    (result,), left_out = find_scores(folder, CONFIGS)
+    assert left_out == []
+    return result
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_run(tmp_path: Path) -> None:
+    run = save_run(tmp_path / "outputs" / "cod_r16" / "seed2", "cod_r16", seed=2, value=0.25)
+    (run / "environment.jsonl").write_text('{"seed": 2}\n{"parameters": {"param": 231.36, "t_param": 18.65}}\n\n')
+    reference = run / "eval" / "references" / "untrained"
+    reference.mkdir(parents=True)
+    (reference / "metrics.json").write_text("{}")
+    checkpoint = run / "checkpoints" / "last"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
+    result = only(tmp_path)
+    assert (result.place, result.name, result.seed) == (str(run), "cod_r16", 2)
+    assert result.rows == (Reference(1, "IP-SAM (SAM2-L, r16)"),)
+    assert list(result.scores) == ["CAMO", "CHAMELEON", "COD10K", "NC4K"]
+    assert result.scores["NC4K"]["mae"] == 0.25
+    assert (result.remarks, result.param, result.t_param) == ((), 231.36, 18.65)
+
+
+def test_datasets_take_their_benchmarks_name(tmp_path: Path) -> None:
+    datasets = {"kvasir": scores(0.5, 100), "ETIS-LaribPolypDB": scores(0.5, 196), "mine": scores(0.5, 3)}
+    save_run(tmp_path / "run", "kvasir_r32", datasets=datasets, paper=None)
+    result = only(tmp_path)
+    assert list(result.scores) == ["Kvasir-SEG", "ETIS", "mine"]
+    assert result.rows == ()
+
+
+IRRELEVANT = [
+    *("paths.data=/data", "data.test=[NC4K]", "model.backbone.checkpoint=/weights/large.pt", "engine.num_workers=0"),
+    *("engine.num_threads=3", "engine.cpu=true", "engine.eval_batch_size=7"),
+    *("engine.log_every=1", "engine.references=true", "engine.save_every=5"),
+]
+LOSSES = [f"engine.loss.{name}=2" for name in ("coarse", "refined", "fg", "bg", "auxiliary")]
+MANY = [*LOSSES, "engine.epochs=3", "engine.batch_size=2", "engine.accumulate=2", "engine.clip=2", "engine.lr=3e-4"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (IRRELEVANT, None),
+        (["engine.epochs=1"], "engine.epochs 1 (100)"),
+        (["engine.precision=fp32"], "engine.precision fp32 (auto)"),
+        (["model.backbone.checkpoint=null"], "model.backbone.checkpoint none (pretrained)"),
+        (
+            ["model.backbone.lora=null", "model.backbone.fine_tune=true"],
+            "model.backbone.fine_tune true (false), model.backbone.lora null ({...})",
+        ),
+        (["data.train=[CAMO]"], 'data.train ["CAMO"] (["COD10K", "CAMO"])'),
+        (["+model.decoder.colour=red"], "model.decoder.colour red (absent)"),
+        (["data.val_fraction=0.1", "engine.lr=2e-4"], "data.val_fraction 0.1 (0.0), engine.lr 0.0002 (0.0001)"),
+        (MANY, ", and 2 more"),
+    ],
+)
+def test_settings_that_change_scores_are_named(tmp_path: Path, overrides: list[str], expected: str | None) -> None:
+    save_run(tmp_path / "run", "cod_r32", *overrides, run_dir="elsewhere", datasets={"NC4K": scores(0.5, 4121)})
+    remarks = only(tmp_path).remarks
+    assert len(remarks) == (expected is not None)
+    for remark in remarks:
+        assert remark.startswith("other settings than its experiment (in brackets): ")
+        assert remark.endswith(str(expected))
+
+
+def test_other_test_sets_than_the_benchmark_are_named(tmp_path: Path) -> None:
+    own = "data.test=[{name: camo, images: a, masks: b}, {name: mine, images: a, masks: b}, NC4K]"
+    datasets = {"camo": scores(0.5, 250), "mine": scores(0.5, 3), "NC4K": scores(0.5, 20)}
+    save_run(tmp_path / "run", "cod_r32", own, datasets=datasets)
+    assert only(tmp_path).remarks == ("CAMO from folders given by hand", "20 images of NC4K (published: 4121)")
+
+
+@pytest.mark.parametrize("name", ["mine", "../../../elsewhere", "cod_r32,seed=3", ""])
+def test_missing_experiment_is_named(tmp_path: Path, name: str) -> None:
+    save_run(tmp_path / "run", "cod_r32", name=name)
+    assert only(tmp_path).remarks == (f"no such experiment: {name}",)
+
+
+def test_broken_experiment_is_named(tmp_path: Path) -> None:
+    configs = tmp_path / "configs"
+    (configs / "experiment").mkdir(parents=True)
+    (configs / "experiment" / "cod_r32.yaml").write_text("a: 1")
+    save_run(tmp_path / "runs" / "run", "cod_r32")
+    (result,), _ = find_scores(tmp_path / "runs", configs)
+    assert "its experiment cod_r32 can't be composed: " in result.remarks[0]
+
+
+@pytest.mark.parametrize(("epochs", "remarks"), [(100, ()), (3, ("evaluated after 3 of 100 epochs",)), ("x", ())])
+def test_unfinished_run_is_named(tmp_path: Path, epochs: object, remarks: tuple[str, ...]) -> None:
+    edit(save_run(tmp_path / "run", "cod_r16") / "eval" / "metrics.json", epochs=epochs)
+    assert only(tmp_path).remarks == remarks
+
+
+def test_maps_of_one_method_in_two_files(tmp_path: Path) -> None:
+    first = save_methods(tmp_path / "a", {"ZoomNeXt": {"CAMO": scores(0.1, 250), "NC4K": scores(0.1, 4121)}})
+    second = save_methods(tmp_path / "b", {"zoomnext": {"NC4K": scores(0.2, 4121), "COD10K": scores(0.2, 4)}})
+    (result,), left_out = find_scores(tmp_path, CONFIGS)
+    assert (result.name, result.seed, result.settings, result.place) == ("ZoomNeXt", None, None, f"{first}, {second}")
+    assert {name: values["mae"] for name, values in result.scores.items()} == {"NC4K": 0.1, "COD10K": 0.2, "CAMO": 0.1}
+    assert result.remarks == ("4 images of COD10K (published: 2026)",)
+    assert left_out == [f"{second}: zoomnext on NC4K is in {first} already, which comes first by path and is used"]
+
+
+@pytest.mark.parametrize("protocol", [{}, {"gt_threshold": 128}, None])
+def test_protocol_without_a_name_is_the_default(tmp_path: Path, protocol: Any) -> None:
+    edit(save_run(tmp_path / "run", "cod_r32") / "eval" / "metrics.json", protocol=protocol)
+    assert only(tmp_path).name == "cod_r32"
+
+
+def test_links_to_runs_are_followed_once(tmp_path: Path) -> None:
+    elsewhere = save_run(tmp_path / "elsewhere" / "seed0", "cod_r32")
+    own = save_run(tmp_path / "outputs" / "b" / "seed1", "cod_r32", seed=1)
+    (tmp_path / "outputs" / "a").symlink_to(own.parent)
+    (tmp_path / "outputs" / "linked").symlink_to(elsewhere.parent)
+    (elsewhere / "up").symlink_to(tmp_path)
+    (own / "circle").symlink_to(tmp_path / "outputs")
+    results, left_out = find_scores(tmp_path / "outputs", CONFIGS)
+    assert [result.place for result in results] == [str(own), str(tmp_path / "outputs" / "linked" / "seed0")]
+    assert left_out == []
+
+
+def content(datasets: Any, protocol: Any = "default") -> str:
+    return json.dumps({"protocol": protocol, "datasets": datasets})
+
+
+CAMO = {"CAMO": {"mae": 0.5}}
+PROTOCOL = "the tables take 'default' alone: score again with protocol=default"
+BROKEN = {
+    "half": ('{"protocol": {', "is broken or half-written: "),
+    "empty": ("", "is broken or half-written: "),
+    "bytes": (b"\xff\xfe\x00", "is broken or half-written: "),
+    "deep": ("[" * 100_000, "is broken or half-written: "),
+    "list": ("[]", "holds no scores"),
+    "nothing": ("{}", "holds no scores of any dataset"),
+    "none": (content({}), "holds no scores of any dataset"),
+    "words": (content({"CAMO": "good"}), "CAMO holds no scores"),
+    "word": (content({"CAMO": {"mae": "0.03"}}), "mae of CAMO must be a number from 0 to 1, not '0.03'"),
+    "nan": (content({"CAMO": {"mae": float("nan")}}), "mae of CAMO must be a number from 0 to 1, not nan"),
+    "percent": (content({"CAMO": {"sm": 91.2}}), "sm of CAMO must be a number from 0 to 1, not 91.2"),
+    "true": (content({"CAMO": {"sm": True}}), "sm of CAMO must be a number from 0 to 1, not True"),
+    "negative": (content({"CAMO": {"num_images": -1}}), "num_images of CAMO must be a number 0 or above, not -1"),
+    "twice": (content({"ETIS": {"mae": 0}, "etis": {"mae": 0}}), "has scores of ETIS twice, under two names"),
+    "named": (content(CAMO, {"name": "float"}), f"scored by the protocol 'float'; {PROTOCOL}"),
+    "plain": (content(CAMO, "float"), f"scored by the protocol 'float'; {PROTOCOL}"),
+    "option": (content(CAMO, {"eight_bit": False}), f"scored by the protocol with eight_bit=False; {PROTOCOL}"),
+    "options": (content(CAMO, {"min_max": True, "size": 9, "binarise": True}), "with size=9, binarise=True"),
+    "same name": (content(CAMO, {"name": "default", "fw_beta2": 0.3}), "with fw_beta2=0.3"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), BROKEN.values(), ids=BROKEN)
+def test_broken_scores_are_left_out_in_one_line(tmp_path: Path, text: str | bytes, expected: str) -> None:
+    save_run(tmp_path / "good", "cod_r32")
+    path = save_run(tmp_path / "bad", "cod_r32") / "eval" / "metrics.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    (result,), (line,) = find_scores(tmp_path, CONFIGS)
+    assert result.place == str(tmp_path / "good")
+    assert line.startswith(str(path))
+    assert expected in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("replaced", "expected"),
+    [
+        ({"seed": None}, "must tell name and seed of the experiment, not 'cod_r32' and None"),
+        ({"name": 3}, "must tell name and seed of the experiment, not 3 and 0"),
+        ({"paper": {"table": 1, "row": "IP-SAM (SAM2-L, r32)"}}, "paper is a list of {table: ..., row: ...}"),
+        ({"paper": [{"table": 1, "row": "mine"}]}, 'the paper has no Table 1, row "mine"'),
+        ({"engine": None}, "model, data, engine"),
+        ({"run_dir": "${paths.outputs}"}, "run_dir"),
+        ({"seed": "???"}, "seed"),
+        ({1.5: {None: 2}}, "a key of type float"),
+        ("!!python/object/apply:os.system ['touch {}/canary']", "is not a plain YAML configuration"),
+    ],
+    ids=str,
+)
+def test_broken_configuration_is_left_out_in_one_line(tmp_path: Path, replaced: Any, expected: str) -> None:
+    save_run(tmp_path / "good", "cod_r32")
+    path = save_run(tmp_path / "bad", "cod_r32") / "config.yaml"
+    is_text = isinstance(replaced, str)
+    path.write_text(
+        replaced.format(tmp_path) if is_text else yaml.safe_dump(yaml.safe_load(path.read_text()) | replaced)
+    )
+    (_,), (line,) = find_scores(tmp_path, CONFIGS)
+    assert str(tmp_path / "bad") in line
+    assert expected in line
+    assert "\n" not in line
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ['{"parameters": {"param": 2', '{"parameters": [2, 1]}', '{"parameters": {"param": 2}}']
+)
+def test_broken_parameters_stay_blank(tmp_path: Path, text: str) -> None:
+    run = save_run(tmp_path / "run", "cod_r32")
+    (run / "environment.jsonl").write_text(f'{{"seed": 0}}\n{text}\n')
+    (result,), (line,) = find_scores(tmp_path, CONFIGS)
+    assert result.param is result.t_param is None
+    assert line.startswith(f"{run / 'environment.jsonl'}: ")
+    assert line.endswith("; Param and T-Param of this run stay blank")
+
+
+@pytest.mark.parametrize("text", ["", "\n", '{"seed": 0}\n', "[]\n"])
+def test_older_runs_have_no_parameters(tmp_path: Path, text: str) -> None:
+    (save_run(tmp_path / "run", "cod_r32") / "environment.jsonl").write_text(text)
+    assert only(tmp_path).param is None
+
+
+def test_other_evaluations_and_unevaluated_runs_are_left_out(tmp_path: Path) -> None:
+    run = save_run(tmp_path / "run", "cod_r32")
+    best = run / "eval" / "best" / "metrics.json"
+    best.parent.mkdir()
+    best.write_text(content({"CAMO": scores(0.9, 250)}, {"name": "default"}))
+    begun = tmp_path / "begun"
+    (begun / "checkpoints").mkdir(parents=True)
+    (begun / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
+    (result,), (first, second) = find_scores(tmp_path, CONFIGS)
+    assert result.scores["CAMO"]["mae"] == 0.5
+    assert first == f"{begun}: begun, but not evaluated"
+    assert second.startswith(f"{best}: neither a run's last checkpoint on its own test sets nor methods by name; ")
+    assert "score maps=<the folder above the method's>" in second
+
+
+def test_nothing_found(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no folder .*none: set runs=FOLDER"):
+        find_scores(tmp_path / "none", CONFIGS)
+    path = save_methods(tmp_path / "scores", {"mine": CAMO}, protocol="float")
+    with pytest.raises(ValueError, match=r"no results below .*; looked for runs, .*\n.*protocol 'float'") as error:
+        find_scores(tmp_path, CONFIGS)
+    assert str(path) in str(error.value)
