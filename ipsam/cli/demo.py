@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 from ipsam.cli.command import command
 from ipsam.engine.inference.predictor import load
 from ipsam.engine.runs.model_folder import read_description
-from ipsam.tools.demo import asked_to_stop, free_port, require_gradio, serving
+from ipsam.tools.demo import free_port, require_gradio, serving, stop_requested
 
 
 @command("demo")
@@ -16,8 +16,8 @@ def main(config: DictConfig) -> None:
     predictor = load(config.ckpt, device=config.device, precision=config.precision, base=config.base)
     assert predictor.source is not None  # load sets it
     title = f"IP-SAM: {read_description(predictor.source).get('name') or config.ckpt}"
-    asked = asked_to_stop()
+    stop = stop_requested()
     with serving(predictor, title=title, host=config.host, port=port) as address:
         print(f"{title} is served at {address} (Ctrl-C ends it)", flush=True)
-        while not asked.wait(1):
+        while not stop.wait(1):
             pass

@@ -1,4 +1,4 @@
-"""The guard in front of gradio, which trusts whoever reaches it: it lets through what the page itself asks for."""
+"""Middleware in front of gradio, which trusts every client: only requests of the page itself pass."""
 
 import ipaddress
 import re
@@ -22,7 +22,7 @@ SERVED = re.compile(
     r"/((assets|static)/.+|config|favicon\.ico|manifest\.json|robots\.txt|theme\.css"
     r"|gradio_api/(app_id|cancel|file=.+|heartbeat/.+|queue/(data|join)|startup-events|upload|upload_progress))?"
 )
-MAX_BODY = 2**20  # bytes of a request, beside the picture in it
+MAX_BODY = 2**20  # bytes of a request without the image in it
 HEADERS = {
     # Gradio's page has inline scripts and styles, and compiles the scripts of its components.
     "Content-Security-Policy": "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -35,7 +35,7 @@ HEADERS = {
 
 
 class Call(BaseModel, extra="forbid", strict=True):
-    """A call of one of the page's functions, as the page sends it."""
+    """Call of a page function, in the form that the page sends."""
 
     fn_index: int
     session_hash: str
@@ -45,10 +45,10 @@ class Call(BaseModel, extra="forbid", strict=True):
 
 
 async def check_call(request: Request) -> None:
-    """Refuse a call that the page would not send; a dependency of every endpoint.
+    """Refuse a call that the page would not send; FastAPI runs this before every endpoint.
 
     Raises:
-        HTTPException: it calls no function of the page, or has inputs other than uploads.
+        HTTPException: the call names no function of the page, or inputs other than uploads.
     """
     if request.scope["path"] != JOIN:
         return
@@ -64,22 +64,22 @@ async def check_call(request: Request) -> None:
 
 
 class Guard:
-    """Middleware that refuses foreign hosts and origins, what the page does not need, and uploads without room.
+    """Middleware that refuses foreign hosts and origins, unused paths, and uploads without disk space.
 
-    A foreign host in a request is a name that somebody else has pointed at this machine, so that their page may read
-    what this server answers (DNS rebinding).
+    A foreign host is a domain that an attacker has pointed at this machine, so that the attacker's page can read this
+    server's responses (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, *, host: str) -> None:
         self.app = app
-        self.any_address = host == "0.0.0.0"  # noqa: S104 (compared alone)
+        self.any_address = host == "0.0.0.0"  # noqa: S104 (only compared)
         self.names = {host.lower(), "localhost", "127.0.0.1", "::1"}
         if self.any_address:
             self.names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
-        self.arriving = 0  # bytes of uploads under way
+        self.arriving = 0  # bytes of uploads in progress
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it."""
+        """Pass a request on or refuse it, with security headers on every response."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -102,12 +102,12 @@ class Guard:
             self.arriving -= size
 
     def _refusal(self, scope: Scope, headers: Headers, size: int) -> PlainTextResponse | None:
-        """Return the answer to a request that is refused, else None."""
+        """Return the response to a refused request, else None."""
         uploading = scope["path"] == UPLOAD
         if not self._is_served(headers) or not _is_needed(scope["path"]):
             return PlainTextResponse(REFUSED, 403)
         if "transfer-encoding" in headers:
-            return PlainTextResponse("The request does not tell its length.", 411)
+            return PlainTextResponse("The request has no Content-Length.", 411)
         if size > MAX_BODY + uploading * MAX_BYTES:
             return PlainTextResponse(f"The request is too large: a picture may have {MAX_BYTES // 2**20} MiB.", 413)
         if uploading and not make_room(self.arriving + size):
@@ -115,7 +115,7 @@ class Guard:
         return None
 
     def _is_served(self, headers: Headers) -> bool:
-        """Check the name by which the server is asked, and that its own page asks, if a page does."""
+        """Check that Host names this server, and that Origin, if sent, is its own page."""
         host = headers.get("host", "")
         try:
             name = urlsplit(f"//{host}").hostname or ""
@@ -127,7 +127,7 @@ class Guard:
 
 
 def _is_needed(path: str) -> bool:
-    """Check that the page asks for such a path, and that a file in it is an upload or a cutout."""
+    """Check that the page uses the path, and that a file in it is an upload or a cutout."""
     if not SERVED.fullmatch(path):
         return False
     if path.startswith(FILE):

@@ -1,4 +1,4 @@
-"""Serving the page: on this machine alone, with nothing fetched and nothing left behind."""
+"""Local server of the page, which fetches nothing from other machines and leaves no files."""
 
 import os
 import signal
@@ -18,23 +18,15 @@ HERE = Path(__file__).parent
 
 
 def require_gradio() -> None:
-    """See that gradio is there, which is not among what ipsam always needs.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """Raise ValueError if gradio, an optional dependency, is missing."""
     try:
-        import gradio  # noqa: F401 (whether it is there)
+        import gradio  # noqa: F401 (only tests the import)
     except ImportError as error:
         raise ValueError(f"the demo needs gradio ({error}): pip install -e '.[demo]'") from error
 
 
 def free_port(host: str, port: int) -> int:
-    """The port, if the page can be served there; any free one for 0.
-
-    Raises:
-        ValueError: it can't.
-    """
+    """Return the port, or any free one for 0; ValueError if the page can't be served there."""
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
@@ -48,21 +40,21 @@ def free_port(host: str, port: int) -> int:
         ) from error
 
 
-def asked_to_stop() -> threading.Event:
-    """Set by the first signal that asks the process to end; more of them do not keep it from cleaning up."""
-    asked = threading.Event()
+def stop_requested() -> threading.Event:
+    """Return an event that the first stop signal sets; further signals don't interrupt the clean-up."""
+    requested = threading.Event()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, lambda *_: asked.set())
-    return asked
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, lambda *_: requested.set())
+    return requested
 
 
 @contextmanager
 def serving(predictor: Predictor, *, title: str, host: str, port: int) -> Iterator[str]:
-    """Serve the page while the context is open; it gives the address.
+    """Serve the page while the context is open, and yield its address.
 
-    Uploads and cutouts lie in a temporary folder, which goes when the context ends.
+    Uploads and cutouts are in a temporary folder, which is removed at the end.
     """
     import gradio as gr
     from fastapi import Depends
@@ -71,7 +63,10 @@ def serving(predictor: Predictor, *, title: str, host: str, port: int) -> Iterat
     from ipsam.tools.demo.guard import Guard, check_call
     from ipsam.tools.demo.page import build_page
 
-    with TemporaryDirectory(prefix="ipsam_demo_") as folder, _environment(_settings(Path(folder), host)):
+    with TemporaryDirectory(prefix="ipsam_demo_") as folder:
+        no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")  # gradio asks its own page whether it is up
+        os.environ["no_proxy"] = ",".join(filter(None, [no_proxy, host, "localhost"]))
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder).resolve() / "files")
         page = build_page(predictor, title=title, examples=write_examples(Path(folder) / "examples"))
         page.launch(
             server_name=host,
@@ -100,29 +95,6 @@ def serving(predictor: Predictor, *, title: str, host: str, port: int) -> Iterat
 
 
 def _theme(gr: Any) -> Any:
-    """Gradio's own in calmer colours, with enough contrast, and in the fonts of whoever looks: none are fetched."""
+    """Adjust gradio's theme: calmer colours with sufficient contrast, and system fonts, which need no download."""
     theme = gr.themes.Default(primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"])
     return theme.set(button_primary_background_fill="*primary_600", button_primary_background_fill_dark="*primary_600")
-
-
-def _settings(folder: Path, host: str) -> dict[str, str]:
-    """Gradio's: where it keeps files; and that it asks no proxy whether it is up."""
-    no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-    return {
-        "GRADIO_TEMP_DIR": str(folder.resolve() / "files"),
-        "no_proxy": ",".join(filter(None, [no_proxy, host, "localhost"])),
-    }
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    former = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in former.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -1,4 +1,4 @@
-"""The folder of uploads and cutouts: which files a visitor may name, and room for new ones."""
+"""Folder of uploads and cutouts: access control and a size limit."""
 
 import os
 import time
@@ -8,9 +8,9 @@ from stat import S_ISREG
 
 from gradio.utils import get_upload_folder
 
-MAX_KEPT = 4 * 2**30  # bytes of uploads and cutouts on the disk
-IN_USE = 600  # seconds after which a file may be removed to make room
-SMALLEST = 2**20  # bytes that a smaller file counts for, which limits the number of files
+MAX_KEPT = 4 * 2**30  # bytes of uploads and cutouts
+IN_USE = 600  # seconds until a file may be removed to make room
+SMALLEST = 2**20  # bytes that a file counts at least, which limits the number of files
 REFUSED = "Refused: the demo answers its own page alone, at the address that it printed, about pictures uploaded there."
 
 
@@ -23,7 +23,7 @@ def uploaded(path: str) -> Path:
     folder = get_upload_folder()
     try:
         file = Path(os.path.abspath(path))
-        if file.is_relative_to(folder):  # else the disk is not even asked
+        if file.is_relative_to(folder):  # without touching the disk for other paths
             file = file.resolve(strict=True)
             if file.is_relative_to(folder) and file.is_file():
                 return file

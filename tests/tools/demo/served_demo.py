@@ -1,4 +1,4 @@
-"""scripts/demo.py in a process of its own, watched."""
+"""scripts/demo.py in its own process, with a record of its connections."""
 
 import json
 import os
@@ -16,45 +16,45 @@ import requests
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "demo.py"
 
-# Python runs this in the server's process before anything else: it notes whom that process asks for, or connects to.
-WATCH = """
+# Python runs this first in the server's process; it records every host that the process looks up or connects to.
+AUDIT = """
 import os, sys
 
-def note(event, arguments):
+def record(event, arguments):
     if event == "socket.connect" and arguments[0].family.name.startswith("AF_INET"):
         where = arguments[1][0]
     elif event == "socket.getaddrinfo":
         where = arguments[0]
     else:
         return
-    with open(os.environ["WATCHED"], "a") as file:
+    with open(os.environ["CONTACTS"], "a") as file:
         print(where.decode() if isinstance(where, bytes) else where, file=file)
 
-sys.addaudithook(note)
+sys.addaudithook(record)
 """
 
 
 @dataclass(frozen=True)
 class Served:
-    """A demo that runs: its address, its process, where it keeps temporary files, whom it has contacted."""
+    """A running demo: its address, process, temporary folder, and file of contacted hosts."""
 
     address: str
     process: subprocess.Popen[str]
     temporary: Path
-    watched: Path
+    contacts: Path
 
 
 @contextmanager
 def serve_demo(model: Path, folder: Path) -> Iterator[Served]:
-    """Serve a model at any free port, with all that the process writes below a folder."""
-    for name in ("temporary", "watch", "elsewhere"):
+    """Serve a model on a free port, with all files of the process in a folder."""
+    for name in ("temporary", "audit", "elsewhere"):
         (folder / name).mkdir()
-    (folder / "watch" / "sitecustomize.py").write_text(WATCH)
+    (folder / "audit" / "sitecustomize.py").write_text(AUDIT)
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(folder / "watch"), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(folder / "audit"), os.environ.get("PYTHONPATH")])),
         "TMPDIR": str(folder / "temporary"),
-        "WATCHED": str(folder / "watched"),
-        "HTTP_PROXY": "http://192.0.2.1:9",  # nobody's: who asks a proxy waits in vain
+        "CONTACTS": str(folder / "contacts"),
+        "HTTP_PROXY": "http://192.0.2.1:9",  # nobody's, so that using a proxy fails
     }
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), f"ckpt={model}", "port=0", "device=cpu"],
@@ -66,10 +66,10 @@ def serve_demo(model: Path, folder: Path) -> Iterator[Served]:
     )
     assert process.stdout is not None
     line = process.stdout.readline()
-    told = re.fullmatch(r"IP-SAM: small is served at (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)\n", line)
+    printed = re.fullmatch(r"IP-SAM: small is served at (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)\n", line)
     try:
-        assert told is not None, line + process.stdout.read()
-        yield Served(told[1], process, folder / "temporary", folder / "watched")
+        assert printed is not None, line + process.stdout.read()
+        yield Served(printed[1], process, folder / "temporary", folder / "contacts")
         assert not list((folder / "elsewhere").iterdir())
     finally:
         process.kill()
@@ -78,13 +78,13 @@ def serve_demo(model: Path, folder: Path) -> Iterator[Served]:
 
 
 def functions(address: str) -> dict[str, int]:
-    """Return the numbers of the page's functions by the event that calls them."""
+    """Return the page's function numbers by event."""
     config = requests.get(f"{address}config", timeout=10).json()
     return {target[1]: one["id"] for one in config["dependencies"] for target in one["targets"]}
 
 
 def ask(address: str, function: int, *files: Any, **more: Any) -> dict[str, Any]:
-    """Call a function of the page about a file and return the last answer, or the refusal."""
+    """Call a page function; return its last message, or the refusal."""
     session = uuid4().hex
     data = [*files, None] if files else []
     question = {"data": data, "fn_index": function, "session_hash": session} | more

@@ -1,4 +1,4 @@
-"""What happens behind the demo's page, without a browser."""
+"""The demo's predictions, HTML and examples, without a server."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ from ipsam.data.user_images import to_rgb
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.tools.demo import answer as answers
-from ipsam.tools.demo import free_port, pictures, require_gradio
+from ipsam.tools.demo import free_port, html_images, require_gradio
 from ipsam.tools.demo.answer import answer
 from ipsam.tools.demo.examples import EXAMPLES, thumbnails, write_examples
 
@@ -45,55 +45,54 @@ def scene() -> np.ndarray:
 
 
 def embedded(html: str) -> list[Image.Image]:
-    """The pictures that a piece of HTML holds."""
+    """Decode the images in HTML."""
     found = re.findall(r'src="data:image/\w+;base64,([^"]+)"', html)
     return [Image.open(io.BytesIO(base64.b64decode(content))) for content in found]
 
 
-def test_an_upload_is_predicted_as_by_the_api(predictor: Predictor, upload: Path) -> None:
-    answered = answer(predictor, upload)
-    expected = predictor.predict(upload)
-    assert np.array_equal(answered.result.prob, expected.prob)
-    assert re.match(r"90 × 70 pixels, predicted in \d+\.\d\d s on CPU\. The mask covers", answered.about)  # noqa: RUF001
+def test_upload_is_predicted_like_by_the_api(predictor: Predictor, upload: Path) -> None:
+    result, about = answer(predictor, upload)
+    assert np.array_equal(result.prob, predictor.predict(upload).prob)
+    assert re.match(r"90 × 70 pixels, predicted in \d+\.\d\d s on CPU\. The mask covers", about)  # noqa: RUF001
 
 
-def test_an_upload_that_shows_nothing(upload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_mask_is_explained_and_remarks_are_escaped(upload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = Predictor(micro_model(), image_size=64, device="cpu")
     nothing = Prediction(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.float32), remark="no <box>")
     monkeypatch.setattr(predictor, "predict", lambda _: nothing)
-    assert answer(predictor, upload).about.endswith("No object was found in it. no &lt;box&gt;")
+    assert answer(predictor, upload)[1].endswith("No object was found in it. no &lt;box&gt;")
 
 
-def test_a_bad_upload_goes_by_its_name_alone(
+def test_error_names_the_upload_without_its_folder(
     predictor: Predictor, upload: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = upload.read_bytes()
     for bad in (b"", b"hello", content[:40], content[: len(content) // 2]):
         upload.write_bytes(bad)
-        with pytest.raises(ValueError, match=r"^pond\.png: ") as complaint:
+        with pytest.raises(ValueError, match=r"^pond\.png: ") as caught:
             answer(predictor, upload)
-        assert "secret" not in str(complaint.value)
+        assert "secret" not in str(caught.value)
     upload.write_bytes(content)
     monkeypatch.setattr(answers, "MAX_PIXELS", 6_000)
-    with pytest.raises(ValueError, match=r"^pond\.png: 0 megapixels are too many"):
+    with pytest.raises(ValueError, match=r"^pond\.png: 0 megapixels exceed"):
         answer(predictor, upload)
 
 
-def test_a_preview_is_small_enough(predictor: Predictor, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preview_is_small_enough(predictor: Predictor, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     result = predictor.predict(picture)
-    assert pictures.preview(result) is result
-    monkeypatch.setattr(pictures, "LONGEST", 45)
-    small = pictures.preview(result)
+    assert html_images.preview(result) is result
+    monkeypatch.setattr(html_images, "LONGEST", 45)
+    small = html_images.preview(result)
     assert small.image.shape == (35, 45, 3)
     assert small.prob.shape == small.gate.shape == small.prompts.fg.shape == (35, 45)
     assert abs(small.prob.mean() - result.prob.mean()) < 1e-3
     sliver = Prediction(np.zeros((1, 5000, 3), np.uint8), np.zeros((1, 5000), np.float32))
-    assert pictures.preview(sliver).prob.shape == (1, 45)
+    assert html_images.preview(sliver).prob.shape == (1, 45)
 
 
-def test_the_overlay_mixes_to_any_strength(predictor: Predictor, scene: np.ndarray) -> None:
+def test_overlay_mixes_to_any_opacity(predictor: Predictor, scene: np.ndarray) -> None:
     result = predictor.predict(scene)
-    lower, upper = (np.asarray(one, float) for one in embedded(pictures.overlay(result)))
+    lower, upper = (np.asarray(one, float) for one in embedded(html_images.overlay(result)))
     expected = np.asarray(result.overlay(opacity=0.3), float)
     outline = np.any(np.asarray(result.overlay(opacity=0)) != result.image, axis=2)
     difference = np.abs(lower * 0.7 + upper * 0.3 - expected)[~outline]
@@ -101,9 +100,9 @@ def test_the_overlay_mixes_to_any_strength(predictor: Predictor, scene: np.ndarr
     assert np.abs(lower - expected)[~outline].mean() > 5
 
 
-def test_every_map_is_shown_as_it_is(predictor: Predictor, picture: np.ndarray) -> None:
+def test_maps_are_shown_exactly(predictor: Predictor, picture: np.ndarray) -> None:
     result = predictor.predict(picture)
-    html = pictures.maps(result)
+    html = html_images.maps(result)
     prob, mask, fg, bg, gate = (np.asarray(one) for one in embedded(html))
     assert np.array_equal(prob, result.map)
     assert np.array_equal(mask, result.mask * np.uint8(255))
@@ -114,26 +113,26 @@ def test_every_map_is_shown_as_it_is(predictor: Predictor, picture: np.ndarray) 
     assert html.count("<figure>") == html.count('alt="') == 5
 
 
-def test_the_gate_is_red_where_it_leaves_and_blue_where_it_suppresses() -> None:
+def test_gate_is_red_where_it_keeps_and_blue_where_it_suppresses() -> None:
     gate = np.array([[0.02, 0.98]], np.float32)
     image, prob = np.zeros((1, 2, 3), np.uint8), np.zeros((1, 2), np.float32)
     result = Prediction(image, prob)
     object.__setattr__(result, "gate", gate)
-    left, suppressed = np.asarray(embedded(pictures.maps(result))[-1])[0].astype(int)
+    left, suppressed = np.asarray(embedded(html_images.maps(result))[-1])[0].astype(int)
     assert left[0] > 2 * left[2]
     assert suppressed[2] > suppressed[0]
 
 
-def test_what_a_model_does_not_have_is_not_shown(picture: np.ndarray) -> None:
+def test_missing_parts_are_not_shown(picture: np.ndarray) -> None:
     for parts, num_maps in (({"self_prompt": False}, 2), ({"gating": False}, 4)):
         model = micro_model(**parts)
         randomise(model, scale=0.15)
-        html = pictures.maps(Predictor(model, image_size=64, device="cpu").predict(picture))
+        html = html_images.maps(Predictor(model, image_size=64, device="cpu").predict(picture))
         assert len(embedded(html)) == num_maps
         assert "gate" not in html
 
 
-def test_examples_are_the_same_every_time(tmp_path: Path) -> None:
+def test_examples_are_reproducible(tmp_path: Path) -> None:
     once, again = write_examples(tmp_path / "a"), write_examples(tmp_path / "b")
     assert list(once) == list(EXAMPLES)
     for name, file in once.items():
@@ -144,7 +143,7 @@ def test_examples_are_the_same_every_time(tmp_path: Path) -> None:
     assert len(html) < 200_000
 
 
-def test_a_port_that_is_taken_or_none() -> None:
+def test_unusable_port_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         with pytest.raises(ValueError, match=rf"port={taken}: the page can't be served there .*in use.* port=0"):
@@ -156,17 +155,18 @@ def test_a_port_that_is_taken_or_none() -> None:
             free_port(host, port)
 
 
-def test_without_gradio_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gradio_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(ValueError, match=r"pip install -e '\.\[demo\]'"):
         require_gradio()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argument", "message"),
     [("port=0", "the demo needs gradio"), ("port=http", "host=127.0.0.1 port=http: the page can't be served there")],
 )
-def test_the_script_ends_with_one_message_where_it_cannot_serve(argument: str, message: str, tmp_path: Path) -> None:
+def test_script_ends_with_one_message(argument: str, message: str, tmp_path: Path) -> None:
     code = (
         "import runpy, sys; sys.modules['gradio'] = None; sys.argv.pop(0); runpy.run_path(sys.argv[0], {}, '__main__')"
     )

@@ -1,4 +1,4 @@
-"""The demo as somebody uses it: scripts/demo.py in a process of its own, its page in headless Chromium."""
+"""scripts/demo.py used through headless Chromium."""
 
 import base64
 import io
@@ -34,7 +34,7 @@ WAIT = 60_000  # milliseconds
 
 @pytest.fixture(scope="module")
 def model(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoint as a model to share, moved so that some pixels' probability lies on either side of 0.5."""
+    """A model folder whose bias is shifted so that probabilities lie on both sides of 0.5."""
     folder = save_pretrained(checkpoint, tmp_path_factory.mktemp("model"))
     weights = load_file(folder / "model.safetensors")
     weights["refine.residual.3.bias"] -= 0.2
@@ -66,12 +66,12 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def page(chromium: Any, served: Served) -> Iterator[Any]:
-    """The page as it opens; it asks nobody but its server for anything."""
+    """The opened page; it must request nothing from other servers."""
     context = chromium.new_context(viewport={"width": 1400, "height": 900})
     context.set_default_timeout(WAIT)
-    asked: list[str] = []
+    requested: list[str] = []
     errors: list[str] = []
-    context.on("request", lambda request: asked.append(request.url))
+    context.on("request", lambda request: requested.append(request.url))
     page = context.new_page()
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
@@ -80,8 +80,8 @@ def page(chromium: Any, served: Served) -> Iterator[Any]:
     yield page
     context.close()
     assert not errors
-    assert len(asked) > 10
-    assert not [url for url in asked if not url.startswith((served.address, "data:", f"blob:{served.address}"))]
+    assert len(requested) > 10
+    assert not [url for url in requested if not url.startswith((served.address, "data:", f"blob:{served.address}"))]
 
 
 def upload(page: Any, path: Path) -> None:
@@ -89,20 +89,20 @@ def upload(page: Any, path: Path) -> None:
 
 
 def shown(page: Any, title: str) -> np.ndarray:
-    """The pixels of a map on the page."""
+    """Return the pixels of a map on the page."""
     source = page.get_by_alt_text(re.compile(f"^{re.escape(title)}: ")).get_attribute("src")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition("base64,")[2]))))
 
 
 def cutout(page: Any) -> tuple[str, np.ndarray]:
-    """The name and the pixels of what the button downloads."""
+    """Return the name and the pixels of the downloaded cutout."""
     button = page.get_by_role("button", name="Download the cutout (transparent PNG)")
     with page.expect_download() as download:
         button.click()
     return download.value.suggested_filename, np.asarray(Image.open(download.value.path()))
 
 
-def test_a_picture_becomes_a_mask_and_a_cutout(
+def test_upload_becomes_a_mask_and_a_cutout(
     page: Any, predictor: Predictor, picture: np.ndarray, tmp_path: Path
 ) -> None:
     Image.fromarray(picture).save(tmp_path / "pond.png")
@@ -119,14 +119,14 @@ def test_a_picture_becomes_a_mask_and_a_cutout(
     assert np.array_equal(pixels, np.asarray(result.cutout()))
 
 
-def test_the_slider_mixes_without_the_server(page: Any) -> None:
+def test_slider_works_without_the_server(page: Any) -> None:
     page.get_by_role("button", name="easy").click()
     page.get_by_role("button", name="Download the cutout (transparent PNG)").wait_for()
     overlay = page.locator("#overlay")
     slider = page.get_by_role("slider", name="Strength of the overlay")
     before = overlay.screenshot()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     slider.focus()
     slider.press("Home")
     page.wait_for_function("getComputedStyle(document.querySelector('.overlay img + img')).opacity === '0'")
@@ -135,13 +135,13 @@ def test_the_slider_mixes_without_the_server(page: Any) -> None:
     page.wait_for_function("getComputedStyle(document.querySelector('.overlay img + img')).opacity === '1'")
     full = overlay.screenshot()
     assert len({before, none, full}) == 3
-    assert not asked
-    page.get_by_role("button", name="medium").click()  # the next picture is shown at the strength that was chosen
+    assert not requested
+    page.get_by_role("button", name="medium").click()  # the next image keeps the chosen strength
     page.get_by_text("The cutout is being written").or_(page.get_by_text("transparent PNG")).wait_for()
     assert page.evaluate("getComputedStyle(document.querySelector('.overlay img + img')).opacity") == "1"
 
 
-def test_an_example_by_keyboard(page: Any, predictor: Predictor, tmp_path: Path) -> None:
+def test_example_by_keyboard(page: Any, predictor: Predictor, tmp_path: Path) -> None:
     hard = write_examples(tmp_path / "examples")["hard"]
     button = page.get_by_role("button", name="hard")
     button.focus()
@@ -151,7 +151,7 @@ def test_an_example_by_keyboard(page: Any, predictor: Predictor, tmp_path: Path)
     assert np.array_equal(pixels, np.asarray(predictor.predict(hard).cutout()))
 
 
-def test_a_broken_file_is_told_and_the_next_one_works(
+def test_broken_file_is_named_and_the_next_one_works(
     page: Any, predictor: Predictor, picture: np.ndarray, tmp_path: Path
 ) -> None:
     (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
@@ -168,8 +168,8 @@ def test_a_broken_file_is_told_and_the_next_one_works(
     assert np.array_equal(cutout(page)[1], np.asarray(predictor.predict(picture).cutout()))
 
 
-def test_pasting_dropping_and_removing(page: Any) -> None:
-    give = """([kind, target, width]) => {
+def test_paste_drop_and_remove(page: Any) -> None:
+    event = """([kind, target, width]) => {
         const canvas = Object.assign(document.createElement("canvas"), {width, height: 40});
         const bytes = Uint8Array.from(atob(canvas.toDataURL().split(",")[1]), (one) => one.charCodeAt(0));
         const data = new DataTransfer();
@@ -181,7 +181,7 @@ def test_pasting_dropping_and_removing(page: Any) -> None:
     }"""
     page.locator("#upload input[type=file]").wait_for(state="attached")
     for width, (kind, target) in enumerate((("paste", "body"), ("drop", "h1"), ("drop", "#upload img")), start=50):
-        page.evaluate(give, [kind, target, width])
+        page.evaluate(event, [kind, target, width])
         page.get_by_role("status").get_by_text(f"{width} × 40").wait_for()  # noqa: RUF001
         assert cutout(page)[0] == f"{kind}_cutout.png"
     page.get_by_role("button", name="Remove Image").click()
@@ -189,7 +189,7 @@ def test_pasting_dropping_and_removing(page: Any) -> None:
     assert page.locator("figure").count() == page.get_by_text("Download").count() == 0
 
 
-def test_a_narrow_window_needs_no_sideways_scrolling(page: Any) -> None:
+def test_narrow_window_does_not_scroll_sideways(page: Any) -> None:
     page.set_viewport_size({"width": 400, "height": 800})
     page.get_by_role("button", name="easy").click()
     page.get_by_role("button", name="transparent PNG").wait_for()
@@ -198,7 +198,7 @@ def test_a_narrow_window_needs_no_sideways_scrolling(page: Any) -> None:
     assert len(left) == 2  # columns of maps
 
 
-def test_everything_has_a_name_for_who_does_not_see_it(page: Any) -> None:
+def test_controls_and_images_have_accessible_names(page: Any) -> None:
     page.get_by_role("button", name="easy").click()
     page.get_by_role("button", name="transparent PNG").wait_for()
     for element in page.locator("button:visible, input:visible").all():
@@ -208,12 +208,12 @@ def test_everything_has_a_name_for_who_does_not_see_it(page: Any) -> None:
         assert figure.get_attribute("alt").endswith(".")
 
 
-def test_nothing_is_measured(served: Served) -> None:
+def test_analytics_are_off(served: Served) -> None:
     assert requests.get(f"{served.address}config", timeout=10).json()["analytics_enabled"] is False
 
 
-def test_it_contacts_nobody_and_leaves_nothing(served: Served, chromium: Any) -> None:
-    """The last test: it ends the server, while a page is open, by two signals, as ``timeout`` sends them."""
+def test_demo_contacts_nobody_and_leaves_no_files(served: Served, chromium: Any) -> None:
+    """The last test: two signals, as ``timeout`` sends them, end the server while a page is open."""
     page = chromium.new_page()
     page.goto(served.address)
     page.get_by_role("button", name="easy").click()
@@ -224,6 +224,6 @@ def test_it_contacts_nobody_and_leaves_nothing(served: Served, chromium: Any) ->
     assert served.process.wait(timeout=30) == 0
     page.close()
     assert not list(served.temporary.glob("ipsam_demo_*"))
-    assert set(served.watched.read_text().split()) <= {"127.0.0.1", "localhost", "None"}
+    assert set(served.contacts.read_text().split()) <= {"127.0.0.1", "localhost", "None"}
     assert served.process.stdout is not None
     assert served.process.stdout.read() == ""  # no traceback

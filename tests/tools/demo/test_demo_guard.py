@@ -1,4 +1,4 @@
-"""What the demo refuses, asked through its own server."""
+"""Requests that the demo refuses, sent to its server."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def served(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def cached(served: Served, picture: np.ndarray, tmp_path: Path) -> Path:
-    """An uploaded picture, where the server keeps it."""
+    """The server's path of an uploaded image."""
     Image.fromarray(picture).save(tmp_path / "pond.png")
     with (tmp_path / "pond.png").open("rb") as file:
         reply = requests.post(f"{served.address}gradio_api/upload", files={"files": file}, timeout=10)
@@ -55,7 +55,7 @@ def refused(reply: requests.Response) -> bool:
     return reply.status_code == 403 and "Refused" in reply.text and "Traceback" not in reply.text
 
 
-def test_a_picture_elsewhere_on_the_machine_is_refused(served: Served, cached: Path, tmp_path: Path) -> None:
+def test_image_elsewhere_on_the_machine_is_refused(served: Served, cached: Path, tmp_path: Path) -> None:
     upload = functions(served.address)["upload"]
     assert ask(served.address, upload, {"path": str(cached)} | FILE_DATA)["success"] is True
     for form in ({}, FILE_DATA):
@@ -64,7 +64,7 @@ def test_a_picture_elsewhere_on_the_machine_is_refused(served: Served, cached: P
         assert "data:image" not in json.dumps(reply)
 
 
-def test_every_file_that_was_not_uploaded_is_refused_alike(served: Served, cached: Path, tmp_path: Path) -> None:
+def test_every_other_file_is_refused_with_the_same_text(served: Served, cached: Path, tmp_path: Path) -> None:
     folder = cached.parents[1]
     os.mkfifo(folder / "fifo.png")
     (folder / "link.png").symlink_to(tmp_path / "pond.png")
@@ -73,28 +73,12 @@ def test_every_file_that_was_not_uploaded_is_refused_alike(served: Served, cache
     (folder.parent / "files_too").mkdir()
     (folder.parent / "files_too" / "pond.png").write_bytes(cached.read_bytes())
     private = [
-        tmp_path / "pond.png",
-        tmp_path / "missing.png",
-        tmp_path,
-        folder,
-        cached.parent,
-        folder / "missing.png",
-        folder / "fifo.png",
-        folder / "link.png",
-        folder / "loop.png",
-        folder / "folder" / "pond.png",
-        f"{folder}/../files_too/pond.png",
-        f"{folder}{os.sep}..{tmp_path}/pond.png",
-        f"{folder}_too/pond.png",
-        f"{os.path.relpath(tmp_path, served.temporary)}/pond.png",
-        "/proc/kmsg",
-        "/dev/zero",
-        "/dev/stdin",
-        "a" * 5000,
-        "http://192.0.2.1/pond.png",
-        f"file://{cached}",
-        "",
-    ]
+        tmp_path / "pond.png", tmp_path / "missing.png", tmp_path, folder, cached.parent, folder / "missing.png",
+        folder / "fifo.png", folder / "link.png", folder / "loop.png", folder / "folder" / "pond.png",
+        f"{folder}/../files_too/pond.png", f"{folder}{os.sep}..{tmp_path}/pond.png", f"{folder}_too/pond.png",
+        f"{os.path.relpath(tmp_path, served.temporary)}/pond.png", "/proc/kmsg", "/dev/zero", "/dev/stdin", "a" * 5000,
+        "http://192.0.2.1/pond.png", f"file://{cached}", "",
+    ]  # fmt: skip
     upload = functions(served.address)["upload"]
     texts = set()
     for path in map(str, private):
@@ -116,7 +100,7 @@ def test_every_file_that_was_not_uploaded_is_refused_alike(served: Served, cache
     assert reply.content == cached.read_bytes()
 
 
-def test_a_malformed_call_is_refused_without_a_traceback(served: Served, cached: Path) -> None:
+def test_malformed_call_is_refused_without_a_traceback(served: Served, cached: Path) -> None:
     events = functions(served.address)
     good = {"path": str(cached)} | FILE_DATA
     calls: list[tuple[Any, Any, dict[str, Any]]] = [
@@ -155,7 +139,7 @@ def test_a_malformed_call_is_refused_without_a_traceback(served: Served, cached:
     assert ask(served.address, events["upload"], good)["success"] is True
 
 
-def test_endpoints_that_the_page_does_not_need_are_refused(served: Served, cached: Path) -> None:
+def test_unused_endpoints_are_refused(served: Served, cached: Path) -> None:
     for path in (
         "run/predict", "api/predict", "call/predict", "component_server", "process_recording", "reset", "queue/status",
         "info", "openapi.json", "queue/join/", "upload/", "proxy=http://192.0.2.1/", "file=http://192.0.2.1/a.png",
@@ -169,17 +153,12 @@ def test_endpoints_that_the_page_does_not_need_are_refused(served: Served, cache
         assert refused(requests.get(served.address + path, timeout=10)), path
 
 
-def test_the_page_is_served_under_its_own_names_alone(served: Served) -> None:
+def test_foreign_hosts_are_refused(served: Served) -> None:
     port = served.address.rstrip("/").rpartition(":")[2]
     own = (
-        "127.0.0.1",
-        "localhost",
-        "LOCALHOST",
-        f"127.0.0.1:{port}",
-        f"localhost:{port}",
-        "localhost:9000",
+        "127.0.0.1", "localhost", "LOCALHOST", f"127.0.0.1:{port}", f"localhost:{port}", "localhost:9000",
         f"[::1]:{port}",
-    )
+    )  # fmt: skip
     foreign = (
         "evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", "localhost.evil.example", "evil.localhost",
         "192.168.1.5", "127.0.0.1@evil.example", "127.0.0.1:80@evil.example", "evil.example/127.0.0.1", "", "[::1",
@@ -194,16 +173,11 @@ def test_the_page_is_served_under_its_own_names_alone(served: Served) -> None:
         assert requests.get(f"{served.address}config", headers=origin, timeout=10).status_code == 200, host
 
 
-def test_another_page_in_the_browser_is_refused(served: Served, picture: np.ndarray) -> None:
+def test_foreign_origins_are_refused(served: Served, picture: np.ndarray) -> None:
     host = served.address.removeprefix("http://").rstrip("/")
     for origin in (
-        "http://evil.example",
-        "null",
-        "http://127.0.0.1",
-        f"http://{host}0",
-        "http://[",
-        f"http://x@{host}",
-    ):
+        "http://evil.example", "null", "http://127.0.0.1", f"http://{host}0", "http://[", f"http://x@{host}",
+    ):  # fmt: skip
         for method, path in (("POST", "queue/join"), ("POST", "upload"), ("POST", "cancel"), ("GET", "startup-events")):
             reply = requests.request(
                 method, f"{served.address}gradio_api/{path}", headers={"Origin": origin}, json={}, timeout=10
@@ -211,16 +185,10 @@ def test_another_page_in_the_browser_is_refused(served: Served, picture: np.ndar
             assert refused(reply), (origin, path)
 
 
-def test_every_answer_has_the_headers_that_keep_it_from_other_pages(served: Served, cached: Path) -> None:
+def test_every_response_has_the_security_headers(served: Served, cached: Path) -> None:
     for path in (
-        "",
-        "config",
-        "theme.css",
-        f"gradio_api/file={cached}",
-        "nowhere",
-        "assets/nowhere",
-        "gradio_api/upload",
-    ):
+        "", "config", "theme.css", f"gradio_api/file={cached}", "nowhere", "assets/nowhere", "gradio_api/upload",
+    ):  # fmt: skip
         headers = requests.get(served.address + path, timeout=10).headers
         policy = headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in policy
@@ -232,13 +200,13 @@ def test_every_answer_has_the_headers_that_keep_it_from_other_pages(served: Serv
         assert headers["Referrer-Policy"] == "no-referrer"
 
 
-def test_uploads_without_room_are_refused(served: Served, cached: Path) -> None:
+def test_uploads_without_disk_space_are_refused(served: Served, cached: Path) -> None:
     address = f"{served.address}gradio_api/upload"
     folder = cached.parents[1]
     cutouts = list(folder.rglob("*_cutout.png"))
     full = cached.parent / "full"
     full.touch()
-    os.truncate(full, uploads.MAX_KEPT)  # takes no room on the disk
+    os.truncate(full, uploads.MAX_KEPT)  # a sparse file
     reply = requests.post(address, files={"files": b"more"}, timeout=10)
     assert reply.status_code == 507
     assert "too many pictures" in reply.text
@@ -250,7 +218,7 @@ def test_uploads_without_room_are_refused(served: Served, cached: Path) -> None:
     assert requests.post(address, files={"files": b"more"}, timeout=10).status_code == 200
 
 
-def test_uploads_without_a_length_or_too_large_are_refused(served: Served) -> None:
+def test_requests_without_length_or_too_large_are_refused(served: Served) -> None:
     host, port = served.address.removeprefix("http://").rstrip("/").split(":")
     for path, header, status in (
         ("upload", "Transfer-Encoding: chunked", 411),
@@ -276,7 +244,7 @@ def test_uploads_without_a_length_or_too_large_are_refused(served: Served) -> No
         ("Demo.example", ["demo.example", "127.0.0.1:7860"], ["example", "x.demo.example", "192.168.1.5"]),
     ],
 )
-def test_the_names_that_are_served(host: str, own: list[str], foreign: list[str]) -> None:
+def test_served_hosts(host: str, own: list[str], foreign: list[str]) -> None:
     client = TestClient(Guard(PlainTextResponse("page"), host=host))
     for name in own:
         assert client.get("/", headers={"Host": name}).text == "page", name

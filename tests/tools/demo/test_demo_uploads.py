@@ -1,4 +1,4 @@
-"""The demo's folder of uploads, without a server."""
+"""The demo's upload folder, without a server."""
 
 import time
 from pathlib import Path
@@ -14,20 +14,20 @@ pytest.importorskip("gradio", reason="the extra [demo] is not installed", exc_ty
 from ipsam.tools.demo import page, uploads
 
 
-def test_the_page_opens_uploads_alone(picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_uploads_are_opened(picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
     (tmp_path / "files").mkdir()
-    show = page._answering(Predictor(micro_model(), image_size=64, device="cpu"))
+    predictor = Predictor(micro_model(), image_size=64, device="cpu")
     for path in (tmp_path / "pond.png", tmp_path / "files" / "pond.png"):
-        (missing,) = show({"path": str(path)}, page.Visit())
+        (missing,) = page.answers(predictor, {"path": str(path)}, page.Visit())
         Image.fromarray(picture).save(path)
-        first, *_ = show({"path": str(path)}, page.Visit())
-        assert uploads.REFUSED in missing[1]
-        assert "pond" not in missing[1]
-        assert (first[1] == missing[1]) is (path.parent == tmp_path)
+        first, *_ = page.answers(predictor, {"path": str(path)}, page.Visit())
+        assert uploads.REFUSED in missing["status"]
+        assert "pond" not in missing["status"]
+        assert (first["status"] == missing["status"]) is (path.parent == tmp_path)
 
 
-def test_the_oldest_files_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oldest_files_are_removed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     monkeypatch.setattr(uploads, "MAX_KEPT", 4 * uploads.SMALLEST)
     (tmp_path / "private").symlink_to(Path(__file__).parent)
