@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from ipsam.data.sources import FolderSource, Sample
 from ipsam.data.transforms import network_input, resized_mask
-from ipsam.utils.workers import begin_worker
+from ipsam.utils.worker_pool import begin_worker
 
 VERSION = 3  # of the file format and of how pairs are read
 MAX_WORKERS = 16  # that build; more would wait for the disk

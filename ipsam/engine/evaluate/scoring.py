@@ -1,55 +1,71 @@
-"""Scoring in worker processes, beside whatever makes the predictions, and in its process where they lag.
+"""Scoring in worker processes, beside whatever makes the predictions.
 
-Every image is scored by itself and the means don't depend on the order of summation, so that neither the number of
-processes nor who finishes first changes a bit of the result.
+Each image is scored by itself and means don't depend on the order of summation, so neither the number of workers nor
+their speed changes a bit of the result.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
-from queue import SimpleQueue
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ipsam.engine.evaluate.scores import Evaluation
-from ipsam.engine.evaluate.scoring_process import Job, ScoringProcess, score, score_some
-from ipsam.engine.metrics import ImageScores, Protocol, means
+from ipsam.engine.metrics import ImageScores, Pixels, Protocol, means, measure
+from ipsam.utils.worker_pool import WorkerPool
 
-TOGETHER = 4  # jobs a worker is handed at a time, since each handing over takes its time
-AHEAD = 2  # handed over ahead for each worker: enough to keep it busy, few enough to fit into memory
-NICENESS = 5  # by which workers yield to a process that predicts: where cores are scarce, all wait for that one
+CHUNK = 4  # jobs sent to a worker at once
+AHEAD = 2  # chunks drawn ahead for each worker: enough to keep it busy, few enough to fit into memory
+NICENESS = 5  # of workers beside a model: where cores are scarce, everything waits for the predictions
+
+# A call that gives an image's name, prediction (h, w) and mask (h, w), mostly in another process.
+Job = Callable[[], tuple[str, Pixels, NDArray[np.uint8]]]
 
 
 def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int) -> Evaluation:
-    """Score the predictions of one dataset: ``summary`` of ``score_images``."""
+    """Score the predictions of one dataset, see ``score_images``."""
     return summary(name, score_images(name, jobs, total, protocol=protocol, num_workers=num_workers), protocol)
 
 
 def score_images(
     name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int, predicting: bool = False
 ) -> list[tuple[str, ImageScores]]:
-    """The name and the scores of each image of a dataset, in the order of the jobs.
+    """Score each image of a dataset; return names and scores in the order of the jobs.
 
     Args:
-        name: of the dataset.
-        jobs: one for each image, drawn from in this process, called in a worker; each must be picklable.
-        total: how many, for the progress bar.
-        protocol: by which rules.
-        num_workers: processes; 0 scores in this one.
-        predicting: the jobs are predictions, made in this process as they are drawn. Then the processes yield to it
-            (but not on Windows), and while there are more to come it scores, too, rather than wait for them.
+        name: dataset, for the progress bar.
+        jobs: one for each image, drawn in this process and called in a worker; each must be picklable.
+        total: number of jobs, for the progress bar.
+        protocol: rules of scoring.
+        num_workers: number of worker processes; 0 scores in this process.
+        predicting: the jobs are predictions that this process makes as they are drawn. The workers then yield to it
+            (not on Windows), and it scores, too, while they lag behind.
 
     Raises:
         OSError: a worker was killed.
-        ValueError, OSError: as a job raises them, and for what ``measure`` refuses.
+        ValueError, OSError: a job or ``measure`` failed.
     """
-    scored = _in_workers(jobs, protocol, num_workers, predicting) if num_workers else _in_turn(jobs, protocol)
+    score = partial(_score, protocol=protocol)
+    if num_workers:
+        pool: WorkerPool[Job, tuple[str, ImageScores]] = WorkerPool(
+            score,
+            num_workers=num_workers,
+            chunk=CHUNK,
+            ahead=AHEAD * CHUNK * num_workers,
+            help_out=predicting,
+            initializer=_be_nice if predicting else None,
+        )
+        scored = pool.map(jobs)
+    else:
+        scored = map(score, jobs)
     return list(tqdm(scored, total=total, desc=name, unit="image", leave=False, disable=None))
 
 
 def summary(name: str, scored: Sequence[tuple[str, ImageScores]], protocol: Protocol) -> Evaluation:
-    """What the images of a dataset come to."""
+    """Aggregate the scores of a dataset's images."""
     rows: list[dict[str, str | float]] = [
         {"dataset": name, "name": image_name, **image.scores} for image_name, image in scored
     ]
@@ -57,53 +73,14 @@ def summary(name: str, scored: Sequence[tuple[str, ImageScores]], protocol: Prot
     return Evaluation({name: {"num_images": len(scored), **scores}}, rows, {name: curves}, protocol)
 
 
-def _in_turn(jobs: Iterable[Job], protocol: Protocol) -> Iterator[tuple[str, ImageScores]]:
-    for job in jobs:
-        yield score(job, protocol)
-
-
-def _in_workers(
-    jobs: Iterable[Job], protocol: Protocol, num_workers: int, predicting: bool
-) -> Iterator[tuple[str, ImageScores]]:
-    """Results in the order of the jobs; while a job is waited for, others run and the next prediction can be made."""
-    pending: deque[Future[list[tuple[str, ImageScores]]]] = deque()
-    workers: list[ScoringProcess] = []
-    idle: SimpleQueue[ScoringProcess] = SimpleQueue()
-
-    def handed_over(some: Sequence[Job]) -> list[tuple[str, ImageScores]]:
-        worker = idle.get()
-        try:
-            return worker(some, protocol)
-        finally:
-            idle.put(worker)
-
-    threads = ThreadPoolExecutor(num_workers)
+def _score(job: Job, *, protocol: Protocol) -> tuple[str, ImageScores]:
+    name, prediction, mask = job()
     try:
-        for _ in range(num_workers):
-            workers.append(ScoringProcess(NICENESS if predicting else 0))
-            idle.put(workers[-1])
-        jobs = iter(jobs)
-        while some := list(islice(jobs, TOGETHER)):
-            if predicting and sum(not future.done() for future in pending) > AHEAD * num_workers:
-                pending.append(_scored_here(some, protocol))
-            else:
-                pending.append(threads.submit(handed_over, some))
-            while pending and (pending[0].done() or (not predicting and len(pending) > AHEAD * num_workers)):
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
-            worker.end()
-        threads.shutdown()
+        return name, measure(prediction, mask, protocol)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
-def _scored_here(jobs: Sequence[Job], protocol: Protocol) -> Future[list[tuple[str, ImageScores]]]:
-    """As a worker would; an error is raised only in its turn."""
-    future: Future[list[tuple[str, ImageScores]]] = Future()
-    try:
-        future.set_result(score_some(jobs, protocol))
-    except Exception as error:
-        future.set_exception(error)
-    return future
+def _be_nice() -> None:
+    if sys.platform != "win32":
+        os.nice(NICENESS)

@@ -11,8 +11,7 @@ from ipsam.data import TestSet
 from ipsam.data.saved_maps.map_pairs import SavedMap
 from ipsam.data.sources import FolderSource, SubsetSource
 from ipsam.engine.evaluate.evaluator import Predicted, evaluate, predict
-from ipsam.engine.evaluate.scoring import score_set
-from ipsam.engine.evaluate.scoring_process import Job
+from ipsam.engine.evaluate.scoring import Job, score_set
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.metrics.tables import markdown
 from ipsam.tools.benchmark.models import experiment, random_model
