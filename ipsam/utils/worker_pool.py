@@ -179,7 +179,7 @@ class WorkerPool(Generic[T, R]):
                 worker.send([self._waiting.popleft() for _ in range(number)])
 
     def _do_one(self) -> None:
-        call = self._waiting.popleft()
+        call = self._waiting.pop()  # the newest; workers are about to get the oldest
         try:
             call.finish(self.function(cast(T, call.task)))
         except Exception as error:

@@ -94,8 +94,7 @@ def test_an_unpicklable_error_is_raised_as_its_traceback() -> None:
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-@pytest.mark.parametrize("help_out", [False, True])
-@pytest.mark.parametrize("position", [0, 39])
+@pytest.mark.parametrize(("position", "help_out"), [(0, False), (0, True), (39, False)])
 def test_a_killed_worker_is_an_error_and_no_hang(num_workers: int, help_out: bool, position: int) -> None:
     tasks = [partial(sleep_and_return, 0.001, index) for index in range(40)]
     tasks[position] = partial(exit_elsewhere, os.getpid())  # type: ignore[assignment]
