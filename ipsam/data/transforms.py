@@ -1,43 +1,30 @@
 """From a sample as stored to the network's input, and paired augmentation."""
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from ipsam.utils.options import Options
 
-@dataclass(frozen=True)
-class Augment:
-    """Random changes of a training pair; every default but the flip is off.
+Chance = Annotated[float, Field(ge=0, le=1)]
 
-    Attributes:
-        hflip: chance of a horizontal flip.
-        vflip: chance of a vertical flip.
-        rotate: largest turn in degrees, to both sides.
-        crop: smallest share of the area that a random crop keeps; 1 for no crop.
-        jitter: strength of random brightness, contrast and saturation.
-    """
 
-    hflip: float = 0.5
-    vflip: float = 0.0
-    rotate: float = 0.0
-    crop: float = 1.0
-    jitter: float = 0.0
+class Augment(Options):
+    """Random changes of a training pair; configs/data/base.yaml holds what each key means, and its default."""
 
-    def __post_init__(self) -> None:
-        for name in ("hflip", "vflip"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"data.augment.{name} is a chance in [0, 1], not {getattr(self, name)}")
-        if not 0 < self.crop <= 1:
-            raise ValueError(f"data.augment.crop is a share of the area in (0, 1], not {self.crop}")
-        if not (self.rotate >= 0 and self.jitter >= 0):
-            raise ValueError("data.augment.rotate and data.augment.jitter must not be negative")
+    hflip: Chance
+    vflip: Chance
+    rotate: float = Field(ge=0)
+    crop: float = Field(gt=0, le=1)
+    jitter: float = Field(ge=0)
 
     def transform(self, image_size: int) -> v2.Transform:
         """The paired transform, its output image_size x image_size."""

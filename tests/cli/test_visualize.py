@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.defaults import data_with
 from support.figure_runs import num_columns, read, rows, write_run, write_set
 from support.saved_maps import mask_of, save
 
-from ipsam.data import Data
 from ipsam.engine.runs.configuration import as_dict, read_config
 from ipsam.tools.figures.columns import Column, mechanism
 from ipsam.tools.figures.page import GAP, KEY, TITLE
@@ -67,7 +67,7 @@ def test_figure_4_shows_what_the_model_makes(visualize: Callable[..., Any], run:
     assert "  run/figures/mechanism_own.png\n  run/figures/mechanism_own.pdf" in done.out
     assert sorted(path.name for path in Path("run/figures").iterdir()) == ["mechanism_own.pdf", "mechanism_own.png"]
     config = read_config(run / "config.yaml")
-    source = Data(**as_dict(config.data)).test_sets()["own"].source
+    source = data_with(**as_dict(config.data)).test_sets()["own"].source
     subjects = load_figure_model(run, config), load_figure_model(other, read_config(other / "config.yaml"))
     assert [one.image_size for one in subjects] == [64, 96]
     ours, baseline = ([view(one, source.read(index, epoch=0)) for index in (2, 0)] for one in subjects)

@@ -2,16 +2,18 @@
 
 import pytest
 import torch
+from support.defaults import augment_with
 from torch.utils.data import DataLoader, default_collate
 
 from ipsam.data import Batch, TrainSet, collate_train
 from ipsam.data.batches import copying_stream
 from ipsam.data.sources import SyntheticSource
-from ipsam.data.transforms import Augment
 
 
 def train_set() -> TrainSet:
-    return TrainSet(SyntheticSource(5, 64, (0.0, 0.2), (1, 0)), image_size=64, augment=Augment(rotate=10.0), seed=0)
+    return TrainSet(
+        SyntheticSource(5, 64, (0.0, 0.2), (1, 0)), image_size=64, augment=augment_with(rotate=10.0), seed=0
+    )
 
 
 def same(one: Batch, items: list[object]) -> bool:

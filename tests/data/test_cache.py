@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from support.defaults import data_with
 
 from ipsam.data import Data, cache
 from ipsam.data.cache import CachedSource, cache_key, cached
@@ -57,7 +58,9 @@ def make(tmp_path: Path, pairs: list[Pair]) -> Callable[..., Data]:
     spec = {"name": "own", "images": "img", "masks": "gt"}
 
     def data(**options: Any) -> Data:
-        return Data(**{"image_size": SIDE, "root": tmp_path, "train": [spec], "cache": tmp_path / "cache"} | options)
+        return data_with(
+            **{"image_size": SIDE, "root": tmp_path, "train": [spec], "cache": tmp_path / "cache"} | options
+        )
 
     return data
 
@@ -254,7 +257,7 @@ def test_the_lock_is_let_go(pairs: list[Pair], tmp_path: Path) -> None:
 
 
 def test_crops_need_more_than_the_cache_keeps(make: Callable[..., Data]) -> None:
-    with pytest.raises(ValueError, match=r"data\.augment\.crop=0\.5 would take a part: set data\.cache=null or"):
+    with pytest.raises(ValueError, match=r"augment\.crop=0\.5 would take a part: set cache=null or"):
         make(augment={"crop": 0.5})
     make(augment={"crop": 0.5}, cache=None)
 

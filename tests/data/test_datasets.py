@@ -4,13 +4,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from support.defaults import augment_with
 from torch.utils.data import DataLoader
 
 from ipsam.data import EpochSampler, TestSet, TrainSet, collate_test
 from ipsam.data.sources import Sample, Source, SyntheticSource
-from ipsam.data.transforms import Augment, network_input
+from ipsam.data.transforms import network_input
 
-FULL = Augment(hflip=0.5, vflip=0.5, rotate=20.0, crop=0.5, jitter=0.3)
+FULL = augment_with(hflip=0.5, vflip=0.5, rotate=20.0, crop=0.5, jitter=0.3)
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,16 @@ def test_each_pass_is_augmented_anew(train_set: TrainSet) -> None:
 
 
 def test_each_pass_has_new_scenes() -> None:
-    scenes = TrainSet(SyntheticSource(4, 64, (0.0, 0.2), (1, 0)), image_size=64, augment=Augment(hflip=0.0), seed=0)
+    scenes = TrainSet(
+        SyntheticSource(4, 64, (0.0, 0.2), (1, 0)), image_size=64, augment=augment_with(hflip=0.0), seed=0
+    )
     assert scenes[1]["name"] == "scene_000_00001"
     assert scenes[5]["name"] == "scene_001_00001"
     assert not torch.equal(scenes[1]["mask"], scenes[5]["mask"])
 
 
 def test_a_mask_of_another_size_is_laid_over_its_image() -> None:
-    plain = Augment(hflip=0.0)
+    plain = augment_with(hflip=0.0)
     item = TrainSet(Fixed([noise(64, 64, mask_size=(128, 128))]), image_size=64, augment=plain, seed=0)[0]
     expected = torch.zeros(1, 64, 64, dtype=torch.uint8)
     expected[0, 16:32, 16:] = 255

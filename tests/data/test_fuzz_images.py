@@ -14,6 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from support.defaults import augment_with
 from support.fuzzing import MUTATIONS, Tally, bounded, clear
 from support.hostile_images import HEADERS, HOSTILE, png
 from support.image_files import ENCODERS, blob, colours, reference
@@ -23,7 +24,6 @@ from ipsam.data.images import FOREGROUND_ABOVE, MaskError, image_size, read_imag
 from ipsam.data.pairs import Pair, find_pairs
 from ipsam.data.saved_maps.maps import read_map
 from ipsam.data.sources import FolderSource
-from ipsam.data.transforms import Augment
 
 NUM_SEEDS = 3
 SIDE = 32  # of the network's input
@@ -72,7 +72,7 @@ def outcome(path: Path, role: str) -> NDArray[np.uint8] | None:
     if role == "mask":
         pair = Pair("case", path.parent / "whole.png", path)
     source = FolderSource([pair])
-    train_set = TrainSet(source, image_size=SIDE, augment=Augment(vflip=0.5), seed=0)
+    train_set = TrainSet(source, image_size=SIDE, augment=augment_with(vflip=0.5), seed=0)
     ways = (
         lambda: (read_image if role == "image" else read_mask)(path),
         lambda: getattr(source.read(0, 0), role),

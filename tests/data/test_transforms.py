@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from support.defaults import augment_with
 from torch import Tensor
 
-from ipsam.data.transforms import Augment, network_input, resized_mask, to_image, to_mask
+from ipsam.data.transforms import network_input, resized_mask, to_image, to_mask
 from ipsam.utils.imagenet import MEAN, STD, _constants, denormalise, normalise
 
 EVERY_CHANGE: dict[str, dict[str, Any]] = {
@@ -31,7 +32,7 @@ def blob(height: int = 90, width: int = 120) -> np.ndarray:
 def test_image_and_mask_stay_aligned(name: str, seed: int) -> None:
     mask = blob()
     torch.manual_seed(seed)
-    transform = Augment(**EVERY_CHANGE[name]).transform(64)
+    transform = augment_with(**EVERY_CHANGE[name]).transform(64)
     image, moved = transform(to_image(np.repeat(mask[..., None], 3, axis=2)), to_mask(mask))
     assert image.shape == (3, 64, 64)
     assert moved.shape == (1, 64, 64)
@@ -46,21 +47,21 @@ def test_image_and_mask_stay_aligned(name: str, seed: int) -> None:
 @pytest.mark.parametrize(("name", "flip"), [("hflip", [-1]), ("vflip", [-2])])
 def test_a_sure_flip_flips_both(name: str, flip: list[int]) -> None:
     image, mask = to_image(np.repeat(blob(64, 64)[..., None], 3, axis=2)), to_mask(blob(64, 64))
-    flipped_image, flipped_mask = Augment(**EVERY_CHANGE[name]).transform(64)(image, mask)
+    flipped_image, flipped_mask = augment_with(**EVERY_CHANGE[name]).transform(64)(image, mask)
     assert torch.equal(flipped_image.as_subclass(Tensor), image.as_subclass(Tensor).flip(flip))
     assert torch.equal(flipped_mask.as_subclass(Tensor), mask.as_subclass(Tensor).flip(flip))
 
 
 @pytest.mark.parametrize("name", ["rotate", "crop", "all"])
 def test_random_changes_differ_from_draw_to_draw(name: str) -> None:
-    transform = Augment(**EVERY_CHANGE[name]).transform(64)
+    transform = augment_with(**EVERY_CHANGE[name]).transform(64)
     masks = [transform(to_image(np.repeat(blob()[..., None], 3, axis=2)), to_mask(blob()))[1] for _ in range(4)]
     assert any(not torch.equal(masks[0], mask) for mask in masks[1:])
 
 
 def test_jitter_changes_colours_and_no_mask() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    changed, mask = Augment(hflip=0.0, jitter=0.5).transform(64)(to_image(image), to_mask(blob(64, 64)))
+    changed, mask = augment_with(hflip=0.0, jitter=0.5).transform(64)(to_image(image), to_mask(blob(64, 64)))
     assert not torch.equal(changed.as_subclass(Tensor), to_image(image).as_subclass(Tensor))
     assert torch.equal(mask.as_subclass(Tensor), to_mask(blob(64, 64)).as_subclass(Tensor))
 
@@ -71,7 +72,7 @@ def test_jitter_changes_colours_and_no_mask() -> None:
 )
 def test_impossible_options_are_named(option: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"data\.augment\.{option}"):
-        Augment(**{option: value})
+        augment_with(**{option: value})
 
 
 def test_normalise_is_imagenet_and_can_be_undone() -> None:
@@ -141,5 +142,5 @@ def test_network_input_keeps_an_image_of_its_size() -> None:
 
 def test_an_unaugmented_training_image_is_the_network_input_of_evaluation() -> None:
     image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    changed, _ = Augment(hflip=0.0).transform(64)(to_image(image), to_mask(blob()))
+    changed, _ = augment_with(hflip=0.0).transform(64)(to_image(image), to_mask(blob()))
     assert torch.equal(changed.as_subclass(Tensor), network_input(image, 64))

@@ -5,9 +5,9 @@ from copy import deepcopy
 import pytest
 import torch
 from support.builders import micro_model
+from support.defaults import loss_weights_with
 from torch import Tensor
 
-from ipsam.engine.runs.settings import LossWeights
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.model import IPSAM, LoRA
 from ipsam.model.activation_checkpointing import encoder_blocks, recompute_blocks
@@ -27,7 +27,7 @@ def gradients(model: IPSAM, *, bf16: bool = False) -> tuple[float, dict[str, Ten
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16),
     ):
-        loss = ipsam_loss(model.train()(image), mask, LossWeights())["total"]
+        loss = ipsam_loss(model.train()(image), mask, loss_weights_with())["total"]
     num_bytes = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     loss.backward()
     found = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from support.builders import save_official_format
+from support.defaults import loss_weights_with
 
 from ipsam.engine.runs.configuration import build_model, compose_experiment
-from ipsam.engine.runs.settings import LossWeights
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.model import SAM2Backbone
 from ipsam.utils.weights import sha256_of
@@ -56,7 +56,7 @@ def test_one_training_step(large_checkpoint: Path, record_property: Callable[[st
     assert output.logits.shape == output.fg_logits.shape == output.bg_logits.shape == (1, 1, 256, 256)
     assert output.gate.shape == (1, 1, 64, 64)
     assert [tuple(level.shape[-2:]) for level in output.auxiliary] == [(256, 256), (128, 128), (64, 64)]
-    loss = ipsam_loss(output, mask, LossWeights())["total"]
+    loss = ipsam_loss(output, mask, loss_weights_with())["total"]
     assert loss.isfinite()
     loss.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}

@@ -18,19 +18,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 
 from ipsam.cli.errors import user_errors
-from ipsam.data import Data
-from ipsam.engine.runs.settings import Settings
 from ipsam.engine.train.trainer import train
 from ipsam.model import LoRA
 from ipsam.utils.rng import seed_everything
 from support.builders import micro_model
+from support.defaults import data_with, settings_with
 
 KILLS = 24
 IN_SAVING = 12  # of them, at a call that writing a checkpoint takes
 ASKED = 3  # SIGTERM besides
 MOST = 200  # runs, before this is given up
 
-DATA = Data(
+DATA = data_with(
     image_size=64,
     root=".",
     train=["synthetic"],
@@ -38,7 +37,7 @@ DATA = Data(
     augment={"hflip": 0.5},
     synthetic={"difficulty": [0.0, 0.1], "num_train": 22, "num_test": 2},
 )
-SETTINGS = Settings(
+SETTINGS = settings_with(
     epochs=6,
     batch_size=2,
     accumulate=2,

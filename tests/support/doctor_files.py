@@ -13,6 +13,7 @@ from PIL import Image
 
 from ipsam.data import Data
 from ipsam.tools.prepare.doctor import Diagnosis, diagnose
+from support.defaults import data_with
 
 Damage = Callable[[Path], object]  # done to the folder of the set ``own``
 STEMS = tuple("abcdef")
@@ -59,7 +60,7 @@ def png_header(width: int, height: int) -> bytes:
 def own_data(root: Path, **options: Any) -> Data:
     """The set ``own`` to train on and ``other`` to be tested on."""
     own, other = ({"name": name, "images": f"{name}/img", "masks": f"{name}/gt"} for name in ("own", "other"))
-    return Data(**{"image_size": 32, "root": root, "train": [own], "test": [other]} | options)
+    return data_with(**{"image_size": 32, "root": root, "train": [own], "test": [other]} | options)
 
 
 def found(diagnosis: Diagnosis, label: str | None = None) -> dict[str, str]:

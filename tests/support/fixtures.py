@@ -14,6 +14,7 @@ from ipsam.engine.runs import store
 from ipsam.engine.runs.configuration import compose_experiment
 from ipsam.engine.runs.settings import Settings
 from ipsam.model import IPSAM
+from support.defaults import data_with, settings_with
 from support.run_folders import CONFIGS
 from support.training import PowerCutError
 
@@ -31,7 +32,7 @@ def scenes() -> Any:
     """Makes data of plainly visible synthetic scenes."""
 
     def make(num_train: int = 8, num_test: int = 3, *, hflip: float = 0.0) -> Data:
-        return Data(
+        return data_with(
             image_size=64,
             root=".",
             train=["synthetic"],
@@ -71,7 +72,7 @@ def make_settings() -> Any:
             "eval_batch_size": 2,
             "log_every": 1,
         }
-        return Settings(**given | options)
+        return settings_with(**given | options)
 
     return make
 

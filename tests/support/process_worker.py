@@ -13,12 +13,12 @@ import torch
 from ipsam.cli.errors import user_errors
 from ipsam.data import Data
 from ipsam.engine.evaluate.evaluator import evaluate
-from ipsam.engine.runs.settings import Settings
 from ipsam.engine.train import trainer
 from ipsam.model import LoRA
 from ipsam.model.baselines import MDSAM, SAM, SAM2, HieraAdapter, NullPrompt
 from ipsam.utils.rng import seed_everything
 from support.builders import micro_model
+from support.defaults import data_with, settings_with
 
 NUM_TRAIN = 40
 MODELS = {
@@ -32,7 +32,7 @@ MODELS = {
 
 
 def data(num_test: int) -> Data:
-    return Data(
+    return data_with(
         image_size=64,
         root=".",
         train=["synthetic"],
@@ -62,7 +62,7 @@ def train(
     trainer.train(
         MODELS[model](),
         data(2).train_and_val(0)[0],
-        settings=Settings(cpu=True, precision="fp32", **settings),
+        settings=settings_with(cpu=True, precision="fp32", **settings),
         folder=folder,
         config="model: {}\n",
         seed=0,

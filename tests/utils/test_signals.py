@@ -124,9 +124,8 @@ import sys
 from pathlib import Path
 import torch
 from support.builders import micro_model
-from ipsam.data import Data
+from support.defaults import data_with, settings_with
 from ipsam.engine.train import trainer
-from ipsam.engine.runs.settings import Settings
 from support.training import fit
 
 def loss(*_):
@@ -134,8 +133,8 @@ def loss(*_):
 
 trainer.ipsam_loss = loss
 scenes = {"difficulty": [0, 0.1], "num_train": 40, "num_test": 1}
-data = Data(image_size=64, root=".", train=["synthetic"], test=["synthetic"], synthetic=scenes, augment={})
-settings = Settings(epochs=1, batch_size=2, num_workers=1, cpu=True)
+data = data_with(image_size=64, root=".", train=["synthetic"], test=["synthetic"], synthetic=scenes, augment={})
+settings = settings_with(epochs=1, batch_size=2, num_workers=1, cpu=True)
 fit(micro_model(), data.train_and_val(0)[0], Path(sys.argv[1]), settings)
 """
 

@@ -1,25 +1,20 @@
 """Rules of scoring a prediction: named options, printed with every result."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ipsam.data.images import FOREGROUND_ABOVE
 from ipsam.engine.metrics.registry import METRICS
 from ipsam.engine.metrics.statistics import Pixels
+from ipsam.utils.options import Options, OptionsError
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
+class Protocol(Options):
     """Choices that change a score. The defaults are those of PySODMetrics.
 
     Attributes:
@@ -33,22 +28,10 @@ class Protocol:
 
     eight_bit: bool = True
     min_max: bool = True
-    gt_threshold: int = FOREGROUND_ABOVE
-    size: int | None = None
+    gt_threshold: int = Field(default=FOREGROUND_ABOVE, ge=0, le=254)
+    size: int | None = Field(default=None, ge=2)
     binarise: bool = False
-    fw_beta2: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("eight_bit", "min_max", "binarise"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"protocol.{name} must be true or false, not {getattr(self, name)!r}")
-        if not _whole(self.gt_threshold) or not 0 <= self.gt_threshold < 255:
-            raise ValueError(f"protocol.gt_threshold must be a whole number from 0 to 254, not {self.gt_threshold!r}")
-        if self.size is not None and (not _whole(self.size) or self.size < 2):
-            raise ValueError(f"protocol.size must be null or at least 2 pixels, not {self.size!r}")
-        number = isinstance(self.fw_beta2, int | float) and not isinstance(self.fw_beta2, bool)
-        if not number or not 0 < self.fw_beta2 < math.inf:
-            raise ValueError(f"protocol.fw_beta2 must be a number above 0, not {self.fw_beta2!r}")
+    fw_beta2: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
     @classmethod
     def of(cls, spec: "str | Mapping[str, Any] | Protocol") -> "Protocol":
@@ -65,22 +48,22 @@ class Protocol:
             return PRESETS[spec]
         if not isinstance(spec, Mapping):
             raise ValueError(f"protocol is one of {', '.join(PRESETS)}, or {_OPTIONS}; not {spec!r}")
-        known = [entry.name for entry in fields(cls)]
-        if unknown := [key for key in spec if key not in known]:
-            raise ValueError(f"unknown option protocol.{unknown[0]}; there are {', '.join(known)}")
-        return cls(**spec)
+        try:
+            return cls(**{str(key): value for key, value in spec.items()})
+        except OptionsError as error:
+            raise error.under("protocol") from None
 
     @property
     def name(self) -> str:
         """Name of the preset; otherwise the differences from the default, such as ``min_max=false+size=512``."""
-        default = asdict(Protocol())
-        changed = (f"{name}={value}".lower() for name, value in asdict(self).items() if value != default[name])
+        default = Protocol().model_dump()
+        changed = (f"{name}={value}".lower() for name, value in self.model_dump().items() if value != default[name])
         return next((name for name, preset in PRESETS.items() if preset == self), "+".join(changed))
 
     def describe(self) -> dict[str, Any]:
         """Describe the protocol for ``metrics.json``: name, options and the definition of each metric."""
         definitions = {name: metric.definition for name, metric in METRICS.items()}
-        return {"name": self.name, **asdict(self), **definitions}
+        return {"name": self.name, **self.model_dump(), **definitions}
 
     def __str__(self) -> str:
         """Summarise the protocol in one line."""

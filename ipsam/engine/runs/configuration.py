@@ -1,9 +1,8 @@
 """From a composed configuration to a model, and back from a checkpoint's own configuration."""
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import hydra.utils
 from hydra import compose, initialize_config_dir
@@ -13,9 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from ipsam.engine.runs.model_section import check_model_section, parameter_budget
 from ipsam.model import Segmenter
+from ipsam.utils.options import Options, OptionsError
+from ipsam.utils.resources import CONFIGS
 from ipsam.utils.untrusted import read_plain_yaml
 
 SECTIONS = ("model", "data", "engine")  # of a run's configuration
+DEFAULTS = {"data": "data/base.yaml", "engine": "engine/default.yaml"}  # in configs
+
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 def build_model(config: DictConfig) -> Segmenter:
@@ -103,20 +107,37 @@ def as_dict(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def settings_of(cls: type[Any], config: DictConfig, section: str) -> Any:
-    """A settings class made of a section; a wrong key or value is reported by the key's name.
+def settings_of(cls: type[OptionsT], values: Mapping[str, Any] | DictConfig, section: str) -> OptionsT:
+    """Check a section of a configuration; what it leaves out is as in the section's file of defaults.
+
+    Args:
+        cls: class of the section, or of one inside it.
+        values: the section.
+        section: its key, such as ``engine`` or ``data.augment``.
 
     Raises:
-        ValueError: for unknown keys and for values that the class does not take.
+        OptionsError: a key is unknown, or a value is impossible; with the whole key.
     """
-    values = as_dict(config)
-    known = [entry.name for entry in fields(cls)]
-    if unknown := sorted(values.keys() - set(known)):
-        raise ValueError(f"unknown key {section}.{unknown[0]}; {section} takes {', '.join(known)}")
+    given: Mapping[str, Any] = as_dict(values) if isinstance(values, DictConfig) else values
     try:
-        return cls(**values)
-    except TypeError as error:
-        raise ValueError(f"{section}: {error}") from error
+        return cls(**_merged(defaults(section), given))
+    except OptionsError as error:
+        raise error.under(section) from None
+
+
+def defaults(section: str) -> dict[str, Any]:
+    """Return the defaults of a section, or of one inside it such as ``data.augment``, without what must be given."""
+    name, *inner = section.split(".")
+    config = OmegaConf.load(CONFIGS / DEFAULTS[name])
+    values: Any = OmegaConf.to_container(config)
+    for key in inner:
+        values = values[key]
+    return {key: value for key, value in values.items() if not str(value).startswith(("${", "???"))}
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    both = {key for key in below if isinstance(below[key], dict) and isinstance(above.get(key), Mapping)}
+    return {**below, **above, **{key: _merged(below[key], above[key]) for key in both}}
 
 
 def _reason(error: BaseException) -> str:

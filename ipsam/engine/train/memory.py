@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 
+from ipsam.engine.runs.configuration import settings_of
 from ipsam.engine.runs.settings import LossWeights, Settings
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.model import Segmenter
@@ -119,8 +120,9 @@ def step_memory(model: Segmenter, *, batch_size: int, device: torch.device, bf16
                 torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
                 torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
             ):
+                loss_weights = settings_of(LossWeights, {}, "engine.loss")
                 output = functional_call(model, state, (image,))
-                total = ipsam_loss(output, mask, LossWeights())["total"]
+                total = ipsam_loss(output, mask, loss_weights)["total"]
             blocks = [_bytes(kept[index]) for index in sorted(inputs)]
             outside = _bytes(kept[OUTSIDE])
             del total, output

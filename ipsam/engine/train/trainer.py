@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ipsam.data import EpochSampler, TestSet, TrainSet, collate_train
 from ipsam.engine.evaluate.evaluator import evaluate
 from ipsam.engine.evaluate.panel import panel
-from ipsam.engine.runs.settings import LossWeights, Settings
+from ipsam.engine.runs.settings import Settings
 from ipsam.engine.runs.store import Store
 from ipsam.engine.runs.tensorboard import Log
 from ipsam.engine.train.divergence import Guard
@@ -81,7 +81,7 @@ def train(
         compile_model(model)
     optimizer = SkippableAdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=settings.fused)
     loader, sampler = train_loader(train_set, settings, seed=seed)
-    weights = LossWeights(**settings.loss)
+    weights = settings.loss
     parallel, loader = accelerator.prepare(model, loader)
     num_steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
     run = RunState(model, optimizer.adamw, accelerator, folder=folder, config=config, keep=settings.keep)

@@ -20,6 +20,7 @@ from ipsam.data.pairs import Pair
 from ipsam.data.sources import FolderSource, Source
 from ipsam.data.transforms import Augment, network_input
 from ipsam.engine.metrics.tables import markdown
+from ipsam.engine.runs.configuration import settings_of
 from ipsam.tools.benchmark.photographs import write_pairs
 from ipsam.tools.benchmark.straightforward import PlainPairs
 from ipsam.tools.benchmark.timing import check_repeats, environment, side_by_side
@@ -130,7 +131,7 @@ def _loader(dataset: TrainSet | PlainPairs) -> DataLoader[Any]:
 
 
 def _train_set(source: Source, image_size: int) -> TrainSet:
-    return TrainSet(source, image_size=image_size, augment=Augment(), seed=0)
+    return TrainSet(source, image_size=image_size, augment=settings_of(Augment, {}, "data.augment"), seed=0)
 
 
 def _read_all(dataset: TrainSet | PlainPairs) -> None:

@@ -16,7 +16,8 @@ from ipsam.data import EpochSampler, TrainSet
 from ipsam.data.pairs import Pair
 from ipsam.data.sources import FolderSource
 from ipsam.data.transforms import Augment
-from ipsam.engine.runs.settings import LossWeights, Settings
+from ipsam.engine.runs.configuration import settings_of
+from ipsam.engine.runs.settings import Settings
 from ipsam.engine.train.trainer import train
 from ipsam.model import IPSAM
 from ipsam.tools.benchmark.step_timer import Watch, WatchedSource
@@ -64,7 +65,9 @@ def losses_of_both(task: Task, watch: Watch, num_steps: int) -> tuple[list[float
 
     The learning rate does not rise slowly, as else the first steps would change next to nothing.
     """
-    task = replace(task, settings=replace(task.settings, warmup_steps=0, precision="fp32", log_every=1))
+    task = replace(
+        task, settings=task.settings.model_copy(update={"warmup_steps": 0, "precision": "fp32", "log_every": 1})
+    )
     num_items = num_steps * task.settings.batch_size
     with tempfile.TemporaryDirectory() as folder:
         _train(task, watch, num_items, Path(folder))
@@ -75,11 +78,12 @@ def losses_of_both(task: Task, watch: Watch, num_steps: int) -> tuple[list[float
 
 def _train(task: Task, watch: Watch, num_items: int, folder: Path, **changes: Any) -> None:
     source = WatchedSource(FolderSource(task.of_length(num_items)), asked=watch)
-    train_set = TrainSet(source, image_size=task.image_size, augment=Augment(hflip=0), seed=SEED)
+    augment = settings_of(Augment, {"hflip": 0.0}, "data.augment")
+    train_set = TrainSet(source, image_size=task.image_size, augment=augment, seed=SEED)
     gc.collect()  # accelerate leaves cycles behind, which hold the last run's memory
     AcceleratorState._reset_state(reset_partial_state=True)  # it keeps the precision of a process's first run
     GradientState._reset_state()
-    settings = replace(task.settings, **changes)
+    settings = task.settings.model_copy(update=changes)
     train(copy.deepcopy(task.model), train_set, settings=settings, folder=folder, config="model: {}\n", seed=SEED)
 
 
@@ -96,5 +100,5 @@ def _train_straightforwardly(task: Task, watch: Watch, num_items: int) -> list[f
         lr_at=lambda step: settings.lr_at(step, num_steps),
         weight_decay=settings.weight_decay,
         clip=settings.clip,
-        weights=LossWeights(**settings.loss),
+        weights=settings.loss,
     )

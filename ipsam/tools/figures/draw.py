@@ -4,7 +4,7 @@ import csv
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ipsam.engine.evaluate.evaluator import evaluate
 from ipsam.engine.evaluate.scores import ranking
 from ipsam.engine.metrics import METRICS, Protocol
 from ipsam.engine.runs.checkpoint import finished_epochs
-from ipsam.engine.runs.configuration import given, plain, settings_of
+from ipsam.engine.runs.configuration import as_dict, given, plain, settings_of
 from ipsam.engine.runs.model_folder import run_of
 from ipsam.engine.runs.provenance import named_sets, warn_of_other_data
 from ipsam.engine.runs.reopen import evaluation_folder, output_folder, reopen, results_folder
@@ -122,7 +122,9 @@ def draw_figures(config: DictConfig) -> list[Drawn]:
     checkpoint, run = reopen(config, given(config, "ckpt"))
     if not run.data.test:
         raise ValueError("nothing to draw, as the run names no test set: data.test=[...]")
-    data = replace(settings_of(Data, run.data, "data"), scaled_decode=False)  # scaled decoding would show other pixels
+    data = settings_of(
+        Data, as_dict(run.data) | {"scaled_decode": False}, "data"
+    )  # scaled decoding would show other pixels
     sets = data.test_sets(foreground_above=request.protocol.gt_threshold)
     warn_of_other_data(run_of(checkpoint), named_sets(sets))
     stems, maps = request.stems, request.maps

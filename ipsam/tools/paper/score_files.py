@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def read_score_file(path: Path) -> dict[str, Any]:
     given = content.get("protocol")
     protocol = given if isinstance(given, dict) else {} if given is None else {"name": given}
     name = protocol.get("name", PROTOCOL)
-    others = [f"{k}={protocol[k]!r}" for k, v in asdict(Protocol()).items() if k in protocol and protocol[k] != v]
+    others = [f"{k}={protocol[k]!r}" for k, v in Protocol().model_dump().items() if k in protocol and protocol[k] != v]
     if name != PROTOCOL or others:
         used = repr(name) if name != PROTOCOL else f"with {', '.join(others)}"
         raise ValueError(

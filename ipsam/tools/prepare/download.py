@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from ipsam.data import Data
 from ipsam.data.benchmarks import Benchmark, benchmark
-from ipsam.engine.runs.configuration import plain
+from ipsam.engine.runs.configuration import plain, settings_of
 from ipsam.engine.runs.fetch import fetch, fetch_sam2
 from ipsam.engine.runs.options import whole_number
 from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
@@ -128,7 +128,8 @@ def _data(splits: Sequence[Split], root: Path) -> Data:
     def of(part: str) -> list[str]:
         return [one.name for one in splits if one.split == part or (not one.split and part != "val")]
 
-    return Data(image_size=1024, root=str(root), train=of("train"), val=of("val"), test=of("test"))
+    sets = {split: of(split) for split in ("train", "val", "test")}
+    return settings_of(Data, {"image_size": 1024, "root": root, **sets}, "data")
 
 
 @contextmanager

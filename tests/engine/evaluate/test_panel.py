@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import torch
 from support.builders import micro_model
+from support.defaults import settings_with
 
 from ipsam.data import TestSet
 from ipsam.engine.evaluate.panel import CELL, HEADER, panel, save_panel
-from ipsam.engine.runs.settings import Settings
 
 RED, BLUE = 0, 2
 
@@ -32,7 +32,7 @@ def test_the_gate_is_drawn_as_in_the_paper() -> None:
 
 
 def test_the_saved_picture(test_set: TestSet, tmp_path: Path) -> None:
-    path = save_panel(micro_model(), test_set, tmp_path / "new" / "set.png", settings=Settings(cpu=True), most=2)
+    path = save_panel(micro_model(), test_set, tmp_path / "new" / "set.png", settings=settings_with(cpu=True), most=2)
     picture = cv2.imread(str(path))
     assert picture is not None
     assert picture.shape == (2 * (HEADER + CELL), 7 * CELL, 3)

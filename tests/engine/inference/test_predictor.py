@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 from support.builders import micro_model, randomise
+from support.defaults import data_with
 
 import ipsam
-from ipsam.data import Data
 from ipsam.engine.evaluate.evaluator import evaluate
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
@@ -148,7 +148,9 @@ def test_the_map_is_that_of_evaluation(checkpoint: Path, picture: np.ndarray, tm
         (tmp_path / kind).mkdir()
     Image.fromarray(picture).save(tmp_path / "images/a.jpg")
     Image.fromarray(np.zeros((70, 90), np.uint8)).save(tmp_path / "masks/a.png")
-    sets = Data(image_size=64, root=tmp_path, test=[{"name": "own", "images": "images", "masks": "masks"}]).test_sets()
+    sets = data_with(
+        image_size=64, root=tmp_path, test=[{"name": "own", "images": "images", "masks": "masks"}]
+    ).test_sets()
     model = build_model(read_config(checkpoint / "config.yaml").model)
     load_weights(model, checkpoint)
     evaluate(model, sets, device=torch.device("cpu"), maps=tmp_path / "maps")

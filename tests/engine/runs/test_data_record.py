@@ -8,9 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from support.defaults import data_with
 from support.saved import unreadable
 
-from ipsam.data import Data, TestSet
+from ipsam.data import TestSet
 from ipsam.engine.runs.provenance import DATA_FILE, data_fingerprint, named_sets, record_data, warn_of_other_data
 
 
@@ -24,7 +25,7 @@ def own(tmp_path: Path) -> Callable[[], TestSet]:
 
     def find() -> TestSet:
         spec = {"name": "own", "images": "images", "masks": "masks"}
-        return Data(image_size=64, root=tmp_path, test=[spec]).test_sets()["own"]
+        return data_with(image_size=64, root=tmp_path, test=[spec]).test_sets()["own"]
 
     return find
 
@@ -37,7 +38,7 @@ def test_the_same_files_elsewhere_are_the_same(own: Any, tmp_path: Path) -> None
     for kind in ("images", "masks"):
         (tmp_path / kind).rename(tmp_path / "moved" / kind)
     spec = {"name": "own", "images": "moved/images", "masks": "moved/masks"}
-    assert data_fingerprint(Data(image_size=32, root=tmp_path, test=[spec]).test_sets()["own"]) == before
+    assert data_fingerprint(data_with(image_size=32, root=tmp_path, test=[spec]).test_sets()["own"]) == before
 
 
 @pytest.mark.parametrize("change", ["gone", "renamed", "of other content"])
@@ -65,7 +66,7 @@ def test_training_data_are_known_by_seed_split_and_scenes(scenes: Any) -> None:
         data_fingerprint(scenes(num_train=8).train_and_val(seed=1)[0]),
     ]
     assert len({entry["sha256"] for entry in prints}) == 3
-    halves = Data(
+    halves = data_with(
         image_size=64, root=".", train=["synthetic"], val_fraction=0.5, synthetic={"num_train": 8}
     ).train_and_val(0)
     first, second = (data_fingerprint(half) for half in halves if half is not None)

@@ -6,14 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 
 from ipsam.data.layouts import locate_set
 from ipsam.engine.evaluate.evaluator import Predicted
-from ipsam.engine.runs import limits as budget
+from ipsam.engine.runs import model_section as budget
 from ipsam.engine.runs.model_section import check_model_section, parameter_budget
-from ipsam.engine.runs.settings import Settings
 from ipsam.engine.train.optimizer import fitting_state
 from ipsam.engine.train.state import Progress
 from ipsam.utils.rng import rng_state, set_rng_state
@@ -115,13 +113,6 @@ def test_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
         parameter_budget(),
     ):
         nn.Linear(20, 20)
-
-
-def test_settings() -> None:
-    with pytest.raises(ValueError, match=r"engine\.loss must give a weight for each of some outputs, not 3"):
-        Settings(loss=3)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"unknown key engine\.loss\.dream"):
-        Settings(loss=OmegaConf.to_container(OmegaConf.create({"dream": 1.0})))  # type: ignore[arg-type]
 
 
 def test_a_name_that_would_be_a_path(tmp_path: Path) -> None:

@@ -4,51 +4,64 @@ from typing import Any
 
 import pytest
 import torch
-
-from ipsam.engine.runs.settings import Settings
+from support.defaults import settings_with
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("key", "value", "takes"),
     [
         *(
-            ({name: 0}, rf"engine\.{name} must be at least 1, not 0")
-            for name in (
-                "epochs",
-                "batch_size",
-                "accumulate",
-                "eval_batch_size",
-                "log_every",
-                "val_every",
-                "save_every",
-            )
+            (key, 0, "a whole number of at least 1")
+            for key in ("epochs", "accumulate", "log_every", "val_every", "keep")
         ),
-        ({"num_threads": -1}, r"engine\.num_threads must not be negative"),
-        ({"num_workers": -1}, r"engine\.num_workers.* must not be negative"),
-        ({"warmup_steps": -1}, r"warmup_steps.* must not be negative"),
-        ({"weight_decay": -1.0}, r"weight_decay must not be negative"),
-        ({"weight_decay": math.nan}, r"weight_decay must not be negative"),
-        ({"lr": 0.0}, r"0 < min_lr <= lr"),
-        ({"lr": 1e-7}, r"0 < min_lr <= lr, not min_lr=1e-06, lr=1e-07"),
-        ({"lr": math.inf}, r"0 < min_lr <= lr"),
-        ({"lr": math.nan}, r"0 < min_lr <= lr"),
-        ({"min_lr": 0.0}, r"0 < min_lr <= lr"),
-        ({"clip": 0.0}, r"engine\.clip must be above 0"),
-        ({"clip": math.nan}, r"engine\.clip must be above 0"),
-        ({"precision": "fp16"}, r"engine\.precision must be one of auto, fp32, bf16, not 'fp16'"),
-        ({"best": "accuracy"}, r"engine\.best must be one of .*sm.*, not 'accuracy'"),
-        ({"loss": {"foreground": 1.0}}, r"unknown key engine\.loss\.foreground"),
-        ({"loss": {"fg": -1.0}}, r"engine\.loss\.fg must be a number, 0 or above"),
+        *((key, 1025, "a whole number from 1 to 1,024") for key in ("batch_size", "eval_batch_size")),
+        *(("epochs", value, "a whole number of at least 1") for value in ("many", 1.5, True, None)),
+        ("save_every", 0, "a whole number of at least 1"),
+        ("num_threads", -1, "a whole number from 0 to 1,024"),
+        ("num_workers", 257, "a whole number from 0 to 256"),
+        ("warmup_steps", -1, "a whole number of at least 0"),
+        *(("weight_decay", value, "a number of at least 0") for value in (-1.0, math.nan)),
+        *(("lr", value, "a number above 0") for value in (0.0, math.inf, math.nan, "fast", True)),
+        ("min_lr", 0.0, "a number above 0"),
+        *(("clip", value, "a number above 0") for value in (0.0, math.nan)),
+        *(("precision", value, "one of auto, fp32, bf16") for value in ("fp16", 16)),
+        ("best", "accuracy", "one of mae, .*sm.*"),
+        ("on_divergence", "wait", "stop or skip"),
+        *(("cpu", value, "true or false") for value in ("yes", 1)),
+        ("memory_gb", 0, "a number above 0, or null"),
+        *(("loss", value, "a section of keys") for value in (None, 3)),
+    ],
+)
+def test_impossible_values_are_named(key: str, value: Any, takes: str) -> None:
+    with pytest.raises(ValueError, match=rf"^engine\.{key} must be {takes}, not {value!r}$"):
+        settings_with(**{key: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epoch": 3}, r"engine\.epoch: unknown key; did you mean engine\.epochs\?"),
+        ({"colour": 3}, r"engine\.colour: unknown key; there are epochs, batch_size, .*loss"),
+        ({"loss": {"bgg": 1.0}}, r"engine\.loss\.bgg: unknown key; did you mean engine\.loss\.bg\?"),
+        ({"loss": {"fg": -1.0}}, r"engine\.loss\.fg must be a number of at least 0, not -1\.0"),
+        ({"loss": {"fg": "much"}}, r"engine\.loss\.fg must be a number of at least 0, not 'much'"),
+        ({"lr": 1e-7}, r"engine: min_lr must be at most lr, not min_lr=1e-06 with lr=1e-07"),
+        ({"memory_gb": 1, "activation_checkpointing": True}, r"engine: .*leave activation_checkpointing=false"),
+        ({"epochs": 0, "lr": 0}, r"engine\.epochs must .*, not 0\nengine\.lr must be a number above 0, not 0"),
     ],
     ids=str,
 )
-def test_impossible_values_are_named(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Settings(**options)
+def test_unknown_keys_and_contradictions_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{message}$"):
+        settings_with(**changes)
+
+
+def test_whole_numbers_are_numbers() -> None:
+    assert settings_with(lr=1, clip=2, memory_gb=3).memory_gb == 3.0
 
 
 def test_learning_rate_rises_and_falls() -> None:
-    settings = Settings(lr=1.0, min_lr=0.01, warmup_steps=10)
+    settings = settings_with(lr=1.0, min_lr=0.01, warmup_steps=10)
     rates = [settings.lr_at(step, 110) for step in range(111)]
     assert rates[:10] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
     assert max(rates) == rates[10] == 1.0
@@ -57,20 +70,20 @@ def test_learning_rate_rises_and_falls() -> None:
     assert all(later < earlier for earlier, later in pairwise(rates[10:]))
 
 
-def test_no_warm_up_begins_at_the_peak() -> None:
-    settings = Settings(lr=1e-3, min_lr=1e-6, warmup_steps=0)
+def test_without_warm_up_the_peak_comes_first() -> None:
+    settings = settings_with(lr=1e-3, min_lr=1e-6, warmup_steps=0)
     assert settings.lr_at(0, 10) == 1e-3
     assert settings.lr_at(10, 10) == pytest.approx(1e-6)
     assert settings.lr_at(11, 10) == pytest.approx(1e-6)
 
 
-def test_a_warm_up_longer_than_the_run_never_passes_the_peak() -> None:
-    settings = Settings(lr=1.0, min_lr=0.1, warmup_steps=100)
+def test_a_long_warm_up_never_passes_the_peak() -> None:
+    settings = settings_with(lr=1.0, min_lr=0.1, warmup_steps=100)
     assert max(settings.lr_at(step, 20) for step in range(20)) == pytest.approx(0.2)
 
 
-def test_cpu_can_be_asked_for() -> None:
-    assert Settings(cpu=True).device == torch.device("cpu")
-    assert not Settings(cpu=True, precision="auto").bf16
-    assert Settings(cpu=True, precision="bf16").bf16
-    assert not Settings(precision="fp32").bf16
+def test_cpu_can_be_chosen() -> None:
+    assert settings_with(cpu=True).device == torch.device("cpu")
+    assert not settings_with(cpu=True, precision="auto").bf16
+    assert settings_with(cpu=True, precision="bf16").bf16
+    assert not settings_with(precision="fp32").bf16

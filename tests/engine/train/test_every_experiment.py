@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from support.builders import save_official_format
+from support.defaults import loss_weights_with
 from support.experiments import CONFIGS, FILES, rows_of, tiny
 from support.training import fit
 
@@ -14,7 +15,6 @@ from ipsam.data import TestSet, TrainSet
 from ipsam.engine.evaluate.evaluator import evaluate
 from ipsam.engine.runs.checkpoint import load_weights, own_weights, save_checkpoint
 from ipsam.engine.runs.configuration import build_model, compose_experiment
-from ipsam.engine.runs.settings import LossWeights
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.engine.train.memory import step_memory
 from ipsam.model import SAM2Backbone, Segmenter
@@ -77,7 +77,7 @@ def within_reach(name: str, keys: set[str]) -> set[str]:
 
 def backward(model: Segmenter) -> None:
     output = model.train()(torch.randn(2, 3, 64, 64))
-    ipsam_loss(output, torch.randint(2, (2, 1, 64, 64)).float(), LossWeights())["total"].backward()
+    ipsam_loss(output, torch.randint(2, (2, 1, 64, 64)).float(), loss_weights_with())["total"].backward()
 
 
 def no_effect(name: str) -> bool:

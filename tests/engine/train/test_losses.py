@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.builders import micro_model
+from support.defaults import loss_weights_with
 from torch import Tensor
 
-from ipsam.engine.runs.settings import LossWeights
 from ipsam.engine.train.losses import EPS, ipsam_loss, mask_loss, soft_iou_loss
 from ipsam.model import IPSAMOutput
 
@@ -95,9 +95,9 @@ def test_half_precision_logits_are_scored_in_single_precision() -> None:
     ids=["baseline", "spg", "spg_psg", "spg_psg_lat", "full"],
 )
 def test_terms_of_each_row_of_table_2(parts: dict[str, bool], supervised: list[str]) -> None:
-    losses = ipsam_loss(micro_model(**parts)(torch.randn(1, 3, 64, 64)), torch.ones(1, 1, 64, 64), LossWeights())
+    losses = ipsam_loss(micro_model(**parts)(torch.randn(1, 3, 64, 64)), torch.ones(1, 1, 64, 64), loss_weights_with())
     assert list(losses) == ["total", *(f"{name}/{part}" for name in supervised for part in PARTS)]
-    weights = LossWeights()
+    weights = loss_weights_with()
     total = sum(getattr(weights, name.split("/")[0]) * value for name, value in losses.items() if name != "total")
     torch.testing.assert_close(losses["total"], total)
     losses["total"].backward()
@@ -105,7 +105,7 @@ def test_terms_of_each_row_of_table_2(parts: dict[str, bool], supervised: list[s
 
 def test_total_is_the_weighted_sum() -> None:
     """By hand: every term of a flat map is known, so that a weight gone astray shows."""
-    weights = LossWeights(coarse=1.0, refined=2.0, fg=3.0, bg=4.0, auxiliary=5.0)
+    weights = loss_weights_with(coarse=1.0, refined=2.0, fg=3.0, bg=4.0, auxiliary=5.0)
     of_mask = math.log(2) + (1 - 1.5 / 3.5) + 0.5
     of_rest = math.log(2) + (1 - 2.5 / 4.5) + 0.5  # 1 - Y has three pixels: intersection 3/2, union 2 + 3 - 3/2
     losses = ipsam_loss(output(), MASK, weights)
@@ -115,7 +115,7 @@ def test_total_is_the_weighted_sum() -> None:
 @pytest.mark.parametrize("name", ["coarse", "refined", "fg", "bg", "auxiliary"])
 def test_a_weight_of_0_silences_its_output_alone(name: str) -> None:
     names = ("coarse", "refined", "fg", "bg", "auxiliary")
-    only = LossWeights(**{other: float(other == name) for other in names})
+    only = loss_weights_with(**{other: float(other == name) for other in names})
     losses = ipsam_loss(output(0.3), MASK, only)
     expected = sum(losses[f"{name}/{part}"].item() for part in PARTS)
     assert losses["total"].item() == pytest.approx(expected)
@@ -123,25 +123,25 @@ def test_a_weight_of_0_silences_its_output_alone(name: str) -> None:
 
 def test_background_prompt_is_compared_with_the_background() -> None:
     right = output(0.0, fg_logits=MASK * 200 - 100, bg_logits=100 - MASK * 200)
-    losses = ipsam_loss(right, MASK, LossWeights())
+    losses = ipsam_loss(right, MASK, loss_weights_with())
     assert [losses[f"{name}/{part}"].item() for name in ("fg", "bg") for part in PARTS] == pytest.approx([0] * 6)
-    wrong = ipsam_loss(output(0.0, bg_logits=MASK * 200 - 100), MASK, LossWeights())
+    wrong = ipsam_loss(output(0.0, bg_logits=MASK * 200 - 100), MASK, loss_weights_with())
     assert wrong["bg/l1"].item() == pytest.approx(1)
 
 
 def test_auxiliary_terms_are_the_mean_of_the_levels() -> None:
     levels = [torch.full((1, 1, side, side), value) for side, value in ((8, 0.0), (4, 1.0), (2, -2.0))]
-    losses = ipsam_loss(output(auxiliary=levels), MASK, LossWeights())
+    losses = ipsam_loss(output(auxiliary=levels), MASK, loss_weights_with())
     for part in PARTS:
         expected = sum(mask_loss(level, MASK)[part].item() for level in levels) / 3
         assert losses[f"auxiliary/{part}"].item() == pytest.approx(expected)
 
 
 def test_auxiliary_weighs_a_tenth_by_default() -> None:
-    assert LossWeights() == LossWeights(coarse=1.0, refined=1.0, fg=1.0, bg=1.0, auxiliary=0.1)
+    assert loss_weights_with() == loss_weights_with(coarse=1.0, refined=1.0, fg=1.0, bg=1.0, auxiliary=0.1)
 
 
 @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
 def test_an_impossible_weight_is_refused(value: float) -> None:
-    with pytest.raises(ValueError, match=rf"engine\.loss\.fg must be a number, 0 or above, not {value}"):
-        LossWeights(fg=value)
+    with pytest.raises(ValueError, match=rf"engine\.loss\.fg must be a number of at least 0, not {value}"):
+        loss_weights_with(fg=value)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 from support.builders import micro_model
+from support.defaults import loss_weights_with
 from support.training import fit, model_of
 from torch.profiler import ProfilerActivity, profile
 
 from ipsam.data import TrainSet
-from ipsam.engine.runs.settings import LossWeights
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.engine.train.memory import GB, StepMemory, save_memory, step_memory
 from ipsam.model import IPSAM, LoRA
@@ -25,7 +25,7 @@ def measured(model: IPSAM) -> int:
     image, mask = torch.randn(2, 3, 128, 128), torch.zeros(2, 1, 128, 128)
 
     def step() -> None:
-        ipsam_loss(model.train()(image), mask, LossWeights())["total"].backward()
+        ipsam_loss(model.train()(image), mask, loss_weights_with())["total"].backward()
 
     step()  # gradients are there from now on
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
@@ -105,5 +105,5 @@ def test_settings_are_checked(make_settings: Any, wrong: Any) -> None:
 
 
 def test_one_way_of_choosing(make_settings: Any) -> None:
-    with pytest.raises(ValueError, match=r"leave engine.activation_checkpointing=false"):
+    with pytest.raises(ValueError, match=r"leave activation_checkpointing=false"):
         make_settings(memory_gb=4, activation_checkpointing=True)

@@ -4,14 +4,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.defaults import augment_with, loss_weights_with
 from support.training import CONFIG, PowerCutError, fit, model_of
 
 from ipsam.data import TrainSet
 from ipsam.data.sources import Sample, Source, SyntheticSource
-from ipsam.data.transforms import Augment
 from ipsam.engine.runs.checkpoint import load_training, load_weights, save_checkpoint
 from ipsam.engine.runs.model_folder import find_checkpoint
-from ipsam.engine.runs.settings import LossWeights
 from ipsam.engine.train import trainer
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.model import LoRA
@@ -43,14 +42,14 @@ class Repeated(Source):
 
 def test_one_batch_is_learnt_by_heart(tmp_path: Path, make_settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "panel", lambda *_: np.zeros((1, 1, 3), np.uint8))  # one an epoch costs time
-    plain = TrainSet(Repeated(), image_size=64, augment=Augment(hflip=0.0), seed=0)
+    plain = TrainSet(Repeated(), image_size=64, augment=augment_with(hflip=0.0), seed=0)
     model = model_of(0)
     items = [plain[index] for index in range(8)]
     image, mask = (torch.stack([item[name] for item in items]) for name in ("image", "mask"))
 
     @torch.no_grad()
     def loss() -> dict[str, float]:
-        losses = ipsam_loss(model.train()(normalise(image)), mask.div(255), LossWeights())
+        losses = ipsam_loss(model.train()(normalise(image)), mask.div(255), loss_weights_with())
         return {name: value.item() for name, value in losses.items()}
 
     before = loss()
@@ -108,7 +107,7 @@ def test_every_epoch_reads_every_sample_of_its_own_pass(tmp_path: Path, make_set
             read.append((epoch, index))
             return super().read(index, epoch)
 
-    watched = TrainSet(Watched(), image_size=64, augment=Augment(hflip=0.0), seed=0)
+    watched = TrainSet(Watched(), image_size=64, augment=augment_with(hflip=0.0), seed=0)
     fit(model_of(1), watched, tmp_path, make_settings(epochs=2, batch_size=4))
     passes = [read[:8], read[8:]]
     assert [sorted(entries) for entries in passes] == [[(epoch, index) for index in range(8)] for epoch in (0, 1)]
@@ -198,7 +197,7 @@ def test_only_what_trains_changes(tmp_path: Path, make_settings: Any, train_set:
 
 
 def test_accumulated_batches_equal_one_large_one(tmp_path: Path, make_settings: Any) -> None:
-    plain = TrainSet(Repeated(), image_size=64, augment=Augment(hflip=0.0), seed=0)
+    plain = TrainSet(Repeated(), image_size=64, augment=augment_with(hflip=0.0), seed=0)
     large, small = (
         fit(
             model_of(1),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from support.builders import micro_model, randomise
+from support.defaults import settings_with
 
 from ipsam.data.sources import Sample
-from ipsam.engine.runs.settings import Settings
 from ipsam.tools.figures.view import FigureModel
 
 
@@ -15,7 +15,7 @@ def subject() -> FigureModel:
     torch.manual_seed(1)
     model = micro_model().eval()
     randomise(model, scale=0.15)
-    return FigureModel(model, 64, Settings(cpu=True, precision="fp32"))
+    return FigureModel(model, 64, settings_with(cpu=True, precision="fp32"))
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.builders import DIM, micro_model, randomise
+from support.defaults import settings_with
 from torch import Tensor, nn
 
 from ipsam.data.sources import Sample
 from ipsam.data.transforms import network_input
 from ipsam.engine.inference.forward import to_map
-from ipsam.engine.runs.settings import Settings
 from ipsam.model import (
     IPSAM,
     ConcatenationFusion,
@@ -68,12 +68,12 @@ def test_mask_of_another_size_is_resized(subject: FigureModel, sample: Sample) -
     ("part", "absent"), [("gating", {"gate", "energy"}), ("self_prompt", {"fg", "bg", "gate", "energy"})]
 )
 def test_missing_parts_are_none(part: str, absent: set[str], sample: Sample) -> None:
-    shown = view(FigureModel(micro_model(**{part: False}).eval(), 64, Settings(cpu=True)), sample)
+    shown = view(FigureModel(micro_model(**{part: False}).eval(), 64, settings_with(cpu=True)), sample)
     assert {name for name, value in vars(shown).items() if value is None} == absent
 
 
 def test_bf16_is_close_to_fp32(subject: FigureModel, sample: Sample) -> None:
-    half = FigureModel(subject.model, 64, Settings(cpu=True, precision="bf16"))
+    half = FigureModel(subject.model, 64, settings_with(cpu=True, precision="bf16"))
     one, other = view(subject, sample), view(half, sample)
     assert one.energy is not None
     assert other.energy is not None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipsam.data.benchmarks import SPLITS
-from ipsam.data.data import SYNTHETIC, Data, Synthetic
+from ipsam.data.data import SYNTHETIC, Data
 from ipsam.data.findings import SEVERITIES, Finding, Severity
 from ipsam.data.layouts import SetLocation, Spec, locate_set, set_name
 from ipsam.data.matching import Matched, match_files
@@ -101,7 +101,7 @@ def _locate(data: Data, spec: Spec, split: str) -> _Set:
     """Find a set's folders and match its files, with the findings so far."""
     report = SetReport(f"{set_name(spec)}/{split}", split)
     if spec == SYNTHETIC:
-        synthetic = Synthetic(**data.synthetic)
+        synthetic = data.synthetic
         report.num_pairs = synthetic.num_train if split == "train" else synthetic.num_test
         report.findings.append(Finding("synthetic", "remark", f"{report.label}: made on the fly, no files to read"))
         return _Set(report)
