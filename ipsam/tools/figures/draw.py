@@ -122,9 +122,8 @@ def draw_figures(config: DictConfig) -> list[Drawn]:
     checkpoint, run = reopen(config, given(config, "ckpt"))
     if not run.data.test:
         raise ValueError("nothing to draw, as the run names no test set: data.test=[...]")
-    data = settings_of(
-        Data, as_dict(run.data) | {"scaled_decode": False}, "data"
-    )  # scaled decoding would show other pixels
+    changed = as_dict(run.data) | {"scaled_decode": False}  # which would show other pixels
+    data = settings_of(Data, changed, "data")
     sets = data.test_sets(foreground_above=request.protocol.gt_threshold)
     warn_of_other_data(run_of(checkpoint), named_sets(sets))
     stems, maps = request.stems, request.maps
