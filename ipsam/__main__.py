@@ -1,21 +1,58 @@
-"""The command ``ipsam``: ``ipsam NAME ...`` does what ``python scripts/NAME.py ...`` does."""
+"""The command ``ipsam``: ``ipsam NAME ...`` does the same as ``python scripts/NAME.py ...``."""
 
 import sys
-from importlib import import_module
+from difflib import get_close_matches
 
-COMMANDS = (
-    *("train", "eval", "predict", "demo", "export", "download", "check_data"),
-    *("score", "tables", "params", "visualize", "benchmark"),
+from ipsam import __version__
+
+COMMANDS = {
+    "train": "train a model, then evaluate it",
+    "eval": "evaluate a trained model",
+    "predict": "predict masks for your own images and videos",
+    "demo": "serve a web page that shows a model's predictions",
+    "export": "export a model to ONNX or torch.export",
+    "download": "download SAM2's weights, install datasets",
+    "check_data": "check the files of a run's data",
+    "score": "score saved maps of any method",
+    "tables": "print the paper's tables with your runs in them",
+    "params": "count the parameters of experiments beside the paper's",
+    "visualize": "draw the paper's Fig. 3 and Fig. 4 of a run",
+    "benchmark": "measure speed and memory against other implementations",
+}
+HELP = "\n".join(
+    [
+        "usage: ipsam COMMAND [KEY=VALUE ...]\n",
+        *(f"  {name:<10}  {about}" for name, about in COMMANDS.items()),
+        "\nipsam COMMAND --help explains a command.",
+    ]
 )
 
 
 def main() -> None:
     """Run the command that the first argument names."""
-    name = sys.argv[1] if len(sys.argv) > 1 else ""
-    if name not in COMMANDS:
-        sys.exit(f"usage: ipsam COMMAND [...], with COMMAND one of {', '.join(COMMANDS)}; ipsam COMMAND --help")
-    sys.argv = [f"ipsam {name}", *sys.argv[2:]]
-    import_module(f"ipsam.cli.{name}").main()
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("--help", "-h", "help"):
+        print(HELP)
+    elif name == "--version":
+        print(__version__)
+    elif name in COMMANDS:
+        sys.argv = [f"ipsam {name}", *sys.argv[2:]]
+        run(name)
+    else:
+        close = get_close_matches(name, COMMANDS, n=1)
+        sys.exit(f"error: no command {name!r}" + (f"; did you mean ipsam {close[0]}?" if close else "") + f"\n\n{HELP}")
+
+
+def run(name: str) -> None:
+    """Run a command with the arguments of ``sys.argv``."""
+    if name == "benchmark":  # the only one without a configuration file
+        from ipsam.cli.benchmark import main as benchmark
+
+        benchmark()
+    else:
+        from ipsam.cli.command import run as run_configured
+
+        run_configured(name)
 
 
 if __name__ == "__main__":

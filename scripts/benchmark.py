@@ -1,6 +1,6 @@
-"""Speed as ratios of things timed side by side: python scripts/benchmark.py metrics (--help tells what there is)."""
+"""The command ``ipsam benchmark``: measure speed and memory against other implementations."""
 
-from ipsam.cli.benchmark import main
+from ipsam.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("benchmark")

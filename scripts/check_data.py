@@ -1,6 +1,6 @@
-"""Read a run's data and say what is wrong: python scripts/check_data.py data=cod (--help tells what can be set)."""
+"""The command ``ipsam check_data``: check the files of a run's data."""
 
-from ipsam.cli.check_data import main
+from ipsam.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("check_data")

@@ -1,6 +1,6 @@
-"""A web page that shows what a model makes of your pictures: python scripts/demo.py (--help tells what can be set)."""
+"""The command ``ipsam demo``: serve a web page that shows a model's predictions."""
 
-from ipsam.cli.demo import main
+from ipsam.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("demo")

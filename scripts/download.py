@@ -1,6 +1,6 @@
-"""SAM2's weights and datasets: python scripts/download.py sam2=[large] (--help tells what can be set)."""
+"""The command ``ipsam download``: download SAM2's weights, install datasets."""
 
-from ipsam.cli.download import main
+from ipsam.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("download")

@@ -1,6 +1,6 @@
-"""Evaluate a trained model: python scripts/eval.py ckpt=outputs/cod_r32/seed0 (--help tells what can be set)."""
+"""The command ``ipsam eval``: evaluate a trained model."""
 
-from ipsam.cli.eval import main
+from ipsam.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("eval")

@@ -1,6 +1,6 @@
-"""A model for other programs: python scripts/export.py ckpt=RUN output=model.onnx (--help tells what can be set)."""
+"""The command ``ipsam export``: export a model to ONNX or torch.export."""
 
-from ipsam.cli.export import main
+from ipsam.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("export")

@@ -1,6 +1,6 @@
-"""The parameter ledger beside the paper's: python scripts/params.py (--help tells what can be set)."""
+"""The command ``ipsam params``: count the parameters of experiments beside the paper's."""
 
-from ipsam.cli.params import main
+from ipsam.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("params")

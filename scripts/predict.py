@@ -1,6 +1,6 @@
-"""Masks for your own images: python scripts/predict.py input=FOLDER output=FOLDER (--help tells what can be set)."""
+"""The command ``ipsam predict``: predict masks for your own images and videos."""
 
-from ipsam.cli.predict import main
+from ipsam.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("predict")

@@ -1,6 +1,6 @@
-"""Score any method's saved maps: python scripts/score.py maps=DIR masks=DIR out=DIR (--help tells what can be set)."""
+"""The command ``ipsam score``: score saved maps of any method."""
 
-from ipsam.cli.score import main
+from ipsam.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("score")

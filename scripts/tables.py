@@ -1,6 +1,6 @@
-"""The paper's tables with our runs in them: python scripts/tables.py runs=outputs (--help tells what can be set)."""
+"""The command ``ipsam tables``: print the paper's tables with your runs in them."""
 
-from ipsam.cli.tables import main
+from ipsam.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("tables")

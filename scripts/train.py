@@ -1,6 +1,6 @@
-"""Train a model, then evaluate it: python scripts/train.py experiment=cod_r32 (--help tells what can be set)."""
+"""The command ``ipsam train``: train a model, then evaluate it."""
 
-from ipsam.cli.train import main
+from ipsam.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("train")

@@ -1,6 +1,6 @@
-"""Draw the paper's Fig. 4 or 3: python scripts/visualize.py ckpt=outputs/cod_r32/seed0 worst=4 (--help tells more)."""
+"""The command ``ipsam visualize``: draw the paper's Fig. 3 and Fig. 4 of a run."""
 
-from ipsam.cli.visualize import main
+from ipsam.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("visualize")

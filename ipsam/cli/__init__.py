@@ -1,3 +1,1 @@
-"""Command lines of ipsam: one main for each command, which parses, calls the tools or the engine, and prints."""
-
-from ipsam.utils.resources import CONFIGS as CONFIGS
+"""One module a command: from its parsed configuration to calls of the tools or the engine."""

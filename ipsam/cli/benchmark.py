@@ -1,15 +1,15 @@
-"""Speed as ratios of things timed side by side: python scripts/benchmark.py metrics (--help tells what there is)."""
+"""Measure speed and memory against other implementations."""
 
 import argparse
 
-from ipsam.cli import CONFIGS
 from ipsam.cli.errors import user_errors
 from ipsam.tools.benchmark.commands import add_parsers, reports
 from ipsam.utils.files import write_json
+from ipsam.utils.resources import CONFIGS
 
 
 def main() -> None:
-    """Run one benchmark, print its tables."""
+    """Run one benchmark and print its tables."""
     parser = argparse.ArgumentParser(description="Speed as ratios of things timed side by side in one run.")
     add_parsers(parser)
     options = vars(parser.parse_args())

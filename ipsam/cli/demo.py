@@ -1,16 +1,14 @@
-"""A web page that shows what a model makes of your pictures: python scripts/demo.py (--help tells what can be set)."""
+"""Serve a web page that shows a model's predictions."""
 
 from omegaconf import DictConfig
 
-from ipsam.cli.command import command
 from ipsam.engine.inference.predictor import load
 from ipsam.engine.runs.model_folder import read_description
 from ipsam.tools.demo import free_port, require_gradio, serving, stop_requested
 
 
-@command("demo")
 def main(config: DictConfig) -> None:
-    """Load the model, serve the page until asked to stop."""
+    """Load the model and serve the page until a signal ends it."""
     port = free_port(config.host, config.port)
     require_gradio()
     predictor = load(config.ckpt, device=config.device, precision=config.precision, base=config.base)

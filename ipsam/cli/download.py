@@ -1,17 +1,15 @@
-"""SAM2's weights and datasets: python scripts/download.py sam2=[large] (--help tells what can be set)."""
+"""Download SAM2's weights and install datasets."""
 
 import sys
 
 from omegaconf import DictConfig
 
-from ipsam.cli.command import command
 from ipsam.tools.prepare.data_check import as_text
 from ipsam.tools.prepare.download import Download
 
 
-@command("download")
 def main(config: DictConfig) -> None:
-    """Fetch the files, put the datasets in their place and examine them; exit status 1 if a run would stop at them."""
+    """Download the weights, install and check the datasets; exit with status 1 if a run would stop at them."""
     download = Download.of(config)
     for path in download.weights():
         print(path)

@@ -1,8 +1,7 @@
-"""Evaluate a trained model: python scripts/eval.py ckpt=outputs/cod_r32/seed0 (--help tells what can be set)."""
+"""Evaluate a trained model."""
 
 from omegaconf import DictConfig
 
-from ipsam.cli.command import command
 from ipsam.data import Data
 from ipsam.engine.evaluate.report import check_fits, evaluate_run
 from ipsam.engine.metrics import Protocol
@@ -14,9 +13,8 @@ from ipsam.engine.runs.reopen import reopen_run
 from ipsam.engine.runs.settings import Settings
 
 
-@command("eval")
 def main(config: DictConfig) -> None:
-    """Rebuild the run's model, load its weights, evaluate."""
+    """Rebuild the run's model, load its weights and evaluate it."""
     protocol = Protocol.of(plain(config.protocol))
     checkpoint, run_config, out = reopen_run(config)
     settings = settings_of(Settings, run_config.engine, "engine")

@@ -1,20 +1,18 @@
-"""Masks for your own images: python scripts/predict.py input=FOLDER output=FOLDER (--help tells what can be set)."""
+"""Predict masks for your own images and videos."""
 
 import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from ipsam.cli.command import command
 from ipsam.engine.inference.files import find_jobs, predict_files
 from ipsam.engine.inference.predictor import load
 from ipsam.engine.runs.configuration import given, plain
 from ipsam.utils.folders import writable_folder
 
 
-@command("predict")
 def main(config: DictConfig) -> None:
-    """Find the files, load the model, predict, tell what became of them."""
+    """Find the files, load the model, predict and print a summary."""
     source, output = given(config, "input"), Path(given(config, "output"))
     jobs = find_jobs(source, output, plain(config.save))
     writable_folder(output, "output")

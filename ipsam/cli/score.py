@@ -1,16 +1,14 @@
-"""Score any method's saved maps: python scripts/score.py maps=DIR masks=DIR out=DIR (--help tells what can be set)."""
+"""Score saved maps of any method."""
 
 from omegaconf import DictConfig
 
-from ipsam.cli.command import command
 from ipsam.tools.compare.comparison import score_maps
 from ipsam.tools.compare.request import ScoreRequest, find_sets
 from ipsam.utils.folders import writable_folder
 
 
-@command("score")
 def main(config: DictConfig) -> None:
-    """Find maps and masks, score, print, write."""
+    """Find maps and masks, score them, print and write the results."""
     request = ScoreRequest.of(config)
     sets = find_sets(request)
     if request.out is not None:

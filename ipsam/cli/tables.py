@@ -1,10 +1,9 @@
-"""The paper's tables with our runs in them: python scripts/tables.py runs=outputs (--help tells what can be set)."""
+"""Print the paper's tables with your runs in them."""
 
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from ipsam.cli.command import command
 from ipsam.tools.paper.run_scores import find_scores
 from ipsam.tools.paper.sheet import to_markdown, write
 from ipsam.tools.paper.tables import fill_tables
@@ -12,7 +11,6 @@ from ipsam.utils.folders import check_stays_inside, writable_folder
 from ipsam.utils.resources import CONFIGS
 
 
-@command("tables")
 def main(config: DictConfig) -> None:
     """Find the runs, fill the tables, write and print them."""
     runs = Path(str(config.runs))

@@ -1,8 +1,7 @@
-"""Train a model, then evaluate it: python scripts/train.py experiment=cod_r32 (--help tells what can be set)."""
+"""Train a model, then evaluate it."""
 
 from omegaconf import DictConfig
 
-from ipsam.cli.command import command
 from ipsam.data import Data
 from ipsam.engine.evaluate.report import check_fits, evaluate_references, evaluate_run
 from ipsam.engine.runs.configuration import build_model, settings_of
@@ -13,9 +12,8 @@ from ipsam.engine.train.trainer import check_can_train, train
 from ipsam.utils.rng import seed_everything
 
 
-@command("train")
 def main(config: DictConfig) -> None:
-    """Compose, train, evaluate."""
+    """Train the configured model and evaluate it."""
     with begin_run(config):
         settings = settings_of(Settings, config.engine, "engine")
         settings.set_up_process()

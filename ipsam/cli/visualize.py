@@ -1,13 +1,11 @@
-"""Draw the paper's Fig. 4 or 3: python scripts/visualize.py ckpt=outputs/cod_r32/seed0 worst=4 (--help tells more)."""
+"""Draw the paper's Fig. 3 and Fig. 4 of a run."""
 
 from omegaconf import DictConfig
 
-from ipsam.cli.command import command
 from ipsam.tools.figures.draw import draw_figures
 
 
-@command("visualize")
 def main(config: DictConfig) -> None:
-    """Choose the images, look at them with the model, draw."""
+    """Draw the requested figure and print the files."""
     for drawn in draw_figures(config):
         print(drawn)

@@ -125,24 +125,6 @@ def test_in_processes(script: Callable[..., Any], own: list[str]) -> None:
     assert set(multiprocessing.active_children()) <= others
 
 
-def test_help(script: Callable[..., Any]) -> None:
-    done = script("check_data", "--help")
-    assert done.status == 0
-    for words in (
-        "python scripts/check_data.py data=cod paths.data=/data",
-        "'data.test=[{name: mine, images: mine/img, masks: mine/gt}]'",
-        "Exit status 1 if a run would stop",
-        "error: would stop a run; warning: may spoil what it comes to",
-        "num_workers: 2",
-        "duplicates: true",
-        "out: null",
-        "cod | kvasir | synthetic",
-        "size_mismatch: null",
-    ):
-        assert words in done.out
-    assert not list(Path.cwd().iterdir())
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

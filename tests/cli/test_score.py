@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,6 @@ from ipsam.engine.metrics import METRICS, Protocol, measure
 
 NAMES = ("plain", "two words", 'it\'s "quoted"', "<script>alert(1)<", "模型_été", "$x$ & _y")
 KEYS = ("num_images", *METRICS)
-
-
-def test_help(script: Callable[..., Any]) -> None:
-    done = script("score", "--help")
-    assert done.status == 0
-    for words in ("python scripts/score.py maps=", "maps: ???", "two pairs of quotes", "configs/score.yaml"):
-        assert words in done.out
-    explained, _, listed = done.out.partition("What can be set by KEY=VALUE")
-    options = re.findall(r"^(\w+): ", listed, flags=re.M)
-    assert len(options) == 10
-    assert [name for name in options if not re.search(rf"\b{name}(, \w+)?: ", explained)] == []
 
 
 def test_without_a_folder_nothing_is_written(score: Callable[..., Any]) -> None:

@@ -80,14 +80,6 @@ def test_only_other_protocols(script: Callable[..., Any]) -> None:
     assert not Path("scores/tables").exists()
 
 
-def test_help(script: Callable[..., Any]) -> None:
-    done = script("tables", "--help")
-    assert done.status == 0
-    for words in ("python scripts/tables.py", "runs: outputs", "out: null", "out: folder", "configs/tables.yaml"):
-        assert words in done.out
-    assert not list(Path.cwd().iterdir())
-
-
 def test_what_training_leaves_is_found(script: Callable[..., Any]) -> None:
     """A trial of the quickstart, by name, with what it has otherwise."""
     tiny = ["data.image_size=64", "data.synthetic.num_train=2", "data.synthetic.num_test=1", "engine.epochs=1"]

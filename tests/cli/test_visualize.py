@@ -44,20 +44,6 @@ def pdf_is_whole(path: str) -> bool:
     return content.startswith(b"%PDF") and content.rstrip().endswith(b"%%EOF") and b"/Type3" not in content
 
 
-def test_help(script: Callable[..., Any]) -> None:
-    done = script("visualize", "--help")
-    assert done.status == 0
-    told = ("visualize.py ckpt=outputs/cod_r32/seed0 data.test=[CAMO] worst=4", "ckpt: ???", "configs/visualize.yaml")
-    for words in told:
-        assert words in done.out
-    listed = done.out.partition("What can be set by KEY=VALUE")[2]
-    options = re.findall(r"^(\w+):", listed, flags=re.M)
-    explained = (CONFIGS / "visualize.yaml").read_text().partition("\nhydra:")[0]
-    assert options == re.findall(r"^(\w+):", explained, flags=re.M)
-    assert all(re.search(rf"^{name}:.*#", explained, flags=re.M) for name in options if name not in SECTIONS)
-    assert not list(Path.cwd().iterdir())
-
-
 def test_figure_4_shows_what_the_model_makes(visualize: Callable[..., Any], run: Path) -> None:
     """Named images in their order, beside a baseline that sees them at another size; the run's own folder gets it."""
     other = write_run("base", [write_set("unused")], "model.gating=null", image_size=96)

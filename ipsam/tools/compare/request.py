@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -11,7 +12,6 @@ from ipsam.data.pairs import Pair, warn_if_inverted
 from ipsam.data.saved_maps.map_pairs import Missing, SavedMap, pair_maps, truth_files
 from ipsam.data.saved_maps.map_sets import Truth, find_maps, find_truths, method_name, truth_named
 from ipsam.engine.metrics import Protocol
-from ipsam.engine.runs.configuration import as_dict
 from ipsam.engine.runs.options import path_or_none, true_or_false, whole_number
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class ScoreRequest:
             raise ValueError(
                 f"{' and '.join(absent)} not given; say what to score: maps=<folder of maps> masks=<folder of masks>"
             )
-        values = as_dict(config)
+        values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         for name in ("cases", "num_workers"):
             whole_number(name, values[name])
         true_or_false("resize", values["resize"])

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ipsam.data.files import normal_stem
 from ipsam.data.decoding.limits import MAX_BYTES, Size, check_size, quiet_pillow
+from ipsam.data.files import normal_stem
 from ipsam.data.images import MaskError, binarise_mask, decode_image, decode_mask, open_image, read_bytes
 from ipsam.data.pairs import border_is_foreground
 from ipsam.tools.prepare.doctor.duplicates import ImageHash, image_hash

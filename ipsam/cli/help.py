@@ -1,0 +1,41 @@
+"""Help of the commands: the comments of their configuration files."""
+
+import re
+from textwrap import fill
+from typing import Any
+
+import yaml
+
+from ipsam.utils.resources import CONFIGS
+
+END = re.compile(r"^(defaults|hydra):", re.M)  # of the keys that a user sets
+
+
+def help_of(command: str) -> str:
+    """Return what ``configs/<command>.yaml`` says: its opening comment and each key with default and explanation."""
+    content = (CONFIGS / f"{command}.yaml").read_text(encoding="utf-8")
+    explained = END.split(content, maxsplit=1)[0].rstrip().splitlines()
+    num_lines = next(number for number, line in enumerate(explained) if not line.startswith("#"))
+    about = [line.removeprefix("#").removeprefix(" ") for line in explained[:num_lines]]
+    files = "\n".join(_files_to_choose(yaml.safe_load(content)["defaults"]))
+    return "\n".join(
+        [
+            *about,
+            "\nOptions, as KEY=VALUE:\n",
+            *explained[num_lines:],
+            *(["\nFiles to choose, as GROUP=NAME:\n", files] if files else []),
+            "\n--cfg job prints all values that a command line results in. The files that explain them are in",
+            f"{CONFIGS}.",
+        ]
+    )
+
+
+def _files_to_choose(defaults: list[Any]) -> list[str]:
+    groups = [name for entry in defaults if isinstance(entry, dict) for name in entry]
+    lines = []
+    for group in groups:
+        folder = CONFIGS / group
+        names = sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+        if len(names) > 1:
+            lines.append(fill(f"{group}: {', '.join(names)}", width=120, subsequent_indent="  "))
+    return lines
