@@ -1,25 +1,29 @@
-# Everything below sets itself up: the first target you call makes .venv with the tested versions of pins.txt.
+# Every target sets itself up: the first one makes .venv with the tested versions of pins.txt.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BASE := $(VENV)/.base
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint
+.PHONY: help setup quickstart test test-all lint
 
-help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+help:  ## print this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
-setup: $(READY)  ## make .venv and install everything into it, for the tests too
+setup: $(READY)  ## make .venv with everything, tests included
 
-quickstart: $(BASE)  ## train and evaluate a micro model on synthetic scenes, minutes on a CPU (or ARGS=engine.epochs=1)
+quickstart: $(BASE)  ## train and evaluate a micro model on synthetic scenes; minutes on a CPU (or ARGS=engine.epochs=1)
 	$(BIN)/python scripts/train.py experiment=quickstart overwrite=true $(ARGS)
 
-test: $(READY)  ## run the tests (ARGS='-m "not slow"' for the quick ones)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+test: $(READY)  ## run the quick tests (or ARGS='tests/data -x')
+	$(PYTEST) -m 'not slow' $(ARGS)
 
-lint: $(READY)  ## ruff, mypy and the import contract
+test-all: $(READY)  ## run all tests, also those that take long or repeat a promise at length
+	$(PYTEST) $(ARGS)
+
+lint: $(READY)  ## run ruff, mypy and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
