@@ -1,4 +1,4 @@
-"""Shared fixtures. This file also puts ``tests/`` on the import path, which is how tests find ``support``."""
+"""Fixtures that all tests share."""
 
 import os
 from collections.abc import Iterator

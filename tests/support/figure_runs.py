@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from ipsam.engine.runs.configuration import build_model, compose_experiment
 from ipsam.engine.runs.store import Store
@@ -62,3 +62,13 @@ def num_columns(picture: np.ndarray) -> int:
 
 def rows(done: Any) -> list[str]:
     return re.findall(r"^  row \d+: (.*)$", done.out, flags=re.M)
+
+
+SETS = {"CAMO": ["a", "b", "c"], "NC4K": ["b", "d"]}
+
+
+def figure_config(**changes: Any) -> DictConfig:
+    """Return the options of the command ``visualize``, changed."""
+    loaded = OmegaConf.merge(OmegaConf.load(CONFIGS / "visualize.yaml"), changes)
+    assert isinstance(loaded, DictConfig)
+    return loaded

@@ -12,7 +12,7 @@ from support.builders import micro_model
 import ipsam
 from ipsam.engine.inference.export import export
 from ipsam.engine.inference.predictor import Predictor
-from ipsam.model import chunked as pieces
+from ipsam.model import inference
 from ipsam.utils.imagenet import MEAN
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -54,8 +54,8 @@ def test_the_file_tells_what_it_takes(onnx_file: Path) -> None:
 def test_a_program_of_torch_export(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: int
 ) -> None:
-    """Whole, though the predictor takes more than so many tokens by pieces."""
-    monkeypatch.setattr(pieces, "TOKENS", tokens)
+    """The exported model is whole, though the predictor splits long token sequences into chunks."""
+    monkeypatch.setattr(inference, "CHUNK", tokens)
     path = export(predictor, tmp_path / "model.pt2")
     program = torch.export.load(path).module()
     for batch in (1, 3):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from metric_cases import Map, cases
+from support.metric_cases import Map, cases
 
 from ipsam.engine.metrics import CURVES, METRICS, ImageScores, Protocol, means, measure
 

@@ -3,8 +3,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from metric_cases import Map, cases
 from numpy.typing import NDArray
+from support.metric_cases import Map, cases
 
 from ipsam.engine.metrics import METRICS, PRESETS, Protocol, measure
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import py_sod_metrics as reference
 import pytest
-from metric_cases import KINDS, Map, by_reference, by_reference_without_normalisation, cases
 from numpy.typing import NDArray
+from support.metric_cases import KINDS, Map, by_reference, by_reference_without_normalisation, cases
 
 from ipsam.engine.metrics import CURVES, METRICS, ImageScores, Protocol, measure
 

@@ -14,7 +14,7 @@ import pytest
 import requests
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from served_demo import Served, serve_demo
+from support.served_demo import Served, serve_demo
 
 import ipsam
 from ipsam.engine.inference.predictor import Predictor

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
-from served_demo import Served, ask, functions, serve_demo
+from support.served_demo import Served, ask, functions, serve_demo
 
 from ipsam.engine.inference.sharing import save_pretrained
 from ipsam.tools.demo.answer import MAX_BYTES

@@ -6,20 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from support.figure_runs import CONFIGS, SETS
+from support.figure_runs import figure_config as config
 
 from ipsam.engine.evaluate.scores import Evaluation
 from ipsam.engine.metrics import METRICS, Protocol
 from ipsam.tools.figures.draw import Chosen, FigureRequest, by_name, by_score, known_scores
-
-CONFIG = Path(__file__).parents[3] / "configs" / "visualize.yaml"
-SETS = {"CAMO": ["a", "b", "c"], "NC4K": ["b", "d"]}
-
-
-def config(**changes: Any) -> DictConfig:
-    loaded = OmegaConf.merge(OmegaConf.load(CONFIG), changes)
-    assert isinstance(loaded, DictConfig)
-    return loaded
 
 
 def test_request() -> None:
@@ -39,7 +31,7 @@ def test_stems_are_normalised() -> None:
 
 
 def test_the_configuration_names_every_metric() -> None:
-    (line,) = [line for line in CONFIG.read_text().splitlines() if line.startswith("metric:")]
+    (line,) = [line for line in (CONFIGS / "visualize.yaml").read_text().splitlines() if line.startswith("metric:")]
     assert line.partition("which metric: ")[2].split(" | ") == list(METRICS)
 
 

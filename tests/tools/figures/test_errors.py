@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_draw import SETS, config
+from support.figure_runs import SETS
+from support.figure_runs import figure_config as config
 
 from ipsam.data.sources import Sample
 from ipsam.tools.figures.columns import Column, comparison

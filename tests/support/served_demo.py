@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import requests
 
-SCRIPT = Path(__file__).parents[3] / "scripts" / "demo.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "demo.py"
 
 # Python runs this first in the server's process; it records every host that the process looks up or connects to.
 AUDIT = """
