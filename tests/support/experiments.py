@@ -1,16 +1,22 @@
-"""The files of configs/experiment, and how tests compose them: at tiny size, with LoRA on a trunk of random weights."""
+"""Experiments that the tests judge, composed as they are or at tiny size with random weights."""
 
+from functools import cache
 from pathlib import Path
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from ipsam.engine.runs.configuration import compose_experiment, drop_checkpoints
+from ipsam.tools.paper.ledger import paper_experiments
 from ipsam.tools.paper.printed import Reference, references
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FOLDER = CONFIGS / "experiment"
-FILES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
+# Shipped experiments that name no row of the paper.
+WITHOUT_ROW = (
+    *("quickstart", "micro", "kvasir_micro", "ablation/prompt_binarised", "ablation/prompt_scaled"),
+    *("kvasir/medsam", "kvasir/sam2_r80"),
+)
 MICRO = {
     "data.image_size": 64,
     "model.backbone.variant": "micro",
@@ -23,8 +29,27 @@ MICRO = {
 }
 
 
+def judged_experiments(configs: Path) -> list[str]:
+    """List the experiments that name a row of the paper and those of ``WITHOUT_ROW``.
+
+    All other files are a user's own: the tests never read more of them than the key ``paper``.
+    """
+    return sorted([*paper_experiments(configs), *WITHOUT_ROW])
+
+
+FILES = judged_experiments(CONFIGS)
+
+
+@cache
+def composed(name: str, *overrides: str) -> DictConfig:
+    """Compose an experiment once; the result is read-only."""
+    config = compose_experiment(CONFIGS, name, overrides)
+    OmegaConf.set_readonly(config, True)
+    return config
+
+
 def tiny(name: str, *overrides: str) -> DictConfig:
-    """An experiment with random weights at micro size; a baseline without some of these keys keeps being without."""
+    """Compose an experiment with random weights at micro size, changing only keys that it has."""
     config = compose_experiment(CONFIGS, name, overrides)
     drop_checkpoints(config.model)
     for key, value in MICRO.items():
@@ -34,5 +59,5 @@ def tiny(name: str, *overrides: str) -> DictConfig:
 
 
 def rows_of(name: str) -> tuple[Reference, ...]:
-    """The rows of the paper that an experiment's file names."""
+    """Read the rows of the paper that an experiment's file names."""
     return references(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")).get("paper"))

@@ -1,6 +1,7 @@
 """Parameter ledger: the parameters of every experiment of the paper beside the printed counts."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -41,12 +42,16 @@ class Entry:
 
 
 def paper_experiments(configs: Path) -> list[str]:
-    """List the experiments whose file names a row of the paper, by table and size."""
+    """List the experiments whose file names a row of the paper, by table and size.
+
+    Files that are not a YAML mapping, or whose ``paper`` is invalid, name no row: a user may keep them there.
+    """
     found = []
     for name in yaml_names(configs / "experiment"):
-        content = yaml.safe_load((configs / "experiment" / f"{name}.yaml").read_text(encoding="utf-8"))
-        if named := references(content.get("paper")):
-            found.append((named[0].table, find_row(named[0]).t_param or 0, name))
+        with suppress(yaml.YAMLError, ValueError):
+            content = yaml.safe_load((configs / "experiment" / f"{name}.yaml").read_text(encoding="utf-8"))
+            if named := references(content.get("paper") if isinstance(content, dict) else None):
+                found.append((named[0].table, find_row(named[0]).t_param or 0, name))
     return [name for _, _, name in sorted(found)]
 
 

@@ -1,14 +1,16 @@
-"""Every file of configs/ at tiny size, and the paper's parameter counts to the printed digit."""
+"""Experiments of the paper and those that ship beside them, and the paper's parameter counts to the printed digit."""
 
 import itertools
 import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
 from omegaconf import OmegaConf
-from support.experiments import CONFIGS, FILES, FOLDER, rows_of
+from support.experiments import CONFIGS, FILES, FOLDER, composed, judged_experiments, rows_of
 
 from ipsam.data import Data
 from ipsam.data.benchmarks import benchmark
@@ -21,7 +23,7 @@ from ipsam.utils.rng import seed_everything
 
 PAPER = paper_experiments(CONFIGS)
 
-# Tables 1 to 3: T-Param in millions, as printed. A second time on purpose, beside ipsam/tools/paper/printed.yaml.
+# T-Param in millions as printed in Tables 1 to 3, repeated here to check ipsam/tools/paper/printed.yaml.
 PRINTED = {
     "cod_r16": 18.65,
     "cod_r32": 21.26,
@@ -55,13 +57,13 @@ PRINTED = {
     "baseline/mdsam": 14.57,
 }
 
-# Rows whose layers the paper does not determine: ours to our last digit, and as printed.
+# Rows whose layers the paper does not specify: ours, and as printed.
 NEAR = {
     "ablation/feat_add": (19.28, 19.02),
     "ablation/psg_concatenation": (20.45, 20.37),
     "ablation/default_mask_tokens": (21.19, 21.26),
 }
-FAR = {  # by more than 2 %
+FAR = {  # more than 2 % apart
     "baseline/sam2_adapter": (4.35, 3.94),
     "baseline/sam2_r80": (17.27, 18.96),
 }
@@ -69,7 +71,7 @@ FAR = {  # by more than 2 %
 
 @pytest.mark.parametrize("name", FILES)
 def test_settings_and_data_are_valid(name: str) -> None:
-    config = compose_experiment(CONFIGS, name)
+    config = composed(name)
     assert isinstance(settings_of(Settings, config.engine, "engine"), Settings)
     assert isinstance(settings_of(Data, config.data, "data"), Data)
 
@@ -85,7 +87,7 @@ def test_header_names_its_command(name: str) -> None:
         assert "Section 3.2" in comment
     if name.startswith("kvasir/") and not rows:
         assert "Table 4 without a row of its own" in comment
-        assert not compose_experiment(CONFIGS, name).paper  # its COD experiment's rows are not its own
+        assert not composed(name).paper  # not the rows of the COD experiment that it starts from
     for row in rows[:1]:
         assert f"{row}: python scripts/train.py experiment={name}" in comment
     for row in rows:
@@ -93,73 +95,86 @@ def test_header_names_its_command(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAPER)
-def test_its_runs_can_fill_its_rows(name: str) -> None:
-    """The rows exist, the experiment tests on a dataset of each one's table, and no row is named twice."""
+def test_experiment_tests_on_all_datasets_of_its_rows(name: str) -> None:
     rows = rows_of(name)
     assert len(set(rows)) == len(rows) > 0
-    tested = {benchmark(test).name for test in compose_experiment(CONFIGS, name).data.test}
+    assert references(OmegaConf.to_container(composed(name).paper)) == rows
+    tested = {benchmark(test).name for test in composed(name).data.test}
     for row in rows:
-        assert find_row(row).scores
         assert tested >= set(paper()[row.table].datasets)
 
 
-def test_a_row_is_of_one_model_only() -> None:
-    """No two experiments fill the same row, and none has the same settings as another."""
-    settings = {name: settings_of_run(compose_experiment(CONFIGS, name)) for name in PAPER}
+def test_no_two_experiments_share_a_row_or_all_settings() -> None:
+    settings = {name: settings_of_run(composed(name)) for name in PAPER}
     for first, second in itertools.combinations(PAPER, 2):
         assert not set(rows_of(first)) & set(rows_of(second))
         assert settings[first] != settings[second]
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_nothing_interpolated_is_left_in_what_a_run_saves(name: str) -> None:
-    config = compose_experiment(CONFIGS, name)
-    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+def test_saved_configuration_has_no_interpolation(name: str) -> None:
+    container = OmegaConf.to_container(composed(name), resolve=True, throw_on_missing=True)
     assert "${" not in yaml.safe_dump(container)
-    assert config.run_dir == f"outputs/{name}/seed0"
+    assert composed(name).run_dir == f"outputs/{name}/seed0"
 
 
-def test_every_target_is_of_this_project_or_torch() -> None:
-    targets = {
-        target for path in CONFIGS.rglob("*.yaml") for target in re.findall(r"_target_:\s*([^\s,}]+)", path.read_text())
-    }
+def test_targets_are_of_this_project_or_torch() -> None:
+    files = [path for path in CONFIGS.rglob("*.yaml") if FOLDER not in path.parents]
+    files += [FOLDER / f"{name}.yaml" for name in FILES]
+    targets = {target for path in files for target in re.findall(r"_target_:\s*([^\s,}]+)", path.read_text("utf-8"))}
     assert {"ipsam.model.IPSAM", "ipsam.model.LoRA"} <= targets
     assert all(re.match(r"(ipsam|torch|torchvision)\.", target) for target in targets)
 
 
-def test_an_experiment_holds_its_differences_alone() -> None:
-    """A value that an experiment gives but its defaults give too is one to forget when the default changes."""
+@pytest.mark.parametrize("name", FILES)
+def test_experiment_holds_only_its_differences(name: str) -> None:
+    """A value that repeats a default would stay behind when the default changes."""
 
     def repeated(delta: Any, base: Any, key: str) -> list[str]:
         if isinstance(delta, dict) and isinstance(base, dict):
-            return [
-                found for name, child in delta.items() for found in repeated(child, base.get(name), f"{key}.{name}")
-            ]
+            return [found for k, child in delta.items() for found in repeated(child, base.get(k), f"{key}.{k}")]
         return [key] if delta == base else []
 
-    for name in FILES:
-        delta = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-        base_name, choices = "cod_r32", []  # every default of configs/
-        for entry in delta.pop("defaults", []):
-            if isinstance(entry, str):
-                base_name = entry
-            else:
-                group, choice = next(iter(entry.items()))
-                added = not group.startswith("override ")
-                choices.append(f"{'+' * added}{group.removeprefix('override ').removeprefix('/')}={choice}")
-        delta.pop("paper", None)
-        base = OmegaConf.to_container(compose_experiment(CONFIGS, base_name, choices))
-        assert repeated(delta, base, name) == []
+    delta = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    base_name, choices = "cod_r32", []  # cod_r32 is every default of configs/
+    for entry in delta.pop("defaults", []):
+        if isinstance(entry, str):
+            base_name = entry
+        else:
+            group, choice = next(iter(entry.items()))
+            added = not group.startswith("override ")
+            choices.append(f"{'+' * added}{group.removeprefix('override ').removeprefix('/')}={choice}")
+    delta.pop("paper", None)
+    assert repeated(delta, OmegaConf.to_container(composed(base_name, *choices)), name) == []
 
 
-def test_the_papers_rows_are_all_there() -> None:
+USERS_OWN = {
+    "mine": "engine: {lr: 3}\n",  # without header and command
+    "ablation/mine": "# @package _global_\npaper: []\nmodel: {colour: red}\n",
+    "kvasir/mine": "paper: [{table: 1, row: mine}]\n",
+    "target": "model: {_target_: my_lab.Model}\n",
+    "empty": "",
+    "list": "- 1\n",
+    "broken": "engine: {lr: [\n",
+    "latin": b"# \xe9t\xe9\n",
+}
+
+
+def test_users_own_experiment_is_not_judged(tmp_path: Path) -> None:
+    """Judged are files that name a row of the paper, and the fixed list ``WITHOUT_ROW`` in support.experiments."""
+    shutil.copytree(CONFIGS, tmp_path / "configs")
+    for name, content in USERS_OWN.items():
+        path = tmp_path / "configs" / "experiment" / f"{name}.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert judged_experiments(tmp_path / "configs") == FILES
+    path.write_text('paper: [{table: 2, row: "SPG"}]\n')
+    assert set(judged_experiments(tmp_path / "configs")) - set(FILES) == {"latin"}
+
+
+def test_every_row_of_ours_has_an_experiment() -> None:
     assert PRINTED.keys() | NEAR.keys() | FAR.keys() | {"cod_ft", "kvasir_r32"} <= set(PAPER)
-    own = {name: rows_of(name)[0] for name in PAPER}
     printed = PRINTED | {name: theirs for name, (_, theirs) in (NEAR | FAR).items()}
-    assert printed == {name: float(find_row(own[name]).t_param or 0) for name in printed}  # in the data file too
-    for name in PAPER:
-        composed = compose_experiment(CONFIGS, name).paper
-        assert references(OmegaConf.to_container(composed)) == rows_of(name)
+    assert printed == {name: float(find_row(rows_of(name)[0]).t_param or 0) for name in printed}
     variants = {Reference(1, row.label) for row in paper()[1].sections[-1].rows}
     components = {Reference(2, row.label) for row in paper()[2].rows}
     choices = {Reference(3, row.label) for row in paper()[3].rows}
@@ -188,8 +203,7 @@ def test_t_param_to_the_printed_digit(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*NEAR, *FAR])
-def test_t_param_of_what_the_paper_does_not_determine(name: str) -> None:
-    """Its file says why it differs; by less than 2 % but for two."""
+def test_t_param_of_unspecified_rows_is_near_and_explained(name: str) -> None:
     ours, printed = (NEAR | FAR)[name]
     entry, *_ = ledger(CONFIGS, [name])
     assert f"{entry.t_param:.2f}" == f"{ours:.2f}"
@@ -199,8 +213,8 @@ def test_t_param_of_what_the_paper_does_not_determine(name: str) -> None:
     assert entry.reference.why
 
 
-def test_what_no_experiment_counts_is_in_the_ledger_too() -> None:
-    """The specialists; and their shared reason is told once."""
+def test_ledger_lists_rows_without_an_experiment() -> None:
+    """These are the specialists, which share one reason."""
     named = [Entry(name, row) for name in PAPER for row in rows_of(name)]
     others = rows_of_others(named)
     specialists = paper()[1].sections[0].rows
@@ -211,8 +225,7 @@ def test_what_no_experiment_counts_is_in_the_ledger_too() -> None:
     assert table.count("their own code is not part of this project") == 1
 
 
-def test_every_row_of_an_experiment_is_counted() -> None:
-    """One model, two rows: the same count beside two printed ones."""
+def test_two_rows_of_one_model_have_the_same_count() -> None:
     first, second = ledger(CONFIGS, ["ablation/psg_none"])
     assert (str(first.printed.t_param), str(second.printed.t_param)) == ("19.27", "19.11")
     assert first.t_param == second.t_param
@@ -220,7 +233,7 @@ def test_every_row_of_an_experiment_is_counted() -> None:
     assert second.reference.why
 
 
-def test_the_ledgers_table_shows_the_difference() -> None:
+def test_ledger_shows_differences_and_reasons() -> None:
     table = ledger_table(
         [
             Entry("one", Reference(1, "IP-SAM (SAM2-L, r32)"), 233.9712, 21.2567),
@@ -249,8 +262,8 @@ def test_the_ledgers_table_shows_the_difference() -> None:
         ("ablation/psg_none", "ablation/psg_subtraction", "cod_r32"),
     ],
 )
-def test_zero_initialised_residuals_change_nothing_at_the_start_of_a_seed(names: tuple[str, ...]) -> None:
-    """PSG, its operators anchored to E+, and refinement: the same seed's models give the same output without them."""
+def test_zero_initialised_residuals_keep_the_initial_output(names: tuple[str, ...]) -> None:
+    """PSG, its operators anchored to E+, and refinement do not change the output of a newly built model."""
     image = torch.randn(2, 3, 64, 64)
     outputs = []
     for name in names:
