@@ -14,7 +14,7 @@ def main() -> None:
     add_parsers(parser)
     options = vars(parser.parse_args())
     with user_errors():
-        for text, figures in reports(options.pop("command"), options, configs=CONFIGS):
+        for text, figures in reports(options.pop("command"), options):
             print(text, flush=True)
             if options["out"] is not None:
                 write_json(options["out"], figures)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from support.builders import DIM, micro_backbone
 
-from ipsam.model import LoRA, SAM2Backbone
+from ipsam.model import SAM2Backbone
 
 
 @pytest.mark.parametrize("size", [32, 64, 96])
@@ -103,20 +103,3 @@ def test_variants_are_built_of_sam2s_configurations(variant: str) -> None:
     assert list(config.trunk.get("stages", [2, 3, 16, 3])) == stages[variant]
     assert config.neck.d_model == (64 if variant == "micro" else 256)
     assert config.scalp == 1
-
-
-class TestErrors:
-    def test_unknown_variant(self) -> None:
-        with pytest.raises(
-            ValueError, match=r"variant must be one of large, base_plus, small, tiny, micro, not 'huge'"
-        ):
-            SAM2Backbone("huge")
-
-    @pytest.mark.parametrize("size", [0, -32, 16, 100, 1000])
-    def test_image_size_is_no_multiple_of_32(self, size: int) -> None:
-        with pytest.raises(ValueError, match=f"image_size must be a positive multiple of 32 pixels, not {size}"):
-            SAM2Backbone("micro", image_size=size)
-
-    def test_lora_with_fine_tuning(self) -> None:
-        with pytest.raises(ValueError, match=r"set lora=None"):
-            SAM2Backbone("micro", image_size=64, lora=LoRA(), fine_tune=True)

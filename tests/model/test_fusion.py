@@ -124,9 +124,3 @@ def test_cross_attention_is_torchs() -> None:
     attended = reference(queries, keys, keys, need_weights=False)[0]
     expected = foreground + attended.transpose(1, 2).reshape(foreground.shape)
     torch.testing.assert_close(module(foreground, background)[0], expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("num_heads", [0, 3, -4])
-def test_heads_that_do_not_divide_the_width(num_heads: int) -> None:
-    with pytest.raises(ValueError, match=f"num_heads must divide the embedding width 64, not be {num_heads}"):
-        CrossAttentionFusion(DIM, num_heads=num_heads)

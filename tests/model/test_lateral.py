@@ -45,9 +45,3 @@ def test_one_head_serves_every_level() -> None:
     assert [tuple(level.shape) for level in logits] == [(2, 1, 16, 16), (2, 1, 8, 8), (2, 1, 4, 4)]
     for level, expected in zip(fpn, logits, strict=True):
         assert torch.equal(lateral.aux_head(level), expected)
-
-
-@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
-def test_alpha_outside_its_range(alpha: float) -> None:
-    with pytest.raises(ValueError, match=rf"alpha of lateral inhibition must lie in \[0, 1\], not {alpha}"):
-        LateralInhibition(DIM, alpha=alpha)

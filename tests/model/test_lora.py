@@ -145,30 +145,6 @@ def test_where_there_is_nothing_to_add_addmm_adds_nothing(change: Callable[[nn.M
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"rank": 0}, r"rank must be at least 1, not 0; for no LoRA set lora=None"),
-        ({"rank": -4}, "rank must be at least 1, not -4"),
-        ({"block_stride": 0}, "block_stride must be at least 1, not 0"),
-        ({"projections": ()}, r"projections must be some of \['qkv', 'proj'\], not \[\]"),
-        ({"projections": ("qkv", "mlp")}, r"projections must be some of \['qkv', 'proj'\], not \['qkv', 'mlp'\]"),
-        ({"stages": ()}, r"stages must be some of \[1, 2, 3, 4\], not \[\]"),
-        ({"stages": (0, 1)}, r"stages must be some of \[1, 2, 3, 4\], not \[0, 1\]"),
-        ({"stages": (5,)}, r"stages must be some of \[1, 2, 3, 4\], not \[5\]"),
-    ],
-)
-def test_bad_values(arguments: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        LoRA(**arguments)
-
-
-def test_a_choice_that_leaves_no_block_is_refused() -> None:
-    """Stage 2 of the micro trunk is block 1 alone, which is not even."""
-    with pytest.raises(ValueError, match=r"stages \[2\] with block_stride 2 select no block"):
-        micro_backbone(lora=LoRA(stages=(2,), block_stride=2))
-
-
-@pytest.mark.parametrize(
     ("version", "message"),
     [
         ("2.5.1+cpu", r"peft can't be imported beside torch 2\.5\.1\+cpu .*; pip install 'transformers<5\.19'"),

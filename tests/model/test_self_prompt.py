@@ -48,8 +48,3 @@ def test_sparse_and_mask_tokens_are_projections_of_the_attended_queries() -> Non
     assert torch.equal(sparse, branch.sparse_proj(tokens[:, :2]))
     assert torch.equal(mask_tokens, branch.mask_token_proj(tokens[:, 2:]))
     assert torch.equal(dense, branch.dense_head(image.transpose(1, 2).reshape(1, DIM, 4, 4)))
-
-
-def test_head_channels_of_another_number() -> None:
-    with pytest.raises(ValueError, match=r"head_channels must hold four widths, not \[32, 16\]"):
-        generator(head_channels=(32, 16))

@@ -1,4 +1,4 @@
-"""Speed, always as ratios of things timed side by side in one run."""
+"""Benchmarks: speed as ratios of medians, timed side by side in one run."""
 
 from typing import Any
 

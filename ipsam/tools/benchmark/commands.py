@@ -1,115 +1,83 @@
-"""What ``scripts/benchmark.py`` can do."""
+"""Sub-commands of ``scripts/benchmark.py``. Each module of its name has ``DEFAULTS`` and ``benchmark``."""
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ipsam.tools.benchmark import Report
 
-OF_MODEL = ("device", "variant", "sizes", "batches")
+MODEL = ("device", "variant", "sizes", "batches")
 OPTIONS: dict[str, dict[str, Any]] = {
-    "repeats": {"type": int, "help": "of each timing; medians are printed"},
+    "repeats": {"type": int, "help": "number of timings; their median is printed"},
     "device": {"help": "cpu or cuda; by default a GPU if there is one"},
-    "variant": {"help": "of the backbone: large (the default), base_plus, small, tiny or micro"},
+    "variant": {"help": "variant of the backbone: large (the default), base_plus, small, tiny or micro"},
     "sizes": {"type": int, "nargs": "+", "help": "sides of the square input, multiples of 32"},
-    "batches": {"type": int, "nargs": "+", "help": "images that go through the model together"},
+    "batches": {"type": int, "nargs": "+", "help": "batch sizes"},
     "compile": {"action": "store_true", "default": None, "help": "time torch.compile too"},
     "threads": {"type": int, "help": "CPU threads; by default torch's own choice"},
 }
 
 
 class Command(NamedTuple):
-    """A benchmark.
+    """A benchmark's help text, and its options besides ``repeats``."""
 
-    Attributes:
-        run: takes ``repeats`` and the ``options`` that were given, of a model also ``configs``.
-        help: what it compares.
-        options: those of ``OPTIONS`` that it takes besides ``repeats``.
-    """
-
-    run: Callable[..., Report]
     help: str
     options: Sequence[str] = ()
 
 
-def _benchmark(name: str) -> Callable[..., Report]:
-    """Return a function that imports a benchmark, which takes seconds, only when it runs it."""
-
-    def run(**options: Any) -> Report:
-        module = import_module(f"ipsam.tools.benchmark.{name}")
-        report: Report = getattr(module, f"benchmark_{name}")(**options)
-        return report
-
-    return run
-
-
 COMMANDS = {
-    "metrics": Command(_benchmark("metrics"), "the fused metrics against PySODMetrics; one process against two"),
-    "data": Command(_benchmark("data"), "reading training pairs against Pillow and torchvision"),
-    "inference": Command(
-        _benchmark("inference"),
-        "the model against sam2's own image path and transformers' SAM2",
-        (*OF_MODEL, "compile", "threads"),
-    ),
+    "metrics": Command("the fused metrics against PySODMetrics; one process against two"),
+    "data": Command("reading training pairs against Pillow and torchvision"),
+    "inference": Command("the model against sam2's own image path", (*MODEL, "compile", "threads")),
     "train": Command(
-        _benchmark("training"),
-        "the training loop against the straightforward one; memory of a step",
-        (*OF_MODEL, "compile", "threads"),
+        "the training loop against the straightforward one; memory of a step", (*MODEL, "compile", "threads")
     ),
     "scaling": Command(
-        _benchmark("scaling"), "cost by input size, batch and number of files; where time goes", (*OF_MODEL, "threads")
+        "cost by input size, batch size and number of files; time by part and operator", (*MODEL, "threads")
     ),
-    "evaluation": Command(_benchmark("evaluation"), "evaluation against predicting alone and scoring alone", OF_MODEL),
+    "evaluation": Command("evaluation against predicting alone and scoring alone", MODEL),
 }
 ALL = "all"
-IN_ALL = ("inference", "train", "scaling")  # minutes on a large GPU
+IN_ALL = ("inference", "train", "scaling")
 
 
 def add_parsers(parser: argparse.ArgumentParser) -> None:
-    """A sub-command for each benchmark, and for several of them one after the other."""
+    """Add a sub-command for each benchmark, and ``all``."""
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, command in COMMANDS.items():
-        _add_options(commands.add_parser(name, help=command.help), command.options)
-    help_of_all = f"{', '.join(IN_ALL)}, one after the other, with --compile for inference"
-    _add_options(commands.add_parser(ALL, help=help_of_all), (*OF_MODEL, "threads"))
+    in_turn = Command(f"{', '.join(IN_ALL)} in turn, with --compile for inference", (*MODEL, "threads"))
+    for name, command in {**COMMANDS, ALL: in_turn}.items():
+        added = commands.add_parser(name, help=command.help)
+        for option in ("repeats", *command.options):
+            added.add_argument(f"--{option}", **OPTIONS[option])
+        added.add_argument("--out", type=Path, help="also write the figures to this JSON file")
 
 
-def reports(command: str, options: dict[str, Any], *, configs: Path) -> Iterator[Report]:
-    """The report of a command; of ``all`` one whenever a part is done, with the figures of those before as well.
+def reports(command: str, options: dict[str, Any]) -> Iterator[Report]:
+    """Run a benchmark. ``all`` yields a report after each part, so that a later failure loses nothing.
 
     Args:
         command: a name of ``COMMANDS``, or ``all``.
-        options: as the command line gives them; those that are None are left to the command.
-        configs: the folder ``configs/`` of the repository.
+        options: values of ``OPTIONS``; None means the benchmark's default.
 
     Raises:
-        ValueError: for an option that can't be.
+        ValueError: an option has an invalid value.
     """
     given = {name: value for name, value in options.items() if name in OPTIONS and value is not None}
-    threads = given.pop("threads", None)
-    if threads is not None:
-        if threads < 1:
-            raise ValueError(f"--threads must be at least 1, not {threads}")
-        import torch
-
-        torch.set_num_threads(threads)
     if command != ALL:
-        yield _run(command, given, configs)
+        yield run(command, given)
         return
     figures: dict[str, Any] = {}
     for name in IN_ALL:
-        text, figures[name] = _run(name, given | ({"compile": True} if name == "inference" else {}), configs)
+        text, figures[name] = run(name, given | ({"compile": True} if name == "inference" else {}))
         yield f"## {name}\n\n{text}\n", dict(figures)
 
 
-def _run(name: str, given: dict[str, Any], configs: Path) -> Report:
-    command = COMMANDS[name]
-    return command.run(**given, **({"configs": configs} if command.options else {}))
+def run(name: str, given: dict[str, Any]) -> Report:
+    """Import a benchmark, which takes seconds, and run it with the given options."""
+    from ipsam.tools.benchmark.options import BenchmarkOptions
 
-
-def _add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
-    for name in ("repeats", *names):
-        parser.add_argument(f"--{name}", **OPTIONS[name])
-    parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
+    module = import_module(f"ipsam.tools.benchmark.{name}")
+    report: Report = module.benchmark(BenchmarkOptions.of(module.DEFAULTS, **given))
+    return report

@@ -1,7 +1,7 @@
-"""The fused metrics against PySODMetrics, and one process against two."""
+"""The fused metrics against PySODMetrics, and scoring by two processes against one."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,63 +12,36 @@ from numpy.typing import NDArray
 from ipsam.data.saved_maps.map_pairs import SavedMap
 from ipsam.engine.evaluate.scoring import score_set
 from ipsam.engine.metrics import Protocol, measure
-from ipsam.engine.metrics.tables import markdown
-from ipsam.tools.benchmark.timing import check_repeats, environment, side_by_side
+from ipsam.tools.benchmark import Report
+from ipsam.tools.benchmark.measure import one_thread, report, side_by_side
+from ipsam.tools.benchmark.options import BenchmarkOptions
 
+DEFAULTS: dict[str, dict[str, object]] = {}
 SIZES = ((300, 400), (640, 960), (1080, 1920))  # height, width
-SPECKLED = (640, 960)  # the size at which masks of scattered pixels are scored too: the hardest there are
-PIXELS_SCORED = 120_000_000  # by one and by two processes; enough that starting a process does not count
-Scene = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # prediction, mask
+SPECKLED = (640, 960)  # size of the masks of scattered pixels, the slowest to score
+NUM_EXAMPLES = 6  # at each size
+PIXELS_SCORED = 120_000_000  # by one and by two processes; enough to make the start of a process negligible
+NOTES = """\
+All metrics that both compute, one thread, medians of {repeats}. Smooth: a few ellipses; speckled: 4 % of the pixels,
+scattered. Last column, medians of {slow}: from PNG files to scores, as score.py does it."""
+Example = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # prediction, mask
 
 
-def benchmark_metrics(*, repeats: int = 9, num_scenes: int = 6) -> tuple[str, dict[str, Any]]:
-    """Time both for each of ``SIZES``, and for speckled masks.
-
-    Args:
-        repeats: of each timing, and a third of it of the slow ones with processes; medians are given.
-        num_scenes: different predictions, a third of them each good, displaced, noisy.
-
-    Returns:
-        A Markdown table, and the same as data: milliseconds per image, and ratios.
-
-    Raises:
-        ValueError: PySODMetrics is not installed, or ``repeats`` is below 1.
-    """
-    check_repeats(repeats)
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(0)  # one thread
-    try:
-        rows = [_row("smooth", [_scene(size, seed) for seed in range(num_scenes)], repeats) for size in SIZES]
-        rows.append(_row("speckled", [_speckled(SPECKLED, seed) for seed in range(num_scenes)], repeats))
-    finally:
-        cv2.setNumThreads(threads)
-    header = ["8-bit map", "mask", "ipsam, ms", "PySODMetrics, ms", "times faster", "two processes, times one"]
-    cells = [
-        [
-            "{} x {}".format(*row["size"]),
-            row["mask"],
-            f"{row['ipsam_ms']:.1f}",
-            f"{row['pysodmetrics_ms']:.1f}",
-            f"{row['ratio']:.1f}",
-            f"{row['two_processes']:.2f}",
+def benchmark(options: BenchmarkOptions) -> Report:
+    """Time both at each of ``SIZES``, and on speckled masks."""
+    slow = max(1, options.repeats // 3)
+    kinds = [("smooth", smooth_example, size) for size in SIZES] + [("speckled", speckled_example, SPECKLED)]
+    with one_thread():
+        rows = [
+            _row(kind, [make(size, seed) for seed in range(NUM_EXAMPLES)], options.repeats, slow)
+            for kind, make, size in kinds
         ]
-        for row in rows
-    ]
-    about = environment("ipsam", "numpy", "opencv-python-headless", "pysodmetrics")
-    notes = [
-        f"All metrics that both give, one thread, medians of {repeats}. Smooth: a few ellipses; speckled: 4 % of the",
-        f"pixels, scattered. Last column, medians of {_slow(repeats)}: score.py's way from PNG files to the scores.",
-        ", ".join(f"{name} {value}" for name, value in about.items()),
-    ]
-    return f"{markdown(header, cells)}\n\n{chr(10).join(notes)}", {"environment": about, "rows": rows}
+    notes = NOTES.format(repeats=options.repeats, slow=slow)
+    return report([rows], notes, "ipsam", "numpy", "opencv-python-headless", "pysodmetrics")
 
 
-def _slow(repeats: int) -> int:
-    return max(1, repeats // 3)
-
-
-def _scene(size: tuple[int, int], seed: int) -> Scene:
-    """A few ellipses, and a prediction of them as a network makes it."""
+def smooth_example(size: tuple[int, int], seed: int) -> Example:
+    """Draw a few ellipses and a prediction of them: good, displaced or noisy in turn."""
     rng = np.random.default_rng(seed)
     height, width = size
     mask = np.zeros(size, np.uint8)
@@ -81,49 +54,41 @@ def _scene(size: tuple[int, int], seed: int) -> Scene:
     return soft.clip(0, 255).astype(np.uint8), mask
 
 
-def _speckled(size: tuple[int, int], seed: int) -> Scene:
-    """Objects of a pixel each, and a prediction of them."""
+def speckled_example(size: tuple[int, int], seed: int) -> Example:
+    """Draw objects of one pixel each and a prediction of them."""
     rng = np.random.default_rng(seed)
     mask = (rng.random(size) < 0.04).astype(np.uint8) * np.uint8(255)
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1) * 3 + rng.normal(0, 12, size)
     return soft.clip(0, 255).astype(np.uint8), mask
 
 
-def _row(kind: str, scenes: Sequence[Scene], repeats: int) -> dict[str, Any]:
-    protocol, size = Protocol(), scenes[0][0].shape
-    taken = side_by_side(
-        {
-            "ipsam": lambda: [measure(*scene, protocol) for scene in scenes],
-            "pysodmetrics": lambda: [_reference(*scene) for scene in scenes],
-        },
-        repeats=repeats,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        saved = [_saved(scene, Path(folder), str(index)) for index, scene in enumerate(scenes)]
+def _row(kind: str, examples: Sequence[Example], repeats: int, slow: int) -> dict[str, Any]:
+    protocol, size = Protocol(), examples[0][0].shape
+    tasks: dict[str, Callable[[], object]] = {
+        "ipsam": lambda: [measure(*example, protocol) for example in examples],
+        "PySODMetrics": lambda: [reference_scores(*example) for example in examples],
+    }
+    taken = side_by_side(tasks, repeats=repeats)
+    with tempfile.TemporaryDirectory() as name:
+        folder, saved = Path(name), []
+        for index, example in enumerate(examples):
+            job = SavedMap(str(index), folder / f"map{index}.png", folder / f"mask{index}.png")
+            for path, pixels in zip((job.map, job.mask), example, strict=True):
+                cv2.imwrite(str(path), pixels)
+            saved.append(job)
         jobs = saved * (PIXELS_SCORED // (size[0] * size[1] * len(saved)))
 
         def score(num_workers: int) -> None:
-            score_set("scenes", jobs, len(jobs), protocol=protocol, num_workers=num_workers)
+            score_set("examples", jobs, len(jobs), protocol=protocol, num_workers=num_workers)
 
-        scored = side_by_side({"one": lambda: score(0), "two": lambda: score(2)}, repeats=_slow(repeats))
-    return {
-        "size": size,
-        "mask": kind,
-        **{f"{name}_ms": 1000 * seconds / len(scenes) for name, seconds in taken.items()},
-        "ratio": taken["pysodmetrics"] / taken["ipsam"],
-        "two_processes": scored["one"] / scored["two"],
-    }
+        scored = side_by_side({"one": lambda: score(0), "two": lambda: score(2)}, repeats=slow)
+    ours, theirs = (1000 * seconds / len(examples) for seconds in taken.values())
+    row = {"8-bit map": "{} x {}".format(*size), "mask": kind, "ipsam, ms": ours, "PySODMetrics, ms": theirs}
+    return row | {"times faster": theirs / ours, "two processes, times one": scored["one"] / scored["two"]}
 
 
-def _saved(scene: Scene, folder: Path, stem: str) -> SavedMap:
-    paths = folder / f"{stem}_map.png", folder / f"{stem}_mask.png"
-    for path, pixels in zip(paths, scene, strict=True):
-        cv2.imwrite(str(path), pixels)
-    return SavedMap(stem, *paths)
-
-
-def _reference(prediction: NDArray[np.uint8], mask: NDArray[np.uint8]) -> object:
-    """PySODMetrics as its own examples call it."""
+def reference_scores(prediction: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[Any]:
+    """Score by PySODMetrics, as its own examples do."""
     try:
         import py_sod_metrics as reference
     except ModuleNotFoundError as error:

@@ -1,94 +1,169 @@
-"""The cost of a forward pass against size, batch and number of images, and where it goes."""
+"""Cost of a forward pass by input size, batch size and number of files, and its division by part and operator."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from ipsam.engine.inference.files import find_jobs, predict_files
 from ipsam.engine.inference.predictor import Predictor
-from ipsam.engine.metrics.tables import markdown
+from ipsam.model import IPSAM
 from ipsam.model.lora import merge_lora
-from ipsam.tools.benchmark.memory import GB, held_by, peak_of
-from ipsam.tools.benchmark.models import (
-    experiment,
-    forward_pass,
-    network_inputs,
-    precision_of,
-    predictor_of,
-    random_model,
-)
-from ipsam.tools.benchmark.parts import WHOLE, flops_of_parts, matrix_rate, seconds_of_parts, top_operators
-from ipsam.tools.benchmark.photographs import PHOTOGRAPH, write_pairs
-from ipsam.tools.benchmark.request import Defaults, Report, Request, request_of
-from ipsam.tools.benchmark.timing import environment, side_by_side
-from ipsam.utils.device import uses_bf16
+from ipsam.tools.benchmark import Report
+from ipsam.tools.benchmark.inputs import PHOTOGRAPH, experiment, forward_pass, predictor_of, random_model, write_pairs
+from ipsam.tools.benchmark.measure import GB, bytes_of, peak_memory, report, side_by_side, timer
+from ipsam.tools.benchmark.options import BenchmarkOptions
 
-ON_CPU = Defaults(sizes=(352, 512, 768), batches=(1, 2), repeats=3)
-ON_CUDA = Defaults(sizes=(352, 512, 768, 1024, 1280, 1536), batches=(1, 2, 4, 8), repeats=10)
-PROFILED = 1024  # pixels a side; the largest size where it is not among those asked for
+DEFAULTS = {
+    "cpu": {"sizes": (352, 512, 768), "batches": (1, 2), "repeats": 3},
+    "cuda": {"sizes": (352, 512, 768, 1024, 1280, 1536), "batches": (1, 2, 4, 8), "repeats": 10},
+}
+PROFILED = 1024  # size that is profiled by part; else the largest
 NUM_FILES = {"cpu": (1, 2, 4), "cuda": (1, 8, 32)}
+MATRIX = {"cpu": 2048, "cuda": 8192}  # side of the matrices whose product defines the device's rate
+NUM_OPERATORS = 12
+PARTS = {
+    "trunk": "backbone.image_encoder.trunk",
+    "neck": "backbone.image_encoder.neck.convs",
+    "SPG": "self_prompt",
+    "prompt encoder": "backbone.prompt_encoder",
+    "PSG": "gating",
+    "decoder": "decoder",
+    "lateral": "lateral",
+    "refinement": "refine",
+}
+REST, WHOLE = "rest", "whole"
 NOTES = """\
 Random weights; medians of {repeats}; {precision}; the predictor's model. FLOPs as torch counts them, two for a
 multiplication with its addition. GB: peak of a forward pass, weights included. Of a product: share of the
-{rate:.3g} TFLOP/s that a large matrix product reaches here; where it is small, memory or the launching of operators
-binds. Between parts the device is waited for, so that the whole takes longer here than in one go."""
+{rate:.3g} TFLOP/s of a large matrix product here; where it is small, memory or the launching of operators limits the
+speed. Between parts the device is waited for, so the whole takes longer than in one go."""
 
 
-def benchmark_scaling(**options: Any) -> Report:
-    """Time, arithmetic and memory of inference by size, batch and number of files, by part, and by operator.
-
-    Args:
-        options: as of ``request_of``.
-
-    Returns:
-        Markdown tables, and the same as data.
-
-    Raises:
-        ValueError: as ``request_of`` does.
-    """
-    request = request_of(ON_CPU, ON_CUDA, **options)
-    precision = "bf16" if uses_bf16("auto", request.device) else "fp32"
-    rate = matrix_rate(request.device, precision=precision, repeats=request.repeats)
-    profiled = PROFILED if PROFILED in request.sizes else max(request.sizes)
-    data: dict[str, Any] = {"precision": precision, "matrix_flops_per_second": rate, "forward": []}
-    for size in request.sizes:
-        model = random_model(experiment(request.configs, variant=request.variant, image_size=size))
-        predictor = predictor_of(model, device=request.device, precision=precision)
+def benchmark(options: BenchmarkOptions) -> Report:
+    """Measure time, FLOPs and memory of inference by size, batch size, number of files, part and operator."""
+    device, precision = options.device, options.precision
+    rate = matrix_rate(device, precision=precision, repeats=options.repeats)
+    profiled = PROFILED if PROFILED in options.sizes else max(options.sizes)
+    batch_profiled = min(options.batches)
+    where = f"at {profiled} px, batch {batch_profiled}"
+    forward: list[dict[str, Any]] = []
+    for size in options.sizes:
+        model = random_model(experiment(options.variant, size))
+        predictor = predictor_of(model, device, precision=precision)
         merge_lora(model)
         flops = flops_of_parts(model.to("meta"), torch.empty(1, 3, size, size, device="meta"))
-        data["forward"] += [_forward_row(predictor, request, batch, flops[WHOLE], rate) for batch in request.batches]
-        if size == min(request.sizes):
-            data["files"] = _file_rows(predictor, request)
+        for batch in options.batches:
+            run = forward_pass(predictor.model, batch, size, device, precision)
+            seconds = side_by_side({"forward": run}, repeats=options.repeats)["forward"]
+            row = {"input": size, "batch": batch, "images/s": batch / seconds, "ms an image": 1000 * seconds / batch}
+            row |= {"GFLOPs an image": flops[WHOLE] / 1e9, "of a product": flops[WHOLE] * batch / seconds / rate}
+            forward.append(row | {"peak GB": (peak_memory(run, device) + bytes_of(predictor.model)) / GB})
+        if size == min(options.sizes):
+            files = _files(predictor, options)
         if size == profiled:
-            data |= _profile(predictor, request, flops, rate)
-    about = environment("ipsam", "torch", "sam2", device=request.device) | {"variant": request.variant}
-    notes = [
-        NOTES.format(repeats=request.repeats, precision=precision, rate=rate / 1e12),
-        ", ".join(f"{name} {value}" for name, value in about.items()),
-    ]
-    return "\n\n".join([*_tables(data), "\n".join(notes)]), {"environment": about, **data}
+            run = forward_pass(predictor.model, batch_profiled, size, device, precision)
+            times = seconds_of_parts(predictor.model, run, repeats=options.repeats)
+            gflops = {name: batch_profiled * count / 1e9 for name, count in flops.items()}
+            parts = [
+                {f"part, {where}": name, "ms": 1000 * taken, "share": taken / times[WHOLE], "GFLOPs": gflops[name]}
+                | {"of a product": 1e9 * gflops[name] / taken / rate}
+                for name, taken in times.items()
+            ]
+            operators = [{f"operator, {where}": name} | row for name, row in top_operators(run, device).items()]
+    notes = NOTES.format(repeats=options.repeats, precision=precision, rate=rate / 1e12)
+    return report([forward, files, parts, operators], notes, "ipsam", "torch", "sam2", options=options)
 
 
-def _forward_row(predictor: Predictor, request: Request, batch: int, flops: float, rate: float) -> dict[str, Any]:
-    size, device = predictor.image_size, request.device
-    run = forward_pass(predictor.model, network_inputs(batch, size, device), precision=precision_of(predictor))
-    seconds = side_by_side({"forward": run}, repeats=request.repeats, device=device)["forward"]
-    peak = peak_of(run, device) + held_by(predictor.model)
+def matrix_rate(device: torch.device, *, precision: str, repeats: int, side: int | None = None) -> float:
+    """Measure the FLOPs per second of a large matrix product, about the most that a device reaches."""
+    n = side or MATRIX[device.type]
+    matrix = torch.randn(n, n, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    return 2 * n**3 / side_by_side({"product": lambda: matrix @ matrix}, repeats=repeats)["product"]
+
+
+@torch.no_grad()
+def flops_of_parts(model: IPSAM, image: Tensor) -> dict[str, float]:
+    """Count floating-point operations by part, two for a multiplication with its addition.
+
+    Args:
+        model: on the device ``meta``, where nothing is computed.
+        image: on ``meta`` too.
+    """
+    model.requires_grad_(False)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # it does not know CPU attention
+        model(image)
+    by_module = {name: float(sum(counts.values())) for name, counts in counter.get_flop_counts().items()}
+    found = {
+        name: sum(by_module.get(f"IPSAM.{each}", 0.0) for each in _module_names(model, path))
+        for name, path in PARTS.items()
+        if _module_names(model, path)
+    }
+    whole = float(counter.get_total_flops())
+    return found | {REST: whole - sum(found.values()), WHOLE: whole}
+
+
+def seconds_of_parts(model: nn.Module, run: Callable[[], object], *, repeats: int) -> dict[str, float]:
+    """Measure the median seconds in each part, the rest and the whole; waits for the device between parts."""
+    modules = {model.get_submodule(each): name for name, path in PARTS.items() for each in _module_names(model, path)}
+    times: dict[str, float] = {}
+
+    def add(name: str, sign: int) -> None:
+        times[name] += sign * timer()
+
+    handles = []
+    for module, name in modules.items():
+        handles.append(module.register_forward_pre_hook(lambda *_, name=name: add(name, -1)))
+        handles.append(module.register_forward_hook(lambda *_, name=name: add(name, 1)))
+    passes = []
+    for _ in range(1 + repeats):
+        times = dict.fromkeys([*modules.values(), WHOLE], 0.0)
+        add(WHOLE, -1)
+        run()
+        add(WHOLE, 1)
+        whole = times.pop(WHOLE)
+        passes.append(times | {REST: whole - sum(times.values()), WHOLE: whole})
+    for handle in handles:
+        handle.remove()
+    return {name: median(each[name] for each in passes[1:]) for name in passes[0]}
+
+
+def _module_names(model: nn.Module, path: str) -> list[str]:
+    """Return the modules of a part: itself, or the items of a list, which has no forward pass; none if left out."""
+    module = dict(model.named_modules()).get(path)
+    if isinstance(module, nn.ModuleList):
+        return [f"{path}.{index}" for index in range(len(module))]
+    return [] if module is None else [path]
+
+
+def top_operators(run: Callable[[], object], device: torch.device) -> dict[str, dict[str, Any]]:
+    """Profile a call: number of calls, milliseconds and share of the operators that take most of its time."""
+    run()
+    with profile() as profiled:
+        run()
+        timer()
+    time = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    found = [each for each in profiled.key_averages() if each.key.startswith("aten::")]
+    total = sum(getattr(each, time) for each in found)
     return {
-        "size": size,
-        "batch": batch,
-        "images_per_second": batch / seconds,
-        "ms_per_image": 1000 * seconds / batch,
-        "gflops_per_image": flops / 1e9,
-        "of_product": flops * batch / seconds / rate,
-        "peak_gb": peak / GB,
+        each.key.removeprefix("aten::"): {
+            "calls": each.count,
+            "ms": getattr(each, time) / 1000,
+            "share": getattr(each, time) / total,
+        }
+        for each in sorted(found, key=lambda each: -getattr(each, time))[:NUM_OPERATORS]
     }
 
 
-def _file_rows(predictor: Predictor, request: Request) -> list[dict[str, Any]]:
-    counts = NUM_FILES["cuda" if request.device.type == "cuda" else "cpu"]
+def _files(predictor: Predictor, options: BenchmarkOptions) -> list[dict[str, Any]]:
+    counts = NUM_FILES[options.device.type]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_pairs(folder, max(counts) * [PHOTOGRAPH])
@@ -97,54 +172,8 @@ def _file_rows(predictor: Predictor, request: Request) -> list[dict[str, Any]]:
         tasks = {
             str(count): lambda count=count: predict_files(predictor, jobs[:count], overwrite=True) for count in counts
         }
-        seconds = side_by_side(tasks, repeats=min(3, request.repeats), device=request.device)
-    size = predictor.image_size
+        seconds = side_by_side(tasks, repeats=min(3, options.repeats))
     return [
-        {"size": size, "files": int(count), "ms_per_file": 1000 * taken / int(count)}
-        for count, taken in seconds.items()
-    ]
-
-
-def _profile(predictor: Predictor, request: Request, flops: dict[str, float], rate: float) -> dict[str, Any]:
-    size, device, batch = predictor.image_size, request.device, min(request.batches)
-    model: Any = predictor.model
-    run = forward_pass(model, network_inputs(batch, size, device), precision=precision_of(predictor))
-    seconds = seconds_of_parts(model, run, repeats=request.repeats, device=device)
-    parts = [
-        {
-            "part": name,
-            "ms": 1000 * taken,
-            "share": taken / seconds[WHOLE],
-            "gflops": batch * flops[name] / 1e9,
-            "of_product": batch * flops[name] / taken / rate,
-        }
-        for name, taken in seconds.items()
-    ]
-    return {"profiled": {"size": size, "batch": batch}, "parts": parts, "operators": top_operators(run, device=device)}
-
-
-def _tables(data: dict[str, Any]) -> list[str]:
-    forward = [
-        [
-            *(str(row[name]) for name in ("size", "batch")),
-            *(f"{row[name]:.3g}" for name in ("images_per_second", "ms_per_image", "gflops_per_image")),
-            f"{row['of_product']:.0%}",
-            f"{row['peak_gb']:.2f}",
-        ]
-        for row in data["forward"]
-    ]
-    files = [[str(row["size"]), str(row["files"]), f"{row['ms_per_file']:.3g}"] for row in data["files"]]
-    parts = [
-        [row["part"], f"{row['ms']:.1f}", f"{row['share']:.1%}", f"{row['gflops']:.1f}", f"{row['of_product']:.0%}"]
-        for row in data["parts"]
-    ]
-    operators = [
-        [row["operator"], str(row["calls"]), f"{row['ms']:.1f}", f"{row['share']:.1%}"] for row in data["operators"]
-    ]
-    where = "{size} px, batch {batch}".format(**data["profiled"])
-    return [
-        markdown(["input", "batch", "images/s", "ms an image", "GFLOPs an image", "of a product", "peak GB"], forward),
-        markdown(["input, from files", "files", "ms a file"], files),
-        markdown([f"part, at {where}", "ms", "share", "GFLOPs", "of a product"], parts),
-        markdown([f"operator, at {where}", "calls", "ms", "share"], operators),
+        {"input, from files": predictor.image_size, "files": count, "ms a file": 1000 * seconds[str(count)] / count}
+        for count in counts
     ]

@@ -1,6 +1,7 @@
-"""The training loop that one would write first: what ``ipsam.engine.train.trainer`` is compared with."""
+"""A straightforward training loop and data set, the peers of ``ipsam.engine.train.trainer`` and ``ipsam.data``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from time import time
 
 import torch
 import torchvision.transforms as T
@@ -9,33 +10,23 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ipsam.data.pairs import Pair
-from ipsam.engine.runs.settings import LossWeights
+from ipsam.engine.runs.settings import Settings
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.utils.imagenet import MEAN, STD
 
 
 class PlainPairs(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs on disk by Pillow and torchvision's transforms, as most code of this field reads them.
+    """Pairs on disk, read by Pillow and torchvision's transforms.
 
     Args:
-        pairs: their files.
+        pairs: the files.
         image_size: side of the square that images and masks are resized to.
-        hflip: chance of a horizontal flip.
-        asked: called for each item.
+        hflip: probability of a horizontal flip.
     """
 
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        *,
-        image_size: int,
-        hflip: float = 0.0,
-        asked: Callable[[], object] | None = None,
-    ) -> None:
+    def __init__(self, pairs: Sequence[Pair], *, image_size: int, hflip: float = 0.0) -> None:
         size = (image_size, image_size)
-        self.pairs = pairs
-        self.hflip = hflip
-        self.asked = asked
+        self.pairs, self.hflip = pairs, hflip
         self.resize, self.resize_mask = T.Resize(size), T.Resize(size, T.InterpolationMode.NEAREST)
         self.to_tensor, self.normalise = T.ToTensor(), T.Normalize(MEAN, STD)
 
@@ -43,8 +34,6 @@ class PlainPairs(Dataset[tuple[Tensor, Tensor]]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        if self.asked is not None:
-            self.asked()
         pair = self.pairs[index]
         image = self.resize(Image.open(pair.image).convert("RGB"))
         mask = self.resize_mask(Image.open(pair.mask).convert("L"))
@@ -54,41 +43,31 @@ class PlainPairs(Dataset[tuple[Tensor, Tensor]]):
 
 
 def train_straightforwardly(
-    model: nn.Module,
-    pairs: Dataset[tuple[Tensor, Tensor]],
-    *,
-    order: Sampler[int],
-    batch_size: int,
-    device: torch.device,
-    lr_at: Callable[[int], float],
-    weight_decay: float,
-    clip: float,
-    weights: LossWeights,
-) -> list[float]:
-    """One epoch in fp32; the loss of each step.
+    model: nn.Module, pairs: PlainPairs, *, order: Sampler[int], device: torch.device, settings: Settings
+) -> list[tuple[float, float]]:
+    """Train for an epoch in fp32; return time and loss of each step that ``settings.log_every`` logs.
 
     Args:
-        model: trained in place, LoRA by peft's own layers.
-        pairs: what to train on.
-        order: of the pairs.
-        batch_size: images a step.
+        model: trained in place; peft's own layers compute LoRA.
+        pairs: training data.
+        order: order of the pairs.
         device: where to compute.
-        lr_at: learning rate of each step.
-        weight_decay: AdamW's.
-        clip: largest norm of the whole gradient.
-        weights: of the loss.
+        settings: batch size, learning rates, weight decay, clipping and loss weights.
     """
     model.to(device).train()
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=lr_at(0), weight_decay=weight_decay, fused=False, foreach=False)
-    losses = []
-    for step, (image, mask) in enumerate(DataLoader(pairs, batch_size=batch_size, sampler=order)):
+    loader = DataLoader(pairs, batch_size=settings.batch_size, sampler=order)
+    optimizer = torch.optim.AdamW(trainable, weight_decay=settings.weight_decay, fused=False, foreach=False)
+    logged = []
+    for step, (image, mask) in enumerate(loader):
         for group in optimizer.param_groups:
-            group["lr"] = lr_at(step)
-        loss = ipsam_loss(model(image.to(device)), mask.to(device), weights)["total"]
+            group["lr"] = settings.lr_at(step, len(loader))
+        loss = ipsam_loss(model(image.to(device)), mask.to(device), settings.loss)["total"]
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(trainable, clip)
+        nn.utils.clip_grad_norm_(trainable, settings.clip)
         optimizer.step()
-        optimizer.zero_grad()  # here, so that all gradients count as what a step takes
-        losses.append(loss.item())
-    return losses
+        optimizer.zero_grad()
+        value = loss.item()  # at every step, as straightforward loops do
+        if (step + 1) % settings.log_every == 0:
+            logged.append((time(), value))
+    return logged

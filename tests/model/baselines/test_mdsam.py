@@ -64,9 +64,3 @@ def test_detail_meets_the_image() -> None:
         one, other = (detail(torch.randn(1, 3, 64, 64), features, deep) for _ in range(2))
     assert one.shape == (1, 1, 64, 64)
     assert not torch.allclose(one, other)
-
-
-@pytest.mark.parametrize("option", ["train_encoder", "train_decoder"])
-def test_it_chooses_itself_what_trains(option: str) -> None:
-    with pytest.raises(ValueError, match="MDSAM needs a frozen backbone"):
-        MDSAM(SAM("micro", image_size=64, **{option: True}))

@@ -172,8 +172,3 @@ def test_only_what_is_asked_trains(options: dict[str, Any]) -> None:
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert bool(trainable) == bool(options)
     assert all(name.startswith("model.image_encoder.trunk.") for name in trainable)
-
-
-def test_lora_and_an_adapter_exclude_each_other() -> None:
-    with pytest.raises(ValueError, match="set lora=None or adapter=None"):
-        SAM2("micro", image_size=SIZE, lora=LoRA(), adapter=HieraAdapter(scale_factor=8))

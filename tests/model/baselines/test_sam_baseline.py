@@ -1,7 +1,6 @@
 """SAM as a baseline draws what transformers' SamModel draws."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import SamConfig, SamModel
 
-from ipsam.model.baselines import SAM, NullPrompt, OraclePoint, ViTAdapter, WholeImageBox
+from ipsam.model.baselines import SAM, NullPrompt, OraclePoint, WholeImageBox
 from ipsam.model.baselines.sam import DECODER, VISION
 
 SIZE = 64
@@ -88,20 +87,6 @@ def test_either_name_of_the_shared_tensor_will_do(original: SamModel, sam: SAM, 
         save_file(state, tmp_path / name / "model.safetensors")
         loaded = SAM("micro", image_size=SIZE, checkpoint=tmp_path / name)
         assert all(torch.equal(tensor, loaded.state_dict()[key]) for key, tensor in sam.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"variant": "tiny"}, r"variant must be one of huge, large, base, micro, not 'tiny'"),
-        ({"image_size": 100}, r"image_size must be a positive multiple of 16 pixels, not 100"),
-        ({"adapter": ViTAdapter(scale_factor=8), "train_encoder": True}, r"set train_encoder=False or adapter=None"),
-        ({"adapter": ViTAdapter(scale_factor=64)}, r"scale_factor must be between 1 and the layer's width 48, not 64"),
-    ],
-)
-def test_wrong_options(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SAM(**{"variant": "micro", "image_size": SIZE} | options)
 
 
 class TestFiles:

@@ -1,4 +1,4 @@
-"""A ratio to something else than SAM2 would mean nothing."""
+"""The peer in inference is SAM2, with the model's own encoder weights."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from ipsam.model import LoRA, SAM2Backbone
 from ipsam.model.baselines import SAM2, NullPrompt
 from ipsam.model.baselines.promptable import Prompts
-from ipsam.tools.benchmark.peers import TransformersSAM2, predict_one_by_one, sam2_path, sam2_predictor
+from ipsam.tools.benchmark.peers import predict_one_by_one, sam2_path, sam2_predictor
 from ipsam.utils.imagenet import normalise
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # sam2's predictor
@@ -29,7 +29,7 @@ def backbone() -> SAM2Backbone:
 
 @pytest.fixture
 def path(backbone: SAM2Backbone) -> NullPrompt:
-    """Weights of its own, such as the mask decoder's, are far enough from zero that every part shows in the output."""
+    """Peer whose own weights, such as the mask decoder's, are far enough from zero to show in the output."""
     path = sam2_path(backbone, variant="micro")
     for module in (path.backbone.model.sam_mask_decoder, path.backbone.model.no_mem_embed):
         with torch.no_grad():
@@ -48,7 +48,7 @@ def network_input(picture: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def test_the_path_is_that_of_sam2s_predictor(path: NullPrompt, picture: np.ndarray) -> None:
+def test_path_equals_sam2s_predictor(path: NullPrompt, picture: np.ndarray) -> None:
     predictor = sam2_predictor(path)
     predictor.set_image(picture)
     _, _, logits = predictor.predict(multimask_output=False)
@@ -57,8 +57,8 @@ def test_the_path_is_that_of_sam2s_predictor(path: NullPrompt, picture: np.ndarr
 
 
 @torch.no_grad()
-def test_the_path_has_the_models_own_encoders(path: NullPrompt, backbone: SAM2Backbone, picture: np.ndarray) -> None:
-    """LoRA merged in the copy, and left alone in the model."""
+def test_path_has_the_models_encoder_weights(path: NullPrompt, backbone: SAM2Backbone, picture: np.ndarray) -> None:
+    """LoRA is merged in the copy and unchanged in the model."""
     image, sam2 = network_input(picture), path.backbone
     assert isinstance(sam2, SAM2)
     expected = backbone(image)[-1]
@@ -71,9 +71,7 @@ def test_the_path_has_the_models_own_encoders(path: NullPrompt, backbone: SAM2Ba
 
 
 @torch.no_grad()
-def test_maps_one_by_one_are_those_of_a_point_in_the_centre(
-    path: NullPrompt, picture: np.ndarray, tmp_path: Path
-) -> None:
+def test_maps_are_prompted_by_a_point_in_the_centre(path: NullPrompt, picture: np.ndarray, tmp_path: Path) -> None:
     Image.fromarray(picture).save(tmp_path / "a.png")
     (tmp_path / "maps").mkdir()
     predict_one_by_one(sam2_predictor(path), [tmp_path / "a.png"], tmp_path / "maps", device=CPU, bf16=False)
@@ -84,14 +82,3 @@ def test_maps_one_by_one_are_those_of_a_point_in_the_centre(
     saved = np.asarray(Image.open(tmp_path / "maps" / "a.png"))
     assert np.ptp(saved) > 10
     assert np.abs(saved - expected).max() <= 1
-
-
-@torch.no_grad()
-def test_transformers_model_has_the_same_encoder() -> None:
-    backbone = micro_backbone(image_size=SIZE)
-    theirs = TransformersSAM2(backbone)
-    encoder = theirs.model.vision_encoder
-    assert sorted(p.numel() for p in encoder.parameters()) == sorted(
-        p.numel() for p in backbone.image_encoder.parameters()
-    )
-    assert theirs(torch.randn(2, 3, SIZE, SIZE)).shape == (2, 1, 1, SIZE // 4, SIZE // 4)

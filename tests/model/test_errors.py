@@ -1,0 +1,150 @@
+"""Errors of constructors: each names the argument, the value and the way out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.builders import DIM, TRANSFORMER, micro_backbone, micro_model, micro_parts
+
+from ipsam.model import (
+    IPSAM,
+    BinarisedPrompt,
+    CrossAttentionFusion,
+    FeatureAddition,
+    LateralInhibition,
+    LoRA,
+    MaskDecoder,
+    MinimalSelfPromptGenerator,
+    PromptSpaceGating,
+    SAM2Backbone,
+    ScaledPrompt,
+    SelfPromptGenerator,
+)
+from ipsam.model.baselines import MDSAM, SAM, SAM2, HieraAdapter, ViTAdapter
+
+SMALL: dict[str, Any] = {"image_size": 64}
+
+
+def ipsam_of(**parts: Any) -> IPSAM:
+    return IPSAM(micro_backbone(), **micro_parts(**parts))
+
+
+def generator(**arguments: Any) -> SelfPromptGenerator:
+    return SelfPromptGenerator(DIM, **{"head_channels": (8, 8, 8, 8), **TRANSFORMER, **arguments})
+
+
+def own_tokens() -> MaskDecoder:
+    return MaskDecoder(DIM, own_mask_tokens=True, **TRANSFORMER)
+
+
+PARTS: list[tuple[Callable[[], object], str]] = [
+    (lambda: micro_model(mask_reduction="max"), "mask_reduction must be one of mean, first, not 'max'"),
+    (lambda: micro_model(prediction="coarse"), "prediction must be one of decoder, fg_prompt, not 'coarse'"),
+    (
+        lambda: IPSAM(micro_backbone(), decoder=own_tokens(), gating=PromptSpaceGating(DIM)),
+        "self_prompt=None .* set gating=None as well",
+    ),
+    (lambda: micro_model(self_prompt=False, prediction="fg_prompt"), "self_prompt=None .* set prediction=decoder"),
+    (lambda: micro_model(self_prompt=False, dense_prompt=BinarisedPrompt()), "set dense_prompt=None"),
+    (lambda: micro_model(self_prompt=False, feature_addition=FeatureAddition(DIM)), "set feature_addition=None"),
+    (
+        lambda: IPSAM(SAM2Backbone("micro", image_size=64, train_prompt_encoder=True), decoder=own_tokens()),
+        r"self_prompt=None .* set backbone\.train_prompt_encoder=False",
+    ),
+    (lambda: micro_model(feature_addition=FeatureAddition(DIM)), "set gating=None and dense_prompt=None"),
+    (
+        lambda: micro_model(gating=False, feature_addition=FeatureAddition(DIM), dense_prompt=BinarisedPrompt()),
+        "set gating=None and dense_prompt=None",
+    ),
+    (lambda: IPSAM(micro_backbone(), decoder=MaskDecoder(DIM, **TRANSFORMER)), r"set decoder\.own_mask_tokens=True"),
+    (lambda: ipsam_of(self_prompt=MinimalSelfPromptGenerator(DIM)), r"set decoder\.own_mask_tokens=True"),
+    (lambda: ipsam_of(decoder=own_tokens()), r"set self_prompt\.num_mask_tokens=0 with it"),
+    (
+        lambda: ipsam_of(self_prompt=generator(num_mask_tokens=3)),
+        r"num_mask_tokens is 3, but decoder\.num_mask_tokens is 4",
+    ),
+    (
+        lambda: ipsam_of(decoder=MaskDecoder(32, num_heads=4, mlp_dim=32)),
+        r"decoder\.dim is 32, but the backbone's embedding width is 64",
+    ),
+]
+BACKBONES: list[tuple[Callable[[], object], str]] = [
+    (lambda: SAM2Backbone("huge"), "variant must be one of large, base_plus, small, tiny, micro, not 'huge'"),
+    *(
+        (
+            lambda size=size: SAM2Backbone("micro", image_size=size),
+            f"image_size must be .* multiple of 32 pixels, not {size}",
+        )
+        for size in (0, -32, 16, 100, 1000)
+    ),
+    (lambda: SAM2Backbone("micro", **SMALL, lora=LoRA(), fine_tune=True), "fine_tune .* set lora=None"),
+    (lambda: LoRA(rank=0), "rank must be at least 1, not 0; for no LoRA set lora=None"),
+    (lambda: LoRA(rank=-4), "rank must be at least 1, not -4"),
+    (lambda: LoRA(block_stride=0), "block_stride must be at least 1, not 0"),
+    (lambda: LoRA(projections=()), r"projections must be some of \['qkv', 'proj'\], not \[\]"),
+    (lambda: LoRA(projections=("qkv", "mlp")), r"projections must be some of \['qkv', 'proj'\], not \['qkv', 'mlp'\]"),
+    (lambda: LoRA(stages=()), r"stages must be some of \[1, 2, 3, 4\], not \[\]"),
+    (lambda: LoRA(stages=(0, 1)), r"stages must be some of \[1, 2, 3, 4\], not \[0, 1\]"),
+    (lambda: LoRA(stages=(5,)), r"stages must be some of \[1, 2, 3, 4\], not \[5\]"),
+    # Stage 2 of the micro trunk is block 1 alone, which is odd.
+    (
+        lambda: micro_backbone(lora=LoRA(stages=(2,), block_stride=2)),
+        r"stages \[2\] with block_stride 2 select no block",
+    ),
+]
+OPERATORS: list[tuple[Callable[[], object], str]] = [
+    *(
+        (lambda heads=heads: CrossAttentionFusion(DIM, num_heads=heads), f"num_heads must divide .* 64, not be {heads}")
+        for heads in (0, 3, -4)
+    ),
+    *(
+        (lambda alpha=alpha: LateralInhibition(DIM, alpha=alpha), rf"alpha .* must lie in \[0, 1\], not {alpha}")
+        for alpha in (-0.1, 1.1, float("nan"))
+    ),
+    *(
+        (
+            lambda make=make, value=value: make(value),
+            f"{name} of the dense prompt must be a positive number, not {value}",
+        )
+        for value in (0.0, -1.0, float("inf"), float("nan"))
+        for name, make in (
+            ("magnitude", lambda value: BinarisedPrompt(magnitude=value)),
+            ("temperature", lambda value: ScaledPrompt(temperature=value)),
+        )
+    ),
+    (lambda: generator(head_channels=(32, 16)), r"head_channels must hold four widths, not \[32, 16\]"),
+]
+BASELINES: list[tuple[Callable[[], object], str]] = [
+    (lambda: SAM("tiny"), "variant must be one of huge, large, base, micro, not 'tiny'"),
+    (lambda: SAM("micro", image_size=100), "image_size must be a positive multiple of 16 pixels, not 100"),
+    (
+        lambda: SAM("micro", **SMALL, adapter=ViTAdapter(scale_factor=8), train_encoder=True),
+        "set train_encoder=False or adapter=None",
+    ),
+    (
+        lambda: SAM("micro", **SMALL, adapter=ViTAdapter(scale_factor=64)),
+        "scale_factor must be between 1 and .* 48, not 64",
+    ),
+    *(
+        (
+            lambda factor=factor: SAM2("micro", **SMALL, adapter=HieraAdapter(scale_factor=factor)),
+            f"scale_factor must be between 1 and .* 16, not {factor}",
+        )
+        for factor in (0, 17)
+    ),
+    (
+        lambda: SAM2("micro", **SMALL, lora=LoRA(), adapter=HieraAdapter(scale_factor=8)),
+        "set lora=None or adapter=None",
+    ),
+    (
+        lambda: MDSAM(SAM("micro", **SMALL, train_encoder=True)),
+        "MDSAM needs a frozen backbone: set train_encoder=False",
+    ),
+    (lambda: MDSAM(SAM("micro", **SMALL, train_decoder=True)), "MDSAM needs a frozen backbone"),
+]
+
+
+@pytest.mark.parametrize(("build", "message"), [*PARTS, *BACKBONES, *OPERATORS, *BASELINES])
+def test_constructor_names_the_argument(build: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
