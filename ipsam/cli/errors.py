@@ -42,11 +42,13 @@ def user_errors() -> Iterator[None]:
         if killed := re.search(r"DataLoader worker \(pid.*\) (is killed|exited).*", str(error)):
             sys.exit(
                 f"error: a process that reads data has ended ({killed[0]:.200}). If memory ran out, lower "
-                "engine.num_workers or make room; then go on with resume=true"
+                "engine.num_workers or make room; then continue with resume=true"
             )
         if not (_is_distributed() and re.search(LOST, str(error), re.I)):
             raise
-        sys.exit(f"error: another process of this run is gone, see its own message; go on with resume=true\n({error})")
+        sys.exit(
+            f"error: another process of this run is gone, see its message; continue with resume=true\n({error})"
+        )
     except ImportError as error:
         if "pip install" not in str(error):
             raise

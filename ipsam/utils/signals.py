@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM, as clusters send it before they take a machine away, and Ctrl-C."""
+"""Stop on request: SIGTERM, which clusters send before they take a machine away, and Ctrl-C."""
 
 import signal
 import time
@@ -6,38 +6,37 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-GRACE = 5  # seconds in which SIGTERM is but an echo: clusters tell every process, and torchrun passes its own on
+GRACE = 5  # seconds in which a second SIGTERM is a duplicate: clusters signal all processes, torchrun forwards its own
 
 
 class StoppedError(Exception):
-    """The run was asked to stop, has saved everything and can go on later."""
+    """The run stopped on request, after it saved everything, and can be resumed."""
 
     status = 128 + signal.SIGTERM
 
 
 class Stop:
-    """Notes the signals instead of dying of them, while it is entered.
+    """Context in which SIGTERM and Ctrl-C set ``requested`` instead of ending the process.
 
-    A second Ctrl-C ends the process as ever, and so does a second SIGTERM after ``GRACE``.
-
-    Outside the main thread, where Python takes no signals, it notes nothing.
+    A second Ctrl-C ends the process, and so does a second SIGTERM after ``GRACE``. Outside the main thread, where
+    Python handles no signals, the context has no effect.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self._since = 0.0
-        self._former: dict[int, Any] = {}
+        self._previous: dict[int, Any] = {}
         self._group: Any = None
 
     def __enter__(self) -> "Stop":
         try:
-            self._former = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
         except ValueError:  # not the main thread
-            self._former = {}
+            self._previous = {}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
@@ -45,7 +44,7 @@ class Stop:
         if not self.requested:
             self.requested, self._since = True, now
         elif number == signal.SIGINT or now - self._since > GRACE:
-            signal.signal(number, self._former[number])
+            signal.signal(number, self._previous[number])
             signal.raise_signal(number)
 
     def agreed(self, num_processes: int) -> bool:
@@ -54,14 +53,14 @@ class Stop:
             return self.requested
         import torch.distributed  # here, so that programs without torch can use the rest of this module
 
-        if self._group is None:  # between the processes' hosts, as to ask a device would wait for all that it has to do
+        if self._group is None:  # between hosts; a device would first finish all its work
             self._group = torch.distributed.new_group(backend="gloo")
-        told = torch.tensor(int(self.requested))
-        torch.distributed.all_reduce(told, group=self._group)
-        return bool(told.item())
+        requests = torch.tensor(int(self.requested))
+        torch.distributed.all_reduce(requests, group=self._group)
+        return bool(requests.item())
 
 
 def ignore_signals(_: int) -> None:
-    """For the workers of a DataLoader: a signal to the whole group of processes is the main process's to handle."""
+    """Ignore signals in a DataLoader's worker; the main process handles those sent to the process group."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

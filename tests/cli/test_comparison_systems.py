@@ -78,7 +78,7 @@ def test_what_yolo_does_not_find_is_counted(script: Callable[..., Any]) -> None:
 def test_what_is_evaluated_only_can_not_be_trained(script: Callable[..., Any], name: str) -> None:
     done = script("train", f"experiment=baseline/sam2_{name}", *TINY, "model.backbone.train_decoder=true")
     assert done.status == 1
-    assert "is evaluated only: leave everything in model.backbone frozen" in done.err
+    assert "can only be evaluated: leave everything in model.backbone frozen" in done.err
     assert not list(Path("outputs").rglob("environment.jsonl"))
 
 

@@ -51,7 +51,7 @@ def test_it_saves_says_so_and_goes_on_to_the_same_bits(
     with pytest.MonkeyPatch.context() as patch:
         loss = trainer.ipsam_loss
         signal_at(forward_pass, number)
-        with pytest.raises(StoppedError, match=rf"stopped as asked, at step {step} of 6; .*go on with resume=true"):
+        with pytest.raises(StoppedError, match=rf"stopped on request at step {step} of 6; .*continue with resume=true"):
             fit(model_of(1), train_set, tmp_path / "two", settings)
         patch.setattr(trainer, "ipsam_loss", loss)
         saved = load_training(tmp_path / "two" / "checkpoints" / "last")["progress"]
@@ -111,7 +111,7 @@ def test_in_validation_with_all_its_processes_it_stops(
 
     with monkeypatch.context() as patch:
         patch.setattr(evaluator, "forward", signalled)
-        with pytest.raises(StoppedError, match=r"stopped as asked, at step 2 of 4"):
+        with pytest.raises(StoppedError, match=r"stopped on request at step 2 of 4"):
             fit(model_of(1), train_set, tmp_path / "two", settings, val_set=val_set)
     resumed = fit(model_of(2), train_set, tmp_path / "two", settings, val_set=val_set, resume=True)
     assert all(torch.equal(tensor, resumed.state_dict()[key]) for key, tensor in straight.state_dict().items())

@@ -1,4 +1,4 @@
-"""A model's predictions on test sets, and their scores."""
+"""Predictions of a model on test sets, and their scores."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,17 +22,18 @@ from ipsam.engine.evaluate.scores import Evaluation
 from ipsam.engine.evaluate.scoring import score_images, summary
 from ipsam.engine.inference.forward import forward, to_map
 from ipsam.engine.metrics import METRICS, Pixels, Protocol, means, measure, to_eight_bit
+from ipsam.engine.runs.settings import Settings
 from ipsam.model import Segmenter
 from ipsam.utils.async_copy import one_ahead, to_host
 from ipsam.utils.files import replacing
 from ipsam.utils.signals import ignore_signals
 
-CONSTANTS = (0, 64, 128, 191, 255)  # greys from black to white
+CONSTANTS = (0, 64, 128, 191, 255)  # grey values, from black to white
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """A prediction of the model's, to be scored and, where ``path`` is given, saved, by whoever calls it."""
+    """A prediction that a scoring worker calls, to save it at ``path``, if given, and to get it with its mask."""
 
     name: str
     prediction: Pixels
@@ -40,15 +41,15 @@ class Predicted:
     path: Path | None = None
 
     def __call__(self) -> tuple[str, Pixels, NDArray[np.uint8]]:
-        """Save, if asked to; give name, prediction and mask."""
+        """Save the prediction if it has a path; return name, prediction and mask."""
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with replacing(self.path) as unfinished:
                     if not cv2.imwrite(str(unfinished), to_eight_bit(self.prediction)):
-                        raise OSError("OpenCV can't write there")
+                        raise OSError("OpenCV cannot write there")
             except OSError as error:
-                raise OSError(f"could not write the map {self.path}: {error.strerror or error}") from error
+                raise OSError(f"cannot write the map {self.path}: {error.strerror or error}") from error
         return self.name, self.prediction, self.mask
 
 
@@ -65,7 +66,7 @@ def predict(
     maps: Path | None = None,
     remarks: Counter[str] | None = None,
 ) -> Iterator[Predicted]:
-    """Predictions for a test set, in its order; ``remarks`` counts what the model says of the images.
+    """Yield predictions for a test set, in its order; ``remarks`` counts the model's remarks on images.
 
     Raises:
         ValueError: the model's logits for an image are not finite.
@@ -88,17 +89,17 @@ def predict(
         drawn = [to_map(*each, eight_bit=protocol.eight_bit) for each in zip(output.logits, shapes, strict=True)]
         return partial(_predicted, to_host([output.logits.isfinite().flatten(1).all(1), *drawn]), masks, names, maps)
 
-    for some in one_ahead(begin(*batch) for batch in loader):
-        yield from some
+    for predictions in one_ahead(begin(*batch) for batch in loader):
+        yield from predictions
 
 
 def _predicted(
-    arriving: Callable[[], list[Tensor]], masks: Sequence[NDArray[np.uint8]], names: Sequence[str], maps: Path | None
+    arrive: Callable[[], list[Tensor]], masks: Sequence[NDArray[np.uint8]], names: Sequence[str], maps: Path | None
 ) -> Iterator[Predicted]:
-    """The predictions of a batch, once they have arrived."""
-    finite, *drawn = arriving()
+    """Yield the predictions of a batch once they are on the host."""
+    finite, *drawn = arrive()
     for name, prediction, mask, is_finite in zip(names, drawn, masks, finite.tolist(), strict=True):
-        if not is_finite:  # which 8 bits could not tell
+        if not is_finite:  # 8 bits would hide it
             raise ValueError(f"{name}: the model's logits are not finite; its training has diverged")
         yield Predicted(name, prediction.numpy(), mask, None if maps is None else maps / f"{name}.png")
 
@@ -114,19 +115,19 @@ def evaluate(
     num_workers: int = 0,
     maps: Path | None = None,
 ) -> Evaluation:
-    """Scores of a model on each test set.
+    """Score a model on each test set.
 
-    Of several processes each predicts and scores its share of the images, and all return the scores of all.
+    In a distributed run each process predicts and scores its share of the images, and all return the complete scores.
 
     Args:
-        model: with the weights to evaluate.
-        test_sets: by name.
-        device: where the model is.
-        protocol: by which rules to score; None: the default ones.
+        model: model to evaluate, on ``device``.
+        test_sets: test sets by name.
+        device: device of the model.
+        protocol: rules of scoring; None: the default.
         bf16: predict in bf16.
-        batch_size: images a forward pass.
-        num_workers: processes that read images, and as many that score predictions, as this one does while they lag.
-        maps: folder in which to save each prediction, as ``<dataset>/<image's stem>.png``.
+        batch_size: images per forward pass.
+        num_workers: number of processes that read images; as many others score predictions.
+        maps: folder for the predictions, as ``<dataset>/<image's stem>.png``.
     """
     protocol, processes = protocol or Protocol(), PartialState()
     parts = []
@@ -150,13 +151,34 @@ def evaluate(
         )
         shares = gather_object([(scored, remarks)])
         in_order = [shares[i % len(shares)][0][i // len(shares)] for i in range(len(test_set))]
-        said = sum((told for _, told in shares), Counter[str]())
-        parts.append(replace(summary(name, in_order, protocol), remarks={name: dict(said)} if said else {}))
+        total = sum((counts for _, counts in shares), Counter[str]())
+        parts.append(replace(summary(name, in_order, protocol), remarks={name: dict(total)} if total else {}))
     return Evaluation.joined(parts, protocol)
 
 
+def evaluate_with(
+    model: Segmenter,
+    test_sets: Mapping[str, TestSet],
+    settings: Settings,
+    *,
+    protocol: Protocol | None = None,
+    maps: Path | None = None,
+) -> Evaluation:
+    """Score a model on each test set by the ``engine`` section, see ``evaluate``."""
+    return evaluate(
+        model.to(settings.device),
+        test_sets,
+        device=settings.device,
+        protocol=protocol,
+        bf16=settings.bf16,
+        batch_size=settings.eval_batch_size,
+        num_workers=settings.num_workers,
+        maps=maps,
+    )
+
+
 def evaluate_constant(test_sets: Mapping[str, TestSet], protocol: Protocol | None = None) -> Evaluation:
-    """The best that a map without any information reaches: of ``CONSTANTS``, the best in each metric by itself."""
+    """Score constant maps of each grey in ``CONSTANTS``, and return the best score per metric."""
     protocol = protocol or Protocol()
     evaluation = Evaluation(protocol=protocol)
     for name, test_set in test_sets.items():

@@ -1,4 +1,4 @@
-"""Pictures of what the model saw and made."""
+"""Pictures of a model's inputs and outputs."""
 
 from pathlib import Path
 
@@ -21,17 +21,17 @@ HEADER = 20  # pixels
 
 @torch.no_grad()
 def panel(image: Tensor, mask: Tensor, output: IPSAMOutput, *, most: int = 4) -> NDArray[np.uint8]:
-    """One row for each of the first images: image, mask, foreground and background prompt, gate, coarse, refined.
+    """Draw a row per image: image, mask, foreground and background prompt, gate, coarse and refined map.
 
     Args:
         image: (b, 3, H, W) uint8.
         mask: (b, 1, H, W).
-        output: of the model for these images.
-        most: rows.
+        output: the model's output for these images.
+        most: largest number of rows.
 
     Returns:
-        RGB, (height, width, 3); prompts and masks as probabilities, the gate's complement in colour as in Fig. 4 (red:
-        left as it is, dark blue: suppressed). A part that the model does not have gets no column.
+        RGB (height, width, 3). Prompts and maps are probabilities; the gate's complement is in colour, as in Fig. 4
+        (red: kept, dark blue: suppressed). Parts that the model lacks have no column.
     """
     maps = {
         "mask": mask,
@@ -50,7 +50,7 @@ def panel(image: Tensor, mask: Tensor, output: IPSAMOutput, *, most: int = 4) ->
 
 @torch.inference_mode()
 def save_panel(model: Segmenter, test_set: TestSet, path: Path, *, settings: Settings, most: int = 4) -> Path:
-    """Save the panels of a test set's first images, one below the other, as PNG."""
+    """Draw the panel of a test set's first images and save it as PNG."""
     model.eval()
     panels = []
     for index in range(min(most, len(test_set))):
@@ -62,7 +62,7 @@ def save_panel(model: Segmenter, test_set: TestSet, path: Path, *, settings: Set
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         if not cv2.imwrite(str(unfinished), np.concatenate(panels)[..., ::-1]):
-            raise OSError(f"could not write {path}")
+            raise OSError(f"cannot write {path}")
     return path
 
 

@@ -1,4 +1,4 @@
-"""What a run prints and writes when it is evaluated: one way for train.py and eval.py, so that the numbers agree."""
+"""Evaluation report of a run, shared by train.py and eval.py so that their numbers agree."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from ipsam.data import TestSet
-from ipsam.engine.evaluate.evaluator import evaluate, evaluate_constant
+from ipsam.engine.evaluate.evaluator import evaluate_constant, evaluate_with
 from ipsam.engine.evaluate.panel import save_panel
 from ipsam.engine.evaluate.scores import Evaluation
 from ipsam.engine.metrics import Protocol
@@ -22,10 +22,10 @@ MAX_BATCH_PIXELS = 1 << 27  # 128 images of the paper's size
 
 
 def check_fits(model: Segmenter, test_sets: Mapping[str, TestSet], settings: Settings) -> None:
-    """Complain before any work is done, if a model can't be given these sets' images.
+    """Check that a model takes batches of these sets' images.
 
     Raises:
-        ValueError: they are of another size than the model's, or a batch of them is beyond all bounds.
+        ValueError: the image sizes of a set and the model differ, or a batch exceeds ``MAX_BATCH_PIXELS``.
     """
     for name, test_set in test_sets.items():
         size, batch_size = test_set.image_size, settings.eval_batch_size
@@ -36,7 +36,7 @@ def check_fits(model: Segmenter, test_sets: Mapping[str, TestSet], settings: Set
             )
         if batch_size * size**2 > MAX_BATCH_PIXELS:
             raise ValueError(
-                f"engine.eval_batch_size={batch_size} images of {size} px are too much at once: set it to at most "
+                f"engine.eval_batch_size={batch_size} images of {size} px are too many: set it to at most "
                 f"{max(1, MAX_BATCH_PIXELS // size**2)}"
             )
 
@@ -53,20 +53,20 @@ def evaluate_run(
     references: Mapping[str, Evaluation] | None = None,
     log: Path | None = None,
 ) -> None:
-    """Score every test set; the main process writes scores and pictures, and prints the table.
+    """Score every test set. The main process writes scores and pictures, and prints the table.
 
-    Writes ``metrics.json``, ``per_image.csv`` and ``<dataset>.png`` (what the model made of the first images).
+    The files are ``metrics.json``, ``per_image.csv`` and ``<dataset>.png`` (outputs for the first images).
 
     Args:
-        model: with the weights to evaluate; with ``settings.fast`` it is prepared for inference, in place.
-        test_sets: by name; with none, nothing is done.
+        model: model to evaluate; with ``settings.fast`` it is prepared for inference, in place.
+        test_sets: test sets by name; may be empty.
         settings: device, precision, batch size and workers.
-        out: folder for what is written.
-        epochs: how many the model was trained for, if that is known.
-        protocol: by which rules to score; None: the default ones.
-        save_maps: also write every probability map to ``out/maps/<dataset>/<image's stem>.png``.
-        references: evaluations to show beside the model's, by name.
-        log: TensorBoard folder that gets the scores too, at the last epoch.
+        out: folder of the files.
+        epochs: number of epochs that the model was trained for, if known.
+        protocol: rules of scoring; None: the default.
+        save_maps: also write each probability map to ``out/maps/<dataset>/<image's stem>.png``.
+        references: other evaluations to show in the table, by name.
+        log: TensorBoard folder that receives the scores too, at the last epoch.
     """
     processes = PartialState(cpu=settings.cpu)
     model.to(settings.device).eval()
@@ -74,7 +74,7 @@ def evaluate_run(
         prepare_for_inference(model, bf16=settings.bf16)
     if settings.compile:
         compile_model(model)
-    evaluation = _evaluate(model, test_sets, settings, protocol=protocol, maps=out / "maps" if save_maps else None)
+    evaluation = evaluate_with(model, test_sets, settings, protocol=protocol, maps=out / "maps" if save_maps else None)
     if not test_sets or not processes.is_main_process:
         return
     replace(evaluation, epochs=epochs).write(out)
@@ -104,29 +104,9 @@ def evaluate_run(
 def evaluate_references(
     model: Segmenter, test_sets: Mapping[str, TestSet], settings: Settings
 ) -> dict[str, Evaluation]:
-    """What a trained model has to beat: itself before training, and, on the main process, the best constant map."""
+    """Evaluate what training has to beat: the untrained model and, on the main process, the best constant map."""
     processes = PartialState(cpu=settings.cpu)
-    references = {"untrained": _evaluate(model, test_sets, settings)}
+    references = {"untrained": evaluate_with(model, test_sets, settings)}
     if processes.is_main_process:
         references["best constant map"] = evaluate_constant(test_sets)
     return references
-
-
-def _evaluate(
-    model: Segmenter,
-    test_sets: Mapping[str, TestSet],
-    settings: Settings,
-    *,
-    protocol: Protocol | None = None,
-    maps: Path | None = None,
-) -> Evaluation:
-    return evaluate(
-        model.to(settings.device),
-        test_sets,
-        device=settings.device,
-        protocol=protocol,
-        bf16=settings.bf16,
-        batch_size=settings.eval_batch_size,
-        num_workers=settings.num_workers,
-        maps=maps,
-    )

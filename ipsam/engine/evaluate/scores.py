@@ -1,4 +1,4 @@
-"""Scores of datasets, and the files they are written to."""
+"""Scores of datasets, and their files."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -16,15 +16,15 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What some predictions score on some datasets.
+    """Scores of one method on some datasets.
 
     Attributes:
-        datasets: by name: ``num_images`` and the metrics.
+        datasets: ``num_images`` and the metrics of each dataset.
         per_image: rows of ``dataset``, ``name`` and the metrics.
         curves: by dataset and name of the curve, (256,) at the thresholds 255/255 to 0.
-        protocol: by which rules.
-        remarks: by dataset, of how many images the model said what; only where it said anything.
-        epochs: how many the model was trained for; None where that is not known, or nothing was trained.
+        protocol: rules of scoring.
+        remarks: number of images for each remark of the model, by dataset.
+        epochs: number of epochs that the model was trained for; None if unknown or untrained.
     """
 
     datasets: dict[str, Scores] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Evaluation:
 
     @classmethod
     def joined(cls, parts: Iterable["Evaluation"], protocol: Protocol) -> "Evaluation":
-        """One evaluation of those of several datasets."""
+        """Join the evaluations of several datasets."""
         whole = cls(protocol=protocol)
         for part in parts:
             whole.datasets.update(part.datasets)
@@ -46,16 +46,16 @@ class Evaluation:
         return whole
 
     def write(self, folder: Path) -> None:
-        """Write ``metrics.json`` and, where single images were scored, ``per_image.csv``."""
+        """Write ``metrics.json`` and, if there are scores of single images, ``per_image.csv``."""
         content: dict[str, object] = {"protocol": self.protocol.describe(), "datasets": self.datasets}
-        more = {"epochs": self.epochs, "remarks": self.remarks or None}
-        content |= {name: value for name, value in more.items() if value is not None}
+        optional = {"epochs": self.epochs, "remarks": self.remarks or None}
+        content |= {name: value for name, value in optional.items() if value is not None}
         write_json(folder / "metrics.json", content)
         if self.per_image:
             write_csv(folder / "per_image.csv", self.per_image)
 
 
 def ranking(scores: Sequence[float], metric: str) -> list[int]:
-    """Indices of the scores by a metric, from the best to the worst; what is not finite comes last."""
+    """Return the indices of scores from the best to the worst in a metric; values that are not finite come last."""
     sign = METRICS[metric].sign
     return sorted(range(len(scores)), key=lambda i: -sign * scores[i] if math.isfinite(scores[i]) else math.inf)

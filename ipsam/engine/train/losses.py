@@ -1,4 +1,4 @@
-"""The training objective (paper section 3.5): every term by name."""
+"""The training objective (paper section 3.5), with every term by name."""
 
 from collections.abc import Mapping
 
@@ -10,20 +10,20 @@ from torch import Tensor
 from ipsam.engine.runs.settings import LossWeights
 from ipsam.model import IPSAMOutput
 
-EPS = 1.0  # pixels; keeps the soft IoU defined, and calm, on empty masks
+EPS = 1.0  # pixels; keeps the soft IoU defined and smooth on empty masks
 
 
 def soft_iou_loss(prob: Float[Tensor, "b 1 H W"], mask: Float[Tensor, "b 1 H W"]) -> Float[Tensor, ""]:
-    """1 - IoU of probabilities with the mask, each image by itself, averaged over the batch."""
+    """Average 1 - IoU of probabilities and mask over the images of a batch."""
     intersection = (prob * mask).sum((1, 2, 3))
     union = (prob + mask - prob * mask).sum((1, 2, 3))
     return (1 - (intersection + EPS) / (union + EPS)).mean()
 
 
 def mask_loss(logits: Float[Tensor, "b 1 _ _"], mask: Float[Tensor, "b 1 H W"]) -> dict[str, Float[Tensor, ""]]:
-    """The dense mask loss of one output: terms ``bce``, ``iou`` and ``l1``.
+    """Compute the dense mask loss of one output: terms ``bce``, ``iou`` and ``l1``.
 
-    The logits, of any grid, are resized to the mask as in evaluation, so that no detail of the mask is averaged away.
+    Logits of any size are resized to the mask, as in evaluation, so the mask keeps its detail.
     """
     logits = F.interpolate(logits.float(), size=mask.shape[-2:], mode="bilinear", align_corners=False)
     prob = logits.sigmoid()
@@ -35,10 +35,10 @@ def mask_loss(logits: Float[Tensor, "b 1 _ _"], mask: Float[Tensor, "b 1 H W"]) 
 
 
 def ipsam_loss(output: IPSAMOutput, mask: Float[Tensor, "b 1 H W"], weights: LossWeights) -> dict[str, Tensor]:
-    """All terms of the objective and their weighted sum ``total``.
+    """Compute all terms of the objective and their weighted sum ``total``.
 
-    Coarse, refined, auxiliary logits and the foreground prompt are compared with the mask Y, the background prompt with
-    1 - Y. Terms are named ``<output>/<bce|iou|l1>``; the auxiliary ones are averaged over the pyramid's levels.
+    The target of the background prompt is 1 - Y, that of every other output is the mask Y. Terms are named
+    ``<output>/<bce|iou|l1>``; auxiliary terms are averaged over the pyramid's levels.
     """
     supervised: Mapping[str, tuple[list[Tensor], Tensor]] = {
         "coarse": ([output.coarse], mask),

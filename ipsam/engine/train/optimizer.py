@@ -1,4 +1,4 @@
-"""AdamW, whose step can be left out without the device being asked for a number."""
+"""AdamW that can skip a step without a GPU synchronisation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,19 +8,17 @@ from torch import Tensor, nn
 
 from ipsam.utils.weights import FLOATS
 
-KEPT = {"step", "exp_avg", "exp_avg_sq"}  # of each parameter that has had a gradient
+STATE = {"step", "exp_avg", "exp_avg_sq"}  # of each parameter that has had a gradient
 
 
 class SkippableAdamW:
-    """The optimiser of a run, and how one of its steps is left out.
-
-    With ``fused`` all parameters are updated by one kernel, which itself looks whether to do so: the host never waits
-    for the device. Without, torch loops over the parameters, the plain way, and the host asks before each step.
+    """AdamW with steps that can be skipped.
 
     Args:
-        parameters: what trains.
-        lr, weight_decay: as ``torch.optim.AdamW`` has them.
-        fused: as above.
+        parameters: trainable parameters.
+        lr, weight_decay: as in ``torch.optim.AdamW``.
+        fused: update all parameters by one kernel, which itself reads whether to skip, so that the host never waits.
+            Otherwise torch loops over the parameters, and the host waits for the device before each step.
 
     Attributes:
         adamw: torch's optimiser.
@@ -35,11 +33,11 @@ class SkippableAdamW:
         )
 
     def step_unless(self, bad: Tensor, *, lr: float) -> None:
-        """A step at this rate, but none where ``bad``, a float () on the device, is 1; then drop the gradients."""
+        """Step at a learning rate unless ``bad``, a float () on the device, is 1; then drop the gradients."""
         for group in self.adamw.param_groups:
             group["lr"] = lr
         if self.fused:
-            self.adamw.found_inf = bad  # type: ignore[attr-defined]  # what torch.amp.GradScaler tells a fused kernel
+            self.adamw.found_inf = bad  # type: ignore[attr-defined]  # how torch.amp.GradScaler skips a fused step
             self.adamw.step()
         elif not bad.item():
             self.adamw.step()
@@ -47,22 +45,22 @@ class SkippableAdamW:
 
 
 def fitting_state(saved: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """A saved state dict for an optimiser; learning rate and the like stay the optimiser's own, as settings have them.
+    """Check a saved optimiser state, and combine it with the optimiser's own learning rate and other settings.
 
     Raises:
-        ValueError: its numbers are not those of the optimiser's parameters, or would spoil the weights.
-        TypeError, LookupError: it is no such dict.
+        ValueError: the state belongs to other parameters, or its numbers would damage the weights.
+        TypeError, LookupError: the state is malformed.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if not set(saved["state"]) <= set(range(len(parameters))):
-        raise ValueError("the optimiser is one of other parameters")
+        raise ValueError("the optimizer state belongs to other parameters")
     for index, state in saved["state"].items():
-        if set(state) != KEPT:
-            raise ValueError(f"the optimiser's state of parameter {index} is not {', '.join(sorted(KEPT))}")
+        if set(state) != STATE:
+            raise ValueError(f"the optimizer state of parameter {index} must hold {', '.join(sorted(STATE))}")
         for name, value in state.items():
             shape = () if name == "step" else parameters[index].shape
             if not isinstance(value, Tensor) or value.shape != shape or value.dtype not in FLOATS:
-                raise ValueError(f"the optimiser's {name} of parameter {index} is no tensor of floats {tuple(shape)}")
+                raise ValueError(f"{name} of parameter {index} must be a float tensor of shape {tuple(shape)}")
             if not value.isfinite().all() or (name != "exp_avg" and (value < 0).any()):
-                raise ValueError(f"the optimiser's {name} of parameter {index} is not finite, or negative")
+                raise ValueError(f"{name} of parameter {index} holds a number that is negative or not finite")
     return {"state": saved["state"], "param_groups": optimizer.state_dict()["param_groups"]}

@@ -12,14 +12,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ipsam.data import EpochSampler, TestSet, TrainSet, collate_train
-from ipsam.engine.evaluate.evaluator import evaluate
+from ipsam.engine.evaluate.evaluator import evaluate_with
 from ipsam.engine.evaluate.panel import panel
 from ipsam.engine.runs.settings import Settings
 from ipsam.engine.runs.store import Store
 from ipsam.engine.runs.tensorboard import Log
-from ipsam.engine.train.divergence import Guard
+from ipsam.engine.train.divergence import DivergenceGuard
 from ipsam.engine.train.losses import ipsam_loss
-from ipsam.engine.train.memory import save_memory
+from ipsam.engine.train.memory import limit_memory
 from ipsam.engine.train.optimizer import SkippableAdamW
 from ipsam.engine.train.state import RunState
 from ipsam.model import Segmenter
@@ -42,33 +42,32 @@ def train(
     seed: int,
     resume: bool = False,
 ) -> int | None:
-    """Train a model in place, to ``settings.epochs``; one without anything to train is only saved.
+    """Train a model in place for ``settings.epochs`` epochs. A model without trainable parameters is only saved.
 
-    Its layers keep what ``settings`` has made of them: ``add_lora_by_addmm``, ``recompute_blocks``, ``compile_model``.
+    Layers stay as ``add_lora_by_addmm``, ``recompute_blocks`` and ``compile_model`` change them.
 
     Args:
-        model: what to train; parameters without gradient stay as they are.
-        train_set: augmented pairs; None is for models without anything to train.
-        val_set: held-out pairs to watch; by them ``checkpoints/best`` is chosen.
+        model: parameters that require no gradient stay as they are.
+        train_set: augmented pairs; None for a model without trainable parameters.
+        val_set: held-out pairs, which choose ``checkpoints/best``.
         settings: the ``engine`` section.
-        folder: the run's; gets ``checkpoints`` and ``tensorboard``.
-        config: the resolved configuration, saved with every checkpoint.
-        seed: of the order of samples.
-        resume: go on from the newest whole checkpoint if there is one, to the same result as without interruption.
+        folder: run folder; receives ``checkpoints`` and ``tensorboard``.
+        config: resolved configuration, saved with every checkpoint.
+        seed: seed of the order of samples.
+        resume: continue from the newest whole checkpoint, if any, to the same result as without interruption.
 
     Returns:
-        The number of epochs that the model is trained for now; None if there was nothing to train.
+        The number of finished epochs; None if there was nothing to train.
 
     Raises:
-        ValueError: there is something to train, but nothing to train on; a checkpoint can't be gone on from; or the
-            training diverged.
+        ValueError: there is no training set; a checkpoint cannot be resumed; or the training diverged.
         StoppedError: the run was asked to stop, and has saved.
-        OSError: a checkpoint can't be written.
+        OSError: a checkpoint cannot be written.
     """
     accelerator = make_accelerator(model, settings)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
-        logger.info("nothing to train: the model is evaluated as it is")
+        logger.info("nothing to train: the model is only evaluated")
         if accelerator.is_main_process:
             Store(folder / "checkpoints").save(0, model, config=config, training={}, best=False)
         return None
@@ -76,7 +75,7 @@ def train(
     assert train_set is not None
     if settings.fast:
         add_lora_by_addmm(model)
-    save_memory(model, settings)
+    limit_memory(model, settings)
     if settings.compile:
         compile_model(model)
     optimizer = SkippableAdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=settings.fused)
@@ -87,7 +86,7 @@ def train(
     run = RunState(model, optimizer.adamw, accelerator, folder=folder, config=config, keep=settings.keep)
     if resume:
         run.restore(num_batches=len(loader))
-    progress, guard = run.progress, Guard(accelerator, model, stop=settings.on_divergence == "stop")
+    progress, guard = run.progress, DivergenceGuard(accelerator, model, stop=settings.on_divergence == "stop")
     log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress.step + 1)
     bar = progress_bar(num_steps, progress.step, shown=accelerator.is_main_process)
 
@@ -103,10 +102,10 @@ def train(
                     output = parallel(normalise(batch["image"]))
                     losses = ipsam_loss(output, batch["mask"].div(255), weights)
                     accelerator.backward(losses["total"])
-                    guard.see(batch, losses["total"])
+                    guard.record(batch, losses["total"])
                     if accelerator.sync_gradients:
                         norm = accelerator.clip_grad_norm_(trainable, settings.clip)
-                        bad = guard.judge(norm, step=progress.step + 1, batch=progress.batch)
+                        bad = guard.check(norm, step=progress.step + 1, batch=progress.batch)
                         optimizer.step_unless(bad, lr=lr)
                 progress.batch += 1
                 if accelerator.sync_gradients:
@@ -114,14 +113,14 @@ def train(
                     bar.update()
                     ends, logs = accelerator.gradient_state.end_of_dataloader, progress.step % settings.log_every == 0
                     stops, saves = stop.agreed(accelerator.num_processes), progress.step % settings.save_every == 0
-                    if ends or logs or stops or saves:  # else the device is not asked for anything
-                        run.heed(guard, train_set)
+                    if ends or logs or stops or saves:  # otherwise the host does not wait for the device
+                        run.check_skipped(guard, train_set)
                     if logs:
                         total = f"{losses['total'].item():.4f}"
                         bar.set_postfix(epoch=epoch + 1, loss=total, lr=f"{lr:.1e}", refresh=False)
                         log.scalars("loss", losses, progress.step)
                         log.scalars("optimiser", {"lr": lr, "skipped": progress.skipped}, progress.step)
-                    if validates if ends else stops or saves:  # else what follows the epoch saves at once
+                    if validates if ends else stops or saves:  # the end of an epoch saves below
                         run.save()
                         if stops:
                             raise run.stopped(num_steps)
@@ -131,9 +130,9 @@ def train(
             if validates:
                 assert val_set is not None
                 scores = validate(model, val_set, settings)
-                best = progress.is_best(scores, settings.best)
+                best = progress.add_scores(scores, settings.best)
                 log.scalars("val", scores, progress.step)
-            if output is not None:  # resumed after the last step of an epoch, there is none
+            if output is not None:  # None if resumed after the last step of an epoch
                 log.picture("panel", panel(batch["image"], batch["mask"].div(255), output), progress.step)
             run.save(best=best)
             if not is_last and stop.agreed(accelerator.num_processes):
@@ -144,23 +143,23 @@ def train(
 
 
 def check_can_train(model: Segmenter, train_set: TrainSet | None) -> None:
-    """Complain before any work is done, if there is something to train that can't be.
+    """Check that what is trainable can be trained.
 
     Raises:
-        ValueError: there is nothing to train on, or the model is for evaluation only.
+        ValueError: there is no training set, or the model can only be evaluated.
     """
     if any(parameter.requires_grad for parameter in model.parameters()):
         if not model.can_train:
             raise ValueError(
-                f"{type(model).__name__} is evaluated only: leave everything in model.backbone frozen, or take another "
-                "model._target_ to train it"
+                f"{type(model).__name__} can only be evaluated: leave everything in model.backbone frozen, or choose "
+                "another model._target_"
             )
         if train_set is None:
             raise ValueError("data.train is empty: name at least one set to train on")
 
 
 def make_accelerator(model: Segmenter, settings: Settings) -> Accelerator:
-    """Devices, processes, precision and accumulation."""
+    """Set up devices, processes, precision and accumulation."""
     return Accelerator(
         cpu=settings.cpu,
         mixed_precision="bf16" if settings.bf16 else "no",
@@ -171,7 +170,7 @@ def make_accelerator(model: Segmenter, settings: Settings) -> Accelerator:
 
 
 def train_loader(train_set: TrainSet, settings: Settings, *, seed: int) -> tuple[DataLoader[Any], EpochSampler]:
-    """Batches of the training set, and the sampler whose ``epoch`` chooses their order."""
+    """Make the loader of training batches, and the sampler whose ``epoch`` chooses their order."""
     sampler = EpochSampler(len(train_set), seed=seed)
     loader = DataLoader(
         train_set,
@@ -180,7 +179,7 @@ def train_loader(train_set: TrainSet, settings: Settings, *, seed: int) -> tuple
         collate_fn=collate_train if settings.fast else None,
         num_workers=settings.num_workers,
         persistent_workers=settings.num_workers > 0,
-        generator=torch.Generator(),  # the global one would be drawn from once more where a run is resumed
+        generator=torch.Generator(),  # the global one would be drawn from once more after resuming
         worker_init_fn=ignore_signals,
         pin_memory=settings.device.type == "cuda",
     )
@@ -188,19 +187,11 @@ def train_loader(train_set: TrainSet, settings: Settings, *, seed: int) -> tuple
 
 
 def progress_bar(num_steps: int, done: int, *, shown: bool) -> tqdm:
-    """Optimiser steps, loss and rate; in a log file, where each update stays, one every ten seconds."""
+    """Make the bar of optimiser steps; in a log file, where every update stays, it updates every ten seconds."""
     interval = 0.2 if sys.stderr.isatty() else 10
     return tqdm(total=num_steps, initial=done, unit="step", disable=not shown, mininterval=interval)
 
 
 def validate(model: Segmenter, val_set: TestSet, settings: Settings) -> dict[str, float]:
-    """Scores of the held-out part."""
-    evaluation = evaluate(
-        model,
-        {"val": val_set},
-        device=settings.device,
-        bf16=settings.bf16,
-        batch_size=settings.eval_batch_size,
-        num_workers=settings.num_workers,
-    )
-    return evaluation.datasets["val"]
+    """Score the held-out part."""
+    return evaluate_with(model, {"val": val_set}, settings).datasets["val"]

@@ -23,11 +23,11 @@ pytestmark = pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"step": -1}, "progress.step is no number of anything: -1"),
-        ({"epoch": True}, "progress.epoch is no number of anything: True"),
-        ({"best": float("nan")}, "progress.best is no score: nan"),
-        ({"best_step": 3, "step": 2}, "progress.best_step is no step of it: 3"),
-        ({"history": [1]}, "progress.history is no list of scores"),
+        ({"step": -1}, "progress.step must be a non-negative integer, not -1"),
+        ({"epoch": True}, "progress.epoch must be a non-negative integer, not True"),
+        ({"best": float("nan")}, "progress.best must be a finite number or None, not nan"),
+        ({"best_step": 3, "step": 2}, "progress.best_step must be from 0 to 2 or None, not 3"),
+        ({"history": [1]}, "progress.history must be a list of scores"),
     ],
 )
 def test_progress(values: dict[str, Any], message: str) -> None:
@@ -38,12 +38,12 @@ def test_progress(values: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({7: {}}, "the optimiser is one of other parameters"),
-        ({0: {"step": torch.zeros(())}}, "state of parameter 0 is not exp_avg, exp_avg_sq, step"),
-        ({0: {"step": 1, "exp_avg": 0, "exp_avg_sq": 0}}, r"step of parameter 0 is no tensor of floats \(\)"),
+        ({7: {}}, "the optimizer state belongs to other parameters"),
+        ({0: {"step": torch.zeros(())}}, "state of parameter 0 must hold exp_avg, exp_avg_sq, step"),
+        ({0: {"step": 1, "exp_avg": 0, "exp_avg_sq": 0}}, r"step of parameter 0 must be a float tensor of shape \(\)"),
         (
             {0: {"step": torch.ones(()), "exp_avg": torch.zeros(1, 1), "exp_avg_sq": -torch.ones(1, 1)}},
-            "exp_avg_sq of parameter 0 is not finite, or negative",
+            "exp_avg_sq of parameter 0 holds a number that is negative or not finite",
         ),
     ],
 )
@@ -123,5 +123,5 @@ def test_a_name_that_would_be_a_path(tmp_path: Path) -> None:
 def test_a_map_that_can_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     predicted = Predicted("a", np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8), tmp_path / "a.png")
-    with pytest.raises(OSError, match=r"could not write the map .*a\.png"):
+    with pytest.raises(OSError, match=r"cannot write the map .*a\.png"):
         predicted()

@@ -44,7 +44,7 @@ def test_killed_and_resumed_equals_never_killed(tmp_path: Path) -> None:
     assert told["killed in saving"] >= 10
     assert told["asked"] == 3
     log = (tmp_path / "chaos.log").read_text()
-    assert log.count("go on with resume=true") == 3
+    assert log.count("continue with resume=true") == 3
 
     straight, chaos = (tmp_path / name / "checkpoints" / "last" for name in ("straight", "chaos"))
     assert (straight / "model.safetensors").read_bytes() == (chaos / "model.safetensors").read_bytes()

@@ -1,4 +1,4 @@
-"""What a step takes in memory is told before it is run, and kept within a budget."""
+"""The memory of a step is estimated before it runs, and kept within a limit."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from ipsam.data import TrainSet
 from ipsam.engine.train.losses import ipsam_loss
-from ipsam.engine.train.memory import GB, StepMemory, save_memory, step_memory
+from ipsam.engine.train.memory import GB, StepMemory, limit_memory, step_memory
 from ipsam.model import IPSAM, LoRA
 from ipsam.model.activation_checkpointing import recompute_blocks
 
@@ -74,7 +74,7 @@ def test_as_few_blocks_as_the_budget_needs() -> None:
     kept = [5 + 60, 5 + 30 + 3 + 30, 5 + 10 + 5 + 30, 5 + 6 + 30]
     peaks = [memory.peak(count) for count in range(4)]
     assert peaks == [10 + int(1.1 * some) for some in kept]  # 81, 84, 65, 55
-    assert [memory.num_recomputed(budget) for budget in (90, 81, 80, 65, 55, 54)] == [0, 0, 2, 2, 3, None]
+    assert [memory.min_recomputed(limit) for limit in (90, 81, 80, 65, 55, 54)] == [0, 0, 2, 2, 3, None]
 
 
 def test_training_within_a_budget(
@@ -87,15 +87,15 @@ def test_training_within_a_budget(
     straight = fit(model_of(1, lora=lora), train_set, tmp_path / "one", make_settings())
     with caplog.at_level(logging.INFO):
         frugal = fit(model_of(1, lora=lora), train_set, tmp_path / "two", make_settings(memory_gb=budget))
-    assert "2 of 5 blocks computed again: about 0.0" in caplog.text
+    assert "2 of 5 blocks recomputed: about 0.0" in caplog.text
     all_again = fit(model_of(1, lora=lora), train_set, tmp_path / "three", make_settings(activation_checkpointing=True))
     for other in (frugal, all_again):
         assert all(torch.equal(tensor, straight.state_dict()[key]) for key, tensor in other.state_dict().items())
 
 
 def test_too_little_is_told(make_settings: Any) -> None:
-    with pytest.raises(ValueError, match=r"engine.memory_gb=0.001 is too little: .*takes about 0.0\d GB; raise it, or"):
-        save_memory(micro_model(), make_settings(memory_gb=0.001))
+    with pytest.raises(ValueError, match=r"engine.memory_gb=0.001 is too small: .*takes about 0.0\d GB; raise it, or"):
+        limit_memory(micro_model(), make_settings(memory_gb=0.001))
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, float("nan")])

@@ -75,10 +75,10 @@ def test_asked_to_stop_they_agree_and_go_on_to_the_same_bits(tmp_path: Path) -> 
     straight = trained(tmp_path / "one", *options, processes=2)
     stopped = run("train", tmp_path / "two", *options, "ask=4", processes=2)
     assert stopped.returncode != 0
-    assert "stopped as asked, at step 4 of 10" in stopped.stderr
+    assert "stopped on request at step 4 of 10" in stopped.stderr
     assert load_training(tmp_path / "two/checkpoints/last")["progress"]["step"] == 4
     refused = run("train", tmp_path / "two", *options, "resume=1")
-    assert "was saved by 2 processes, not 1: go on with as many" in refused.stderr
+    assert "was saved by 2 processes, not 1: resume with the same number of processes" in refused.stderr
     resumed = trained(tmp_path / "two", *options, "resume=1", processes=2)
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in straight.items())
 

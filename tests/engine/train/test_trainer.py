@@ -162,7 +162,7 @@ def test_another_number_of_processes_is_refused(tmp_path: Path, make_settings: A
     checkpoint = tmp_path / "checkpoints" / "step_00000002"
     training = load_training(checkpoint)
     save_checkpoint(checkpoint, model_of(1), config=CONFIG, training=training | {"rng": training["rng"] * 2})
-    with pytest.raises(ValueError, match=r"was saved by 2 processes, not 1: go on with as many"):
+    with pytest.raises(ValueError, match=r"was saved by 2 processes, not 1: resume with the same number of processes"):
         fit(model_of(1), train_set, tmp_path, make_settings(epochs=2), resume=True)
 
 
@@ -172,7 +172,7 @@ def test_a_state_of_another_version_is_refused(tmp_path: Path, make_settings: An
     training = load_training(checkpoint)
     training["progress"]["unheard_of"] = 1
     save_checkpoint(checkpoint, model_of(1), config=CONFIG, training=training)
-    with pytest.raises(ValueError, match=r"cannot resume from .*step_00000002: it is of another version or model"):
+    with pytest.raises(ValueError, match=r"cannot resume from .*step_00000002: it is from another version or model"):
         fit(model_of(1), train_set, tmp_path, make_settings(epochs=2), resume=True)
 
 
