@@ -1,4 +1,4 @@
-"""Sets of six pairs for the data doctor, what is done to them, and whether a run on them ends in an error."""
+"""Sets of six pairs for the data doctor, ways to damage them, and a check whether a run on them fails."""
 
 import struct
 import zlib
@@ -15,13 +15,13 @@ from ipsam.data import Data
 from ipsam.tools.prepare.doctor import Diagnosis, diagnose
 from support.defaults import data_with
 
-Damage = Callable[[Path], object]  # done to the folder of the set ``own``
+Damage = Callable[[Path], object]  # takes the folder of the set ``own``
 STEMS = tuple("abcdef")
 SIZE = (40, 50)
 
 
 def picture(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """A picture (H, W, 3) like no other: smooth blotches of colour."""
+    """A unique image (H, W, 3) of smooth blotches of colour."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
     return cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
 
@@ -33,7 +33,7 @@ def mask(size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def save(path: Path, pixels: np.ndarray, kind: str | None = None) -> None:
-    """Write pixels (RGB or grey) in the way of ``kind``, such as ``.png``, whatever the file is called."""
+    """Write pixels (RGB or grey) in the format ``kind``, such as ``.png``; by default the file name's."""
     ok, content = cv2.imencode(kind or path.suffix, pixels[..., ::-1] if pixels.ndim == 3 else pixels)
     assert ok
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def save(path: Path, pixels: np.ndarray, kind: str | None = None) -> None:
 def write_set(
     root: Path, name: str, seed: int, *, images: str = "img", masks: str = "gt", stems=STEMS
 ) -> dict[str, Any]:
-    """Six pairs in root/name/img and root/name/gt; the set as a mapping."""
+    """Write six pairs to root/name/img and root/name/gt; return the set as a mapping."""
     for number, stem in enumerate(stems):
         save(root / name / images / f"{stem}.jpg", picture(seed + number))
         save(root / name / masks / f"{stem}.png", mask())
@@ -51,33 +51,33 @@ def write_set(
 
 
 def png_header(width: int, height: int) -> bytes:
-    """The beginning of a PNG that says to be that large."""
+    """Return the start of a PNG of a declared size."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
     return head + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
 
 
 def own_data(root: Path, **options: Any) -> Data:
-    """The set ``own`` to train on and ``other`` to be tested on."""
+    """Train on the set ``own`` and test on ``other``."""
     own, other = ({"name": name, "images": f"{name}/img", "masks": f"{name}/gt"} for name in ("own", "other"))
     return data_with(**{"image_size": 32, "root": root, "train": [own], "test": [other]} | options)
 
 
 def found(diagnosis: Diagnosis, label: str | None = None) -> dict[str, str]:
-    """Kind and severity of what was found, in one set or in all."""
+    """Return the severity of each kind of finding, in one set or in all."""
     findings = [finding for one in diagnosis.sets if label in (None, one.label) for finding in one.findings]
     return {finding.kind: finding.severity for finding in [*findings, *diagnosis.of_all]}
 
 
 def message(diagnosis: Diagnosis, kind: str) -> str:
-    """The one message of a kind."""
+    """Return the only message of a kind."""
     findings = [*diagnosis.of_all, *(finding for one in diagnosis.sets for finding in one.findings)]
     (only,) = (finding.message for finding in findings if finding.kind == kind)
     return only
 
 
 def examined(data: Data) -> Diagnosis:
-    """The diagnosis, made in this process."""
+    """Diagnose in this process."""
     return diagnose(data, num_workers=0)
 
 
@@ -94,13 +94,13 @@ def stops(data: Data) -> bool:
 
 
 def case(name: str, damage: Damage, *, error: str = "", warning: str = "", remark: str = "", **options: Any) -> Any:
-    """A parameter of a test: what is done, with which options of data, and the kinds that are to be found."""
+    """Return a test parameter: damage, options of data, and the expected kinds of findings."""
     kinds = {error: "error", warning: "warning", remark: "remark"}
     return pytest.param(damage, options, {kind: severity for kind, severity in kinds.items() if kind}, id=name)
 
 
 def check(root: Path, damage: Damage, options: dict[str, Any], expected: dict[str, str]) -> None:
-    """The doctor finds what it should, and says error if a run stops."""
+    """Check the expected findings, and that there is an error exactly if a run stops."""
     write_set(root, "own", seed=0)
     write_set(root, "other", seed=50)
     damage(root / "own")
@@ -123,7 +123,7 @@ def write(name: str, content: bytes) -> Damage:
 
 
 def shorten(name: str, share: float) -> Damage:
-    """Leaves the first ``share`` of a file."""
+    """Truncate a file to a share of its length."""
 
     def damage(own: Path) -> None:
         content = (own / name).read_bytes()
@@ -133,12 +133,11 @@ def shorten(name: str, share: float) -> Damage:
 
 
 def put(name: str, pixels: np.ndarray, kind: str | None = None) -> Damage:
-    """See ``save``."""
     return lambda own: save(own / name, pixels, kind)
 
 
 def put_mode(name: str, pixels: np.ndarray, mode: str, **options: Any) -> Damage:
-    """Written by Pillow, in one of its modes."""
+    """Write with Pillow, in one of its modes."""
     return lambda own: Image.fromarray(pixels).convert(mode).save(own / name, **options)
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -21,32 +20,22 @@ HEADER = ("set", "images", "masks", "pairs", "height", "width", "foreground", *(
 FILE = "check_data.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataCheck:
-    """Options of configs/check_data.yaml."""
+def check_data(config: DictConfig) -> Diagnosis:
+    """Examine the data that configs/check_data.yaml describes, and write the findings to ``out``, if set.
 
-    data: Data
-    num_workers: int
-    duplicates: bool
-    out: Path | None
-
-    @classmethod
-    def of(cls, config: DictConfig) -> "DataCheck":
-        """Check the options; ValueError for an invalid one."""
-        out = path_or_none("out", plain(config.out))
-        return cls(
-            data=settings_of(Data, config.data, "data"),
-            num_workers=whole_number("num_workers", plain(config.num_workers)),
-            duplicates=true_or_false("duplicates", plain(config.duplicates)),
-            out=out if out is None else writable_folder(out, "out"),  # fail before the files are read
-        )
-
-    def run(self) -> Diagnosis:
-        """Examine the data and write the findings to ``out``, if set."""
-        diagnosis = diagnose(self.data, num_workers=self.num_workers, duplicates=self.duplicates)
-        if self.out is not None:
-            write_json(self.out / FILE, diagnosis.describe())
-        return diagnosis
+    Raises:
+        ValueError: an option is invalid.
+    """
+    out = path_or_none("out", plain(config.out))
+    data = settings_of(Data, config.data, "data")
+    num_workers = whole_number("num_workers", plain(config.num_workers))
+    duplicates = true_or_false("duplicates", plain(config.duplicates))
+    if out is not None:
+        writable_folder(out, "out")  # fail before the files are read
+    diagnosis = diagnose(data, num_workers=num_workers, duplicates=duplicates)
+    if out is not None:
+        write_json(out / FILE, diagnosis.describe())
+    return diagnosis
 
 
 def as_text(diagnosis: Diagnosis) -> str:

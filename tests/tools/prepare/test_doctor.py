@@ -1,4 +1,4 @@
-"""Findings in files; errors are exactly what stops a run."""
+"""The data doctor's findings; errors are exactly what stops a run."""
 
 import os
 from pathlib import Path
@@ -18,6 +18,7 @@ from support.doctor_files import (
     found,
     mask,
     message,
+    nothing,
     own_data,
     picture,
     png_header,
@@ -25,15 +26,18 @@ from support.doctor_files import (
     put_mode,
     save,
     shorten,
+    stops,
     together,
     write,
     write_set,
-)
+)  # fmt: skip
 
+from ipsam.data.decoding.limits import MAX_BYTES
 from ipsam.data.files import EXTENSIONS
 from ipsam.tools.prepare.doctor.checks import FORMATS
-from ipsam.tools.prepare.doctor.examine import MAX_BYTES
 
+SMALL = mask((30, 30))
+MISSING = {"name": "own", "images": "own/img"}
 INSIDE = "another file type inside"
 PAGES = {"save_all": True, "append_images": [Image.fromarray(mask())]}
 FLOATS = put_mode("img/g.tif", np.ones((40, 50), np.float32), "F")
@@ -48,6 +52,41 @@ def turned(orientation: int) -> Image.Exif:
 @pytest.mark.parametrize(
     ("damage", "options", "expected"),
     [
+        case("nothing", nothing()),
+        case("no mask", drop("gt/a.png"), error="image without mask"),
+        case("no image", drop("img/a.jpg"), error="mask without image"),
+        case("no mask, left out", drop("gt/a.png"), remark="left out by exclude", exclude=["own/a"]),
+        case("two images", put("img/a.png", picture(99)), error="two images of one stem"),
+        case("two masks", put("gt/a.bmp", mask()), error="two masks of one stem"),
+        case("a folder named like an image", lambda own: (own / "img/z.jpg").mkdir()),
+        case("a link to nothing", lambda own: (own / "gt/z.png").symlink_to("none")),
+        case("another size", put("gt/a.png", SMALL), error="size mismatch"),
+        case("resized", put("gt/a.png", SMALL), remark="size mismatch", size_mismatch="resize"),
+        case("left out", put("gt/a.png", SMALL), remark="size mismatch", size_mismatch="exclude"),
+        case("all", all_masks(SMALL), remark="size mismatch", error="no pair left", size_mismatch="exclude"),
+        case("cut off and left out", together(put("gt/a.png", SMALL), shorten("img/a.jpg", 0.9)),
+             remark="size mismatch", size_mismatch="exclude"),
+        case("no masks", lambda own: (own / "gt").rename(own / "masks"), error="set not found"),
+        case("no images", drop(*(f"img/{stem}.jpg" for stem in STEMS)), error="unusable set"),
+        case("an unprintable name", lambda own: os.rename(own / "img/a.jpg", os.fsencode(own / "img") + b"/\xe9.jpg"),
+             error="unusable set"),
+        case("unknown stem left out", nothing(), error="unknown in exclude", exclude=["own/train/typo"]),
+        case(
+            "everything left out",
+            nothing(),
+            remark="left out by exclude",
+            error="no image left",
+            exclude=[f"own/{stem}" for stem in STEMS],
+        ),
+        case("nothing left to train on", nothing(), error="nothing to train on", val_fraction=0.99),
+        case("some left to train on", nothing(), val_fraction=0.5),
+        case("no such set", nothing(), error="unusable set", train=["COD11K"]),
+        case("no such split", nothing(), error="unusable set", train=["NC4K"]),
+        case("not there", nothing(), error="set not found", train=["CAMO"]),
+        case("half a mapping", nothing(), error="unusable set", train=[MISSING]),
+        case("no list", nothing(), error="set not found", train=[MISSING | {"masks": "own/gt", "list": "l.txt"}]),
+        case("nothing to train on at all", nothing(), train=[]),
+        case("synthetic", nothing(), remark="synthetic", train=["synthetic"], synthetic={"num_train": 3}),
         case("an empty image", write("img/a.jpg", b""), error="unreadable file"),
         case("an empty mask", write("gt/a.png", b""), error="unreadable file"),
         case("an image cut off", shorten("img/a.jpg", 0.9), error="unreadable file"),
@@ -85,10 +124,48 @@ def turned(orientation: int) -> Image.Exif:
              warning="empty masks"),
     ],
 )  # fmt: skip
-def test_errors_are_what_stops_a_run(
+def test_errors_are_exactly_what_stops_a_run(
     tmp_path: Path, damage: Damage, options: dict[str, Any], expected: dict[str, str]
 ) -> None:
     check(tmp_path, damage, options, expected)
+
+
+def test_errors_in_test_and_val_sets_stop_a_run(tmp_path: Path) -> None:
+    write_set(tmp_path, "own", seed=0)
+    spec = write_set(tmp_path, "other", seed=50)
+    (tmp_path / "other/gt/c.png").write_bytes(b"")
+    for options in ({}, {"val": [spec], "test": []}):
+        data = own_data(tmp_path, **options)
+        diagnosis = examined(data)
+        assert [one.label for one in diagnosis.sets] == ["own/train", f"other/{'val' if options else 'test'}"]
+        assert found(diagnosis, diagnosis.sets[1].label) == {"unreadable file": "error"}
+        assert stops(data)
+
+
+@pytest.mark.parametrize("kind", ["image", "mask"])
+def test_errors_stop_a_run_on_randomly_damaged_files(tmp_path: Path, kind: str) -> None:
+    """One file of each set is truncated or has flipped bits."""
+    rng = np.random.default_rng(kind == "mask")
+    path = tmp_path / ("own/img/a.jpg" if kind == "image" else "own/gt/a.png")
+    outcomes = []
+    for number in range(60):
+        spec = write_set(tmp_path, "own", seed=0, stems="ab")
+        content = bytearray(path.read_bytes())
+        if number % 3:
+            for position in rng.integers(0, len(content), rng.integers(1, 6)):
+                content[position] ^= 1 << rng.integers(8)
+        else:
+            del content[rng.integers(len(content)) :]
+        path.write_bytes(content)
+        data = own_data(tmp_path, train=[spec], test=[])
+        outcomes.append(examined(data).would_stop)
+        assert outcomes[-1] == stops(data), number
+    assert sum(outcomes) > 10
+
+
+def test_test_sets_of_the_same_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.test names CAMO more than once"):
+        examined(own_data(tmp_path, train=[], test=["CAMO", "CAMO"]))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -138,35 +215,30 @@ def test_mask_statistics(tmp_path: Path) -> None:
     assert diagnosis.sets[0].sizes == [(40, 50)] * 6
 
 
-@pytest.mark.parametrize(
-    ("damage", "kind", "told"),
-    [
-        (all_masks(255 - mask()), "inverted masks", "in 6 of 6 (100%) most of the border is foreground"),
-        (
-            put("gt/a.png", 255 - mask()),
-            "inverted masks",
-            "in 1 of 6 masks most of the border is foreground: a.png; look",
-        ),
-        (
-            put("img/a.jpg", picture(9), ".png"),
-            INSIDE,
-            "1 of 12 files are of another type than their name says: a.jpg is",
-        ),
-        (
-            put_mode("img/a.jpg", picture(9), "RGB", exif=turned(8)),
-            "EXIF orientation",
-            "which is ignored, since image ",
-        ),
-        (put_mode("img/a.jpg", picture(9), "RGB", exif=turned(8)), "EXIF orientation", "as stored: a.jpg 8; see that"),
-        (put_mode("img/a.jpg", picture(9), "CMYK"), "CMYK picture", "1 of 12 files are in CMYK, whose conversion"),
-        (put_mode("img/a.jpg", picture(9), "CMYK"), "CMYK picture", "save them as RGB: a.jpg"),
-        (put_mode("gt/b.png", mask(), "LA"), "alpha picture", "1 of 12 files have an alpha channel or a transparent"),
-    ],
-)
-def test_oddities_are_explained(tmp_path: Path, damage: Damage, kind: str, told: str) -> None:
-    write_set(tmp_path, "own", seed=0)
+def test_oddities_are_explained(tmp_path: Path) -> None:
+    write_set(tmp_path, "own", seed=0, stems="abcdefghi")
+    damage = together(
+        put("gt/a.png", 255 - mask()),
+        put("img/b.jpg", picture(9), ".png"),
+        put_mode("img/c.jpg", picture(10), "RGB", exif=turned(8)),
+        put_mode("img/d.jpg", picture(11), "CMYK"),
+        put_mode("gt/e.png", mask(), "LA"),
+    )
     damage(tmp_path / "own")
-    assert told in message(examined(own_data(tmp_path, test=[])), kind)
+    diagnosis = examined(own_data(tmp_path, test=[]))
+    for kind, *texts in (
+        ("inverted masks", "in 1 of 9 masks most of the border is foreground: a.png; look whether"),
+        (INSIDE, "1 of 18 files are of another type than their name says: b.jpg is PNG"),
+        ("EXIF orientation", "which is ignored, since image ", "as stored: c.jpg 8; see that"),
+        ("CMYK picture", "1 of 18 files are in CMYK, whose conversion", "save them as RGB: d.jpg"),
+        ("alpha picture", "1 of 18 files have an alpha channel or a transparent"),
+    ):
+        for text in texts:
+            assert text in message(diagnosis, kind)
+    all_masks(255 - mask())(tmp_path / "own")
+    assert "in 9 of 9 (100%) most of the border is foreground" in message(
+        examined(own_data(tmp_path, test=[])), "inverted masks"
+    )
 
 
 def test_tiff_orientation_is_applied(tmp_path: Path) -> None:
