@@ -11,8 +11,7 @@ from ipsam.data.layouts import SetLocation, Spec, locate_set, set_name
 from ipsam.data.matching import Matched, match_files
 from ipsam.data.pairs import SizeMismatch, apply_size_mismatch, check_size_mismatch, matched_pairs
 from ipsam.tools.prepare.doctor.checks import SetReport, add_duplicate_findings, describe_finding, file_findings
-from ipsam.tools.prepare.doctor.examine import File, FileFacts
-from ipsam.tools.prepare.doctor.reading import examine_all
+from ipsam.tools.prepare.doctor.examine import File, FileFacts, examine_all
 
 
 @dataclass(frozen=True)

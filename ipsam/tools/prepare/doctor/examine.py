@@ -1,5 +1,7 @@
-"""Examine one file, read the way a run would read it."""
+"""Examine files, read the way a run would read them."""
 
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -8,14 +10,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from tqdm import tqdm
 
 from ipsam.data.decoding.limits import MAX_BYTES, Size, check_size, quiet_pillow
 from ipsam.data.files import normal_stem
 from ipsam.data.images import MaskError, binarise_mask, decode_image, decode_mask, open_image, read_bytes
 from ipsam.data.pairs import border_is_foreground
 from ipsam.tools.prepare.doctor.duplicates import ImageHash, image_hash
+from ipsam.utils.worker_pool import WorkerPool
 
 ORIENTATION = 0x0112  # EXIF tag
+CHUNK = 16  # files sent to a worker at once
+SECONDS = 120.0  # for one file; the largest files of a dataset take a few
 
 Kind = Literal["image", "mask"]
 Fault = Literal["unreadable", "mask values"]
@@ -78,6 +84,35 @@ class FileFacts:
     def failed(self, reason: str, fault: Fault = "unreadable") -> "FileFacts":
         """Return a copy with a fault."""
         return replace(self, fault=fault, reason=reason)
+
+
+def examine_all(files: Sequence[File], *, num_workers: int) -> dict[File, FileFacts]:
+    """Examine files with a progress bar, in worker processes or, for 0, in this one.
+
+    A file that crashes its worker or keeps it busy is reported, and the others are still examined.
+    """
+    found: Iterator[FileFacts] = map(examine, files)
+    if num_workers and files:
+        pool: WorkerPool[File, FileFacts] = WorkerPool(
+            examine,
+            num_workers=min(num_workers, len(files)),
+            chunk=CHUNK,
+            timeout=SECONDS,
+            lost=_lost,
+            initializer=_silence_decoders,
+        )
+        found = pool.map(files)
+    bar = tqdm(found, total=len(files), desc="reading", unit="file", leave=False, disable=None)
+    return {facts.file: facts for facts in bar}
+
+
+def _lost(file: File, reason: str) -> FileFacts:
+    return FileFacts(file).failed(f"{file.path}: {reason}; fetch the file again or leave it out")
+
+
+def _silence_decoders() -> None:
+    """Discard the decoders' own messages about broken files."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def examine(file: File) -> FileFacts:
