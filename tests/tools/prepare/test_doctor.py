@@ -164,7 +164,7 @@ def test_errors_stop_a_run_on_randomly_damaged_files(tmp_path: Path, kind: str) 
 
 
 def test_test_sets_of_the_same_name_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"data\.test names CAMO more than once"):
+    with pytest.raises(ValueError, match=r"test=\[\.\.\.\] names CAMO more than once"):
         examined(own_data(tmp_path, train=[], test=["CAMO", "CAMO"]))
 
 
