@@ -32,7 +32,7 @@ class Benchmark:
     stems: str = ""  # pattern that identifies its stems in a shared folder
     whole_without_stems: bool = False  # a shared folder in which no stem matches belongs to this set alone
     leave_out: str | None = None  # pattern of stems that are not part of the benchmark
-    only: tuple[str, ...] = ()  # all its stems, if it is a published part of another set
+    only: tuple[str, ...] = ()  # all its stems, if it is a published part of a larger set
     size_mismatch: SizeMismatch = "error"
     note: str = ""
     archive: str | None = None
@@ -176,7 +176,7 @@ KNOWN: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _BENCH
 
 
 def benchmark(name: str) -> Benchmark:
-    """Return the benchmark with this name or alias, in upper or lower case; ValueError if there is none."""
+    """Return the benchmark with this name or alias, in upper or lower case; otherwise raise ValueError."""
     for known in KNOWN.values():
         if name.casefold() in (alias.casefold() for alias in (known.name, *known.aliases)):
             return known

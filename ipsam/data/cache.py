@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CachedSource:
-    """Pairs of another source at the network's size, read from a file that `cached` made.
+    """Pairs at the network's size, read from a file that `cached` made.
 
     Attributes:
         source: the pairs on disk.

@@ -1,4 +1,4 @@
-"""Match the images of one folder with the masks of another by stem.
+"""Match the images and masks of two folders by stem.
 
 Sorted order never matches files: one missing file would shift every pair after it.
 """
@@ -34,7 +34,7 @@ def match_files(
     only: Sequence[str] | None = None,
     extra_masks: bool = False,
 ) -> Matched:
-    """Match the images of one folder with the masks of another; arguments as for `find_pairs`.
+    """Match the images and masks of two folders; arguments as for `find_pairs`.
 
     Raises:
         FileNotFoundError: a folder does not exist.

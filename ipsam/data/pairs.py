@@ -42,7 +42,7 @@ def find_pairs(
     size_mismatch: SizeMismatch = "error",
     extra_masks: bool = False,
 ) -> list[Pair]:
-    """Pair the images of one folder with the masks of another by stem; sorted by stem.
+    """Pair the images and masks of two folders by stem; sorted by stem.
 
     Args:
         images: folder of images.

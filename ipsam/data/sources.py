@@ -115,7 +115,7 @@ class SyntheticSource:
 
 @dataclass(frozen=True)
 class SubsetSource:
-    """Some samples of another source, by index."""
+    """Some samples of a source, by index."""
 
     source: Source
     indices: Sequence[int]
@@ -124,7 +124,7 @@ class SubsetSource:
         return len(self.indices)
 
     def read(self, index: int, epoch: int) -> Sample:
-        """Read sample ``indices[index]`` of the other source."""
+        """Read sample ``indices[index]`` of the source."""
         return self.source.read(self.indices[index], epoch)
 
     def names(self) -> list[str]:
@@ -133,7 +133,7 @@ class SubsetSource:
         return [names[index] for index in self.indices]
 
     def listing(self) -> Iterator[str]:
-        """Yield the other source's listing and the indices."""
+        """Yield the source's listing and the indices."""
         yield from self.source.listing()
         yield repr(list(self.indices))
 

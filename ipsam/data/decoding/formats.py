@@ -85,7 +85,7 @@ def read_tiff(content: bytes, path: Path) -> TiffPage:
     except Exception as error:
         raise unreadable_header(path, error) from error
     has_successor = False
-    with suppress(Exception):  # a second page that is broken is none
+    with suppress(Exception):  # a broken second page does not count
         if tags.next not in (0, first):
             _load(tags, file)
             has_successor = TIFF_SIZES[1] in tags

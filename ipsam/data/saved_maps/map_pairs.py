@@ -105,7 +105,7 @@ def pair_maps(
         above: mask values above it are foreground.
 
     Raises:
-        ValueError: maps are missing or of another size; no map fits; two maps share a stem; a header cannot be read.
+        ValueError: maps are missing or differ in size; no map fits; two maps share a stem; a header cannot be read.
     """
     maps = by_stem(found.folder)
     extra = sorted(maps.keys() - truth.masks.keys())

@@ -21,7 +21,7 @@ def read_map(path: str | Path) -> NDArray[np.uint8] | NDArray[np.float32]:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is empty, broken, cut off or not an image; has several pages, colours or transparent
-            pixels; or its values are floats outside [0, 1] or of another type.
+            pixels; or its values are floats outside [0, 1] or have an unsupported type.
     """
     path = Path(path)
     pixels = decode(read_bytes(path), path, cv2.IMREAD_UNCHANGED, single="map")

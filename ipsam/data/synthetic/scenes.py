@@ -1,8 +1,7 @@
-"""Synthetic camouflage: an animal-like object filled with a second sample of the texture it lies on.
+"""Synthetic camouflage: an animal-like object with a second sample of the texture it lies on.
 
-Made on the fly from a random generator, without files. `difficulty` runs from 0, where colour, contrast, grain and
-shading all give the object away, to 1, where its colours match the surroundings and only the break of the texture at
-the contour is left.
+Scenes come from a random generator, without files. At `difficulty` 0, colour, contrast, grain and shading all give the
+object away; at 1, its colours match the surroundings and only the break of the texture at the contour is left.
 """
 
 from dataclasses import dataclass, replace
@@ -15,20 +14,20 @@ from ipsam.data.synthetic.shapes import SHAPES, Polygon, blob
 from ipsam.data.synthetic.textures import Field, Texture, over_channels, random_texture
 
 MIN_SIZE = 32
-FOREGROUND = (0.03, 0.35)  # share of the image that the mask covers
+FOREGROUND = (0.03, 0.35)  # smallest and largest share of the image that the mask covers
 SUPERSAMPLING = 3
 
 
 @dataclass(frozen=True)
 class Scene:
-    """An image, (s, s, 3) uint8 RGB, with its mask, (s, s) uint8: 255 on the visible object and 0 elsewhere."""
+    """Image (s, s, 3) uint8 RGB with its mask (s, s) uint8, 255 on the visible object and 0 elsewhere."""
 
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
 
 
 def camouflaged_scene(rng: np.random.Generator, *, size: int, difficulty: float) -> Scene:
-    """Draw a scene; the same generator state, size and difficulty give the same scene.
+    """Draw a scene. The same generator state, size and difficulty give the same scene.
 
     Args:
         rng: source of every choice; advanced by the call.
@@ -44,8 +43,8 @@ def camouflaged_scene(rng: np.random.Generator, *, size: int, difficulty: float)
     material = random_texture(rng)
     background = material.render(rng, size)
     background *= over_channels(_patches(rng, size))
-    fill = _disguised(rng, material, strength).render(rng, size)
-    # What hides best takes on the brightness of its very place; the texture itself stays the object's own.
+    fill = _object_texture(rng, material, strength).render(rng, size)
+    # The harder, the more the object takes on the local brightness; its texture stays its own.
     fill += np.float32(1 - strength**0.5) * (_low_pass(background) - _low_pass(fill))
     fill = cv2.GaussianBlur(fill, (0, 0), size * (0.002 + 0.008 * strength * rng.uniform() ** 2))
 
@@ -57,15 +56,15 @@ def camouflaged_scene(rng: np.random.Generator, *, size: int, difficulty: float)
     fill -= background
     fill *= over_channels(alpha)
     background += fill
-    return Scene(image=_photographed(rng, background), mask=np.where(alpha > 0.5, 255, 0).astype(np.uint8))
+    return Scene(image=_add_camera_effects(rng, background), mask=np.where(alpha > 0.5, 255, 0).astype(np.uint8))
 
 
-def _disguised(rng: np.random.Generator, material: Texture, strength: float) -> Texture:
-    """The object's material: the background's, given away in proportion to `strength` (1 plain, 0 hidden)."""
+def _object_texture(rng: np.random.Generator, material: Texture, strength: float) -> Texture:
+    """Return the background's texture, changed in proportion to `strength` (1 plainly visible, 0 hidden)."""
     palette = material.palette
     mean = palette.mean(axis=0)
     brightness = mean.mean()
-    # Away from the nearer end of the range, so that the shift survives clipping to [0, 255].
+    # Shift away from the nearer end of [0, 255], so that clipping does not undo it.
     lighter = rng.uniform(70, 160) > brightness
     hue = rng.normal(0, 1) * np.array([1, 0, -1]) + rng.normal(0, 0.25) * np.array([1, -2, 1])  # mostly warm to cold
     tilt = rng.uniform(0, 0.22 * np.pi)
@@ -82,7 +81,7 @@ def _disguised(rng: np.random.Generator, material: Texture, strength: float) -> 
 
 
 def _low_pass(field: Field) -> Field:
-    """Smooth (s, s, ...) over about a tenth of the side, at a sixteenth of the cost of a blur in full size."""
+    """Smooth (s, s, ...) over about a tenth of the side, at a sixteenth of the cost of a full-size blur."""
     size = len(field)
     small = cv2.GaussianBlur(cv2.resize(field, (32, 32), interpolation=cv2.INTER_AREA), (0, 0), 1.6)
     smooth: Field = cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR)
@@ -90,7 +89,7 @@ def _low_pass(field: Field) -> Field:
 
 
 def _patches(rng: np.random.Generator, size: int) -> Field:
-    """Distractors: a light (s, s) with a few soft-edged lighter and darker patches that are no objects."""
+    """Draw distractors: a light field (s, s) with a few lighter and darker soft-edged patches."""
     canvas = np.ones((64, 64), np.float32)
     for _ in range(rng.integers(2, 6)):
         outline = rng.uniform(0, 64, 2) + rng.uniform(5, 14) * blob(rng)[0]
@@ -101,8 +100,8 @@ def _patches(rng: np.random.Generator, size: int) -> Field:
     return light
 
 
-def _photographed(rng: np.random.Generator, image: Field) -> NDArray[np.uint8]:
-    """Light (s, s, 3) falling off to one side, the lens's slight blur, the sensor's noise; 8 bits."""
+def _add_camera_effects(rng: np.random.Generator, image: Field) -> NDArray[np.uint8]:
+    """Add a light gradient, slight blur and sensor noise to (s, s, 3), and round it to 8 bits."""
     size = len(image)
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
     fall_x, fall_y = rng.uniform(-0.3, 0.3, 2).astype(np.float32)
@@ -114,9 +113,9 @@ def _photographed(rng: np.random.Generator, image: Field) -> NDArray[np.uint8]:
 
 
 def _silhouettes(rng: np.random.Generator, size: int) -> Field:
-    """One object, or two in a quarter of the scenes: coverage (s, s) in [0, 1]."""
+    """Draw one object, or two in a quarter of the scenes, as coverage (s, s) in [0, 1]."""
     two = rng.uniform() < 0.25
-    gap = np.ones((2 * (size // 32) + 3,) * 2, np.uint8)  # so that two objects stay two
+    gap = np.ones((2 * (size // 32) + 3,) * 2, np.uint8)  # keeps two objects apart
     while True:
         areas = rng.uniform(0.04, 0.12, 2) if two else np.exp(rng.uniform(np.log(0.06), np.log(0.32), 1))
         canvases = [_silhouette(rng, size, area) for area in areas]
@@ -129,7 +128,7 @@ def _silhouettes(rng: np.random.Generator, size: int) -> Field:
 
 
 def _silhouette(rng: np.random.Generator, size: int, area: float) -> Field:
-    """An animal or blob of about the given share of the image, turned and placed at random, partly outside at times."""
+    """Draw an animal or blob with about this share of the image, turned and placed at random, at times partly outside."""
     parts = SHAPES[rng.integers(len(SHAPES))](rng)
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * [rng.choice([-1, 1]), 1]
@@ -148,7 +147,7 @@ def _silhouette(rng: np.random.Generator, size: int, area: float) -> Field:
 
 
 def _painted(points: Polygon, ends: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
-    """Fill polygons, given in shares of the side and one after the other in `points`: (s, s), 255 on their union."""
+    """Fill polygons: `points` holds them one after the other, in shares of the side; returns (s, s), 255 inside."""
     canvas = np.zeros((size, size), np.uint8)
     corners = np.rint(points * size).astype(np.int32)
     for start, end in zip([0, *ends[:-1]], ends, strict=True):

@@ -1,4 +1,4 @@
-"""Outlines of objects for synthetic scenes: blobs and animal-like forms, each a union of polygons."""
+"""Outlines of objects for synthetic scenes: blobs and animal-like shapes, each a union of polygons."""
 
 from collections.abc import Callable
 
@@ -10,14 +10,14 @@ CIRCLE: Polygon = np.stack([np.cos(np.arange(32) * np.pi / 16), np.sin(np.arange
 
 
 def _ellipse(x: float, y: float, radius_x: float, radius_y: float, angle: float = 0.0) -> Polygon:
-    """Outline of an ellipse turned by `angle` radians."""
+    """Outline an ellipse turned by `angle` radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     outline: Polygon = CIRCLE * [radius_x, radius_y] @ np.array([[cos, sin], [-sin, cos]]) + [x, y]
     return outline
 
 
 def _limb(spine: Polygon, radii: list[float] | NDArray[np.float64]) -> list[Polygon]:
-    """A tapering tube along a polyline: a disc on each joint, and quadrilaterals between them."""
+    """Outline a tapering tube along a polyline: a disc on each joint, and quadrilaterals between them."""
     radius = np.asarray(radii)[:, None]
     step = np.diff(spine, axis=0)
     normal = np.stack([-step[:, 1], step[:, 0]], axis=1) / np.linalg.norm(step, axis=1, keepdims=True)
@@ -27,7 +27,7 @@ def _limb(spine: Polygon, radii: list[float] | NDArray[np.float64]) -> list[Poly
 
 
 def _winding(rng: np.random.Generator, num: int, bend: float) -> Polygon:
-    """A smooth random curve of length 2 through `num` points that turns up to `bend` radians off its heading."""
+    """Draw a smooth random curve of length 2 with `num` points, which turns up to `bend` radians off its heading."""
     along = np.linspace(0, 1, num)
     heading = bend * np.sin(2 * np.pi * rng.uniform(0.6, 1.4) * along + rng.uniform(0, 2 * np.pi))
     steps = np.stack([np.cos(heading), np.sin(heading)], axis=1) * 2 / num
@@ -35,7 +35,7 @@ def _winding(rng: np.random.Generator, num: int, bend: float) -> Polygon:
 
 
 def blob(rng: np.random.Generator) -> list[Polygon]:
-    """A smooth closed curve: a circle with a few random waves on its radius."""
+    """Draw a smooth closed curve: a circle with a few random waves on its radius."""
     phase, k = np.linspace(0, 2 * np.pi, 80, endpoint=False), np.arange(2, 7)[:, None]
     waves = rng.normal(0, 0.35 / k) * np.cos(k * phase + rng.uniform(0, 2 * np.pi, k.shape))
     radius = np.maximum(1 + waves.sum(axis=0), 0.35)
@@ -43,7 +43,7 @@ def blob(rng: np.random.Generator) -> list[Polygon]:
 
 
 def _quadruped(rng: np.random.Generator) -> list[Polygon]:
-    """A mammal from the side: body, neck, head with ears, four legs, tail."""
+    """Draw a mammal from the side: body, neck, head with ears, four legs, tail."""
     tall, head = rng.uniform(0.24, 0.36), np.array([rng.uniform(0.75, 1.0), rng.uniform(-0.5, -0.1)])
     parts = [_ellipse(0.0, 0.0, 0.62, tall), _ellipse(head[0], head[1], 0.24, 0.16, rng.uniform(-0.2, 0.5))]
     parts += _limb(np.array([(0.4, -0.05), head]), [0.2, 0.13])
@@ -71,7 +71,7 @@ def _fish(rng: np.random.Generator) -> list[Polygon]:
 
 
 def _insect(rng: np.random.Generator) -> list[Polygon]:
-    """Abdomen, thorax and head in a row, six jointed legs, two feelers; half of them with the wings of a moth."""
+    """Draw abdomen, thorax and head in a row, six jointed legs, two feelers and, if thin, the wings of a moth."""
     fat = rng.uniform(0.16, 0.3)
     parts = [_ellipse(-0.5, 0.0, 0.5, fat), _ellipse(0.12, 0.0, 0.24, fat * 0.8), _ellipse(0.44, 0.0, 0.16, fat * 0.6)]
     sweep = rng.uniform(0.2, 0.8)
@@ -91,14 +91,14 @@ def _insect(rng: np.random.Generator) -> list[Polygon]:
 
 
 def _snake(rng: np.random.Generator) -> list[Polygon]:
-    """A thick winding line, head and tail tapering."""
+    """Draw a thick winding line that tapers at head and tail."""
     along = np.linspace(0, 1, 28)
     radius = rng.uniform(0.09, 0.16) * np.minimum(1, np.minimum(0.5 + 8 * along, 0.15 + 2 * (1 - along)))
     return _limb(_winding(rng, 28, rng.uniform(0.8, 1.7)), radius)
 
 
 def _lizard(rng: np.random.Generator) -> list[Polygon]:
-    """From above: a bent body with a long tail and four spread legs."""
+    """Draw, from above, a bent body with a long tail and four spread legs."""
     spine = _winding(rng, 20, rng.uniform(0.2, 0.8))
     along = np.linspace(0, 1, 20)
     belly = rng.uniform(0.16, 0.24) * np.exp(-(((along - 0.32) / 0.2) ** 2))

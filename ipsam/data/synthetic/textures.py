@@ -1,8 +1,8 @@
-"""Natural-looking textures: a seeded sample of a material, such as sand ripples, bark, pebbles or leaf litter.
+"""Natural-looking textures such as sand ripples, bark, pebbles or leaf litter.
 
-Notation: s is the image's side in pixels. A family turns a material's parameters into two (s, s) float32 fields, the
-tone in [0, 1] (where on the palette) and the light (a factor around 1); two samples of one material share their
-statistics and differ in phase.
+Notation: s is the image's side in pixels. A family's function draws two (s, s) float32 fields: the tone in [0, 1], a
+position on the palette, and the light, a factor around 1. Two samples of one texture share their statistics and differ
+in phase.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Field = NDArray[np.float32]
 
-# RGB colours, dark to light, of places where animals hide.
+# RGB colours, dark to light, of natural surroundings.
 PALETTES: dict[str, list[tuple[int, int, int]]] = {
     "soil": [(70, 53, 40), (108, 84, 60), (146, 119, 86), (182, 157, 120)],
     "foliage": [(42, 55, 28), (70, 88, 42), (103, 119, 60), (146, 156, 92)],
@@ -32,13 +32,13 @@ PALETTES: dict[str, list[tuple[int, int, int]]] = {
 
 @dataclass(frozen=True)
 class Texture:
-    """A material; `render` gives independent samples of it.
+    """Material; `render` draws independent samples of it.
 
     Args:
         family: a key of `FAMILIES`.
-        palette: (k, 3) float32 RGB colours in [0, 255], which the tone runs through in this order.
+        palette: (k, 3) float32 RGB colours in [0, 255], for tones from 0 to 1.
         scale: size of a typical feature (period, pebble, blade) as a share of the image's side.
-        angle: direction across the grain, in radians; families without grain ignore it.
+        angle: direction across the grain in radians; families without grain ignore it.
         detail: the family's own shape parameter in [0, 1] (roughness, elongation, coverage ...).
     """
 
@@ -64,7 +64,7 @@ class Texture:
 
 
 def random_texture(rng: np.random.Generator) -> Texture:
-    """Draw a material: a family, two to four neighbouring colours of a natural palette, and its parameters."""
+    """Draw a texture: a family, two to four neighbouring colours of a palette, and parameters."""
     names = list(PALETTES)
     colours = np.array(PALETTES[names[rng.integers(len(names))]], np.float32)
     first = int(rng.integers(0, 2))
@@ -80,27 +80,27 @@ def random_texture(rng: np.random.Generator) -> Texture:
 
 
 def over_channels(field: Field) -> Field:
-    """Repeat (s, s) to (s, s, 3): far faster to multiply with than NumPy's broadcast over a last axis of three."""
+    """Repeat (s, s) to (s, s, 3); multiplying by it is far faster than NumPy's broadcast over a last axis of three."""
     repeated: Field = cv2.cvtColor(field, cv2.COLOR_GRAY2RGB)
     return repeated
 
 
 @lru_cache(maxsize=4)
 def _frequencies(size: int) -> tuple[Field, Field]:
-    """Frequencies (s, s // 2 + 1) along x and y of a real FFT, in cycles per image."""
+    """Return frequencies (s, s // 2 + 1) along x and y of a real FFT, in cycles per image."""
     fy, fx = np.meshgrid(np.fft.fftfreq(size, 1 / size), np.fft.rfftfreq(size, 1 / size), indexing="ij")
     return fx.astype(np.float32), fy.astype(np.float32)
 
 
 def _rotated(size: int, angle: float) -> tuple[Field, Field]:
-    """Frequencies across and along the grain, in cycles per image."""
+    """Return frequencies across and along the grain, in cycles per image."""
     fx, fy = _frequencies(size)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     return fx * cos + fy * sin, fy * cos - fx * sin
 
 
 def _shaped_noise(rng: np.random.Generator, size: int, gain: Field) -> Field:
-    """Gaussian noise (s, s) of zero mean and unit variance with the amplitude spectrum `gain` (s, s // 2 + 1)."""
+    """Draw Gaussian noise (s, s), zero mean and unit variance, with the amplitude spectrum `gain` (s, s // 2 + 1)."""
     gain[0, 0] = 0  # no mean
     spectrum = rng.standard_normal((*gain.shape, 2), np.float32).view(np.complex64)[..., 0]
     spectrum *= gain
@@ -110,52 +110,52 @@ def _shaped_noise(rng: np.random.Generator, size: int, gain: Field) -> Field:
 
 
 def power_noise(rng: np.random.Generator, size: int, scale: float, exponent: float) -> Field:
-    """1/f^exponent noise (s, s), flat above the feature size `scale` (a share of the side)."""
+    """Draw 1/f^exponent noise (s, s), flat above the feature size `scale`, a share of the side."""
     fx, fy = _frequencies(size)
     return _shaped_noise(rng, size, (1 + (fx * fx + fy * fy) * np.float32(scale * scale)) ** np.float32(-exponent / 2))
 
 
 def _grain_noise(rng: np.random.Generator, size: int, texture: Texture, stretch: float) -> Field:
-    """1/f^2 noise (s, s) whose features are `stretch` times longer along the grain than across."""
+    """Draw 1/f^2 noise (s, s) whose features are `stretch` times longer along the grain than across."""
     across, along = _rotated(size, texture.angle)
     reach = (across**2 + (along * np.float32(stretch)) ** 2) * np.float32(texture.scale**2)
     return _shaped_noise(rng, size, np.float32(1) / (1 + reach))
 
 
 def _squash(noise: Field, slope: float = 1.7) -> Field:
-    """Unit noise to a tone in (0, 1); the default slope makes Gaussian noise about uniform."""
+    """Map unit noise to a tone in (0, 1); the default slope makes Gaussian noise about uniform."""
     tone: Field = np.float32(0.5) + np.float32(0.5) * np.tanh(noise * np.float32(slope / 2))
     return tone
 
 
 def _relief(height: Field, strength: float) -> Field:
-    """Light (s, s) that falls from the upper left on a surface of unit-variance `height`."""
+    """Light a surface of unit-variance `height` (s, s) from the upper left."""
     slope = cv2.Sobel(height, cv2.CV_32F, 1, 0) + cv2.Sobel(height, cv2.CV_32F, 0, 1)
     light: Field = 1 + np.float32(strength) * np.tanh(slope / (slope.std() + np.float32(1e-6)))
     return light
 
 
 def _clouds(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
-    """Soil, lichen, coral: isotropic 1/f^k noise, detail = smoothness."""
+    """Draw soil, lichen or coral: isotropic 1/f^k noise, detail = smoothness."""
     height = power_noise(rng, size, texture.scale * 2, 1.4 + texture.detail)
     return _squash(height), _relief(height, 0.08)
 
 
 def _fur(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
-    """Fur, dry grass, wood: noise drawn out along the grain, detail = elongation."""
+    """Draw fur, dry grass or wood: noise stretched along the grain, detail = elongation."""
     height = _grain_noise(rng, size, texture, 4 + 6 * texture.detail)
     return _squash(height), _relief(height, 0.06)
 
 
 def _bark(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
-    """Bark: dark furrows along the grain where the noise crosses zero, detail = elongation."""
+    """Draw bark: dark furrows along the grain where the noise crosses zero, detail = elongation."""
     ridge = np.abs(_grain_noise(rng, size, texture, 2 + 3 * texture.detail))
     rough = power_noise(rng, size, texture.scale, 1.2)
     return _squash((ridge - 0.8) * 1.6 + 0.35 * rough), _relief(ridge, 0.12)
 
 
 def _ripples(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
-    """Sand ripples, water: a narrow band of waves across the grain, detail = regularity."""
+    """Draw sand ripples or water: a narrow band of waves across the grain, detail = regularity."""
     across, along = _rotated(size, texture.angle)
     centre, width = 1 / texture.scale, (0.35 - 0.2 * texture.detail) / texture.scale
     gain = np.exp(-(((np.abs(across) - centre) / width) ** 2) - (along / width) ** 2)
@@ -164,7 +164,7 @@ def _ripples(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Fie
 
 
 def _spots(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
-    """Spots, or rings like a leopard's: thresholded isotropic band noise, detail < 0.5 for spots, else rings."""
+    """Draw spots, or rings like a leopard's: thresholded isotropic band noise, detail < 0.5 for spots."""
     fx, fy = _frequencies(size)
     radius = np.sqrt(fx * fx + fy * fy)
     band = _shaped_noise(rng, size, np.exp(-(((radius * texture.scale - 1) / 0.3) ** 2)))
@@ -174,11 +174,11 @@ def _spots(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field
 
 
 def _pebbles(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
-    """Pebbles, cracked mud: Voronoi cells of random tone, round where they are gravel, detail = roundness."""
+    """Draw pebbles or cracked mud: Voronoi cells of random tone, detail = roundness."""
     num = 1.2 / texture.scale**2
     seeds = np.ones((size, size), np.uint8)
     side = int(np.sqrt(num))
-    grid = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)  # jittered: no wide gaps
+    grid = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)  # jitter leaves no wide gaps
     column, row = ((grid + rng.uniform(0, 1, grid.shape)) * size / side).astype(int).T
     seeds[row, column] = 0
     distance, labels = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
@@ -193,15 +193,15 @@ def _pebbles(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Fie
 def _scatter(
     rng: np.random.Generator, size: int, length: Field, width: float, angles: Field, *, ribbed: bool
 ) -> tuple[Field, Field]:
-    """Lay leaves or blades of random tone over each other.
+    """Draw overlapping leaves or blades of random tone.
 
     Args:
-        rng: source of places, tones and bends.
+        rng: source of positions, tones and bends.
         size: side of the image in pixels.
         length: (n,) half lengths in pixels.
         width: greatest width as a share of the length.
         angles: (n,) directions in radians.
-        ribbed: light the two halves of each differently, as on a leaf folded along its rib.
+        ribbed: light the two halves of each differently, like a leaf folded along its rib.
     """
     num = len(length)
     axis = np.stack([np.cos(angles), np.sin(angles)], axis=-1) * length[:, None]
@@ -226,7 +226,7 @@ def _scatter(
 
 
 def _litter(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
-    """Fallen leaves in every direction, detail = breadth of a leaf."""
+    """Draw fallen leaves in every direction, detail = breadth of a leaf."""
     num = int(1.3 / texture.scale**2)
     length = rng.uniform(0.6, 1.2, num).astype(np.float32) * texture.scale * size
     angles = rng.uniform(0, 2 * np.pi, num).astype(np.float32)
@@ -234,7 +234,7 @@ def _litter(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Fiel
 
 
 def _grass(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
-    """Blades along the grain, detail = disorder."""
+    """Draw blades along the grain, detail = disorder."""
     num = int(1.8 / texture.scale**2)
     length = rng.uniform(1.0, 2.0, num).astype(np.float32) * texture.scale * size
     angles = texture.angle + np.pi / 2 + rng.normal(0, 0.1 + 0.25 * texture.detail, num)
