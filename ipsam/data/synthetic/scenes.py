@@ -128,7 +128,7 @@ def _silhouettes(rng: np.random.Generator, size: int) -> Field:
 
 
 def _silhouette(rng: np.random.Generator, size: int, area: float) -> Field:
-    """Draw an animal or blob with about this share of the image, turned and placed at random, at times partly outside."""
+    """Draw an animal or blob with about this share of the image, turned, placed at random, sometimes partly outside."""
     parts = SHAPES[rng.integers(len(SHAPES))](rng)
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * [rng.choice([-1, 1]), 1]
