@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipsam.data.images import read_mask
 from ipsam.data.saved_maps.maps import read_map
 
 MAP = np.random.default_rng(0).integers(0, 256, (6, 9), dtype=np.uint8)
@@ -14,19 +13,19 @@ BINARY = (MAP > 128).astype(np.uint8) * np.uint8(255)
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P"])
-def test_a_grey_picture_in_any_mode_reads_alike(tmp_path: Path, mode: str, name: str) -> None:
+def test_grey_map_is_read_alike_in_any_mode(tmp_path: Path, mode: str, name: str) -> None:
     Image.fromarray(MAP).convert(mode).save(tmp_path / name)
     read = read_map(tmp_path / name)
     assert read.dtype == np.uint8
     np.testing.assert_array_equal(read, MAP)
 
 
-def test_a_picture_of_one_bit(tmp_path: Path) -> None:
+def test_one_bit_map_is_read(tmp_path: Path) -> None:
     Image.fromarray(BINARY).convert("1").save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_map(tmp_path / "a.png"), BINARY)
 
 
-def test_a_grey_jpeg_saved_as_rgb(tmp_path: Path) -> None:
+def test_grey_jpeg_saved_as_rgb_is_read(tmp_path: Path) -> None:
     smooth = cv2.GaussianBlur(cv2.resize(BINARY, (90, 60)), (0, 0), 3)
     Image.fromarray(smooth).convert("RGB").save(tmp_path / "a.jpg", quality=95)
     read = read_map(tmp_path / "a.jpg")
@@ -36,7 +35,7 @@ def test_a_grey_jpeg_saved_as_rgb(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_16_bits_are_shares_of_65535(tmp_path: Path, name: str, channels: int) -> None:
+def test_16_bits_are_divided_by_65535(tmp_path: Path, name: str, channels: int) -> None:
     values = np.array([[0, 1, 32768, 65534, 65535]], np.uint16)
     cv2.imwrite(str(tmp_path / name), np.repeat(values[..., None], channels, -1))
     read = read_map(tmp_path / name)
@@ -64,7 +63,9 @@ def test_floats_are_read_as_they_are(tmp_path: Path, kind: type, channels: int) 
     ],
 )
 @pytest.mark.parametrize("channels", [1, 3])
-def test_floats_that_are_no_probabilities(tmp_path: Path, low: float, high: float, message: str, channels: int) -> None:
+def test_floats_outside_0_and_1_are_refused(
+    tmp_path: Path, low: float, high: float, message: str, channels: int
+) -> None:
     values = np.repeat(np.array([[low, high]], np.float32)[..., None], channels, -1)
     cv2.imwrite(str(tmp_path / "a.tif"), values)
     with pytest.raises(ValueError, match=rf"a\.tif: {message}"):
@@ -72,7 +73,7 @@ def test_floats_that_are_no_probabilities(tmp_path: Path, low: float, high: floa
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
-def test_a_picture_in_colour_is_no_map(tmp_path: Path, mode: str) -> None:
+def test_colour_picture_is_refused(tmp_path: Path, mode: str) -> None:
     coloured = cv2.applyColorMap(MAP, cv2.COLORMAP_JET)
     Image.fromarray(coloured).convert(mode).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"a\.png: a colour picture, not a map of probabilities; save"):
@@ -80,7 +81,7 @@ def test_a_picture_in_colour_is_no_map(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_a_transparent_pixel_has_no_value(tmp_path: Path, mode: str) -> None:
+def test_transparent_pixel_is_refused(tmp_path: Path, mode: str) -> None:
     picture = Image.fromarray(MAP).convert(mode)
     picture.putalpha(Image.fromarray(BINARY | np.uint8(1)))
     picture.save(tmp_path / "a.png")
@@ -88,7 +89,7 @@ def test_a_transparent_pixel_has_no_value(tmp_path: Path, mode: str) -> None:
         read_map(tmp_path / "a.png")
 
 
-def test_a_transparent_colour_of_a_palette(tmp_path: Path) -> None:
+def test_transparent_colour_of_a_palette_is_refused(tmp_path: Path) -> None:
     Image.fromarray(MAP).convert("P").save(tmp_path / "a.png", transparency=int(MAP[0, 0]))
     with pytest.raises(ValueError, match=r"a\.png: transparent in"):
         read_map(tmp_path / "a.png")
@@ -108,7 +109,7 @@ def test_several_pages_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.tif"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_a_file_that_was_cut_off(tmp_path: Path, name: str, share: float) -> None:
+def test_file_that_was_cut_off_is_refused(tmp_path: Path, name: str, share: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 90), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / name)
     content = (tmp_path / name).read_bytes()
@@ -117,7 +118,7 @@ def test_a_file_that_was_cut_off(tmp_path: Path, name: str, share: float) -> Non
         read_map(tmp_path / name)
 
 
-def test_a_jpeg_without_its_end_is_refused_whatever_opencv_makes_of_it(
+def test_jpeg_without_its_end_is_refused_even_if_opencv_reads_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.fromarray(MAP).save(tmp_path / "a.jpg")
@@ -127,27 +128,8 @@ def test_a_jpeg_without_its_end_is_refused_whatever_opencv_makes_of_it(
         read_map(tmp_path / "a.jpg")
 
 
-def test_no_image_at_all(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"none\.png: no such file"):
-        read_map(tmp_path / "none.png")
-    (tmp_path / "empty.png").touch()
-    with pytest.raises(ValueError, match=r"empty\.png: the file is empty"):
-        read_map(tmp_path / "empty.png")
-    (tmp_path / "text.png").write_text("<html>404</html>")
-    with pytest.raises(ValueError, match=r"text\.png: the image header can.t be read \(none of BMP, JPEG, PNG"):
-        read_map(tmp_path / "text.png")
-
-
-def test_masks_by_another_threshold(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[0, 1, 100, 101, 200]], np.uint8)).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "a.png", 100), [[0, 0, 0, 255, 255]])
-    np.testing.assert_array_equal(read_mask(tmp_path / "a.png", above=0), [[0, 255, 255, 255, 255]])
-    with pytest.raises(ValueError, match="none above 210, so"):
-        read_mask(tmp_path / "a.png", above=210)
-
-
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_a_rounding_error_outside_is_clipped(tmp_path: Path, kind: type) -> None:
+def test_rounding_error_outside_0_and_1_is_clipped(tmp_path: Path, kind: type) -> None:
     cv2.imwrite(str(tmp_path / "a.tif"), np.array([[-1e-6, 0.5, 1 + 1e-6]], kind))
     np.testing.assert_array_equal(read_map(tmp_path / "a.tif"), np.array([[0, 0.5, 1]], np.float32))
     cv2.imwrite(str(tmp_path / "a.tif"), np.array([[-2e-5, 0.5, 1 + 3e-6]], kind))
