@@ -36,9 +36,9 @@ class Example:
     error: bytes
 
 
-def choose(rows: Sequence[ScoreRow], num: int, by: str = "sm") -> list[tuple[int, int]]:
-    """Return (rank, index) of the ``num`` best and ``num`` worst rows, worst first and without repetition."""
-    ranked = list(enumerate(ranking([float(row[by]) for row in rows], by), start=1))
+def choose(rows: Sequence[ScoreRow], num: int) -> list[tuple[int, int]]:
+    """Return (rank, index) of the ``num`` best and ``num`` worst rows by S-measure, worst first and each once."""
+    ranked = list(enumerate(ranking([float(row["sm"]) for row in rows], "sm"), start=1))
     chosen = ranked if len(ranked) <= 2 * num else [*ranked[:num], *ranked[len(ranked) - num :]]
     return chosen[::-1]
 
