@@ -5,7 +5,6 @@ import argparse
 from ipsam.cli.errors import user_errors
 from ipsam.tools.benchmark.commands import add_parsers, reports
 from ipsam.utils.files import write_json
-from ipsam.utils.resources import CONFIGS
 
 
 def main() -> None:

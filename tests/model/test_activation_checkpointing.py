@@ -60,12 +60,12 @@ def test_keys_and_predictions_stay() -> None:
         assert torch.equal(model(image).logits, plain(image).logits)
 
 
-def test_blocks_are_the_encoders() -> None:
+def test_encoder_blocks_are_the_trunks() -> None:
     model = micro_model(lora=LoRA(rank=4))
     assert encoder_blocks(model) == list(model.backbone.image_encoder.trunk.blocks)
 
 
-def test_a_copy_computes_with_its_own_weights() -> None:
+def test_copy_computes_with_its_own_weights() -> None:
     model = micro_model(lora=LoRA(rank=4))
     recompute_blocks(model)
     copy = deepcopy(model)

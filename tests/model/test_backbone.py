@@ -5,6 +5,7 @@ import torch
 from support.builders import DIM, micro_backbone
 
 from ipsam.model import SAM2Backbone
+from ipsam.model.backbone import sam2_config
 
 
 @pytest.mark.parametrize("size", [32, 64, 96])
@@ -21,8 +22,8 @@ def test_pyramid_and_prompt_shapes(size: int) -> None:
 
 
 @pytest.mark.parametrize("num_levels", [1, 2, 3])
-def test_the_pyramid_is_sam2s(num_levels: int) -> None:
-    """To the bit, though only the levels that are asked for are made."""
+def test_pyramid_equals_sam2s(num_levels: int) -> None:
+    """To the bit, although only the requested levels are computed."""
     backbone = micro_backbone()
     image = torch.randn(2, 3, 64, 64)
     expected = backbone.image_encoder(image)["backbone_fpn"]
@@ -32,7 +33,7 @@ def test_the_pyramid_is_sam2s(num_levels: int) -> None:
     assert all(torch.equal(*pair) for pair in zip(levels, expected[-num_levels:], strict=True))
 
 
-def test_constants_are_kept() -> None:
+def test_kept_constants_change_nothing() -> None:
     backbone = micro_backbone()
     image = torch.randn(2, 3, 64, 64)
     levels, position = backbone(image), backbone.position()
@@ -70,7 +71,7 @@ def test_point_types_are_sams() -> None:
     assert difference.abs().max() > 0.1
 
 
-def test_the_prompt_encoder_is_frozen_unless_asked_for() -> None:
+def test_prompt_encoder_is_frozen_by_default() -> None:
     def trainable(backbone: SAM2Backbone) -> set[str]:
         named = backbone.prompt_encoder.named_parameters()
         return {".".join(name.split(".")[:2]) for name, parameter in named if parameter.requires_grad}
@@ -86,20 +87,19 @@ def test_random_weights_have_no_sha256() -> None:
     assert micro_backbone().base_sha256 is None
 
 
-@pytest.mark.parametrize("variant", ["large", "base_plus", "small", "tiny", "micro"])
-def test_variants_are_built_of_sam2s_configurations(variant: str) -> None:
-    from ipsam.model.backbone import sam2_config
+VARIANTS = {
+    "large": (144, [2, 6, 36, 4], 256),
+    "base_plus": (112, [2, 3, 16, 3], 256),
+    "small": (96, [1, 2, 11, 2], 256),
+    "tiny": (96, [1, 2, 7, 2], 256),
+    "micro": (16, [1, 1, 2, 1], 64),
+}
 
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_have_sam2s_widths_and_stages(variant: str) -> None:
     config = sam2_config(variant, 128).image_encoder
-    widths = {"large": 144, "base_plus": 112, "small": 96, "tiny": 96, "micro": 16}
-    stages = {
-        "large": [2, 6, 36, 4],
-        "base_plus": [2, 3, 16, 3],
-        "small": [1, 2, 11, 2],
-        "tiny": [1, 2, 7, 2],
-        "micro": [1, 1, 2, 1],
-    }
-    assert config.trunk.get("embed_dim", 96) == widths[variant]
-    assert list(config.trunk.get("stages", [2, 3, 16, 3])) == stages[variant]
-    assert config.neck.d_model == (64 if variant == "micro" else 256)
+    trunk = config.trunk
+    found = (trunk.get("embed_dim", 96), list(trunk.get("stages", [2, 3, 16, 3])), config.neck.d_model)
+    assert found == VARIANTS[variant]
     assert config.scalp == 1

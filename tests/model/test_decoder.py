@@ -51,7 +51,7 @@ def test_null_prompt_baseline_equals_sam2(build) -> None:
         )
         mask_logits = ours(image).mask_logits
     assert sparse.shape == (2, 0, dim)
-    assert expected.std() > 1e-3  # no trivial agreement
+    assert expected.std() > 1e-3  # not trivially equal
     torch.testing.assert_close(mask_logits, expected, rtol=1e-5, atol=1e-5)
 
 

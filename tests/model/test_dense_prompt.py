@@ -7,7 +7,7 @@ from support.builders import micro_model, randomise
 from ipsam.model import BinarisedPrompt, ScaledPrompt
 
 
-def test_binarised() -> None:
+def test_binarised_prompt_has_two_values() -> None:
     logits = torch.tensor([[[[-3.0, -1e-6], [0.0, 0.2]]]], requires_grad=True)
     prompt = BinarisedPrompt()(logits)
     assert prompt.tolist() == [[[[-10, -10], [-10, 10]]]]
@@ -15,7 +15,7 @@ def test_binarised() -> None:
     assert BinarisedPrompt(magnitude=2.5)(logits)[0, 0, 1].tolist() == [-2.5, 2.5]
 
 
-def test_scaled() -> None:
+def test_scaled_prompt_is_divided_by_the_temperature() -> None:
     logits = torch.tensor([[[[-3.0, 1.0]]]], requires_grad=True)
     prompt = ScaledPrompt(temperature=0.5)(logits)
     assert prompt.tolist() == [[[[-6, 2]]]]
@@ -24,7 +24,7 @@ def test_scaled() -> None:
 
 
 @pytest.mark.parametrize("prompt", [BinarisedPrompt(), ScaledPrompt(temperature=0.5)])
-def test_both_prompts_go_through_it_before_the_prompt_encoder(prompt: torch.nn.Module) -> None:
+def test_both_prompts_are_transformed_before_the_prompt_encoder(prompt: torch.nn.Module) -> None:
     model = micro_model(dense_prompt=prompt).eval()
     randomise(model.gating)
     seen = []
@@ -35,7 +35,7 @@ def test_both_prompts_go_through_it_before_the_prompt_encoder(prompt: torch.nn.M
     assert torch.equal(background, model.backbone.encode_dense(prompt(output.bg_logits)))
 
 
-def test_binarised_prompts_still_learn_by_their_own_supervision() -> None:
+def test_binarised_prompts_learn_from_their_own_supervision() -> None:
     model = micro_model(dense_prompt=BinarisedPrompt())
     output = model(torch.randn(1, 3, 64, 64))
     output.logits.mean().backward()

@@ -1,4 +1,4 @@
-"""FeatAdd: P+ injected into the image embedding."""
+"""FeatAdd: P+ added to the image embedding."""
 
 import torch
 import torch.nn.functional as F
@@ -7,7 +7,7 @@ from support.builders import DIM, micro_model, randomise
 from ipsam.model import FeatureAddition
 
 
-def test_untrained_it_injects_nothing() -> None:
+def test_untrained_addition_changes_nothing() -> None:
     features = torch.randn(2, DIM, 4, 5)
     assert torch.equal(FeatureAddition(DIM)(features, torch.randn(2, 1, 16, 20)), features)
 

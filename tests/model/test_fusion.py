@@ -57,15 +57,15 @@ def test_both_embeddings_matter(operator: str) -> None:
 
 
 @residual
-def test_untrained_it_hands_the_foreground_prompt_on(operator: str) -> None:
+def test_untrained_operator_returns_the_foreground_prompt(operator: str) -> None:
     foreground, background = embeddings()
     assert torch.equal(RESIDUAL[operator]()(foreground, background)[0], foreground)
 
 
 @residual
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_ipsam_starts_with_it_as_without_it(operator: str, training: bool) -> None:
-    """The same weights elsewhere, and the same output to the bit."""
+def test_untrained_operator_changes_no_output(operator: str, training: bool) -> None:
+    """To the bit."""
     model = IPSAM(micro_backbone(), **micro_parts(gating=RESIDUAL[operator]())).train(training)
     image = torch.randn(2, 3, 64, 64)
     with_operator = model(image)
@@ -77,13 +77,13 @@ def test_ipsam_starts_with_it_as_without_it(operator: str, training: bool) -> No
     assert len(without.auxiliary) == (3 if training else 0)
 
 
-def test_untrained_the_purified_anchor_hands_the_purified_prompt_on() -> None:
+def test_untrained_purified_anchor_returns_the_purified_prompt() -> None:
     foreground, background = embeddings()
     dense, gate = PurifiedAnchorGating(DIM, hidden=16)(foreground, background)
     assert torch.equal(dense, foreground * (1 - gate))
 
 
-def test_the_purified_anchor_is_psg_less_what_the_gate_takes() -> None:
+def test_purified_anchor_is_psg_minus_the_suppressed_prompt() -> None:
     anchored, psg = PurifiedAnchorGating(DIM, hidden=16), PromptSpaceGating(DIM, hidden=16)
     randomise(anchored)
     psg.load_state_dict(anchored.state_dict())
@@ -94,7 +94,7 @@ def test_the_purified_anchor_is_psg_less_what_the_gate_takes() -> None:
     torch.testing.assert_close(dense, expected - foreground * gate, rtol=1e-4, atol=1e-5)
 
 
-def test_subtraction() -> None:
+def test_subtraction_equals_its_formula() -> None:
     module = randomised("subtraction")
     foreground, background = embeddings()
     conv, _ = module.fuse

@@ -12,7 +12,7 @@ def embeddings() -> tuple[Tensor, Tensor]:
     return torch.randn(2, DIM, 4, 5), torch.randn(2, DIM, 4, 5)
 
 
-def test_untrained_gating_hands_the_foreground_prompt_on() -> None:
+def test_untrained_gating_returns_the_foreground_prompt() -> None:
     foreground, background = embeddings()
     result, gate = PromptSpaceGating(DIM, hidden=16)(foreground, background)
     assert torch.equal(result, foreground)
@@ -40,8 +40,8 @@ def test_equation_2() -> None:
     assert not torch.allclose(result, foreground, atol=0.1)
 
 
-def test_a_closed_gate_hides_the_background_prompt() -> None:
-    """The background acts through the gate alone: where its predictor is constant, nothing depends on it."""
+def test_background_acts_through_the_gate_alone() -> None:
+    """With a constant gate predictor nothing depends on the background prompt."""
     gating = PromptSpaceGating(DIM, hidden=16)
     randomise(gating)
     torch.nn.init.zeros_(gating.predictor[2].weight)

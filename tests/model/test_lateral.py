@@ -23,7 +23,7 @@ def test_levels_are_gated_by_the_resized_coarse_probability(alpha: float) -> Non
 
 
 @pytest.mark.parametrize(("logit", "left"), [(-100.0, 0.3), (100.0, 1.0)], ids=["background", "object"])
-def test_alpha_is_what_is_left_of_certain_background(logit: float, left: float) -> None:
+def test_alpha_scales_certain_background(logit: float, left: float) -> None:
     fpn = pyramid()
     gated = LateralInhibition(DIM, alpha=0.3)(fpn, torch.full((2, 1, 16, 16), logit))
     for level, result in zip(fpn, gated, strict=True):

@@ -1,4 +1,4 @@
-"""LoRA: where it goes, and that it starts as the identity."""
+"""LoRA: adapted layers, start as the identity, merging, and the update by addmm."""
 
 import sys
 from collections.abc import Callable
@@ -12,16 +12,13 @@ from torch import nn
 from ipsam.model import LoRA
 from ipsam.model.lora import add_lora_by_addmm, merge_lora
 
+STAGES = ((1,), (2,), (3,), (4,), (1, 2), (3, 4))
 MICRO_STAGES = {1: [0], 2: [1], 3: [2, 3], 4: [4]}  # stages [1, 1, 2, 1]
 
 
 @pytest.fixture(scope="module")
 def trunk() -> nn.Module:
     return micro_backbone().image_encoder.trunk
-
-
-def blocks(lora: LoRA, trunk: nn.Module) -> list[int]:
-    return sorted({int(name.split(".")[1]) for name in lora.target_modules(trunk)})
 
 
 def adapted(trunk: nn.Module) -> list[str]:
@@ -35,21 +32,20 @@ def test_every_attention_projection_by_default(trunk: nn.Module) -> None:
     assert all(isinstance(trunk.get_submodule(name), nn.Linear) for name in names)
 
 
-@pytest.mark.parametrize("stages", [(1,), (2,), (3,), (4,), (1, 2), (3, 4)])
-def test_stages_are_those_of_the_trunk(trunk: nn.Module, stages: tuple[int, ...]) -> None:
-    assert blocks(LoRA(stages=stages), trunk) == [block for stage in stages for block in MICRO_STAGES[stage]]
-
-
-def test_sparse_50_percent_is_the_even_blocks(trunk: nn.Module) -> None:
-    assert blocks(LoRA(block_stride=2), trunk) == [0, 2, 4]
-    assert blocks(LoRA(block_stride=2, stages=(3, 4)), trunk) == [2, 4]
-
-
-@pytest.mark.parametrize("projection", ["qkv", "proj"])
-def test_one_projection_alone(trunk: nn.Module, projection: str) -> None:
-    assert LoRA(projections=[projection]).target_modules(trunk) == [
-        f"blocks.{block}.attn.{projection}" for block in range(5)
-    ]
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        *(({"stages": stages}, [block for stage in stages for block in MICRO_STAGES[stage]]) for stages in STAGES),
+        ({"block_stride": 2}, [0, 2, 4]),  # sparse 50 %: the even blocks
+        ({"block_stride": 2, "stages": (3, 4)}, [2, 4]),
+        *(({"projections": [projection]}, [0, 1, 2, 3, 4]) for projection in ("qkv", "proj")),
+    ],
+    ids=str,
+)
+def test_choice_selects_blocks_and_projections(trunk: nn.Module, choice: dict, expected: list[int]) -> None:
+    names = LoRA(**choice).target_modules(trunk)
+    projections = choice.get("projections", ("qkv", "proj"))
+    assert names == [f"blocks.{block}.attn.{projection}" for block in expected for projection in projections]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +68,7 @@ def test_injection_wraps_exactly_the_chosen_layers_and_starts_as_the_identity(lo
         assert trunk.get_submodule(name).lora_A["default"].out_features == lora.rank
 
 
-def test_an_update_that_has_learned_something_changes_the_features() -> None:
+def test_trained_update_changes_the_features() -> None:
     backbone = micro_backbone(lora=LoRA(rank=2)).eval()
     image = torch.randn(1, 3, 64, 64)
     before = backbone(image)[-1]
@@ -89,7 +85,7 @@ def test_update_is_scaled_by_alpha_over_rank(alpha: float | None, scale: float) 
 
 
 def features_and_gradients(backbone: nn.Module, image: torch.Tensor, *, bf16: bool) -> dict[str, torch.Tensor]:
-    torch.manual_seed(0)  # of dropout
+    torch.manual_seed(0)  # for dropout
     backbone.zero_grad()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
         levels = backbone(image)
@@ -100,7 +96,7 @@ def features_and_gradients(backbone: nn.Module, image: torch.Tensor, *, bf16: bo
 
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize(("alpha", "dropout"), [(None, 0.0), (10.0, 0.0), (2.0, 0.5)])
-def test_updates_added_by_addmm_are_the_same_but_for_rounding(alpha: float | None, dropout: float, bf16: bool) -> None:
+def test_updates_by_addmm_equal_pefts_up_to_rounding(alpha: float | None, dropout: float, bf16: bool) -> None:
     """The features and every gradient."""
     backbone = micro_backbone(lora=LoRA(rank=4, alpha=alpha, dropout=dropout)).train()
     for name in adapted(backbone):
@@ -132,7 +128,7 @@ def test_updates_added_by_addmm_are_the_same_but_for_rounding(alpha: float | Non
     ],
     ids=["off", "merged by peft", "merged"],
 )
-def test_where_there_is_nothing_to_add_addmm_adds_nothing(change: Callable[[nn.Module], object]) -> None:
+def test_addmm_adds_nothing_to_merged_or_disabled_layers(change: Callable[[nn.Module], object]) -> None:
     backbone = micro_backbone(lora=LoRA(rank=4)).eval()
     for name in adapted(backbone):
         randomise(backbone.get_submodule(name).lora_B)
@@ -148,10 +144,10 @@ def test_where_there_is_nothing_to_add_addmm_adds_nothing(change: Callable[[nn.M
     ("version", "message"),
     [
         ("2.5.1+cpu", r"peft can't be imported beside torch 2\.5\.1\+cpu .*; pip install 'transformers<5\.19'"),
-        ("2.14.1", "^import of peft halted"),  # as it comes
+        ("2.14.1", "^import of peft halted"),  # unchanged
     ],
 )
-def test_a_transformers_too_new_for_torch_is_told_with_the_way_out(
+def test_transformers_too_new_for_torch_is_named_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch, version: str, message: str
 ) -> None:
     monkeypatch.setattr(torch, "__version__", version)

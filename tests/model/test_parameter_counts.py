@@ -31,56 +31,34 @@ def num_parameters(*modules: nn.Module) -> int:
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
-@pytest.mark.parametrize(
-    ("build", "expected"),
-    [
-        (lambda: SelfPromptGenerator().positive, 3_960_257),
-        (lambda: SelfPromptGenerator().negative, 3_893_441),
-        (lambda: SelfPromptGenerator().positive.dense_head, 535_873),
-        (PromptSpaceGating, 1_983_873),
-        (MaskDecoder, 3_924_704),
-        (lambda: MaskDecoder().transformer, 3_291_264),
-        (lambda: MaskDecoder().iou_token, 256),
-        (lambda: MaskDecoder().output_upscaling, 73_952),
-        (lambda: MaskDecoder().output_hypernetworks_mlps, 559_232),
-        (lambda: MaskDecoder(own_mask_tokens=True), 3_924_704 + 1_024),
-        (LateralInhibition, 147_585),
-        (RefinementHead, 2_125_377),
-        (lambda: MinimalSelfPromptGenerator().positive, 221_825),
-        (lambda: SelfPromptGenerator(num_mask_tokens=0).positive, 3_893_441),
-        (PurifiedAnchorGating, 1_983_873),
-        (SubtractionFusion, 655_872),
-        (ConcatenationFusion, 1_179_904),
-        (CrossAttentionFusion, 262_144),
-        (FeatureAddition, 4_352),
-        (BinarisedPrompt, 0),
-        (lambda: ScaledPrompt(temperature=2.0), 0),
-    ],
-    ids=[
-        "spg+",
-        "spg-",
-        "dense_head",
-        "psg",
-        "decoder",
-        "decoder.transformer",
-        "decoder.iou_token",
-        "decoder.upscaling",
-        "decoder.hypernetworks",
-        "decoder_own_tokens",
-        "lateral",
-        "refine",
-        "minimal_spg+",
-        "spg+_without_mask_tokens",
-        "purified_anchor",
-        "subtraction",
-        "concatenation",
-        "cross_attention",
-        "feature_addition",
-        "binarised",
-        "scaled",
-    ],
-)
-def test_modules_at_width_256(build: Callable[[], nn.Module], expected: int) -> None:
+MODULES: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "spg+": (lambda: SelfPromptGenerator().positive, 3_960_257),
+    "spg+ without mask tokens": (lambda: SelfPromptGenerator(num_mask_tokens=0).positive, 3_893_441),
+    "spg-": (lambda: SelfPromptGenerator().negative, 3_893_441),
+    "dense head": (lambda: SelfPromptGenerator().positive.dense_head, 535_873),
+    "minimal spg+": (lambda: MinimalSelfPromptGenerator().positive, 221_825),
+    "psg": (PromptSpaceGating, 1_983_873),
+    "purified anchor": (PurifiedAnchorGating, 1_983_873),
+    "subtraction": (SubtractionFusion, 655_872),
+    "concatenation": (ConcatenationFusion, 1_179_904),
+    "cross-attention": (CrossAttentionFusion, 262_144),
+    "feature addition": (FeatureAddition, 4_352),
+    "binarised": (BinarisedPrompt, 0),
+    "scaled": (lambda: ScaledPrompt(temperature=2.0), 0),
+    "decoder": (MaskDecoder, 3_924_704),
+    "decoder with own tokens": (lambda: MaskDecoder(own_mask_tokens=True), 3_924_704 + 1_024),
+    "decoder.transformer": (lambda: MaskDecoder().transformer, 3_291_264),
+    "decoder.iou_token": (lambda: MaskDecoder().iou_token, 256),
+    "decoder.upscaling": (lambda: MaskDecoder().output_upscaling, 73_952),
+    "decoder.hypernetworks": (lambda: MaskDecoder().output_hypernetworks_mlps, 559_232),
+    "lateral": (LateralInhibition, 147_585),
+    "refine": (RefinementHead, 2_125_377),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_at_width_256(name: str) -> None:
+    build, expected = MODULES[name]
     assert num_parameters(build()) == expected
 
 
@@ -126,19 +104,20 @@ def test_lora_units_of_the_trunks(backbone: SAM2Backbone, request: pytest.Fixtur
 
 @pytest.mark.parametrize("backbone", ["large"], indirect=True)
 @pytest.mark.parametrize(
-    ("choice", "expected"),
+    ("rank", "choice", "unit", "printed"),
     [
-        ({"projections": ("qkv",)}, 108_432),
-        ({"projections": ("proj",)}, 54_720),
-        ({"stages": (3, 4)}, 151_200),
-        ({"stages": (1, 2)}, 11_952),
-        ({"block_stride": 2}, 81_072),
+        (16, {}, 163_152, 18.65),
+        (32, {}, 163_152, 21.26),
+        (64, {}, 163_152, 26.48),
+        (32, {"projections": ("qkv",)}, 108_432, 19.51),
+        (32, {"stages": (3, 4)}, 151_200, 20.87),
+        (32, {"stages": (1, 2)}, 11_952, 16.42),
+        (32, {"block_stride": 2}, 81_072, 18.63),
     ],
-    ids=["qkv", "proj", "deep", "shallow", "sparse"],
 )
-def test_lora_units_of_table_3(backbone: SAM2Backbone, choice: dict, expected: int) -> None:
-    trunk = backbone.image_encoder.trunk
-    assert per_rank(LoRA(**choice), trunk) == expected
+def test_t_param_of_lora_as_printed(backbone: SAM2Backbone, rank: int, choice: dict, unit: int, printed: float) -> None:
+    assert per_rank(LoRA(**choice), backbone.image_encoder.trunk) == unit
+    assert round((16_035_237 + rank * unit) / 1e6, 2) == printed
 
 
 @pytest.mark.parametrize("backbone", ["large"], indirect=True)
@@ -151,24 +130,6 @@ def test_blocks_of_sam2_large(backbone: SAM2Backbone) -> None:
     assert blocks(stages=(1, 2)) == list(range(8))
     assert blocks(stages=(3, 4)) == list(range(8, 48))
     assert blocks(block_stride=2) == list(range(0, 48, 2))
-
-
-@pytest.mark.parametrize(
-    ("rank", "choice", "printed"),
-    [
-        (16, {}, 18.65),
-        (32, {}, 21.26),
-        (64, {}, 26.48),
-        (32, {"projections": ("qkv",)}, 19.51),
-        (32, {"stages": (3, 4)}, 20.87),
-        (32, {"stages": (1, 2)}, 16.42),
-        (32, {"block_stride": 2}, 18.63),
-    ],
-)
-@pytest.mark.parametrize("backbone", ["large"], indirect=True)
-def test_t_param_as_printed(backbone: SAM2Backbone, rank: int, choice: dict, printed: float) -> None:
-    millions = (16_035_237 + rank * per_rank(LoRA(**choice), backbone.image_encoder.trunk)) / 1e6
-    assert round(millions, 2) == printed
 
 
 @pytest.mark.parametrize("rank", [1, 3])

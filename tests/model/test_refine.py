@@ -10,12 +10,12 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return torch.randn(2, 1, 16, 20), torch.randn(2, DIM, 4, 5), torch.randn(2, DIM, 4, 5)
 
 
-def test_untrained_refinement_hands_the_coarse_mask_on() -> None:
+def test_untrained_refinement_returns_the_coarse_mask() -> None:
     coarse, dense, features = inputs()
     assert torch.equal(RefinementHead(DIM, bottleneck=16)(coarse, dense, features), coarse)
 
 
-def test_result_is_coarse_plus_residual_of_all_three_inputs() -> None:
+def test_result_is_coarse_plus_a_residual_of_all_inputs() -> None:
     head = RefinementHead(DIM, bottleneck=16)
     randomise(head)
     coarse, dense, features = inputs()

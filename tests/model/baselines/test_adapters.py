@@ -31,26 +31,26 @@ def test_high_pass_is_numpys() -> None:
     np.testing.assert_allclose(high_pass(image).numpy(), expected, atol=1e-5)
 
 
-def silence(module: torch.nn.Module, ending: str) -> None:
+def zero(module: torch.nn.Module, ending: str) -> None:
     for name, parameter in module.named_parameters():
         if f".{ending}." in f".{name}":
             torch.nn.init.zeros_(parameter)
 
 
 @torch.no_grad()
-def test_a_silent_vit_adapter_changes_nothing() -> None:
+def test_zero_vit_adapter_changes_nothing() -> None:
     torch.manual_seed(1)
     plain = SAM("micro", image_size=64).eval()
     torch.manual_seed(1)
     adapted = SAM("micro", image_size=64, adapter=ViTAdapter(scale_factor=8)).eval()
     image = torch.randn(2, 3, 64, 64)
     assert not torch.allclose(adapted.encode(image).embedding, plain.encode(image).embedding)
-    silence(adapted.model.vision_encoder, "up")
+    zero(adapted.model.vision_encoder, "up")
     assert torch.equal(adapted.encode(image).embedding, plain.encode(image).embedding)
 
 
 @torch.no_grad()
-def test_a_silent_hiera_adapter_changes_nothing() -> None:
+def test_zero_hiera_adapter_changes_nothing() -> None:
     torch.manual_seed(1)
     plain = SAM2("micro", image_size=64).eval()
     torch.manual_seed(1)
@@ -58,7 +58,7 @@ def test_a_silent_hiera_adapter_changes_nothing() -> None:
     image = torch.randn(2, 3, 64, 64)
     levels = [(features.embedding, *features.high_res) for features in (adapted.encode(image), plain.encode(image))]
     assert not any(torch.allclose(one, other) for one, other in zip(*levels, strict=True))
-    silence(adapted.model.image_encoder.trunk, "up")
+    zero(adapted.model.image_encoder.trunk, "up")
     features, expected = adapted.encode(image), plain.encode(image)
     assert torch.equal(features.embedding, expected.embedding)
     assert all(torch.equal(one, other) for one, other in zip(features.high_res, expected.high_res, strict=True))
@@ -70,7 +70,7 @@ def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
 
 @torch.no_grad()
 def test_a_fresh_adapter_changes_little() -> None:
-    """The pretrained features are what training begins from."""
+    """Training starts from the pretrained features."""
     image = torch.randn(2, 3, 64, 64)
     outputs = []
     for adapters in ((None, None), (ViTAdapter(scale_factor=8), HieraAdapter(scale_factor=8))):

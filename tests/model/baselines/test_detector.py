@@ -25,7 +25,7 @@ from ipsam.model.baselines.promptable import Prompts
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file as YOLOv8's authors publish it: whole modules in half precision, pickled, and what else lies about."""
+    """A file as YOLOv8's authors publish it: whole modules in half precision, pickled, and more entries."""
     YOLOv8("n")  # ultralytics is imported here first, see the test below
     from ultralytics.nn.tasks import DetectionModel
     from ultralytics.utils import IterableSimpleNamespace
@@ -68,15 +68,14 @@ def test_the_most_confident_box_in_pixels_of_the_image(detector: YOLOv8) -> None
     assert found.tolist() == [True, False]
 
 
-@torch.no_grad()
-def test_the_package_changes_nothing_for_others(published: Path) -> None:
+def test_import_of_ultralytics_changes_no_other_package(published: Path) -> None:
     """Imported, ultralytics replaces PIL.Image.open by one that installs packages, and torch.save."""
     assert "ultralytics" in sys.modules
     assert Image.open.__module__ == "PIL.Image"
     assert torch.save.__module__ == "torch.serialization"
 
 
-def test_nothing_found_is_the_whole_image_and_counted(detector: YOLOv8) -> None:
+def test_without_a_find_the_box_is_the_whole_image(detector: YOLOv8) -> None:
     sam2 = SAM2("micro", image_size=64).eval()
     images = torch.randn(2, 3, 64, 64)
     output = DetectedBox(sam2, detector=detector).eval()(images)
@@ -98,7 +97,7 @@ def test_a_published_file_is_loaded(published: Path) -> None:
 
 
 class Bomb:
-    """What a hostile file would hold: a call of anything."""
+    """Object that calls a function when it is unpickled."""
 
     def __init__(self, function: Any, *arguments: object) -> None:
         self.call = function, arguments
@@ -108,7 +107,7 @@ class Bomb:
 
 
 def bombs(canary: Path) -> list[Bomb]:
-    """The plain way; and one through YOLOv8's own class, which evaluates the name of an activation."""
+    """Two plain calls, and one through YOLOv8's own class, which evaluates the name of an activation."""
     from ultralytics.nn.tasks import DetectionModel
 
     call = f"__import__('os').system('touch {canary}')"
@@ -117,7 +116,7 @@ def bombs(canary: Path) -> list[Bomb]:
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_nothing_in_a_file_runs(tmp_path: Path, number: int) -> None:
+def test_code_in_a_file_does_not_run(tmp_path: Path, number: int) -> None:
     canary, path = tmp_path / "canary", tmp_path / "yolov8n.pt"
     bomb = bombs(canary)[number]
     torch.save({"model": bomb}, path)
@@ -128,7 +127,7 @@ def test_nothing_in_a_file_runs(tmp_path: Path, number: int) -> None:
         YOLOv8("n", checkpoint=path)
     assert not canary.exists()
     with suppress(Exception):
-        pickle.loads(pickle.dumps(bomb))  # where pickles are trusted it does go off
+        pickle.loads(pickle.dumps(bomb))  # it would run where pickles are trusted
     assert canary.exists()
 
 
@@ -148,7 +147,7 @@ def test_boxes_are_found_in_single_precision_under_autocast(published: Path) -> 
         assert torch.equal(detector(image)[0], plain)
 
 
-def test_a_run_is_known_by_both_files(published: Path, tmp_path: Path) -> None:
+def test_base_sha256_joins_both_files(published: Path, tmp_path: Path) -> None:
     sam2 = SAM2("micro", image_size=64)
     assert DetectedBox(sam2, detector=YOLOv8("n", checkpoint=published)).base_sha256 is None
     sam2.base_sha256 = "abc"

@@ -18,7 +18,7 @@ def test_coarse_on_the_mask_grid_and_refined_at_the_inputs_size() -> None:
     assert output.logits.shape == (2, 1, 64, 64)
 
 
-def test_levels_are_those_of_the_vit_where_the_adapters_are_silent() -> None:
+def test_levels_equal_the_vits_if_the_adapters_are_zero() -> None:
     mdsam = model().eval()
     original = SAM("micro", image_size=64).eval()
     state = {f"encoder.{key}": tensor for key, tensor in original.model.vision_encoder.state_dict().items()}
@@ -37,7 +37,7 @@ def test_levels_are_those_of_the_vit_where_the_adapters_are_silent() -> None:
         assert len(mdsam.levels(image)) == 4
 
 
-def test_the_necks_begin_as_the_pretrained_one_and_then_part() -> None:
+def test_necks_start_as_separate_copies_of_the_pretrained_one() -> None:
     necks = model().necks
     first, *others = (neck.conv1.weight for neck in necks)
     assert all(torch.equal(first, other) for other in others)

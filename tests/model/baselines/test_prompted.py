@@ -1,4 +1,4 @@
-"""The oracle's point: the centroid, and what is said where it lies on no object."""
+"""The oracle's point: the centroid, and the remark if it lies on no object."""
 
 import torch
 
@@ -20,7 +20,7 @@ def test_centroid_is_the_mean_pixel_as_a_share_of_the_size() -> None:
     assert remark == ""
 
 
-def test_the_centroid_of_a_hollow_object_is_used_and_remarked_on() -> None:
+def test_centroid_of_a_hollow_object_is_used_and_remarked() -> None:
     point, remark = centroid(ring())
     torch.testing.assert_close(point, torch.tensor([15 / 31, 10 / 21]))
     assert remark == OUTSIDE

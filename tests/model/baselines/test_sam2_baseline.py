@@ -1,5 +1,6 @@
-"""SAM2 as a baseline draws what sam2's own predictor and mask generator draw."""
+"""SAM2 as a baseline equals sam2's own predictor and mask generator."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ipsam.utils.imagenet import normalise
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # sam2's predictor
 SIZE = 64
-FEATURES = [(16, 16), (8, 8), (4, 4)]  # which sam2's predictor takes to be those of 1024 px
+FEATURES = [(16, 16), (8, 8), (4, 4)]  # sam2's predictor assumes those of 1024 px
 
 
 @pytest.fixture
@@ -50,51 +51,48 @@ def predictor(model: SAM2, picture: np.ndarray) -> SAM2ImagePredictor:
     return predictor
 
 
+MASK = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+MASK[10:21, 30:51] = True  # its centroid is (40, 15)
+ZEROS = np.zeros((1, SIZE // 4, SIZE // 4), np.float32)
+BOX = np.array([5.0, 6.0, 40.0, 50.0], np.float32)
+CENTROID = {"point_coords": np.array([[40.0, 15.0]], np.float32), "point_labels": np.array([1])}
+POINTS = torch.from_numpy(CENTROID["point_coords"])[None]
+Segment = Callable[[SAM2, Tensor], Tensor]
+PROMPTS: dict[str, tuple[Segment, dict[str, Any]]] = {
+    "null": (lambda sam2, image: NullPrompt(sam2)(image).logits, {"mask_input": ZEROS}),
+    "oracle": (lambda sam2, image: OraclePoint(sam2)(image, [MASK]).logits, CENTROID),
+    "oracle, best of three": (
+        lambda sam2, image: OraclePoint(sam2, multimask=True)(image, [MASK]).logits,
+        {**CENTROID, "multimask_output": True},
+    ),
+    "box": (lambda sam2, image: sam2.segment(image, Prompts(boxes=torch.from_numpy(BOX)[None]))[0], {"box": BOX}),
+    "whole image": (lambda sam2, image: WholeImageBox(sam2)(image).logits, {"box": np.array([0, 0, SIZE, SIZE])}),
+    "point and box": (
+        lambda sam2, image: sam2.segment(image, Prompts(points=POINTS, boxes=torch.from_numpy(BOX)[None]))[0],
+        {**CENTROID, "box": BOX},
+    ),
+}
+
+
 @torch.no_grad()
-def test_null_prompt_is_the_predictors(sam2: SAM2, picture: np.ndarray) -> None:
-    ours = NullPrompt(sam2)(network_input(picture)).logits
-    zeros = np.zeros((1, SIZE // 4, SIZE // 4), np.float32)
-    _, _, logits = predictor(sam2, picture).predict(mask_input=zeros, multimask_output=False)
+@pytest.mark.parametrize("name", PROMPTS)
+def test_masks_equal_the_predictors(sam2: SAM2, picture: np.ndarray, name: str) -> None:
+    segment, prompts = PROMPTS[name]
+    _, iou, logits = predictor(sam2, picture).predict(**{"multimask_output": False} | prompts)
     assert np.abs(logits).max() > 0.1
-    np.testing.assert_allclose(ours[0].clamp(-32, 32).numpy(), logits, atol=1e-4)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("multimask", [False, True])
-def test_oracle_is_the_predictors(sam2: SAM2, picture: np.ndarray, multimask: bool) -> None:
-    mask = torch.zeros(SIZE, SIZE, dtype=torch.bool)
-    mask[10:21, 30:51] = True
-    ours = OraclePoint(sam2, multimask=multimask)(network_input(picture), [mask]).logits
-    _, iou, logits = predictor(sam2, picture).predict(
-        point_coords=np.array([[40.0, 15.0]]), point_labels=np.array([1]), multimask_output=multimask
-    )
+    ours = segment(sam2, network_input(picture))
     np.testing.assert_allclose(ours[0, 0].clamp(-32, 32).numpy(), logits[iou.argmax()], atol=1e-4)
 
 
 @torch.no_grad()
-def test_a_box_is_the_predictors(sam2: SAM2, picture: np.ndarray) -> None:
-    box = np.array([5.0, 6.0, 40.0, 50.0], np.float32)
-    ours, iou = sam2.segment(network_input(picture), Prompts(boxes=torch.from_numpy(box)[None]))
-    _, expected_iou, logits = predictor(sam2, picture).predict(box=box, multimask_output=False)
-    np.testing.assert_allclose(ours[0].clamp(-32, 32).numpy(), logits, atol=1e-4)
-    np.testing.assert_allclose(iou[0].numpy(), expected_iou, atol=1e-4)
-    whole = WholeImageBox(sam2)(network_input(picture)).logits
-    _, _, logits = predictor(sam2, picture).predict(box=np.array([0, 0, SIZE, SIZE]), multimask_output=False)
-    np.testing.assert_allclose(whole[0].clamp(-32, 32).numpy(), logits, atol=1e-4)
+def test_estimated_iou_equals_the_predictors(sam2: SAM2, picture: np.ndarray) -> None:
+    _, iou = sam2.segment(network_input(picture), Prompts(points=POINTS), multimask=True)
+    _, expected, _ = predictor(sam2, picture).predict(**CENTROID)
+    np.testing.assert_allclose(iou[0].numpy(), expected, atol=1e-4)
 
 
 @torch.no_grad()
-def test_prompts_together_are_the_predictors(sam2: SAM2, picture: np.ndarray) -> None:
-    box, point = np.array([5.0, 6.0, 40.0, 50.0], np.float32), np.array([[20.0, 30.0]], np.float32)
-    ours, _ = sam2.segment(
-        network_input(picture), Prompts(points=torch.from_numpy(point)[None], boxes=torch.from_numpy(box)[None])
-    )
-    _, _, logits = predictor(sam2, picture).predict(point, np.array([1]), box=box, multimask_output=False)
-    np.testing.assert_allclose(ours[0].clamp(-32, 32).numpy(), logits, atol=1e-4)
-
-
-@torch.no_grad()
-def test_a_batch_is_its_images(sam2: SAM2) -> None:
+def test_images_of_a_batch_are_independent(sam2: SAM2) -> None:
     images = torch.randn(3, 3, SIZE, SIZE)
     boxes = torch.tensor([[0.0, 0, 64, 64], [5, 6, 40, 50], [10, 10, 20, 20]])
     together, _ = sam2.segment(images, Prompts(boxes=boxes))
@@ -104,8 +102,8 @@ def test_a_batch_is_its_images(sam2: SAM2) -> None:
 
 
 @torch.no_grad()
-def test_an_unstable_mask_gives_way_as_in_sam2(sam2: SAM2, picture: np.ndarray) -> None:
-    """By the best of the three others; but not where the decoder was trained on the single mask alone."""
+def test_unstable_mask_is_replaced_as_in_sam2(sam2: SAM2, picture: np.ndarray) -> None:
+    """By the best of the three others, unless the decoder was trained on the single mask."""
     trained = SAM2("micro", image_size=SIZE, train_decoder=True).eval()
     trained.load_state_dict(sam2.state_dict())
     prompts = Prompts(zero_mask=True)
@@ -149,7 +147,7 @@ def test_amg_without_a_find_is_an_empty_map_with_a_remark(sam2: SAM2, picture: n
 
 
 def test_weights_in_sam2s_format(sam2: SAM2, tmp_path: Path, picture: np.ndarray) -> None:
-    """Encoders, mask decoder and the embedding for "no memory" come from the file; the rest of it is passed over."""
+    """Encoders, mask decoder and the embedding for "no memory" come from the file; its other parts are ignored."""
     names = ("image_encoder.", "sam_prompt_encoder.", "sam_mask_decoder.", "no_mem_embed")
     state = {key: tensor for key, tensor in sam2.model.state_dict().items() if key.startswith(names)}
     state |= {"memory_attention.norm.weight": torch.zeros(3), "obj_ptr_proj.layers.0.weight": torch.zeros(2)}
@@ -167,7 +165,7 @@ def test_weights_in_sam2s_format(sam2: SAM2, tmp_path: Path, picture: np.ndarray
 
 
 @pytest.mark.parametrize("options", [{"lora": LoRA(rank=2)}, {"adapter": HieraAdapter(scale_factor=8)}, {}])
-def test_only_what_is_asked_trains(options: dict[str, Any]) -> None:
+def test_only_requested_parts_train(options: dict[str, Any]) -> None:
     model = SAM2("micro", image_size=SIZE, **options)
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert bool(trainable) == bool(options)

@@ -1,4 +1,4 @@
-"""SAM as a baseline draws what transformers' SamModel draws."""
+"""SAM as a baseline equals transformers' SamModel."""
 
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def test_whole_image_box_is_sam_models(sam: SAM, original: SamModel, image: Tens
     torch.testing.assert_close(WholeImageBox(sam)(image).logits, expected, atol=1e-4, rtol=0)
 
 
-def test_either_name_of_the_shared_tensor_will_do(original: SamModel, sam: SAM, tmp_path: Path) -> None:
+def test_shared_tensor_is_read_by_either_name(original: SamModel, sam: SAM, tmp_path: Path) -> None:
     shared = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
     for name in shared:
         state = {key: tensor.clone() for key, tensor in original.state_dict().items() if key != name}
