@@ -16,7 +16,7 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 LOST = r"connection (closed|reset|refused)|timed out|unhandled system error|remote process exited|socket"
 # Arguments of ipsam.data in its messages, and the keys that set them.
 DATA_KEYS = {
-    r"(?<![\w./])((exclude|train|val|test)=\[|(size_mismatch|cache)=)": r"data.\1",
+    r"(?<![\w./])((exclude|train|val|test)=\[|(size_mismatch|cache|val_fraction)=)": r"data.\1",
     r"(?<![\w./])root=FOLDER": "paths.data=FOLDER",
 }
 

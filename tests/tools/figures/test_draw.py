@@ -32,7 +32,7 @@ def test_stems_are_normalised() -> None:
 
 def test_the_configuration_names_every_metric() -> None:
     (line,) = [line for line in (CONFIGS / "visualize.yaml").read_text().splitlines() if line.startswith("metric:")]
-    assert line.partition("which metric: ")[2].split(" | ") == list(METRICS)
+    assert line.partition("worst and best: ")[2].split(", ") == list(METRICS)
 
 
 def test_by_name_keeps_the_order() -> None:
