@@ -69,7 +69,7 @@ def test_sam2s_files(script: Callable[..., Any], serve: Callable[..., str], monk
     monkeypatch.setattr(sam2_checkpoints, "URL", serve(WEIGHTS, drops=1))
     done = script("download", "sam2=[tiny]")
     assert done.status == 0
-    assert done.out.endswith(f"/checkpoints/{name}\n")
+    assert done.out.endswith(f"checkpoints/{name}\n")
     assert Path("checkpoints", name).read_bytes() == WEIGHTS
     assert [path.name for path in Path("checkpoints").iterdir()] == [name]
 

@@ -9,7 +9,7 @@ from ipsam.data.data import SYNTHETIC, Data
 from ipsam.data.findings import SEVERITIES, Finding, Severity
 from ipsam.data.layouts import SetLocation, Spec, locate_set, set_name
 from ipsam.data.matching import Matched, match_files
-from ipsam.data.pairs import SizeMismatch, apply_size_mismatch, check_size_mismatch, matched_pairs
+from ipsam.data.pairs import SizeMismatch, apply_size_mismatch, matched_pairs
 from ipsam.tools.prepare.doctor.checks import SetReport, add_duplicate_findings, describe_finding, file_findings
 from ipsam.tools.prepare.doctor.examine import File, FileFacts, examine_all
 
@@ -108,7 +108,6 @@ def _locate(data: Data, spec: Spec, split: str) -> _Set:
         location = locate_set(spec, split, data.root)
         report.findings += location.findings
         size_mismatch = data.size_mismatch or location.size_mismatch
-        check_size_mismatch(size_mismatch)
         matched = match_files(
             location.images,
             location.masks,
