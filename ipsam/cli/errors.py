@@ -46,9 +46,7 @@ def user_errors() -> Iterator[None]:
             )
         if not (_is_distributed() and re.search(LOST, str(error), re.I)):
             raise
-        sys.exit(
-            f"error: another process of this run is gone, see its message; continue with resume=true\n({error})"
-        )
+        sys.exit(f"error: another process of this run is gone, see its message; continue with resume=true\n({error})")
     except ImportError as error:
         if "pip install" not in str(error):
             raise

@@ -1,4 +1,4 @@
-"""The data of a run: which sets it trains on, holds out and is tested on."""
+"""Data of a run: the sets it trains on, holds out and is tested on."""
 
 import logging
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ Sets = Annotated[Sequence[Spec], Field(description="a list of sets, [NAME, ...]"
 
 
 class Synthetic(Options):
-    """The synthetic sets; configs/data/base.yaml holds what each key means, and its default."""
+    """Synthetic sets; configs/data/base.yaml explains each key and holds its default."""
 
     difficulty: Annotated[Sequence[float], Field(description="[lowest, highest] within [0, 1]")]
     num_train: Count
@@ -41,7 +41,7 @@ class Synthetic(Options):
         return value
 
     def source(self, *, split: str, size: int, seed: int) -> SyntheticSource:
-        """Training scenes depend on the run's seed; validation and test scenes are the same for every run."""
+        """Return a split's scenes: those for training depend on the seed, the others are the same for every run."""
         length = self.num_train if split == "train" else self.num_test
         low, high = self.difficulty
         stream = {"test": (0,), "train": (1, seed), "val": (2,)}[split]
@@ -49,7 +49,7 @@ class Synthetic(Options):
 
 
 class Data(Options):
-    """What a run trains on, holds out and is tested on; configs/data/base.yaml holds what each key means.
+    """Sets that a run trains on, holds out and is tested on; configs/data/base.yaml explains each key.
 
     Raises:
         OptionsError: a value is impossible, or two exclude each other.
@@ -82,12 +82,12 @@ class Data(Options):
         return self
 
     def train_and_val(self, seed: int) -> tuple[TrainSet | None, TestSet | None]:
-        """The training set (None where ``train`` is empty), and what is held out to watch (None if nothing is)."""
+        """Return the training set, None without ``train``, and the held-out set, None if nothing is held out."""
         if not self.train:
             return None, None
         sources = [self._source(spec, "train", seed) for spec in self.train]
         whole: Source = JoinedSource(sources)
-        kept: Source = JoinedSource([self._kept(source) for source in sources])
+        kept: Source = JoinedSource([self._with_cache(source) for source in sources])
         held_out: Source | None = None
         if self.val:
             held_out = JoinedSource([self._source(spec, "val", seed) for spec in self.val])
@@ -102,31 +102,30 @@ class Data(Options):
         return train_set, None if held_out is None else TestSet(held_out, image_size=self.image_size)
 
     def test_sets(self, *, foreground_above: int = FOREGROUND_ABOVE) -> dict[str, TestSet]:
-        """The test sets by name, every file of theirs found and checked.
+        """Return the test sets by name; all their files are found and checked.
 
         Args:
-            foreground_above: mask pixels above this value are foreground.
+            foreground_above: mask values above it are foreground.
         """
         names = self.test_names()
         sources = [self._source(spec, "test", 0, foreground_above) for spec in self.test]
         return {name: TestSet(source, image_size=self.image_size) for name, source in zip(names, sources, strict=True)}
 
     def num_held_out(self, num_pairs: int) -> int:
-        """How many of the training pairs ``val_fraction`` holds out; ValueError where that leaves none to train on."""
+        """Return how many training pairs ``val_fraction`` holds out; ValueError if it leaves none to train on."""
         num_held_out = max(1, round(self.val_fraction * num_pairs))
         if num_held_out == num_pairs:
             raise ValueError(f"val_fraction={self.val_fraction} of {num_pairs} training pairs leaves none to train on")
         return num_held_out
 
     def test_names(self) -> list[str]:
-        """The names of the test sets; ValueError where two are the same."""
+        """Return the names of the test sets; ValueError if two are the same."""
         names = [set_name(spec) for spec in self.test]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"test=[...] names {', '.join(sorted(twice))} more than once")
         return names
 
-    def _kept(self, source: Source) -> Source:
-        """The same pairs, from the cache where there is to be one."""
+    def _with_cache(self, source: Source) -> Source:
         if self.cache is None or not isinstance(source, FolderSource):
             return source
         return cached(source, self.cache, image_size=self.image_size)
@@ -137,5 +136,5 @@ class Data(Options):
             logger.info("synthetic/%s: %d scenes of difficulty %.2f to %.2f", split, len(scenes), *scenes.difficulty)
             return scenes
         pairs = dataset_pairs(spec, split, self.root, exclude=self.exclude, size_mismatch=self.size_mismatch)
-        crops = split == "train" and self.augment.crop < 1  # of which no pixel is to spare
+        crops = split == "train" and self.augment.crop < 1  # crops need every pixel
         return FolderSource(pairs, foreground_above, self.image_size if self.scaled_decode and not crops else None)

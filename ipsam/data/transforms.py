@@ -1,4 +1,4 @@
-"""From a sample as stored to the network's input, and paired augmentation."""
+"""Resize a stored sample to the network's input, and augment image and mask together."""
 
 from typing import Annotated
 
@@ -18,7 +18,7 @@ Chance = Annotated[float, Field(ge=0, le=1)]
 
 
 class Augment(Options):
-    """Random changes of a training pair; configs/data/base.yaml holds what each key means, and its default."""
+    """Random changes of a training pair; configs/data/base.yaml explains each key and holds its default."""
 
     hflip: Chance
     vflip: Chance
@@ -27,7 +27,7 @@ class Augment(Options):
     jitter: float = Field(ge=0)
 
     def transform(self, image_size: int) -> v2.Transform:
-        """The paired transform, its output image_size x image_size."""
+        """Build the transform of image and mask to image_size x image_size."""
         size = (image_size, image_size)
         steps: list[v2.Transform] = [
             v2.RandomResizedCrop(size, scale=(self.crop, 1.0), antialias=True)
@@ -46,17 +46,17 @@ class Augment(Options):
 
 
 def to_image(image: NDArray[np.uint8]) -> tv_tensors.Image:
-    """(height, width, 3) to (3, height, width)."""
+    """Convert (height, width, 3) to (3, height, width)."""
     return tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1))
 
 
 def to_mask(mask: NDArray[np.uint8]) -> tv_tensors.Mask:
-    """(height, width) to (1, height, width)."""
+    """Convert (height, width) to (1, height, width)."""
     return tv_tensors.Mask(torch.from_numpy(mask)[None])
 
 
 def resized_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A mask of any size to (height, width) = ``size``, each pixel that of the mask at floor(place * scale)."""
+    """Resize a mask to (height, width) = ``size`` by nearest neighbour: pixel i is the mask's at floor(i * scale)."""
     if mask.shape == size:
         return mask
     resized: NDArray[np.uint8] = cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST)
@@ -64,6 +64,6 @@ def resized_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
 
 
 def network_input(image: NDArray[np.uint8], image_size: int) -> UInt8[Tensor, "3 H W"]:
-    """An RGB image (height, width, 3) of any size to (3, image_size, image_size), unaugmented, yet to be normalised."""
+    """Resize an RGB image (height, width, 3) to (3, image_size, image_size); it is not yet normalised."""
     resized: Tensor = v2.functional.resize(to_image(image), [image_size, image_size], antialias=True)
     return resized.as_subclass(Tensor)

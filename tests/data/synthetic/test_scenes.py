@@ -136,14 +136,3 @@ def test_shapes_are_polygons(shape) -> None:
         assert part.shape[1] == 2
         assert np.isfinite(part).all()
         assert np.abs(part).max() < 4
-
-
-@pytest.mark.parametrize("difficulty", [-0.1, 1.5, float("nan")])
-def test_difficulty_outside_its_range(difficulty: float) -> None:
-    with pytest.raises(ValueError, match=rf"difficulty is {difficulty}.*between 0 .* and 1"):
-        scene(0, difficulty)
-
-
-def test_size_too_small() -> None:
-    with pytest.raises(ValueError, match=r"size is 31 px.*at least 32"):
-        scene(0, 0.5, size=31)
