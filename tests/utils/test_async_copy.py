@@ -9,7 +9,7 @@ from ipsam.utils.async_copy import one_ahead, to_device, to_host
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_each_result_waits_for_the_next_to_begin(number: int) -> None:
+def test_results_come_one_step_late(number: int) -> None:
     told: list[str] = []
 
     def finish(index: int) -> int:
@@ -30,7 +30,7 @@ def test_each_result_waits_for_the_next_to_begin(number: int) -> None:
     assert told == expected
 
 
-def test_what_has_begun_is_finished_before_a_failure() -> None:
+def test_started_work_finishes_before_an_error() -> None:
     def begun() -> Iterator[Callable[[], int]]:
         yield lambda: 0
         yield lambda: 1
@@ -42,7 +42,7 @@ def test_what_has_begun_is_finished_before_a_failure() -> None:
         next(results)
 
 
-def test_tensors_arrive() -> None:
+def test_tensors_are_copied() -> None:
     tensors = [torch.arange(4.0), torch.ones(2, 3, dtype=torch.uint8)]
     assert all(torch.equal(one, other) for one, other in zip(to_host(tensors)(), tensors, strict=True))
     assert to_host([])() == []
@@ -51,7 +51,7 @@ def test_tensors_arrive() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_is_not_waited_for_until_its_tensors_are() -> None:
+def test_host_waits_for_the_gpu_only_when_it_reads() -> None:
     values = torch.zeros(1000, device="cuda")
     to_host([values])()  # what is pinned for the first time makes it wait
     sent = to_device(torch.ones(1000), values.device)

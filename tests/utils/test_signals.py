@@ -40,9 +40,15 @@ def signal_at(monkeypatch: pytest.MonkeyPatch) -> Any:
     return at
 
 
-@pytest.mark.parametrize(("forward_pass", "step"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_saves_says_so_and_goes_on_to_the_same_bits(
+@pytest.mark.parametrize(
+    ("number", "forward_pass", "step"),
+    [
+        (signal.SIGTERM, 3, 2),
+        (signal.SIGINT, 4, 2),
+        *(pytest.param(signal.SIGTERM, at, step, marks=pytest.mark.slow) for at, step in ((1, 1), (2, 1), (5, 3))),
+    ],
+)
+def test_stopped_run_is_saved_and_resume_is_bit_exact(
     tmp_path: Path, make_settings: Any, train_set: TrainSet, signal_at: Any, number: int, forward_pass: int, step: int
 ) -> None:
     """At the next optimiser step, of two forward passes each; or, at the end of an epoch, after what it ends with."""
@@ -60,7 +66,7 @@ def test_it_saves_says_so_and_goes_on_to_the_same_bits(
     assert all(torch.equal(tensor, resumed.state_dict()[key]) for key, tensor in straight.state_dict().items())
 
 
-def test_in_the_last_epoch_it_is_finished(
+def test_stop_at_the_last_step_finishes_the_run(
     tmp_path: Path, make_settings: Any, train_set: TrainSet, signal_at: Any
 ) -> None:
     signal_at(4, signal.SIGTERM)
@@ -68,7 +74,7 @@ def test_in_the_last_epoch_it_is_finished(
     assert load_training(tmp_path / "checkpoints" / "last")["progress"]["epoch"] == 1
 
 
-def test_before_validation_it_is_saved(
+def test_stop_saves_before_validation(
     tmp_path: Path, make_settings: Any, train_set: TrainSet, test_set: TestSet, signal_at: Any, monkeypatch: Any
 ) -> None:
     """Validation may take longer than a cluster waits; it comes when the run goes on."""
@@ -89,7 +95,7 @@ def test_before_validation_it_is_saved(
     assert links[0] == links[1]
 
 
-def test_in_validation_with_all_its_processes_it_stops(
+def test_stop_in_validation_ends_all_its_processes(
     tmp_path: Path, make_settings: Any, scenes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cluster tells every process: those that read and those that score go on, until validation is done."""
@@ -139,7 +145,7 @@ fit(micro_model(), data.train_and_val(0)[0], Path(sys.argv[1]), settings)
 """
 
 
-def test_an_error_that_nobody_catches_ends_the_run(tmp_path: Path) -> None:
+def test_uncaught_error_ends_the_run(tmp_path: Path) -> None:
     """Though it keeps alive who reads, and that ignores signals."""
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     command = [sys.executable, "-c", FAILS, str(tmp_path)]
@@ -148,7 +154,7 @@ def test_an_error_that_nobody_catches_ends_the_run(tmp_path: Path) -> None:
     assert "RuntimeError: CUDA out of memory" in done.stderr
 
 
-def test_a_second_ctrl_c_ends_the_process_as_ever() -> None:
+def test_second_ctrl_c_ends_the_process() -> None:
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with Stop() as stop:
@@ -161,7 +167,7 @@ def test_a_second_ctrl_c_ends_the_process_as_ever() -> None:
         signal.signal(signal.SIGINT, former)
 
 
-def test_an_echo_of_sigterm_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_duplicate_sigterm_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster tells every process, and torchrun, told as well, tells its own again."""
     now = [100.0]
     monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
@@ -180,7 +186,7 @@ def test_an_echo_of_sigterm_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         signal.signal(signal.SIGTERM, former)
 
 
-def test_in_another_thread_nothing_is_noted() -> None:
+def test_other_threads_ignore_signals() -> None:
     entered = []
 
     def run() -> None:

@@ -88,7 +88,7 @@ def test_logits_are_resized_before_the_sigmoid() -> None:
     assert to_map(logits, (1, 4)).tolist() == [expected.int().tolist()]
 
 
-def test_half_precision_logits_are_taken() -> None:
+def test_half_precision_logits_are_accepted() -> None:
     assert to_map(torch.zeros(1, 4, 4).bfloat16(), (4, 4)).tolist() == [[128] * 4] * 4
 
 
@@ -100,7 +100,7 @@ def test_scores_depend_on_neither_batch_size_nor_workers(uneven: TestSet, batch_
     assert one == other
 
 
-def test_a_models_scores_depend_on_the_batch_by_rounding_at_most(uneven: TestSet) -> None:
+def test_batch_size_changes_scores_by_rounding_only(uneven: TestSet) -> None:
     model = micro_model()
     one, two, again = (
         evaluate(model, {"set": uneven}, device=CPU, batch_size=size, num_workers=workers).datasets["set"]
@@ -117,7 +117,7 @@ def test_evaluation_is_deterministic_and_changes_no_model(uneven: TestSet) -> No
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_half_precision_is_used_where_asked_for(uneven: TestSet) -> None:
+def test_bf16_is_used_on_request(uneven: TestSet) -> None:
     seen = []
 
     class Watched(Recorded):
@@ -158,7 +158,7 @@ def test_as_many_processes_score_as_read_beside_predicting(uneven: TestSet, monk
     assert asked == [(0, True), (1, True)]
 
 
-def test_logits_that_are_not_finite_are_no_empty_map(uneven: TestSet) -> None:
+def test_logits_that_are_not_finite_are_an_error(uneven: TestSet) -> None:
     class Diverged(Recorded):
         def forward(self, image: Tensor) -> Any:
             output = super().forward(image)
@@ -187,7 +187,7 @@ def test_maps_are_saved_under_their_images_stem(uneven: TestSet, tmp_path: Path)
     assert means(images)[0].items() <= evaluation.datasets["two"].items()
 
 
-def test_what_is_written(uneven: TestSet, tmp_path: Path) -> None:
+def test_metrics_and_per_image_files(uneven: TestSet, tmp_path: Path) -> None:
     evaluation = evaluate(Recorded(), {"one": uneven, "two": uneven}, device=CPU)
     evaluation.write(tmp_path / "new" / "eval")
     content = json.loads((tmp_path / "new" / "eval" / "metrics.json").read_text())
@@ -212,7 +212,7 @@ def test_what_is_written(uneven: TestSet, tmp_path: Path) -> None:
     assert mean == pytest.approx(evaluation.datasets["one"]["mae"])
 
 
-def test_the_constant_map_is_the_best_of_some_greys_in_each_metric() -> None:
+def test_constant_map_gives_the_best_grey_per_metric() -> None:
     masks = [np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)]
     masks[0][:2], masks[1][:4] = 255, 255  # a quarter and a half
 
@@ -236,14 +236,14 @@ def test_the_constant_map_is_the_best_of_some_greys_in_each_metric() -> None:
         assert scores[metric] == (min if metric == "mae" else max)(result[metric] for result in results)
 
 
-def test_no_test_set_no_scores(tmp_path: Path) -> None:
+def test_no_test_set_gives_no_scores(tmp_path: Path) -> None:
     evaluation = evaluate(Recorded(), {}, device=CPU)
     assert evaluation == Evaluation()
     evaluation.write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
 
 
-def test_an_oracle_is_shown_the_masks_and_its_remarks_are_counted(uneven: TestSet, tmp_path: Path) -> None:
+def test_oracle_receives_masks_and_remarks_are_counted(uneven: TestSet, tmp_path: Path) -> None:
     evaluation = evaluate(Oracle(), {"set": uneven}, device=CPU, batch_size=2, num_workers=1)
     assert evaluation.remarks == {"set": {"tall": 2}}
     assert evaluation.datasets["set"]["miou"] > 0.8

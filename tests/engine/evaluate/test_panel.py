@@ -12,7 +12,7 @@ from ipsam.engine.evaluate.panel import CELL, HEADER, panel, save_panel
 RED, BLUE = 0, 2
 
 
-def test_a_column_for_each_part_and_a_row_for_each_image() -> None:
+def test_panel_has_a_column_per_part_and_a_row_per_image() -> None:
     image, mask = torch.zeros(3, 3, 64, 64, dtype=torch.uint8), torch.zeros(3, 1, 64, 64)
     full = panel(image, mask, micro_model()(image.float()), most=2)
     assert full.shape == (HEADER + 2 * CELL, 7 * CELL, 3)  # image, mask, P+, P-, gate, coarse, refined
@@ -21,7 +21,7 @@ def test_a_column_for_each_part_and_a_row_for_each_image() -> None:
     assert bare.shape == (HEADER + 3 * CELL, 3 * CELL, 3)  # image, mask, coarse
 
 
-def test_the_gate_is_drawn_as_in_the_paper() -> None:
+def test_gate_colours_follow_the_paper() -> None:
     """Fig. 4: red where the prompt is left as it is, blue where it is suppressed."""
     image = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
     output = micro_model()(image.float())
@@ -31,7 +31,7 @@ def test_the_gate_is_drawn_as_in_the_paper() -> None:
         assert (cell[..., colour] > cell[..., other]).all()
 
 
-def test_the_saved_picture(test_set: TestSet, tmp_path: Path) -> None:
+def test_saved_panel(test_set: TestSet, tmp_path: Path) -> None:
     path = save_panel(micro_model(), test_set, tmp_path / "new" / "set.png", settings=settings_with(cpu=True), most=2)
     picture = cv2.imread(str(path))
     assert picture is not None

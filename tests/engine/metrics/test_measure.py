@@ -23,7 +23,7 @@ def test_plain_metrics_by_hand() -> None:
     assert scores["f_adp"] == pytest.approx(1.3 * 0.5 * 1 / (0.3 * 0.5 + 1))
 
 
-def test_a_perfect_map() -> None:
+def test_perfect_map() -> None:
     scores = measure(ellipse(), ellipse(), Protocol()).scores
     assert scores.pop("mae") == 0
     # At threshold 0 everything is foreground, so that a mean over all 256 can't quite reach 1.
@@ -43,7 +43,7 @@ def test_shapes_must_agree() -> None:
         measure(ellipse(), ellipse(40, 57), Protocol())
 
 
-def test_maxima_are_of_the_mean_curve() -> None:
+def test_peaks_are_those_of_the_mean_curve() -> None:
     """Two images with their best thresholds far apart: the mean of maxima would be larger."""
     mask = ellipse()
     low, high = np.where(mask > 0, 60, 0), np.where(mask > 0, 255, 200)
@@ -56,7 +56,7 @@ def test_maxima_are_of_the_mean_curve() -> None:
         assert results[name] == pytest.approx(np.mean([image.scores[name] for image in each]))
 
 
-def test_means_are_the_same_in_any_order() -> None:
+def test_means_do_not_depend_on_the_order() -> None:
     in_order = images()
     expected, curves = means(in_order)
     assert tuple(expected) == tuple(METRICS)

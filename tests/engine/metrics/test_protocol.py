@@ -13,7 +13,7 @@ def case() -> tuple[Map, Map]:
     return next(cases("blob", 1))
 
 
-def test_the_default_is_the_fields() -> None:
+def test_default_is_that_of_pysodmetrics() -> None:
     assert Protocol.of("default") == Protocol.of({}) == Protocol()
     assert str(Protocol()) == (
         "protocol default: 8-bit, at the ground truth's size, min-max of each image, ground truth > 128, "
@@ -21,7 +21,7 @@ def test_the_default_is_the_fields() -> None:
     )
 
 
-def test_it_describes_itself() -> None:
+def test_protocol_describes_itself() -> None:
     described = Protocol.of({"min_max": False}).describe()
     assert described["name"] == "min_max=false"
     assert described["min_max"] is False
@@ -30,7 +30,7 @@ def test_it_describes_itself() -> None:
     assert all(name in words for name in METRICS)
 
 
-def test_options_make_a_preset_by_any_way() -> None:
+def test_options_equal_to_a_preset_have_its_name() -> None:
     assert Protocol.of({"size": 1024, "binarise": True, "fw_beta2": 0.3}).name == "sam2_adapter"
     assert Protocol.of({"eight_bit": False}).name == "float"
     assert Protocol.of({"size": 9, "fw_beta2": 0.5}).name == "size=9+fw_beta2=0.5"
@@ -79,7 +79,7 @@ def test_at_another_size_both_are_resized() -> None:
     assert Protocol().shape(mask) == mask.shape
 
 
-def test_float_predictions_are_rounded_to_eight_bits_unless_told_otherwise() -> None:
+def test_float_predictions_are_rounded_by_default() -> None:
     prediction, mask = case()
     jitter = np.random.default_rng(0).uniform(-0.49, 0.49, prediction.shape)
     values = np.clip((prediction + jitter) / 255, 0, 1)
@@ -88,14 +88,14 @@ def test_float_predictions_are_rounded_to_eight_bits_unless_told_otherwise() -> 
     assert measure(values, mask, Protocol(eight_bit=False)).scores != measure(prediction, mask, Protocol()).scores
 
 
-def test_what_the_choices_are_worth_can_be_seen() -> None:
+def test_presets_change_scores() -> None:
     prediction, mask = case()
     default, adapter = (measure(prediction, mask, PRESETS[name]).scores for name in ("default", "sam2_adapter"))
     assert adapter["mae"] != default["mae"]
     assert adapter["fw"] != default["fw"]
 
 
-def test_the_masks_threshold() -> None:
+def test_mask_threshold() -> None:
     mask = np.array([[60, 60, 0], [0, 0, 0]], np.uint8)
     prediction = np.array([[255, 255, 0], [0, 0, 0]], np.uint8)
     assert measure(prediction, mask, Protocol(gt_threshold=30)).scores["dice_50"] == 1
@@ -118,13 +118,13 @@ def test_the_masks_threshold() -> None:
     ],
     ids=["NaN", "above 1", "below 0", "16 bits", "bool", "colour", "empty"],
 )
-def test_what_is_no_prediction(prediction: NDArray[Any], message: str) -> None:
+def test_invalid_prediction_is_refused(prediction: NDArray[Any], message: str) -> None:
     for protocol in PRESETS.values():
         with pytest.raises(ValueError, match=message):
             measure(prediction, np.zeros(prediction.shape[:2], np.uint8), protocol)
 
 
 @pytest.mark.usefixtures("untyped")
-def test_what_is_no_mask() -> None:
+def test_invalid_mask_is_refused() -> None:
     with pytest.raises(ValueError, match="a mask must be uint8, not bool"):
         measure(np.zeros((4, 5), np.uint8), np.zeros((4, 5), bool), Protocol())

@@ -24,7 +24,7 @@ BAD_STEP = 3
 
 @pytest.fixture
 def spoil(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes the loss of one forward pass, or its gradient alone, what is given."""
+    """Replace the loss or the gradient of one forward pass."""
 
     def at(forward_pass: int, kind: str) -> None:
         loss, calls = trainer.ipsam_loss, []
@@ -45,7 +45,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def steps_to(step: int, train_set: TrainSet, folder: Path, settings: Any) -> IPSAM:
-    """The weights after so many steps, which are all kept."""
+    """Return the model after so many steps of a run that keeps all its checkpoints."""
     model = model_of(1)
     fit(model, train_set, folder, settings)
     state = load_file(folder / "checkpoints" / f"step_{step:08d}" / "model.safetensors")
@@ -53,15 +53,17 @@ def steps_to(step: int, train_set: TrainSet, folder: Path, settings: Any) -> IPS
     return model
 
 
-@pytest.mark.parametrize("kind", ["nan", "inf", "gradient"])
-def test_the_run_stops_and_keeps_what_led_to_it(
+@pytest.mark.parametrize(
+    "kind", [pytest.param("nan", marks=pytest.mark.slow), pytest.param("inf", marks=pytest.mark.slow), "gradient"]
+)
+def test_run_stops_and_saves_the_state_before_the_bad_step(
     tmp_path: Path, make_settings: Any, train_set: TrainSet, spoil: Any, kind: str
 ) -> None:
     settings = make_settings(epochs=2, save_every=1, keep=9)
     healthy = steps_to(BAD_STEP - 1, train_set, tmp_path / "healthy", settings)
     spoil(BAD_STEP, kind)
     model = model_of(1)
-    with pytest.raises(ValueError, match=r"training diverged at step 3, in epoch 2: loss .*, gradient norm") as told:
+    with pytest.raises(ValueError, match=r"training diverged at step 3, in epoch 2: loss .*, gradient norm") as error:
         fit(model, train_set, tmp_path / "run", settings)
     assert all(torch.equal(tensor, healthy.state_dict()[key]) for key, tensor in model.state_dict().items())
     kept = tmp_path / "run" / "diverged" / "step_00000003"
@@ -70,12 +72,12 @@ def test_the_run_stops_and_keeps_what_led_to_it(
     assert all(
         torch.equal(tensor, model.state_dict()[key]) for key, tensor in load_file(kept / "model.safetensors").items()
     )
-    seen = json.loads((kept / "step.json").read_text())
-    assert len(seen["images"]) == 2
-    for image in seen["images"]:
-        assert image in str(told.value)
-    assert str(kept) in str(told.value)
-    assert "engine.on_divergence=skip" in str(told.value)
+    step = json.loads((kept / "step.json").read_text())
+    assert len(step["images"]) == 2
+    for image in step["images"]:
+        assert image in str(error.value)
+    assert str(kept) in str(error.value)
+    assert "engine.on_divergence=skip" in str(error.value)
     batch = load_file(kept / "batch.safetensors")
     assert batch["image"].shape == (2, 3, 64, 64)
     assert batch["image"].dtype == torch.uint8
@@ -83,8 +85,9 @@ def test_the_run_stops_and_keeps_what_led_to_it(
     assert load_training(newest)["progress"]["step"] == BAD_STEP - 1
 
 
-def test_the_run_goes_on_after_it(tmp_path: Path, make_settings: Any, train_set: TrainSet, spoil: Any) -> None:
-    """As if nothing had been, once the cause is gone."""
+def test_resume_after_divergence_is_bit_exact(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, spoil: Any
+) -> None:
     settings = make_settings(epochs=2, save_every=1)
     straight = fit(model_of(1), train_set, tmp_path / "one", settings)
     with pytest.MonkeyPatch.context() as patch:
@@ -98,8 +101,10 @@ def test_the_run_goes_on_after_it(tmp_path: Path, make_settings: Any, train_set:
 
 
 @pytest.mark.parametrize("action", ["skip", "stop"])
-def test_running_statistics_are_put_back(tmp_path: Path, make_settings: Any, train_set: TrainSet, action: str) -> None:
-    """A forward pass changes those of a batch normalisation before any loss is known."""
+def test_batch_norm_statistics_are_restored(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, action: str
+) -> None:
+    """A forward pass changes them before the loss is known."""
     model = model_of(1)
     model.norm = nn.BatchNorm2d(3)
     forward, calls = model.forward, []
@@ -123,7 +128,7 @@ def test_running_statistics_are_put_back(tmp_path: Path, make_settings: Any, tra
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
 
 
-def test_a_full_disk_does_not_hide_the_divergence(
+def test_full_disk_does_not_hide_the_divergence(
     tmp_path: Path, make_settings: Any, train_set: TrainSet, spoil: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
@@ -138,7 +143,7 @@ def test_a_full_disk_does_not_hide_the_divergence(
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_the_step_is_left_out_and_counted(
+def test_bad_step_is_skipped_and_counted(
     tmp_path: Path, make_settings: Any, scenes: Any, spoil: Any, caplog: pytest.LogCaptureFixture, accumulate: int
 ) -> None:
     train_set = scenes(num_train=8).train_and_val(seed=0)[0]
@@ -159,11 +164,11 @@ def test_the_step_is_left_out_and_counted(
     assert [event.value for event in accumulator.Scalars("optimiser/skipped")] == [0.0] + [1.0] * len(same)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["skip", "stop"])
-def test_the_verdict_may_be_read_late(
+def test_verdicts_read_late_change_nothing(
     tmp_path: Path, make_settings: Any, scenes: Any, spoil: Any, action: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By which no weight has changed that should not have, and what is told is the step's own."""
     train_set = scenes(num_train=12).train_and_val(seed=0)[0]
     often = make_settings(on_divergence=action, save_every=1, keep=9)
     seldom = make_settings(on_divergence=action, log_every=100)
@@ -181,8 +186,8 @@ def test_the_verdict_may_be_read_late(
     early, late = models["often"].state_dict(), models["seldom"].state_dict()
     assert all(torch.equal(tensor, late[key]) for key, tensor in early.items())
     if action == "stop":
-        told = [json.loads((folder / "diverged/step_00000003/step.json").read_text()) for folder in folders.values()]
-        assert str(told[0]) == str(told[1])  # NaN equals nothing
+        steps = [json.loads((folder / "diverged/step_00000003/step.json").read_text()) for folder in folders.values()]
+        assert str(steps[0]) == str(steps[1])  # NaN equals nothing
         images = [
             load_file(folder / "diverged/step_00000003/batch.safetensors")["image"] for folder in folders.values()
         ]
@@ -197,10 +202,9 @@ def test_the_verdict_may_be_read_late(
         assert load_training(folders["seldom"] / "checkpoints" / "last")["progress"]["skipped"] == 1
 
 
-def test_the_device_is_asked_on_log_steps_alone(
+def test_host_waits_for_the_device_on_log_steps_only(
     tmp_path: Path, make_settings: Any, scenes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between them the host runs ahead of it."""
     train_set = scenes(num_train=16).train_and_val(seed=0)[0]
     backward, asked, steps = trainer.Accelerator.backward, [], []
 
@@ -227,8 +231,7 @@ def test_the_device_is_asked_on_log_steps_alone(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_no_step_waits_for_the_gpu(tmp_path: Path, make_settings: Any, scenes: Any) -> None:
-    """As torch itself tells of calls that do."""
+def test_no_step_synchronises_with_the_gpu(tmp_path: Path, make_settings: Any, scenes: Any) -> None:
     train_set = scenes(num_train=16).train_and_val(seed=0)[0]
     forward, calls = IPSAM.forward, []
 

@@ -21,6 +21,9 @@ from ipsam.model import SAM2Backbone, Segmenter
 from ipsam.model.activation_checkpointing import encoder_blocks, recompute_blocks
 from ipsam.model.inference import prepare_for_inference
 
+# Quick tests take one experiment of each kind.
+QUICK = {"cod_r32", "ablation/minimal_spg", "ablation/trainable_prompt_encoder", "baseline/sam2_oracle", "kvasir/mdsam"}
+EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FILES]
 SECTION_3_2 = ["ablation/prompt_binarised", "ablation/prompt_scaled"]
 TABLE_3 = [name for name in FILES if any(row.table == 3 for row in rows_of(name)) and name != "cod_r32"]
 LORA = [name for name in TABLE_3 if name.startswith("ablation/lora_")]
@@ -97,8 +100,8 @@ def tell_tokens_apart(model: Segmenter) -> None:
             parameter.copy_(torch.randn_like(parameter) if is_token else 6 * parameter)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_two_steps_move_what_should_train_and_nothing_else(
+@pytest.mark.parametrize("name", EACH)
+def test_two_steps_change_only_the_intended_parameters(
     name: str, train_set: TrainSet, test_set: TestSet, make_settings: Any, tmp_path: Path
 ) -> None:
     model = build_model(tiny(name).model)
@@ -124,14 +127,14 @@ def test_two_steps_move_what_should_train_and_nothing_else(
     assert 0 <= scores["mae"] <= 1
 
 
-def test_every_comparison_system_of_the_paper_is_there() -> None:
+def test_every_comparison_system_has_an_experiment() -> None:
     assert {name.partition("/")[2] for name in FILES if name.startswith("baseline/")} == TRAINED.keys()
     trainable = {name for name, parts in TRAINED.items() if parts}
     assert {name.partition("/")[2] for name in FILES if name.startswith("kvasir/")} == trainable
 
 
 @pytest.mark.parametrize("name", [name for name in [*TABLE_3, *SECTION_3_2] if name not in LORA])
-def test_narrow_at_toy_scale(name: str) -> None:
+def test_toy_scale_narrows_every_part(name: str) -> None:
     """The micro model's widths reach the parts that an experiment puts in another's place."""
     model = build_model(compose_experiment(CONFIGS, name, ["+scale=toy", "data.image_size=64"]).model)
     assert model(torch.randn(1, 3, 64, 64)).logits.shape == (1, 1, 16, 16)
@@ -145,12 +148,12 @@ def test_narrow_at_toy_scale(name: str) -> None:
 
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("name", LORA)
-def test_where_lora_goes_cannot_be_asked_of_the_micro_model(name: str) -> None:
+def test_lora_ablations_are_refused_at_toy_scale(name: str) -> None:
     with pytest.raises(ValueError, match=r"model\.backbone\.lora must be LoRA or null, not \{.*\} without a _target_"):
         build_model(compose_experiment(CONFIGS, name, ["+scale=toy"]).model)
 
 
-def test_a_trained_prompt_encoder_is_in_its_checkpoint(tmp_path: Path) -> None:
+def test_checkpoint_holds_a_trained_prompt_encoder(tmp_path: Path) -> None:
     base = save_official_format(tmp_path / "random_micro.pt", SAM2Backbone("micro", image_size=64))
     config = tiny("ablation/trainable_prompt_encoder").model
     config.backbone.checkpoint = str(base)
@@ -172,8 +175,8 @@ def test_a_trained_prompt_encoder_is_in_its_checkpoint(tmp_path: Path) -> None:
         load_weights(build_model(config), tmp_path / "last")
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_the_fast_ways_are_the_plain_ones(name: str) -> None:
+@pytest.mark.parametrize("name", EACH)
+def test_fast_paths_agree_with_plain_ones(name: str) -> None:
     """Activation checkpointing to the bit; what is prepared for inference up to rounding; and memory can be told."""
     model = build_model(tiny(name).model)
     image = torch.randn(2, 3, 64, 64)

@@ -16,7 +16,7 @@ from ipsam.model import LoRA
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("fast", [True, False])
-def test_a_batch_moves_itself_to_the_device(
+def test_fast_batches_move_themselves_to_the_device(
     monkeypatch: pytest.MonkeyPatch, scenes: Any, make_settings: Any, fast: bool, num_workers: int
 ) -> None:
     """Else accelerate copies it on the stream of the steps, as without ``fast``; the content is the same."""
@@ -44,7 +44,7 @@ def test_a_batch_moves_itself_to_the_device(
     assert next(order, None) is None
 
 
-def test_fast_training_is_plain_training_but_for_rounding(tmp_path: Path, make_settings: Any, scenes: Any) -> None:
+def test_fast_and_plain_training_agree_up_to_rounding(tmp_path: Path, make_settings: Any, scenes: Any) -> None:
     """LoRA added by addmm, the fused optimiser, batches of our own."""
     train_set, _ = scenes(num_train=6, hflip=0.5).train_and_val(seed=0)
     fast, plain = (

@@ -46,12 +46,12 @@ def test_golden_values_of_a_mixed_map() -> None:
     assert terms["l1"].item() == pytest.approx((0.25 + 0.75 + 0.25 + 0.25) / 4)
 
 
-def test_a_sure_and_right_map_costs_nothing() -> None:
+def test_confident_correct_map_has_no_loss() -> None:
     terms = mask_loss(MASK * 200 - 100, MASK)
     assert [terms[part].item() for part in PARTS] == pytest.approx([0, 0, 0])
 
 
-def test_soft_iou_is_of_each_image_by_itself() -> None:
+def test_soft_iou_is_averaged_over_images() -> None:
     """By hand: a perfect and a wholly wrong image; pooled over the batch it would be another number."""
     mask = torch.stack([torch.ones(1, 2, 2), MASK[0]])
     prob = torch.stack([torch.ones(1, 2, 2), torch.tensor([[[0.0, 1.0], [1.0, 1.0]]])])
@@ -113,7 +113,7 @@ def test_total_is_the_weighted_sum() -> None:
 
 
 @pytest.mark.parametrize("name", ["coarse", "refined", "fg", "bg", "auxiliary"])
-def test_a_weight_of_0_silences_its_output_alone(name: str) -> None:
+def test_zero_weight_removes_only_its_output(name: str) -> None:
     names = ("coarse", "refined", "fg", "bg", "auxiliary")
     only = loss_weights_with(**{other: float(other == name) for other in names})
     losses = ipsam_loss(output(0.3), MASK, only)
@@ -137,11 +137,11 @@ def test_auxiliary_terms_are_the_mean_of_the_levels() -> None:
         assert losses[f"auxiliary/{part}"].item() == pytest.approx(expected)
 
 
-def test_auxiliary_weighs_a_tenth_by_default() -> None:
+def test_default_weights() -> None:
     assert loss_weights_with() == loss_weights_with(coarse=1.0, refined=1.0, fg=1.0, bg=1.0, auxiliary=0.1)
 
 
 @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
-def test_an_impossible_weight_is_refused(value: float) -> None:
+def test_invalid_weight_is_named(value: float) -> None:
     with pytest.raises(ValueError, match=rf"engine\.loss\.fg must be a number of at least 0, not {value}"):
         loss_weights_with(fg=value)

@@ -39,16 +39,16 @@ def measured(model: IPSAM) -> int:
     return peak
 
 
-@pytest.mark.parametrize("num_recomputed", [0, 5])
-def test_the_estimate_is_what_a_step_takes(num_recomputed: int) -> None:
+@pytest.mark.parametrize("num_recomputed", [pytest.param(0, marks=pytest.mark.slow), 5])
+def test_estimate_matches_the_measured_peak(num_recomputed: int) -> None:
     model = micro_model(image_size=128, lora=LoRA(rank=4))
     memory = step_memory(model, batch_size=2, device=CPU, bf16=False)
     recompute_blocks(model, num_recomputed)
-    taken, told = measured(model), memory.peak(num_recomputed) - memory.fixed
-    assert taken <= told <= 1.35 * taken
+    peak, estimate = measured(model), memory.peak(num_recomputed) - memory.fixed
+    assert peak <= estimate <= 1.35 * peak
 
 
-def test_nothing_is_computed_or_changed() -> None:
+def test_estimating_changes_no_model() -> None:
     model = micro_model(lora=LoRA(rank=4))
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     step_memory(model, batch_size=2, device=CPU, bf16=True)
@@ -57,7 +57,8 @@ def test_nothing_is_computed_or_changed() -> None:
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-def test_bf16_keeps_less_and_a_larger_batch_more() -> None:
+@pytest.mark.slow
+def test_estimate_depends_on_precision_and_batch_size() -> None:
     model = micro_model(image_size=256, lora=LoRA(rank=4))  # large enough that activations are more than cast weights
     one, half, two = (
         step_memory(model, batch_size=batch_size, device=CPU, bf16=bf16)
@@ -69,7 +70,7 @@ def test_bf16_keeps_less_and_a_larger_batch_more() -> None:
     assert one.fixed == two.fixed
 
 
-def test_as_few_blocks_as_the_budget_needs() -> None:
+def test_fewest_blocks_within_the_limit_are_recomputed() -> None:
     memory = StepMemory(fixed=10, outside=5, blocks=[30, 20, 10], inputs=[3, 2, 1])
     kept = [5 + 60, 5 + 30 + 3 + 30, 5 + 10 + 5 + 30, 5 + 6 + 30]
     peaks = [memory.peak(count) for count in range(4)]
@@ -77,10 +78,10 @@ def test_as_few_blocks_as_the_budget_needs() -> None:
     assert [memory.min_recomputed(limit) for limit in (90, 81, 80, 65, 55, 54)] == [0, 0, 2, 2, 3, None]
 
 
-def test_training_within_a_budget(
+@pytest.mark.slow
+def test_recomputing_blocks_changes_no_bit(
     tmp_path: Path, make_settings: Any, train_set: TrainSet, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It comes out the same, whatever is computed again."""
     lora = LoRA(rank=4)
     memory = step_memory(model_of(1, lora=lora), batch_size=2, device=CPU, bf16=False)
     budget = memory.peak(2) / GB
@@ -93,17 +94,17 @@ def test_training_within_a_budget(
         assert all(torch.equal(tensor, straight.state_dict()[key]) for key, tensor in other.state_dict().items())
 
 
-def test_too_little_is_told(make_settings: Any) -> None:
+def test_limit_too_small_is_named(make_settings: Any) -> None:
     with pytest.raises(ValueError, match=r"engine.memory_gb=0.001 is too small: .*takes about 0.0\d GB; raise it, or"):
         limit_memory(micro_model(), make_settings(memory_gb=0.001))
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, float("nan")])
-def test_settings_are_checked(make_settings: Any, wrong: Any) -> None:
+def test_memory_gb_is_checked(make_settings: Any, wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"engine.memory_gb must be a number above 0, or null"):
         make_settings(memory_gb=wrong)
 
 
-def test_one_way_of_choosing(make_settings: Any) -> None:
+def test_memory_gb_excludes_activation_checkpointing(make_settings: Any) -> None:
     with pytest.raises(ValueError, match=r"leave activation_checkpointing=false"):
         make_settings(memory_gb=4, activation_checkpointing=True)

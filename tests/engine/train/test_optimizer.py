@@ -32,7 +32,7 @@ def weights(network: nn.Module) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in network.parameters()]
 
 
-def test_fused_and_plain_steps_are_the_same(network: nn.Module) -> None:
+def test_fused_and_plain_steps_agree(network: nn.Module) -> None:
     """Up to the rounding of ten steps in fp32."""
     other = deepcopy(network)
     fused, plain = optimizer_of(network, fused=True), optimizer_of(other, fused=False)
@@ -47,7 +47,7 @@ def test_fused_and_plain_steps_are_the_same(network: nn.Module) -> None:
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_bad_step_changes_nothing(network: nn.Module, fused: bool, first: bool) -> None:
+def test_bad_step_changes_nothing(network: nn.Module, fused: bool, first: bool) -> None:
     """Neither weights nor moments, nor the count of steps: the next one is as if it had not been."""
     other = deepcopy(network)
     one, two = optimizer_of(network, fused=fused), optimizer_of(other, fused=fused)
@@ -68,7 +68,7 @@ def test_a_bad_step_changes_nothing(network: nn.Module, fused: bool, first: bool
     assert all(torch.equal(*pair) for pair in zip(weights(network), weights(other), strict=True))
 
 
-def test_the_rate_is_that_of_the_step(network: nn.Module) -> None:
+def test_learning_rate_is_applied(network: nn.Module) -> None:
     before = weights(network)
     optimizer = SkippableAdamW(list(network.parameters()), lr=1.0, weight_decay=0.0)
     give_gradients(network, 0)
@@ -77,7 +77,7 @@ def test_the_rate_is_that_of_the_step(network: nn.Module) -> None:
     assert moved == pytest.approx(1e-3, rel=1e-2)
 
 
-def test_the_fused_step_does_not_ask_the_device(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fused_step_does_not_wait_for_the_device(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer = optimizer_of(network, fused=True)
     give_gradients(network, 0)
 

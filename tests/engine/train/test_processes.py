@@ -37,7 +37,7 @@ def without_effect(name: str) -> bool:
     return name.endswith("k_proj.bias")
 
 
-def test_two_with_half_the_batch_train_as_one_does(tmp_path: Path) -> None:
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
     one = trained(tmp_path / "one", "batch_size=4")
     two = trained(tmp_path / "two", "batch_size=2", processes=2)
     assert load_training(tmp_path / "two/checkpoints/last")["progress"]["step"] == 10
@@ -53,7 +53,7 @@ def test_two_with_half_the_batch_train_as_one_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["unused", "batch norm"])
-def test_models_with_unused_parameters_and_with_batch_norm(tmp_path: Path, model: str) -> None:
+def test_unused_parameters_and_batch_norm_train(tmp_path: Path, model: str) -> None:
     weights = trained(tmp_path, f"model={model}", "batch_size=10", processes=2)
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
@@ -69,7 +69,7 @@ def test_every_image_is_counted_once(tmp_path: Path, processes: int, num_test: i
     assert len(list((tmp_path / "several/maps/synthetic").iterdir())) == num_test
 
 
-def test_asked_to_stop_they_agree_and_go_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_stop_is_agreed_and_resume_is_bit_exact(tmp_path: Path) -> None:
     """Only one of them is told, in the middle of a step; each has random generators of its own."""
     options = ("model=dropout", "batch_size=2", "accumulate=1")
     straight = trained(tmp_path / "one", *options, processes=2)
@@ -83,7 +83,7 @@ def test_asked_to_stop_they_agree_and_go_on_to_the_same_bits(tmp_path: Path) -> 
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in straight.items())
 
 
-def test_one_that_dies_ends_the_others(tmp_path: Path) -> None:
+def test_killed_process_ends_the_others(tmp_path: Path) -> None:
     """Under torchrun, and started by hand, where nobody else would end them."""
     begun = time.monotonic()
     done = run("train", tmp_path / "torchrun", "batch_size=2", "kill=3", processes=2)

@@ -13,7 +13,7 @@ from ipsam.engine.train import trainer
 from ipsam.model import IPSAM
 
 
-def test_no_validation_no_best(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
+def test_without_validation_there_is_no_best(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
     fit(model_of(1), train_set, tmp_path, make_settings())
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["last", "step_00000002"]
     assert (tmp_path / "checkpoints" / "last" / "config.yaml").read_text() == CONFIG
@@ -23,7 +23,7 @@ def test_no_validation_no_best(tmp_path: Path, make_settings: Any, train_set: Tr
 @pytest.mark.parametrize(
     ("metric", "scores", "best"), [("sm", [0.3, 0.5, 0.5, 0.4], 2), ("mae", [0.3, 0.1, 0.2, 0.1], 2)]
 )
-def test_best_is_the_first_of_the_best_scores(
+def test_best_is_the_first_best_score(
     tmp_path: Path,
     make_settings: Any,
     train_set: TrainSet,
@@ -43,7 +43,7 @@ def test_best_is_the_first_of_the_best_scores(
     assert history == [{"epoch": epoch, metric: score} for epoch, score in enumerate(scores, start=1)]
 
 
-def test_validation_scores_what_the_checkpoint_holds(
+def test_validation_scores_the_saved_weights(
     tmp_path: Path, make_settings: Any, train_set: TrainSet, test_set: TestSet
 ) -> None:
     fit(model_of(1), train_set, tmp_path, make_settings(epochs=2), val_set=test_set)
@@ -53,7 +53,7 @@ def test_validation_scores_what_the_checkpoint_holds(
     assert {"epoch": 2, **trainer.validate(model, test_set, make_settings())} == history[-1]
 
 
-def test_saving_every_few_steps_and_at_the_end_of_epochs(
+def test_checkpoints_are_saved_on_steps_and_epochs(
     tmp_path: Path, make_settings: Any, scenes: Any, test_set: TestSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of all these the newest two are kept, and the best."""

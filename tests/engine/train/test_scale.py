@@ -13,7 +13,7 @@ NAMES = ("ablation/baseline", "ablation/spg", "ablation/spg_psg", "ablation/spg_
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_row_at_toy_scale(name: str) -> None:
+def test_toy_scale_keeps_the_parts_of_a_row(name: str) -> None:
     """The row's own parts, on the micro backbone with synthetic scenes."""
     config = compose_experiment(CONFIGS, name, ["+scale=toy"])
     assert config.model.backbone.variant == "micro"
@@ -24,12 +24,12 @@ def test_a_row_at_toy_scale(name: str) -> None:
         assert (getattr(model, part) is None) == (full_size[part] is None)
 
 
-def test_all_rows_have_one_budget() -> None:
+def test_toy_scale_has_one_budget() -> None:
     budgets = [compose_experiment(CONFIGS, name, ["+scale=toy"]) for name in NAMES]
     assert all((budget.data, budget.engine) == (budgets[0].data, budgets[0].engine) for budget in budgets)
 
 
-def test_a_run_at_scale_is_compared_with_its_experiment_at_scale() -> None:
+def test_toy_run_is_compared_with_its_experiment_at_toy_scale() -> None:
     config = compose_experiment(CONFIGS, "ablation/spg", ["+scale=toy"])
     OmegaConf.update(config, "name", "toy/ablation/spg")
     assert changes(config, CONFIGS) == []

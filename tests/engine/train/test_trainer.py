@@ -40,7 +40,8 @@ class Repeated(Source):
         return self.scenes.read(index, epoch=0)
 
 
-def test_one_batch_is_learnt_by_heart(tmp_path: Path, make_settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_one_batch_is_overfitted(tmp_path: Path, make_settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "panel", lambda *_: np.zeros((1, 1, 3), np.uint8))  # one an epoch costs time
     plain = TrainSet(Repeated(), image_size=64, augment=augment_with(hflip=0.0), seed=0)
     model = model_of(0)
@@ -66,8 +67,10 @@ def test_one_batch_is_learnt_by_heart(tmp_path: Path, make_settings: Any, monkey
 
 
 @pytest.mark.usefixtures("untyped")  # beartype draws from Python's generator
-@pytest.mark.parametrize(("cuts", "num_workers"), [((3,), 0), ((2,), 2), ((1, 3, 4, 5), 2)])
-def test_resumed_equals_uninterrupted_to_the_bit(
+@pytest.mark.parametrize(
+    ("cuts", "num_workers"), [((3,), 0), ((2,), 2), pytest.param((1, 3, 4, 5), 2, marks=pytest.mark.slow)]
+)
+def test_resume_is_bit_exact(
     tmp_path: Path, make_settings: Any, scenes: Any, interrupt: Any, num_workers: int, cuts: tuple[int, ...]
 ) -> None:
     """In the middle of an epoch (1, 3, 5) and at its end (2, 4); the last step of each epoch is a short one.
@@ -99,7 +102,7 @@ def test_resumed_equals_uninterrupted_to_the_bit(
     assert [entry["epoch"] for entry in progress["history"]] == [1, 2, 3]
 
 
-def test_every_epoch_reads_every_sample_of_its_own_pass(tmp_path: Path, make_settings: Any) -> None:
+def test_each_epoch_reads_every_sample_once(tmp_path: Path, make_settings: Any) -> None:
     read: list[tuple[int, int]] = []
 
     class Watched(Repeated):
@@ -122,7 +125,7 @@ def test_workers_change_nothing(tmp_path: Path, make_settings: Any, train_set: T
     assert same(*(model.state_dict() for model in models))
 
 
-def test_resuming_nothing_starts_anew(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
+def test_resume_without_checkpoint_starts_anew(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
     one = fit(model_of(1), train_set, tmp_path / "one", make_settings())
     two = fit(model_of(1), train_set, tmp_path / "two", make_settings(), resume=True)
     assert same(one.state_dict(), two.state_dict())
@@ -138,7 +141,7 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, make_settings: 
 
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("name", ["model.safetensors", "training.pt"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+def test_damaged_checkpoint_is_named_and_the_previous_one_used(
     tmp_path: Path, make_settings: Any, train_set: TrainSet, interrupt: Any, name: str, caplog: Any
 ) -> None:
     settings = make_settings(epochs=3, save_every=1)
@@ -166,7 +169,7 @@ def test_another_number_of_processes_is_refused(tmp_path: Path, make_settings: A
         fit(model_of(1), train_set, tmp_path, make_settings(epochs=2), resume=True)
 
 
-def test_a_state_of_another_version_is_refused(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
+def test_state_of_another_version_is_refused(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
     fit(model_of(1), train_set, tmp_path, make_settings())
     checkpoint = tmp_path / "checkpoints" / "step_00000002"
     training = load_training(checkpoint)
@@ -188,7 +191,7 @@ def test_deterministic_runs_give_equal_bits(tmp_path: Path, make_settings: Any, 
     assert same(one.state_dict(), two.state_dict())
 
 
-def test_only_what_trains_changes(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
+def test_only_trainable_parameters_change(tmp_path: Path, make_settings: Any, train_set: TrainSet) -> None:
     model = model_of(1, lora=LoRA(rank=2))
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     fit(model, train_set, tmp_path, make_settings(epochs=2))
@@ -215,7 +218,7 @@ def test_accumulated_batches_equal_one_large_one(tmp_path: Path, make_settings: 
     assert moved > 1.5e-3  # by far more than that tolerance: two steps of 1e-3
 
 
-def test_the_learning_rate_is_that_of_the_schedule(
+def test_learning_rate_follows_the_schedule(
     tmp_path: Path, make_settings: Any, train_set: TrainSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[float] = []
@@ -240,7 +243,7 @@ def test_bf16_trains_and_keeps_weights_in_single_precision(
     assert not same(model.state_dict(), model_of(1).state_dict())
 
 
-def test_nothing_to_train_is_saved_as_it_is(make_settings: Any, tmp_path: Path) -> None:
+def test_frozen_model_is_saved_unchanged(make_settings: Any, tmp_path: Path) -> None:
     model = model_of(0).requires_grad_(False)
     fit(model, None, tmp_path, make_settings())
     assert find_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step_00000000"
@@ -249,6 +252,6 @@ def test_nothing_to_train_is_saved_as_it_is(make_settings: Any, tmp_path: Path) 
     assert all(torch.equal(tensor, fresh.state_dict()[key]) for key, tensor in model.state_dict().items())
 
 
-def test_something_to_train_but_nothing_to_train_on_is_refused(make_settings: Any, tmp_path: Path) -> None:
+def test_missing_training_set_is_named(make_settings: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"data\.train is empty: name at least one set"):
         fit(model_of(0), None, tmp_path, make_settings())
