@@ -1,4 +1,4 @@
-"""What the fuzz tests share: mutations of bytes, limits on time and memory, and what counts as a clear error."""
+"""Helpers of the fuzz tests: mutations of bytes, limits on time and memory, and a check that errors are clear."""
 
 import re
 import resource
@@ -19,15 +19,14 @@ Mutation = Callable[[bytes, np.random.Generator], bytes]
 
 
 class TooLongError(BaseException):
-    """Out of time; no ``except Exception`` in the code under test may swallow it."""
+    """Timeout that no ``except Exception`` in the code under test can swallow."""
 
 
 @contextmanager
 def bounded(*, seconds: float = 10, megabytes: int = 400) -> Iterator[None]:
-    """Fails what takes longer, or adds more than this to the memory of the process.
+    """Fail if the block takes longer, or adds more than this to the process's peak of resident memory.
 
-    Memory is what is really used, at its peak: an allocation that is refused looks like a broken file from outside. The
-    limit on the address space is there for the machine's sake.
+    The limit on the address space protects the machine; an allocation that it refuses would look like a broken file.
     """
 
     def stop(*_: object) -> None:
@@ -35,7 +34,7 @@ def bounded(*, seconds: float = 10, megabytes: int = 400) -> Iterator[None]:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     former = signal.signal(signal.SIGALRM, stop)
-    _forget_peak()
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _memory("VmRSS")
     resource.setrlimit(resource.RLIMIT_AS, (_memory("VmSize") + 8 * GIGABYTE, hard))
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -50,18 +49,14 @@ def bounded(*, seconds: float = 10, megabytes: int = 400) -> Iterator[None]:
 
 
 def _memory(kind: str) -> int:
-    """Bytes that this process has now (VmRSS), may have touched (VmSize) or has had at its peak (VmHWM)."""
+    """Bytes of this process: resident (VmRSS), address space (VmSize) or the peak of the former (VmHWM)."""
     found = re.search(rf"^{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
     assert found is not None
     return int(found[1]) << 10
 
 
-def _forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
-
-
 def clear(error: BaseException, *names: str) -> str:
-    """An error's message, if it is one for users: of the right class, short, and with one of the names in it."""
+    """Check that an error is for users (its class, a short message with one of the names); return the message."""
     message = str(error)
     num_lines = len(message.splitlines())
     assert isinstance(error, ValueError | OSError), f"{type(error).__name__} escapes: {message[:500]}"
@@ -74,10 +69,10 @@ def clear(error: BaseException, *names: str) -> str:
 
 
 class Tally(Counter[str]):
-    """How many inputs were tried, and to what they came."""
+    """Number of inputs by their outcome."""
 
     def check(self, what: str, capsys: pytest.CaptureFixture[str], *, least: int, of_each: int) -> None:
-        """Print it; see that so many were tried, unless only some tests of the file were run, and of each outcome."""
+        """Print the tally and check the numbers of inputs and of each outcome; skip if only some tests were run."""
         with capsys.disabled():
             sys.stdout.write(f"\n{what}: {self}\n")
         if self.total() < least:
@@ -89,10 +84,6 @@ class Tally(Counter[str]):
         return f"{self.total():,} inputs: {parts}"
 
 
-def _cut(content: bytes, rng: np.random.Generator) -> bytes:
-    return content[: rng.integers(0, len(content))]
-
-
 def _flip(content: bytes, rng: np.random.Generator, number: int, end: int | None = None) -> bytes:
     changed = bytearray(content)
     for bit in rng.integers(0, 8 * len(content[:end]), number).tolist():
@@ -100,39 +91,30 @@ def _flip(content: bytes, rng: np.random.Generator, number: int, end: int | None
     return bytes(changed)
 
 
-def _middle(content: bytes, rng: np.random.Generator) -> tuple[bytes, bytes, bytes]:
+def _splice(content: bytes, rng: np.random.Generator, change: Callable[[bytes], bytes]) -> bytes:
     start = int(rng.integers(0, max(1, len(content) - 16)))
-    return content[:start], content[start : start + 16], content[start + 16 :]
-
-
-def _zeros(content: bytes, rng: np.random.Generator) -> bytes:
-    before, middle, after = _middle(content, rng)
-    return before + bytes(len(middle)) + after
-
-
-def _noise(content: bytes, rng: np.random.Generator) -> bytes:
-    before, middle, after = _middle(content, rng)
-    return before + rng.bytes(len(middle)) + after
-
-
-def _loss(content: bytes, rng: np.random.Generator) -> bytes:
-    before, _, after = _middle(content, rng)
-    return before + after
-
-
-def _repeat(content: bytes, rng: np.random.Generator) -> bytes:
-    before, middle, after = _middle(content, rng)
-    return before + middle + middle + after
+    return content[:start] + change(content[start : start + 16]) + content[start + 16 :]
 
 
 MUTATIONS: dict[str, Mutation] = {
-    "cut": _cut,
+    "cut": lambda content, rng: content[: rng.integers(0, len(content))],
     "one-bit": lambda content, rng: _flip(content, rng, 1),
     "sixteen-bits": lambda content, rng: _flip(content, rng, 16),
     "bits-of-the-header": lambda content, rng: _flip(content, rng, 3, end=64),
-    "zeros": _zeros,
-    "noise": _noise,
-    "bytes-lost": _loss,
-    "bytes-twice": _repeat,
+    "zeros": lambda content, rng: _splice(content, rng, lambda part: bytes(len(part))),
+    "noise": lambda content, rng: _splice(content, rng, lambda part: rng.bytes(len(part))),
+    "bytes-lost": lambda content, rng: _splice(content, rng, lambda part: b""),
+    "bytes-twice": lambda content, rng: _splice(content, rng, lambda part: part * 2),
     "a-tail": lambda content, rng: content + rng.bytes(100),
 }
+
+
+def mutations(num_seeds: int) -> dict[str, Callable[[bytes], bytes]]:
+    """Every mutation with several seeds, by its name."""
+    return {
+        f"{name} {seed}": lambda content, name=name, seed=seed: MUTATIONS[name](
+            content, np.random.default_rng([seed, *name.encode()])
+        )
+        for name in MUTATIONS
+        for seed in range(num_seeds)
+    }

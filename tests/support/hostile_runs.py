@@ -1,4 +1,4 @@
-"""Laying down a run whose files may hold anything, and using it by every way there is."""
+"""A run whose files may hold anything, and the two ways to use it: evaluation and resuming."""
 
 import hashlib
 import json
@@ -37,13 +37,13 @@ Files = dict[str, bytes]  # a checkpoint's, by name
 
 
 def sealed(files: Files) -> Files:
-    """With checksums that fit, as whoever means harm would write them."""
+    """Add fitting checksums, as an attacker would."""
     sums = {name: hashlib.sha256(files[name]).hexdigest() for name in (WEIGHTS, CONFIG, TRAINING) if name in files}
     return files | {INFO: json.dumps({"epoch": 1, "step": 3, "sha256": sums}).encode()}
 
 
 def lay_down(run: Path, files: Mapping[str, bytes]) -> Path:
-    """A run with one checkpoint of these files; returns the checkpoint's folder."""
+    """Write a run with one checkpoint of these files; return the checkpoint's folder."""
     checkpoint = run / "checkpoints" / STEP
     checkpoint.mkdir(parents=True)
     for name, content in files.items():
@@ -55,14 +55,14 @@ def lay_down(run: Path, files: Mapping[str, bytes]) -> Path:
 
 @cache
 def whole_config() -> DictConfig:
-    """The quickstart's at 64 px, of few tensors, as each of them takes its time to be saved and loaded."""
+    """Compose the quickstart at 64 px with few tensors, as each takes time to save and load."""
     overrides = ["data.image_size=64", "data.synthetic.num_test=1", "engine.cpu=true", "run_dir=run"]
     overrides += ["model.self_prompt.depth=1", "model.decoder.depth=1", "model.lateral=null", "model.refine=null"]
     return compose_experiment(CONFIGS, "quickstart", overrides)
 
 
 def whole_run(folder: Path) -> Files:
-    """The files of a checkpoint as training leaves them: after one step."""
+    """Return the files of a checkpoint after one step of training."""
     config = whole_config()
     model = build_model(config.model)
     run = run_state(model, folder / "run", OmegaConf.to_yaml(config, resolve=True))
@@ -75,13 +75,13 @@ def whole_run(folder: Path) -> Files:
 
 
 def run_state(model: Segmenter, folder: Path, config: str = "") -> RunState:
-    """Of a run that trains this model from its beginning."""
+    """Make the state of a new run."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     return RunState(model, optimizer, Accelerator(cpu=True), folder=folder, config=config, keep=2)
 
 
 def one_step(run: RunState) -> None:
-    """The optimiser's, with a gradient of one throughout."""
+    """Take an optimiser step with gradients of one."""
     for parameter in run.model.parameters():
         parameter.grad = torch.ones_like(parameter)
     run.optimizer.step()
@@ -90,12 +90,12 @@ def one_step(run: RunState) -> None:
 
 @cache
 def built(section: str) -> Segmenter:
-    """The model of a section, as YAML; it is built once, and loaded anew by whoever uses it."""
+    """Build the model of a section (YAML) once; every user loads its own weights."""
     return build_model(OmegaConf.create(section))
 
 
 def evaluated(run: Path) -> None:
-    """As scripts/eval.py does it, up to the first prediction; the model has the weights of the file, to the bit."""
+    """Evaluate as scripts/eval.py does, up to the first prediction; check the weights to the bit."""
     config = OmegaConf.load(CONFIGS / "eval.yaml")
     config.ckpt = str(run)
     checkpoint, run_config, out = reopen_run(config)
@@ -115,7 +115,7 @@ def evaluated(run: Path) -> None:
 
 
 def restored(run: Path) -> None:
-    """As scripts/train.py goes on with a run: everything is as the files say, and the next step spoils no weight."""
+    """Resume as scripts/train.py does; check the state, and that the next step gives finite weights."""
     config = whole_config().copy()
     config.run_dir, config.resume = str(run), True
     check_run(config)
@@ -138,7 +138,7 @@ def restored(run: Path) -> None:
 
 
 def assert_holds(model: Segmenter, checkpoint: Path) -> None:
-    """The weights are those in the file, as its specification has them."""
+    """Check that the weights are the file's, read by its specification."""
     own = model.state_dict()
     for name, values in read_weights((checkpoint / WEIGHTS).read_bytes()).items():
         np.testing.assert_array_equal(own[name].numpy(), values.astype(np.float32))

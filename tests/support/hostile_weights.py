@@ -1,4 +1,4 @@
-"""Weights that somebody broke, or made to do harm."""
+"""Broken and hostile safetensors files, made of a good one."""
 
 import json
 import struct
@@ -10,12 +10,13 @@ import safetensors.torch
 import torch
 
 KINDS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+NAME = "decoder.iou_token.weight"  # a tensor (1, 64)
+HUGE = {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}
 
 
 def read_weights(content: bytes) -> dict[str, np.ndarray]:
-    """A safetensors file of floats, by nothing but its specification."""
-    (length,) = struct.unpack("<Q", content[:8])
-    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
+    """Read a safetensors file of floats by its specification alone."""
+    header, data = _parts(content)
     return {
         name: np.frombuffer(data[slice(*entry["data_offsets"])], KINDS[entry["dtype"]]).reshape(entry["shape"])
         for name, entry in header.items()
@@ -23,88 +24,88 @@ def read_weights(content: bytes) -> dict[str, np.ndarray]:
     }
 
 
-def with_header(content: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
-    """The same tensors behind another header."""
+def _parts(content: bytes) -> tuple[dict[str, Any], bytes]:
     (length,) = struct.unpack("<Q", content[:8])
-    header = json.loads(content[8 : 8 + length])
-    change(header)
-    return raw_header(json.dumps(header).encode(), content[8 + length :])
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
 
 
-def raw_header(header: bytes, data: bytes = b"") -> bytes:
-    """A safetensors file of this header."""
+def _with_header(header: bytes, data: bytes = b"") -> bytes:
     header += b" " * (-len(header) % 8)
     return struct.pack("<Q", len(header)) + header + data
 
 
-def with_tensors(content: bytes, change: Callable[[dict[str, torch.Tensor]], object]) -> bytes:
-    """The same file with other tensors."""
-    tensors = safetensors.torch.load(content)
-    change(tensors)
-    return safetensors.torch.save(tensors, metadata={"base_sha256": ""})
+def _header(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
+    def changed(content: bytes) -> bytes:
+        header, data = _parts(content)
+        change(header)
+        return _with_header(json.dumps(header).encode(), data)
+
+    return changed
 
 
-NAME = "decoder.iou_token.weight"  # of a tensor (1, 64)
-HUGE = {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}
+def tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[bytes], bytes]:
+    """Change the tensors of a file."""
+
+    def changed(content: bytes) -> bytes:
+        held = safetensors.torch.load(content)
+        change(held)
+        return safetensors.torch.save(held, metadata={"base_sha256": ""})
+
+    return changed
 
 
-def _put(**tensors: torch.Tensor) -> Callable[[dict[str, torch.Tensor]], object]:
-    return lambda held: held.update({NAME: tensors["own"]} if "own" in tensors else tensors)
+def _own(value: Callable[[torch.Tensor], torch.Tensor] | torch.Tensor) -> Callable[[bytes], bytes]:
+    return tensors(lambda held: held.update({NAME: value(held[NAME]) if callable(value) else value}))
 
 
-def _spoilt(value: float) -> Callable[[dict[str, torch.Tensor]], object]:
-    return lambda held: held[NAME].view(-1).__setitem__(7, value)
+def _spoilt(value: float) -> Callable[[bytes], bytes]:
+    return tensors(lambda held: held[NAME].view(-1).__setitem__(7, value))
 
 
-TENSORS: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
-    "renamed": lambda held: held.__setitem__("decoder.token", held.pop(NAME)),
-    "missing": lambda held: held.pop(NAME),
-    "all missing": lambda held: held.clear(),
-    "one more": _put(extra=torch.zeros(3)),
-    "a name of 100,000 letters": lambda held: held.__setitem__("x" * 100_000, torch.zeros(3)),
-    "a name that clears the screen": lambda held: held.__setitem__("\x1b[2J\n" * 9, torch.zeros(3)),
-    "a name that is a path": lambda held: held.__setitem__("../../canary", torch.zeros(3)),
-    "10,000 more": lambda held: held.update({f"extra{index}": torch.zeros(1) for index in range(10_000)}),
-    "turned": lambda held: held.__setitem__(NAME, held[NAME].T.contiguous()),
-    "flat": lambda held: held.__setitem__(NAME, held[NAME].flatten()),
-    "larger": _put(own=torch.zeros(2, 64)),
-    "a single number": _put(own=torch.tensor(1.0)),
-    "empty": _put(own=torch.zeros(0, 64)),
-    "of 200 dimensions": _put(own=torch.zeros([1] * 200)),
-    "whole numbers": _put(own=torch.ones(1, 64, dtype=torch.int64)),
-    "bytes": _put(own=torch.ones(1, 64, dtype=torch.uint8)),
-    "truth values": _put(own=torch.ones(1, 64, dtype=torch.bool)),
-    "complex": _put(own=torch.ones(1, 64, dtype=torch.complex64)),
-    "8-bit floats": _put(own=torch.ones(1, 64).to(torch.float8_e4m3fn)),
-    "NaN": _spoilt(float("nan")),
-    "infinite": _spoilt(float("inf")),
-    "negative infinite": _spoilt(float("-inf")),
-    "NaN throughout": lambda held: [tensor.fill_(float("nan")) for tensor in held.values()],
-}
-HEADERS: dict[str, Callable[[bytes], bytes]] = {
-    "claims 4 TB": lambda content: with_header(content, lambda header: header.update(extra=HUGE)),
-    "claims 4 TB for a known name": lambda content: with_header(content, lambda header: header.update({NAME: HUGE})),
-    "claims 2**64 numbers": lambda content: with_header(
-        content, lambda header: header[NAME].update(shape=[1 << 62, 1 << 62])
-    ),
-    "claims less than there is": lambda content: with_header(content, lambda header: header.pop(NAME)),
-    "two names of one place": lambda content: with_header(content, lambda header: header.update(extra=header[NAME])),
-    "backwards": lambda content: with_header(content, lambda header: header[NAME]["data_offsets"].reverse()),
-    "negative": lambda content: with_header(content, lambda header: header[NAME].update(shape=[-1, 64])),
-    "of an unknown type": lambda content: with_header(content, lambda header: header[NAME].update(dtype="F31")),
-    "without an offset": lambda content: with_header(content, lambda header: header[NAME].pop("data_offsets")),
-    "with another base": lambda content: with_header(
-        content, lambda header: header.update(__metadata__={"base_sha256": "\x1b[2J" * 5000})
-    ),
-    "with a base that is a number": lambda content: with_header(
-        content, lambda header: header.update(__metadata__={"base_sha256": 5})
-    ),
-    "deeply nested": lambda content: raw_header(b'{"a":' + b"[" * 1_000_000),
-    "no dictionary": lambda content: raw_header(b"[1, 2]"),
-    "no JSON": lambda content: raw_header(b"\xff" * 64),
-    "of a length beyond the file": lambda content: struct.pack("<Q", 1 << 30) + content[8:],
-    "of a length beyond all bounds": lambda content: struct.pack("<Q", (1 << 64) - 1) + content[8:],
-    "99 MB of blanks": lambda content: raw_header(b"{}" + b" " * 99_000_000),
-    "nothing else": lambda content: content[:8],
-    "nothing": lambda content: b"",
+def cast(dtype: torch.dtype) -> Callable[[bytes], bytes]:
+    """Convert all tensors."""
+    return tensors(lambda held: held.update({name: tensor.to(dtype) for name, tensor in held.items()}))
+
+
+# All are refused.
+WEIGHTS_FILES: dict[str, Callable[[bytes], bytes]] = {
+    "renamed": tensors(lambda held: held.update({"decoder.token": held.pop(NAME)})),
+    "missing": tensors(lambda held: held.pop(NAME)),
+    "all missing": tensors(lambda held: held.clear()),
+    "one more": tensors(lambda held: held.update(extra=torch.zeros(3))),
+    "a name of 100,000 letters": tensors(lambda held: held.update({"x" * 100_000: torch.zeros(3)})),
+    "a name that clears the screen": tensors(lambda held: held.update({"\x1b[2J\n" * 9: torch.zeros(3)})),
+    "a name that is a path": tensors(lambda held: held.update({"../../canary": torch.zeros(3)})),
+    "10,000 more": tensors(lambda held: held.update({f"extra{index}": torch.zeros(1) for index in range(10_000)})),
+    "transposed": _own(lambda tensor: tensor.T.contiguous()),
+    "flat": _own(torch.Tensor.flatten),
+    "larger": _own(torch.zeros(2, 64)),
+    "a single number": _own(torch.tensor(1.0)),
+    "empty": _own(torch.zeros(0, 64)),
+    "200 dimensions": _own(torch.zeros([1] * 200)),
+    **{
+        str(dtype): _own(torch.ones(1, 64).to(dtype))
+        for dtype in (torch.int64, torch.uint8, torch.bool, torch.complex64, torch.float8_e4m3fn)
+    },
+    **{f"one {value}": _spoilt(float(value)) for value in ("nan", "inf", "-inf")},
+    "all nan": tensors(lambda held: [tensor.fill_(float("nan")) for tensor in held.values()]),
+    "claims 4 TB": _header(lambda header: header.update(extra=HUGE)),
+    "claims 4 TB for a known name": _header(lambda header: header.update({NAME: HUGE})),
+    "claims 2**64 numbers": _header(lambda header: header[NAME].update(shape=[1 << 62, 1 << 62])),
+    "claims too little": _header(lambda header: header.pop(NAME)),
+    "two names for the same bytes": _header(lambda header: header.update(extra=header[NAME])),
+    "offsets backwards": _header(lambda header: header[NAME]["data_offsets"].reverse()),
+    "a negative size": _header(lambda header: header[NAME].update(shape=[-1, 64])),
+    "an unknown type": _header(lambda header: header[NAME].update(dtype="F31")),
+    "no offsets": _header(lambda header: header[NAME].pop("data_offsets")),
+    "another base": _header(lambda header: header.update(__metadata__={"base_sha256": "\x1b[2J" * 5000})),
+    "a base that is a number": _header(lambda header: header.update(__metadata__={"base_sha256": 5})),
+    "deeply nested": lambda content: _with_header(b'{"a":' + b"[" * 1_000_000),
+    "no dictionary": lambda content: _with_header(b"[1, 2]"),
+    "no JSON": lambda content: _with_header(b"\xff" * 64),
+    "a header longer than the file": lambda content: struct.pack("<Q", 1 << 30) + content[8:],
+    "a header of 2**64 bytes": lambda content: struct.pack("<Q", (1 << 64) - 1) + content[8:],
+    "99 MB of blanks": lambda content: _with_header(b"{}" + b" " * 99_000_000),
+    "only a length": lambda content: content[:8],
+    "an empty file": lambda content: b"",
 }

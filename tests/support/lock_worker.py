@@ -1,12 +1,13 @@
-"""Holds the lock of a run's folder until it is killed: python lock_worker.py FOLDER, see test_run_lock.py."""
+"""Process that holds the lock of a run's folder until it is killed: python lock_worker.py FOLDER."""
 
 import sys
 import time
 from pathlib import Path
 
-from ipsam.engine.runs.run_folder import lock_folder
+if __name__ == "__main__":
+    from ipsam.engine.runs.run_folder import lock_folder
 
-with lock_folder(Path(sys.argv[1])):
-    sys.stdout.write("held\n")
-    sys.stdout.flush()
-    time.sleep(600)
+    with lock_folder(Path(sys.argv[1])):
+        sys.stdout.write("held\n")
+        sys.stdout.flush()
+        time.sleep(600)

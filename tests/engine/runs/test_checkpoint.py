@@ -1,3 +1,5 @@
+"""Checkpoints: bit-exact, complete, refused when damaged or of another model, and never executed."""
+
 import errno
 import os
 from pathlib import Path
@@ -7,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.builders import micro_backbone, micro_model, randomise, save_official_format
+from support.hostile_states import Payload
 from support.saved import unreadable
 
 from ipsam.engine.runs import checkpoint
@@ -25,214 +28,169 @@ from ipsam.engine.runs.checkpoint import (
 from ipsam.model import IPSAM, LoRA
 from ipsam.utils.rng import rng_state, set_rng_state
 
-TRAINING_STATE: dict[str, Any] = {
+FILES = [WEIGHTS, CONFIG, TRAINING, INFO]
+STATE: dict[str, Any] = {
     "optimizer": {"state": {0: torch.arange(3.0)}},
     "rng": rng_state(),
     "progress": {"epoch": 2, "best": None},
 }
 
 
-class Canary:
-    """A pickle that leaves a file behind when it is executed."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.path}",)
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "last"
 
 
-def save(folder: Path, model: IPSAM, **training: Any) -> None:
-    save_checkpoint(folder, model, config="model: {}\n", training=TRAINING_STATE | training)
+def save(folder: Path, model: IPSAM, **training: Any) -> Path:
+    save_checkpoint(folder, model, config="model: {}\n", training=STATE | training)
+    return folder
 
 
-def equal(one: IPSAM, other: IPSAM) -> bool:
+def is_equal(one: IPSAM, other: IPSAM) -> bool:
     theirs = other.state_dict()
     return all(torch.equal(tensor, theirs[name]) for name, tensor in one.state_dict().items())
 
 
 @pytest.mark.parametrize("parts", [{}, {"self_prompt": False}, {"lora": LoRA(rank=2)}], ids=str)
-def test_round_trip_to_the_bit(tmp_path: Path, parts: dict[str, Any]) -> None:
-    model = micro_model(**parts)
+def test_round_trip_is_bit_exact(folder: Path, parts: dict[str, Any]) -> None:
+    model, other = micro_model(**parts), micro_model(**parts)
     randomise(model)
-    save(tmp_path / "last", model)
-    other = micro_model(**parts)
-    assert not equal(model, other)
-    load_weights(other, tmp_path / "last")
-    assert equal(model, other)
-    assert (tmp_path / "last" / CONFIG).read_text() == "model: {}\n"
-    state = load_training(tmp_path / "last")
-    assert state["progress"] == {"epoch": 2, "best": None}
+    save(folder, model)
+    assert not is_equal(model, other)
+    load_weights(other, folder)
+    assert is_equal(model, other)
+    assert (folder / CONFIG).read_text() == "model: {}\n"
+    state = load_training(folder)
+    assert state["progress"] == STATE["progress"]
     assert torch.equal(state["optimizer"]["state"][0], torch.arange(3.0))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["last"]
+    assert [path.name for path in folder.parent.iterdir()] == ["last"]
+    (folder / TRAINING).unlink()
+    load_weights(other, folder)  # evaluation needs no training state
 
 
-def test_without_a_base_file_everything_is_kept(tmp_path: Path) -> None:
-    """The frozen rest would be lost: random weights come from nowhere."""
+def test_without_a_base_file_all_weights_are_saved(folder: Path) -> None:
     model = micro_model(lora=LoRA(rank=2))
-    save(tmp_path / "last", model)
-    assert load_file(tmp_path / "last" / WEIGHTS).keys() == model.state_dict().keys()
+    assert load_file(save(folder, model) / WEIGHTS).keys() == model.state_dict().keys()
 
 
 @pytest.mark.parametrize("options", [{"lora": LoRA(rank=2)}, {"fine_tune": True}], ids=["lora", "fine-tuned"])
-def test_with_a_base_file_only_what_trains_is_kept(
-    tmp_path: Path, micro_checkpoint: Path, options: dict[str, Any]
+def test_with_a_base_file_only_trained_weights_are_saved(
+    folder: Path, micro_checkpoint: Path, options: dict[str, Any]
 ) -> None:
-    model = micro_model(checkpoint=micro_checkpoint, **options)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.normal_()
-    save(tmp_path / "last", model)
-    kept = load_file(tmp_path / "last" / WEIGHTS).keys()
-    assert kept == {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    assert not any("prompt_encoder" in name for name in kept)
-    other = micro_model(checkpoint=micro_checkpoint, **options)
-    load_weights(other, tmp_path / "last")
-    assert equal(model, other)
+    model, other = (micro_model(checkpoint=micro_checkpoint, **options) for _ in range(2))
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for parameter in trained.values():
+        parameter.data.normal_()
+    assert load_file(save(folder, model) / WEIGHTS).keys() == trained.keys()
+    assert not any("prompt_encoder" in name for name in trained)
+    load_weights(other, folder)
+    assert is_equal(model, other)
 
 
-def test_another_base_file_is_refused(tmp_path: Path, micro_checkpoint: Path) -> None:
-    lora = LoRA(rank=2)
-    model = micro_model(checkpoint=micro_checkpoint, lora=lora)
-    save(tmp_path / "last", model)
+def test_another_base_file_is_refused(folder: Path, tmp_path: Path, micro_checkpoint: Path) -> None:
+    model = micro_model(checkpoint=micro_checkpoint, lora=LoRA(rank=2))
+    save(folder, model)
     torch.manual_seed(1)
     second = save_official_format(tmp_path / "second.pt", micro_backbone())
-    other = micro_model(checkpoint=second, lora=lora)
+    other = micro_model(checkpoint=second, lora=LoRA(rank=2))
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     with pytest.raises(ValueError, match=rf"sha256 {model.backbone.base_sha256}.*{other.backbone.base_sha256}.*base="):
-        load_weights(other, tmp_path / "last")
+        load_weights(other, folder)
     assert all(torch.equal(tensor, before[name]) for name, tensor in other.state_dict().items())
-
-
-def test_loading_without_the_base_file_is_refused(tmp_path: Path, micro_checkpoint: Path) -> None:
-    save(tmp_path / "last", micro_model(checkpoint=micro_checkpoint, lora=LoRA(rank=2)))
     with pytest.raises(ValueError, match="missing: backbone"):
-        load_weights(micro_model(lora=LoRA(rank=2)), tmp_path / "last")
+        load_weights(micro_model(lora=LoRA(rank=2)), folder)
 
 
-def test_other_keys_are_refused_and_listed(tmp_path: Path) -> None:
-    save(tmp_path / "last", micro_model(refine=False))
+def test_other_keys_and_shapes_are_listed(folder: Path) -> None:
+    save(folder, micro_model(refine=False))
     with pytest.raises(ValueError, match=r"model\.safetensors does not fit .*\n +\d+ missing: refine\."):
-        load_weights(micro_model(), tmp_path / "last")
-    save(tmp_path / "last", micro_model())
+        load_weights(micro_model(), folder)
+    save(folder, micro_model())
     with pytest.raises(ValueError, match=r"unexpected: refine\."):
-        load_weights(micro_model(refine=False), tmp_path / "last")
-
-
-def test_other_shapes_are_refused_and_listed(tmp_path: Path) -> None:
-    save(tmp_path / "last", micro_model())
-    path = tmp_path / "last" / WEIGHTS
-    weights = load_file(path)
-    weights["decoder.iou_token.weight"] = torch.zeros(1, 7)
-    save_file(weights, path)
-    (tmp_path / "last" / INFO).unlink()  # as somebody else's checkpoint might come
+        load_weights(micro_model(refine=False), folder)
     assert "decoder.iou_token.weight" in own_weights(micro_model())
-    with pytest.raises(
-        ValueError, match=r"1 of another shape: decoder\.iou_token\.weight \(1, 7\) instead of \(1, 64\)"
-    ):
-        load_weights(micro_model(), tmp_path / "last")
+    save_file(load_file(folder / WEIGHTS) | {"decoder.iou_token.weight": torch.zeros(1, 7)}, folder / WEIGHTS)
+    (folder / INFO).unlink()
+    with pytest.raises(ValueError, match=r"1 of another shape: decoder\.iou_token\.weight \(1, 7\) instead of"):
+        load_weights(micro_model(), folder)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 1000], ids=["empty", "no header", "cut off"])
-def test_a_damaged_file_is_refused(tmp_path: Path, keep: int) -> None:
-    save(tmp_path / "last", micro_model())
-    path = tmp_path / "last" / WEIGHTS
+def test_damaged_weights_are_refused(folder: Path, keep: int) -> None:
+    path = save(folder, micro_model()) / WEIGHTS
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=r"last: model\.safetensors is damaged: its checksum differs; name"):
-        load_weights(micro_model(), tmp_path / "last")
-    (tmp_path / "last" / INFO).unlink()
+    with pytest.raises(ValueError, match=r"last: model\.safetensors is damaged: .*; name another"):
+        load_weights(micro_model(), folder)
+    (folder / INFO).unlink()
     with pytest.raises(ValueError, match=r"model\.safetensors is damaged or not a safetensors file"):
-        load_weights(micro_model(), tmp_path / "last")
+        load_weights(micro_model(), folder)
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, TRAINING, INFO])
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("how", ["bit", "cut", "gone"])
-def test_any_damage_is_seen(tmp_path: Path, name: str, how: str) -> None:
-    """Wherever the bit is; a change of the checksums themselves is one, too."""
-    save(tmp_path / "last", micro_model(self_prompt=False))
-    assert damage(tmp_path / "last") is None
-    path = tmp_path / "last" / name
+def test_any_damage_is_found(folder: Path, name: str, how: str) -> None:
+    path = save(folder, micro_model(self_prompt=False)) / name
+    assert damage(folder) is None
     content = path.read_bytes()
-    if how == "gone":
-        path.unlink()
-    elif how == "cut":
-        path.write_bytes(content[: len(content) // 2])
-    else:
-        position = len(content) // 2
-        path.write_bytes(content[:position] + bytes([content[position] ^ 4]) + content[position + 1 :])
-    assert damage(tmp_path / "last") is not None
+    half = len(content) // 2
+    path.unlink()
+    if how != "gone":
+        path.write_bytes(content[:half] + (bytes([content[half] ^ 4]) + content[half + 1 :] if how == "bit" else b""))
+    assert damage(folder) is not None
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, TRAINING, INFO])
-def test_unreadable_is_not_damaged(tmp_path: Path, name: str) -> None:
-    save(tmp_path / "last", micro_model(self_prompt=False))
-    unreadable(tmp_path / "last" / name)
-    with pytest.raises(OSError, match="Input/output error") as told:
-        damage(tmp_path / "last")
-    assert told.value.filename == str(tmp_path / "last" / name)
+@pytest.mark.parametrize("name", FILES)
+def test_unreadable_is_not_damaged(folder: Path, name: str) -> None:
+    save(folder, micro_model(self_prompt=False))
+    unreadable(folder / name)
+    with pytest.raises(OSError, match="Input/output error") as error:
+        damage(folder)
+    assert error.value.filename == str(folder / name)
     if name == INFO:
         with pytest.raises(OSError, match="Input/output error"):
-            finished_epochs(tmp_path / "last")
+            finished_epochs(folder)
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EMFILE, errno.ESTALE])
-def test_refused_is_not_damaged(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    save(tmp_path / "last", micro_model(self_prompt=False))
-
+def test_refused_is_not_damaged(folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Path) -> str:
         raise OSError(number, os.strerror(number))
 
+    save(folder, micro_model(self_prompt=False))
     monkeypatch.setattr(checkpoint, "sha256_of", refuse)
     with pytest.raises(OSError, match=os.strerror(number)):
-        damage(tmp_path / "last")
+        damage(folder)
 
 
-def test_weights_without_the_rest_will_do_for_evaluation(tmp_path: Path) -> None:
-    model = micro_model()
-    save(tmp_path / "last", model)
-    (tmp_path / "last" / TRAINING).unlink()
-    other = micro_model()
-    load_weights(other, tmp_path / "last")
-    assert equal(model, other)
-
-
-def test_a_pickle_called_safetensors_is_not_executed(tmp_path: Path) -> None:
-    save(tmp_path / "last", micro_model())
-    torch.save(Canary(tmp_path / "canary"), tmp_path / "last" / WEIGHTS)
-    (tmp_path / "last" / INFO).unlink()
+def test_pickles_are_not_executed(folder: Path, tmp_path: Path) -> None:
+    canary = Payload(os.system, f"touch {tmp_path / 'canary'}")
+    save(folder, micro_model())
+    (folder / INFO).unlink()
+    torch.save(canary, folder / WEIGHTS)
+    torch.save({"progress": canary}, folder / TRAINING)
     with pytest.raises(ValueError, match="damaged or not a safetensors file"):
-        load_weights(micro_model(), tmp_path / "last")
-    assert not (tmp_path / "canary").exists()
-
-
-def test_no_pickle_in_training_state_is_executed(tmp_path: Path) -> None:
-    save(tmp_path / "last", micro_model())
-    torch.save({"progress": Canary(tmp_path / "canary")}, tmp_path / "last" / TRAINING)
+        load_weights(micro_model(), folder)
     with pytest.raises(ValueError, match=r"cannot resume from .*training\.pt"):
-        load_training(tmp_path / "last")
+        load_training(folder)
     assert not (tmp_path / "canary").exists()
-    torch.load(tmp_path / "last" / TRAINING, weights_only=False)  # the canary does sing where pickles are trusted
+    torch.load(folder / TRAINING, weights_only=False)
     assert (tmp_path / "canary").exists()
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"no pickle", None, {"progress": 1}], ids=["empty", "text", "absent", "other"]
-)
-def test_a_damaged_training_state_is_refused(tmp_path: Path, content: Any) -> None:
-    save(tmp_path / "last", micro_model())
-    path = tmp_path / "last" / TRAINING
+@pytest.mark.parametrize("content", [b"", b"no pickle", None, {"progress": 1}], ids=str)
+def test_damaged_training_state_is_refused(folder: Path, content: Any) -> None:
+    path = save(folder, micro_model()) / TRAINING
     path.unlink()
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
     with pytest.raises(ValueError, match=r"cannot resume from .*training\.pt"):
-        load_training(tmp_path / "last")
+        load_training(folder)
 
 
-def test_random_state_survives_the_file(tmp_path: Path) -> None:
-    save(tmp_path / "last", micro_model(), rng=rng_state())
+def test_random_state_survives_the_file(folder: Path) -> None:
+    save(folder, micro_model(), rng=rng_state())
     first = torch.rand(3)
-    set_rng_state(load_training(tmp_path / "last")["rng"])
+    set_rng_state(load_training(folder)["rng"])
     assert torch.equal(torch.rand(3), first)

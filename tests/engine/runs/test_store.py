@@ -1,19 +1,24 @@
-"""A run's checkpoints: found again, kept, dropped; and whatever happens while one is written."""
+"""A run's checkpoints: found, kept and removed, whatever happens while one is written or read."""
 
 import errno
 import os
 import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.saved import forbid_links, names, save
+from support.saved import forbid_links, names, save, unreadable
 
-from ipsam.engine.runs.checkpoint import TRAINING, WEIGHTS, damage, load_training
+from ipsam.engine.runs.checkpoint import INFO, TRAINING, WEIGHTS, damage, load_training
 from ipsam.engine.runs.model_folder import find_checkpoint
 from ipsam.engine.runs.store import Store
+
+
+class KilledError(BaseException):
+    """End of the process, without any cleaning up of its own."""
 
 
 @pytest.fixture
@@ -21,127 +26,108 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "checkpoints", keep=2)
 
 
-def test_the_newest_are_kept_and_the_best(store: Store) -> None:
-    for step in (9, 10, 11, 100):  # by number, not by name
-        save(store, step, best=step == 9)
-    assert names(store.folder) == ["best", "last", "step_00000009", "step_00000011", "step_00000100"]
-    assert os.readlink(store.folder / "best") == "step_00000009"
-    assert os.readlink(store.folder / "last") == "step_00000100"
-    assert store.newest() == store.folder / "step_00000100"
-    save(store, 101, best=True)
-    assert names(store.folder) == ["best", "last", "step_00000100", "step_00000101"]
+def step(number: int) -> str:
+    return f"step_{number:08d}"
 
 
-def test_none_is_none(store: Store) -> None:
+def spoil(store: Store, *steps: int) -> None:
+    for number in steps:
+        (store.folder / step(number) / WEIGHTS).write_bytes(b"")
+
+
+def failing(number: int) -> Any:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_newest_and_best_are_kept(store: Store) -> None:
     assert store.newest() is None
+    for number in (9, 10, 11, 100):  # by number, not by name
+        save(store, number, best=number == 9)
+    assert names(store.folder) == ["best", "last", step(9), step(11), step(100)]
+    assert os.readlink(store.folder / "best") == step(9)
+    assert os.readlink(store.folder / "last") == step(100)
+    assert store.newest() == store.folder / step(100)
+    save(store, 101, best=True)
+    assert names(store.folder) == ["best", "last", step(100), step(101)]
 
 
-def test_damaged_ones_are_named_and_passed_over(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    for step in (1, 2):
-        save(store, step)
-    (store.folder / "step_00000002" / WEIGHTS).write_bytes(b"")
-    assert store.newest() == store.folder / "step_00000001"
-    assert "step_00000002: model.safetensors is damaged" in caplog.text
-    (store.folder / "step_00000001" / TRAINING).unlink()
-    with pytest.raises(ValueError, match=r"all 2 checkpoints in .* are damaged \(step_00000002: model") as told:
+def test_damaged_checkpoints_are_named_and_skipped(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    for number in (1, 2):
+        save(store, number)
+    spoil(store, 2)
+    assert store.newest() == store.folder / step(1)
+    assert f"{step(2)}: model.safetensors is damaged" in caplog.text
+    (store.folder / step(1) / TRAINING).unlink()
+    with pytest.raises(ValueError, match=rf"all 2 checkpoints in .* are damaged \({step(2)}: model") as error:
         store.newest()
-    assert "step_00000001: training.pt is missing" in str(told.value)
-    assert "Nothing was removed: restore the files from a copy and continue with resume=true" in str(told.value)
-    assert names(store.folder) == ["last", "step_00000001", "step_00000002"]
-    save(store, 2)  # written again, it is whole again
-    assert store.newest() == store.folder / "step_00000002"
+    assert f"{step(1)}: training.pt is missing" in str(error.value)
+    assert "resume=true" in str(error.value)
+    assert names(store.folder) == ["last", step(1), step(2)]
+    save(store, 2)
+    assert store.newest() == store.folder / step(2)
 
 
-def test_what_is_saved_is_never_dropped_for_damaged_ones(store: Store) -> None:
-    for step in (4, 10, 11):
-        save(store, step, best=step == 4)
-    for step in (10, 11):
-        (store.folder / f"step_{step:08d}" / WEIGHTS).write_bytes(b"")
+def test_saved_checkpoint_is_never_removed_for_damaged_newer_ones(store: Store) -> None:
+    for number in (4, 10, 11):
+        save(store, number, best=number == 4)
+    spoil(store, 10, 11)
     save(store, 5)
-    assert store.newest() == store.folder / "step_00000005"
-    assert os.readlink(store.folder / "last") == "step_00000005"
+    assert store.newest() == store.folder / step(5)
+    assert os.readlink(store.folder / "last") == step(5)
 
 
-def test_going_back_to_one_leaves_things_as_they_were(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    for step in (2, 4, 5):
-        save(store, step, best=step in (2, 5))
-    (store.folder / "step_00000005" / WEIGHTS).write_bytes(b"")
-    (store.folder / ".gone-step_00000001").mkdir()
-    (store.folder / ".new-step_00000006").mkdir()
+def test_going_back_sets_newer_checkpoints_aside(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    for number in (2, 4, 5):
+        save(store, number, best=number in (2, 5))
+    spoil(store, 5)
+    for leftover in (f".gone-{step(1)}", f".new-{step(6)}"):
+        (store.folder / leftover).mkdir()
     (store.folder / ".new-last").symlink_to("nowhere")
     newest = store.newest()
-    assert newest == store.folder / "step_00000004"
+    assert newest == store.folder / step(4)
     store.clean_up()
     store.go_back_to(newest, best_step=None)
-    assert "step_00000005 is set aside as damaged-step_00000005" in caplog.text
-    assert names(store.folder) == ["best", "damaged-step_00000005", "last", "step_00000004"]
-    assert len(names(store.folder / "damaged-step_00000005")) == 4
-    assert os.readlink(store.folder / "last") == "step_00000004"
+    assert f"{step(5)} is set aside as damaged-{step(5)}" in caplog.text
+    assert names(store.folder) == ["best", f"damaged-{step(5)}", "last", step(4)]
+    assert len(names(store.folder / f"damaged-{step(5)}")) == 4
+    assert os.readlink(store.folder / "last") == step(4)
     store.go_back_to(newest, best_step=4)
-    assert os.readlink(store.folder / "best") == "step_00000004"
+    assert os.readlink(store.folder / "best") == step(4)
 
 
 def test_setting_aside_replaces_nothing(store: Store) -> None:
     for _ in range(3):
         save(store, 1)
         save(store, 2)
-        (store.folder / "step_00000002" / WEIGHTS).write_bytes(b"")
-        store.go_back_to(store.folder / "step_00000001", best_step=None)
-    aside = [f"damaged-step_00000002{suffix}" for suffix in ("", "-2", "-3")]
-    assert names(store.folder) == [*aside, "last", "step_00000001"]
+        spoil(store, 2)
+        store.go_back_to(store.folder / step(1), best_step=None)
+    assert names(store.folder) == [*(f"damaged-{step(2)}{suffix}" for suffix in ("", "-2", "-3")), "last", step(1)]
 
 
-def test_one_that_was_about_to_be_replaced_is_put_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed when the former checkpoint of this step was moved away, and the new one not yet put there."""
-    store.keep = 1
-    save(store, 1)
-    save(store, 2)
-    rename = Path.rename
-
-    def killed(path: Path, target: Path) -> None:
-        if path.name.startswith(".new-"):
-            raise KilledError
-        rename(path, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", killed)
-        with pytest.raises(KilledError):
-            save(store, 2)
-    assert store.newest() is None
-    store.clean_up()
-    assert store.newest() == store.folder / "step_00000002"
-    assert sorted(path.name for path in store.folder.iterdir()) == ["last", "step_00000002"]
-
-
-def test_a_run_or_a_checkpoint_is_found(store: Store, tmp_path: Path) -> None:
-    for step in (1, 2):
-        save(store, step, best=step == 1)
-    last, best = store.folder / "step_00000002", store.folder / "step_00000001"
-    assert find_checkpoint(tmp_path) == last
-    assert find_checkpoint(store.folder / "last").resolve() == last
-    assert find_checkpoint(store.folder / "best").resolve() == best
-    assert find_checkpoint(best) == best
+def test_run_and_checkpoint_are_found(store: Store, tmp_path: Path) -> None:
+    for number in (1, 2):
+        save(store, number, best=number == 1)
+    best = store.folder / step(1)
+    for path, found in {tmp_path: 2, store.folder / "last": 2, store.folder / "best": 1, best: 1}.items():
+        assert find_checkpoint(path).resolve() == store.folder / step(found)
     for nowhere in (tmp_path / "nowhere", store.folder, best / WEIGHTS):
         with pytest.raises(FileNotFoundError, match=rf"no checkpoint at {nowhere}: ckpt= takes a run's folder"):
             find_checkpoint(nowhere)
 
 
-class KilledError(BaseException):
-    """The process ends here, without any of its own cleaning up."""
-
-
 @contextmanager
 def killed_at(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Ends everything at the given one of the system calls that writing a checkpoint takes."""
-    import shutil
-
+    """Kill the process at the given one of the system calls that writing a checkpoint takes."""
     made: list[str] = []
 
-    def watch(owner: Any, name: str, label: str) -> None:
+    def count(owner: Any, name: str) -> None:
         original = getattr(owner, name)
 
         def call(*arguments: Any, **options: Any) -> Any:
-            made.append(label)
+            made.append(name)
             if len(made) == number:
                 raise KilledError
             return original(*arguments, **options)
@@ -149,91 +135,151 @@ def killed_at(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str
         patch.setattr(owner, name, call)
 
     with monkeypatch.context() as patch:
-        watch(os, "fsync", "fsync")
-        watch(os, "replace", "replace")
-        watch(Path, "mkdir", "mkdir")
-        watch(Path, "rename", "rename")
-        watch(Path, "symlink_to", "symlink")
-        watch(shutil, "rmtree", "rmtree")
+        for owner, name in ((os, "fsync"), (os, "replace"), (shutil, "rmtree")):
+            count(owner, name)
+        for name in ("mkdir", "rename", "symlink_to"):
+            count(Path, name)
         yield made
 
 
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
-def test_killed_anywhere_the_former_or_the_new_one_is_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
-) -> None:
-    """At every call in turn, also where a damaged folder of the same step is replaced and an old one dropped."""
+def test_killed_anywhere_a_checkpoint_is_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    """At every call in turn, also where a damaged folder of the same step is replaced and an old one removed."""
     if not links:
         forbid_links(monkeypatch)
-    ended = 0
+    killed = 0
     for number in range(1, 100):
         store = Store(tmp_path / str(number), keep=1)
         save(store, 1)
         save(Store(store.folder, keep=2), 2)
-        (store.folder / "step_00000002" / WEIGHTS).write_bytes(b"damaged")
+        (store.folder / step(2) / WEIGHTS).write_bytes(b"damaged")
         try:
             with killed_at(number, monkeypatch) as made:
                 save(store, 2)
         except KilledError:
-            ended += 1
+            killed += 1
         found = store.newest()
         assert found is not None
         assert damage(found) is None
         assert load_training(found)["progress"]["step"] in (1, 2)
-        save(store, 3)  # whatever was left lying about is no obstacle
-        assert [name for name in names(store.folder) if not name.startswith(".")] == ["last", "step_00000003"]
+        save(store, 3)  # leftovers are no obstacle
+        assert [name for name in names(store.folder) if not name.startswith(".")] == ["last", step(3)]
         if len(made) < number:
             break
-    assert ended == len(made) > 10
+    assert killed == len(made) > 10
 
 
-def test_a_full_disk_leaves_the_former_one_and_is_told(store: Store) -> None:
-    """The kernel refuses to let files grow: by a limit on their size, which is met in the middle of the weights."""
+def rename_fails_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail when the new checkpoint is renamed, after the former one of its step was moved away."""
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> None:
+        if path.name.startswith(".new-"):
+            raise error
+        rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+
+
+def test_checkpoint_about_to_be_replaced_is_restored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.keep = 1
+    for number in (1, 2):
+        save(store, number)
+    with monkeypatch.context() as patch:
+        rename_fails_with(KilledError(), patch)
+        with pytest.raises(KilledError):
+            save(store, 2)
+    assert store.newest() is None
+    store.clean_up()
+    assert store.newest() == store.folder / step(2)
+    assert names(store.folder) == ["last", step(2)]
+    with monkeypatch.context() as patch:
+        rename_fails_with(OSError(errno.EIO, os.strerror(errno.EIO)), patch)
+        with pytest.raises(OSError, match=f"Input/output error; {step(2)} is intact"):
+            save(store, 2)
+    assert names(store.folder) == ["last", step(2)]
+
+
+def test_full_disk_leaves_the_former_checkpoint_intact(store: Store) -> None:
+    """The kernel refuses to let files grow in the middle of the weights."""
     save(store, 1)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        with pytest.raises(
-            OSError, match=r"the checkpoint of step 2 could not be written to .*checkpoints: File too large"
-        ) as told:
+        with pytest.raises(OSError, match=r"checkpoint of step 2 .* to .*checkpoints: File too large") as error:
             save(store, 2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert "step_00000001 is intact. Free some space, or allow writing there" in str(told.value)
-    assert names(store.folder) == ["last", "step_00000001"]
-    assert store.newest() == store.folder / "step_00000001"
+    assert f"{step(1)} is intact. Free some space" in str(error.value)
+    assert names(store.folder) == ["last", step(1)]
+    assert store.newest() == store.folder / step(1)
 
 
-def test_the_first_one_may_fail_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left on device; there is no earlier one"):
-        save(store, 1)
+def test_full_disk_names_what_is_left(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing(errno.ENOSPC))
+        with pytest.raises(OSError, match=r"No space .*; there is no earlier one"):
+            save(store, 1)
     assert names(store.folder) == []
-    monkeypatch.undo()
     save(store, 1)
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left on device; step_00000001 is intact"):
+    monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC))
+    with pytest.raises(OSError, match=f"No space .*; {step(1)} is intact"):
         save(store, 1)  # the same step again
-    (store.folder / "step_00000001" / WEIGHTS).write_bytes(b"")
-    with pytest.raises(OSError, match="No space left on device; all earlier ones are damaged"):
+    spoil(store, 1)
+    with pytest.raises(OSError, match=r"No space .*; all earlier ones are damaged"):
         save(store, 2)
 
 
-def test_former_checkpoint_is_put_back_where_the_new_one_cannot_be_named(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+# A checkpoint that cannot be read now is neither damaged nor absent: nothing is removed or replaced because of it.
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, TRAINING, INFO])
+def test_unreadable_checkpoint_stops_resuming(store: Store, name: str) -> None:
+    for number in (1, 2):
+        save(store, number)
+    unreadable(store.folder / step(2) / name)
+    with pytest.raises(OSError, match=rf"{step(2)}/{name} can't be read: Input/output error.*resume=true"):
+        store.newest()
+    assert names(store.folder) == ["last", step(1), step(2)]
+
+
+def test_unreadable_folder_is_not_empty(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     save(store, 1)
-    rename = Path.rename
+    stat, stale = os.stat, failing(errno.ESTALE)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lambda path, **how: stale() if Path(path).name == step(1) else stat(path, **how))
+        with pytest.raises(OSError, match="Stale file handle"):
+            store.newest()
+    monkeypatch.setattr(Path, "iterdir", stale)
+    with pytest.raises(OSError, match="Stale file handle"):
+        store.newest()
 
-    def refuse(path: Path, target: Path) -> None:
-        if path.name.startswith(".new-"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(OSError, match="Input/output error; step_00000001 is intact"):
-        save(store, 1)
-    assert names(store.folder) == ["last", "step_00000001"]
+@pytest.mark.parametrize("state", ["intact", "damaged", "unreadable"])
+def test_former_checkpoint_is_kept_until_the_new_one_is_intact(store: Store, state: str) -> None:
+    """Killed after a checkpoint of the same step was replaced, just before the former one was removed."""
+    save(store, 1)
+    old, new = store.folder / f".old-{step(1)}", store.folder / step(1) / TRAINING
+    shutil.copytree(store.folder / step(1), old)
+    if state == "unreadable":
+        unreadable(new)
+        with pytest.raises(OSError, match=rf"{new} can't be read: Input/output error"):
+            store.clean_up()
+        assert damage(old) is None
+        return
+    if state == "damaged":
+        new.write_bytes(b"")
+    store.clean_up()
+    assert store.newest() == store.folder / step(1)
+    assert names(store.folder) == [*([f"damaged-{step(1)}"] if state == "damaged" else []), "last", step(1)]
+
+
+def test_best_is_kept_if_its_pointer_is_unreadable(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        forbid_links(patch)
+        for number in (1, 2):
+            save(store, number, best=number == 1)
+    unreadable(store.folder / "best")
+    with pytest.raises(OSError, match="best"):
+        save(store, 3)
+    assert damage(store.folder / step(1)) is None

@@ -1,4 +1,4 @@
-"""One training at a time in a run's folder: with the kernel's locks, and where the file system has none."""
+"""One training at a time in a run's folder: with the kernel's locks, and on a file system without."""
 
 import errno
 import fcntl
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import lock_worker
 from support.run_folders import MODEL, finish
 
 from ipsam.engine.runs.configuration import read_config
 from ipsam.engine.runs.run_folder import LOCK, begin_run, lock_folder, open_run
 from ipsam.utils.lock import SOFT
 
-WORKER = str(Path(__file__).parents[2] / "support" / "lock_worker.py")
+HOST = socket.gethostname()
 
 
 @pytest.fixture
@@ -30,7 +31,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def other(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the folder."""
-    with subprocess.Popen([sys.executable, WORKER, str(folder)], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, lock_worker.__file__, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process
@@ -45,36 +47,30 @@ def no_locks(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "flock", refuse)
 
 
-def soft_lock(folder: Path, host: str, pid: int) -> Path:
-    """Leave the lock file of a killed process."""
-    folder.mkdir()
-    path = folder / f"{LOCK}{SOFT}"
-    path.write_text(f"{pid}\n{host}\n")
-    return path
-
-
-def dead_pid() -> int:
-    with subprocess.Popen(["true"]) as process:
+def refused(folder: Path, message: str) -> None:
+    with pytest.raises(ValueError, match=message), lock_folder(folder):
         pass
-    return process.pid
 
 
-@pytest.mark.parametrize("options", [(), ("resume=true",), ("overwrite=true",), ("engine.epochs=7",)])
-def test_a_second_training_is_refused(run_config: Any, folder: Path, other: Any, options: tuple[str, ...]) -> None:
+def everything(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("option", ["seed=0", "resume=true", "overwrite=true", "engine.epochs=7"])
+def test_second_training_is_refused(run_config: Any, folder: Path, other: Any, option: str) -> None:
     finish(run_config())
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    told = rf"^{folder} is in use by process {other.pid} on {re.escape(socket.gethostname())} since \d{{4}}-.*"
-    told += r": wait until it ends, stop it, or name another folder with run_dir="
-    with pytest.raises(ValueError, match=told), begin_run(run_config(*options)):
+    before = everything(folder)
+    message = rf"^{folder} is in use by process {other.pid} on {re.escape(HOST)} since \d{{4}}-.*run_dir="
+    with pytest.raises(ValueError, match=message), begin_run(run_config(option)):
         pass
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert everything(folder) == before
     assert other.poll() is None
 
 
-def test_a_killed_process_leaves_no_obstacle(folder: Path, other: Any) -> None:
+def test_killed_process_leaves_no_obstacle(folder: Path, other: Any) -> None:
     other.kill()
     with lock_folder(folder):
-        assert (folder / LOCK).read_text().splitlines() == [str(os.getpid()), socket.gethostname()]
+        assert (folder / LOCK).read_text().splitlines() == [str(os.getpid()), HOST]
     assert list(folder.iterdir()) == []
 
 
@@ -87,16 +83,15 @@ def test_workers_that_outlive_a_killed_process_hold_nothing(folder: Path) -> Non
     worker.kill()
 
 
-def test_overwrite_keeps_the_lock(run_config: Any, folder: Path) -> None:
+def test_overwriting_keeps_the_lock(run_config: Any, folder: Path) -> None:
     finish(run_config())
     with begin_run(config := run_config("overwrite=true")):
         open_run(config, MODEL)
-        with pytest.raises(ValueError, match=f"in use by process {os.getpid()} "), lock_folder(folder):
-            pass
+        refused(folder, f"in use by process {os.getpid()} ")
     assert not (folder / LOCK).exists()
 
 
-def test_the_lock_ends_with_an_error(run_config: Any, folder: Path) -> None:
+def test_error_releases_the_lock(run_config: Any, folder: Path) -> None:
     finish(run_config())
     for _ in range(2):
         with pytest.raises(ValueError, match="already holds a run"), begin_run(run_config()):
@@ -104,7 +99,7 @@ def test_the_lock_ends_with_an_error(run_config: Any, folder: Path) -> None:
     assert not (folder / LOCK).exists()
 
 
-def test_a_folder_removed_and_locked_anew_keeps_its_new_lock(folder: Path) -> None:
+def test_lock_of_another_process_is_not_removed(folder: Path) -> None:
     with lock_folder(folder):
         (folder / LOCK).unlink()
         (folder / LOCK).write_text("7\nelsewhere\n")
@@ -112,16 +107,15 @@ def test_a_folder_removed_and_locked_anew_keeps_its_new_lock(folder: Path) -> No
 
 
 @pytest.mark.parametrize("name", [LOCK, LOCK + SOFT])
-def test_the_lock_is_no_way_out_of_the_folder(folder: Path, tmp_path: Path, name: str) -> None:
+def test_lock_does_not_lead_out_of_the_folder(folder: Path, tmp_path: Path, name: str) -> None:
     folder.mkdir()
     (tmp_path / "mine").write_text("mine")
     (folder / name).symlink_to(tmp_path / "mine")
-    with pytest.raises(ValueError, match=r"is a link that leads out of .*remove the link"), lock_folder(folder):
-        pass
+    refused(folder, r"is a link that leads out of .*remove the link")
     assert (tmp_path / "mine").read_text() == "mine"
 
 
-def test_a_run_killed_before_its_first_checkpoint_is_begun_again(run_config: Any, folder: Path) -> None:
+def test_run_killed_before_its_first_checkpoint_starts_over(run_config: Any, folder: Path) -> None:
     open_run(run_config(), MODEL)
     (folder / "data.json").write_text('{"train": {"num_images": 1, "sha256": "of the killed run"}}')
     with begin_run(config := run_config("engine.epochs=7")):
@@ -132,24 +126,30 @@ def test_a_run_killed_before_its_first_checkpoint_is_begun_again(run_config: Any
 
 @pytest.mark.usefixtures("no_locks")
 class TestWithoutLocks:
-    def test_a_lock_file_is_used_and_told(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def leave_lock(self, folder: Path, host: str) -> Path:
+        """Leave the lock file of a dead process."""
+        with subprocess.Popen(["true"]) as dead:
+            pass
+        folder.mkdir()
+        path = folder / f"{LOCK}{SOFT}"
+        path.write_text(f"{dead.pid}\n{host}\n")
+        return path
+
+    def test_soft_lock_is_used_and_logged(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
         with lock_folder(folder):
             assert (folder / f"{LOCK}{SOFT}").exists()
-            with pytest.raises(ValueError, match=f"in use by process {os.getpid()} on "), lock_folder(folder):
-                pass
+            refused(folder, f"in use by process {os.getpid()} on ")
         assert "no locks on this file system (" in caplog.text
         assert list(folder.iterdir()) == []
 
-    def test_a_dead_process_of_this_host_is_no_obstacle(self, folder: Path) -> None:
-        path = soft_lock(folder, socket.gethostname(), dead_pid())
+    def test_dead_process_of_this_host_is_no_obstacle(self, folder: Path) -> None:
+        path = self.leave_lock(folder, HOST)
         with lock_folder(folder):
             assert path.read_text().startswith(f"{os.getpid()}\n")
 
     def test_another_host_is_named_with_the_file_to_remove(self, folder: Path) -> None:
-        path = soft_lock(folder, "elsewhere", dead_pid())
-        told = rf"in use by process \d+ on elsewhere since .* \(if that process no longer runs, remove {path}\)"
-        with pytest.raises(ValueError, match=told), lock_folder(folder):
-            pass
+        path = self.leave_lock(folder, "elsewhere")
+        refused(folder, rf"in use by process \d+ on elsewhere since .* \(.*remove {path}\)")
         path.unlink()
         with lock_folder(folder):
             pass
