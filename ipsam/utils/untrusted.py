@@ -108,7 +108,7 @@ def _check_text(text: str, where: str) -> None:
     if "${" in text:
         raise ValueError(f"holds interpolations ({where}); a run saves its configuration resolved")
     if text == "???":
-        raise ValueError(f"leaves a value open ({where}); a run saves its configuration whole")
+        raise ValueError(f"leaves a value open ({where}); a run saves its configuration complete")
 
 
 def check_archive(path: Path, *, only_tensors: bool = True) -> None:

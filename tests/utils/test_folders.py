@@ -1,3 +1,5 @@
+"""Folders: links followed once, messages for those that cannot be read or written."""
+
 import os
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,12 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     (root / "nowhere").symlink_to("none")
     (elsewhere / "above").symlink_to(tmp_path)
     (elsewhere / "circle").symlink_to(root)
-    found, complaints = folders_below(root)
+    found, messages = folders_below(root)
     assert [folder.relative_to(root).as_posix() for folder in found] == [".", "linked", "linked/deep", "own"]
-    assert complaints == []
+    assert messages == []
 
 
-def test_a_folder_that_can_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("closed", "open"):
         (tmp_path / name).mkdir()
     scan = os.scandir
@@ -37,7 +39,7 @@ def test_a_folder_that_can_not_be_read_is_told(tmp_path: Path, monkeypatch: pyte
     assert line.startswith(f"{tmp_path / 'closed'}: can't be read (Permission denied); give yourself the right")
 
 
-def test_a_folder_that_can_not_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert writable_folder(tmp_path / "a" / "b", "out").is_dir()
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(ValueError, match=r"^out=.*a: can't be made .* \(no right to write there\); set out=FOLDER"):

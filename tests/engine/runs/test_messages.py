@@ -1,4 +1,4 @@
-"""What is said of files and settings that can't be: messages that the fuzz tests reach too, but do not read."""
+"""Messages about damaged files and wrong settings, which the fuzz tests reach but do not read."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,6 @@ from ipsam.engine.runs import model_section as budget
 from ipsam.engine.runs.model_section import check_model_section, parameter_budget
 from ipsam.engine.train.optimizer import fitting_state
 from ipsam.engine.train.state import Progress
-from ipsam.utils.rng import rng_state, set_rng_state
-from ipsam.utils.untrusted import bounded_text, read_plain_json, read_plain_yaml
 
 pytestmark = pytest.mark.usefixtures("untyped")
 
@@ -51,41 +49,6 @@ def test_the_optimisers_state(change: Any, message: str) -> None:
     optimizer = torch.optim.AdamW(nn.Linear(1, 1).parameters())
     with pytest.raises(ValueError, match=message):
         fitting_state({"state": change}, optimizer)
-
-
-def test_a_generators_state() -> None:
-    state = rng_state()
-    state["numpy"][1] = torch.zeros(3)
-    with pytest.raises(ValueError, match="the state of numpy's generator is damaged"):
-        set_rng_state(state)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a: 1\nb: &x [1]\nc: *x\n", "is not a plain YAML configuration: it holds an alias"),
-        ("x" * 70_000, "has 70,000 bytes, above the limit of 65,536"),
-        ("a: " + "[" * 40 + "]" * 40, "has more than 32 levels, which no run's configuration has"),
-        ("1: 1", "is not a plain configuration: a key of type int at its top"),
-        ("a: 2001-05-09", "is not a plain configuration: a value of type date at a"),
-        ("a: .nan", "holds NaN or a whole number of more than 64 bits at a"),
-        ("a: " + "x" * 5000, "holds a text of 5,000 characters at a, above the limit of 4,096"),
-        ("a: ${oc.env:HOME}", r"holds interpolations \(at a\); a run saves its configuration resolved"),
-        ("a: ???", r"leaves a value open \(at a\); a run saves its configuration whole"),
-    ],
-)
-def test_plain_yaml(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "a.yaml").write_text(text)
-    with pytest.raises(ValueError, match=rf"a\.yaml {message}"):
-        read_plain_yaml(tmp_path / "a.yaml")
-
-
-def test_plain_json_and_texts(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(ValueError, match=r"a\.json is not a plain JSON configuration: "):
-        read_plain_json(tmp_path / "a.json")
-    with pytest.raises(ValueError, match=r"a\.json has 1 bytes, above the limit of 0"):
-        bounded_text(tmp_path / "a.json", 0)
 
 
 @pytest.mark.parametrize(

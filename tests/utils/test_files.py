@@ -1,4 +1,4 @@
-"""Files that appear whole, whoever writes to the same place at the same time."""
+"""Files that are complete or absent, whoever writes to the same path at the same time."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ def write_often(path: Path, letter: str) -> None:
         write_text(path, letter * 5000)
 
 
-def test_processes_that_write_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+def test_several_processes_may_write_one_file(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     processes = [get_context("fork").Process(target=write_often, args=(path, letter)) for letter in "ab"]
     for process in processes:
@@ -29,7 +29,7 @@ def test_processes_that_write_one_file_do_not_disturb_each_other(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a" * 251 + ".png"])
-def test_any_name_that_a_file_may_have_will_do(tmp_path: Path, name: str) -> None:
+def test_longest_file_name_is_written(tmp_path: Path, name: str) -> None:
     with replacing(tmp_path / name) as path:
         assert path.name.startswith(f".{os.getpid()}-")
         assert path.suffix == ".png"
@@ -37,7 +37,7 @@ def test_any_name_that_a_file_may_have_will_do(tmp_path: Path, name: str) -> Non
     assert os.listdir(tmp_path) == [name]
 
 
-def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
+def test_interruption_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("old")
 
     def interrupted() -> None:
@@ -51,21 +51,21 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").read_text() == "old"
 
 
-def test_errors_name_the_file_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.png", "nowhere/a.png"])
+def test_errors_name_the_file_itself(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.png").mkdir()
 
-    def write(path: Path) -> None:
-        with replacing(path) as unfinished:
-            unfinished.touch()
+    def write() -> None:
+        with replacing(tmp_path / name) as part:
+            part.touch()
 
-    for path in (tmp_path / "a.png", tmp_path / "nowhere" / "a.png"):
-        with pytest.raises(OSError, match=r"a\.png") as told:
-            write(path)
-        assert told.value.filename == str(path)
+    with pytest.raises(OSError, match=r"a\.png") as error:
+        write()
+    assert error.value.filename == str(tmp_path / name)
     assert os.listdir(tmp_path) == ["a.png"]
 
 
-def test_leftovers_of_killed_processes_go(tmp_path: Path) -> None:
+def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
     with subprocess.Popen(["true"]) as dead:
         pass
     host, name = files._host(), "00000000.part.png"
