@@ -135,8 +135,8 @@ def test_intact_run_is_evaluated_and_resumed(place: Path, whole: Files) -> None:
 def test_files(place: Path, whole: Files, file: str, change: Any, evaluation: Any, resuming: Any) -> None:
     lay_down(place / "run", sealed(whole | {file: change(whole[file])}))
     errors = use(place / "run")
-    assert errors[0] is None in evaluation
-    assert errors[1] is None in resuming
+    assert (errors[0] is None) in evaluation
+    assert (errors[1] is None) in resuming
 
 
 @pytest.mark.parametrize("mutation", mutations(3))
