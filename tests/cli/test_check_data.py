@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from support.saved_maps import failed, row
+from support.saved_maps import row
 
 
 @pytest.fixture
@@ -123,25 +123,3 @@ def test_in_processes(script: Callable[..., Any], own: list[str]) -> None:
     assert "error, unreadable file: 1 of 3 pairs can't be read: " in done.out
     assert done.out.endswith("(12 files read)\n")
     assert set(multiprocessing.active_children()) <= others
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["num_workers=-1"], "num_workers must be a whole number, 0 or above, not -1"),
-        (["num_workers=all"], "num_workers must be a whole number, 0 or above, not 'all'"),
-        (["duplicates=some"], "duplicates must be true or false, not 'some'"),
-        (["out=7"], "out must be a path, not 7; if that is its name, quote it twice: out='\"7\"'"),
-        (["out=a file"], "out=a file: can't be made or written to as a folder (File exists); set out=FOLDER to one"),
-        (["data.train=CAMO"], "data.train must be a list of sets, [NAME, ...], not 'CAMO'"),
-        (["data.test=[CAMO,CAMO]"], "data.test=[...] names CAMO more than once"),
-        (["data.image_size=null"], "data.image_size must be a whole number of pixels from 1 to 4,096, not None"),
-        (["+data.colour=3"], "data.colour: unknown key; there are image_size, root, train, "),
-        (["data.size_mismatch=crop"], "data.size_mismatch must be error, resize, exclude or null, not 'crop'"),
-        (["paths.data=???"], "paths.data"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_impossible_options(script: Callable[..., Any], arguments: list[str], message: str) -> None:
-    Path("a file").touch()
-    assert message in failed(script("check_data", *arguments))

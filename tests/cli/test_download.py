@@ -135,51 +135,6 @@ def test_an_undivided_release(script: Callable[..., Any]) -> None:
     assert "An undivided dataset needs a list for each split" in done.out + done.err
 
 
-def bad(name: str, content: bytes) -> str:
-    Path(name).write_bytes(content)
-    return name
-
-
-ERRORS: dict[str, tuple[Callable[[], list[str]], str]] = {
-    "nothing": (lambda: [], "say what to fetch: sam2=[large], datasets=[CAMO] or both"),
-    "sam2": (lambda: ["sam2=[huge]"], "sam2='huge': there are tiny, small, base_plus, large"),
-    "numbers": (lambda: ["datasets=[1]"], "datasets must be a list of names"),
-    "set": (lambda: ["datasets=[DUTS]"], "unknown dataset 'DUTS'; known are COD10K, "),
-    "no set": (lambda: ["archive=a.zip", "sam2=[large]"], "say what the archive holds: datasets=[NAME,...]"),
-    "archive": (lambda: ["datasets=CAMO", "archive=[1]"], "archive must be a text, not [1]"),
-    "absent": (lambda: ["datasets=CAMO", "archive=a.zip"], "a.zip: no such archive; fetch it first, or name its file"),
-    "broken": (
-        lambda: ["datasets=CAMO", f"archive={bad('b.zip', b'PK')}"],
-        "b.zip is cut off or damaged, not a complete ZIP or TAR: fetch it again",
-    ),
-    "cut off": (
-        lambda: ["datasets=CAMO", f"archive={bad('c.zip', release('camourflage_1')[:300])}"],
-        "c.zip is cut off or damaged, not a complete ZIP or TAR: fetch it again",
-    ),
-    "another": (
-        lambda: ["datasets=CHAMELEON", f"archive={bad('d.zip', release('camourflage_1'))}"],
-        "d.zip: no CHAMELEON in it: it holds images in TestDataset/CAMO/GT, TestDataset/CAMO/Imgs",
-    ),
-    "scheme": (lambda: ["datasets=CAMO", "archive='ftp://a/b.zip'"], "archive=ftp://a/b.zip: only http and https"),
-    "no sum": (lambda: ["datasets=CAMO", "archive=a.zip", "sha256=abc"], "sha256 must be 64 hexadecimal digits"),
-    "another sum": (
-        lambda: ["datasets=CAMO", f"archive={bad('e.zip', release('camourflage_1'))}", f"sha256={'0' * 63}a"],
-        f"e.zip is not the file: its sha256 is not {'0' * 63}a",
-    ),
-    "workers": (lambda: ["datasets=CAMO", "num_workers=-1"], "num_workers must be a whole number, 0 or above, not -1"),
-}
-
-
-@pytest.mark.parametrize("case", ERRORS)
-def test_errors(script: Callable[..., Any], case: str) -> None:
-    arguments, message = ERRORS[case]
-    done = script("download", *arguments())
-    assert done.status == 1
-    assert f"error: {message}" in done.err
-    assert not list(Path().rglob("TestDataset"))
-    assert not list(Path().rglob(".ipsam_*"))
-
-
 def test_dead_links_and_web_pages(script: Callable[..., Any], serve: Callable[..., str]) -> None:
     for address, message in (
         (serve(b"", status=404), "can't be fetched: the server answers 404"),

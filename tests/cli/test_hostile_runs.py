@@ -47,10 +47,3 @@ def test_a_terabyte_of_nothing_is_not_read(script: Callable[..., Any], run: Path
     os.truncate(Path("run", name), 1 << 40)
     assert script("predict", "ckpt=run", "input=own/images", "output=out").status == 0
     assert script("eval", "ckpt=run", "out=scores").status == 0
-
-
-def test_a_run_in_a_file_is_one_error(script: Callable[..., Any]) -> None:
-    Path("file").touch()
-    done = script("train", "experiment=quickstart", "run_dir=file/run")
-    assert done.status == 1
-    assert "error: file/run: " in done.err

@@ -40,34 +40,6 @@ def test_maps_of_a_folder_with_broken_files(script: Callable[..., Any]) -> None:
     assert (done.status, "0 written, 4 there already, 0 failed" in done.out) == (0, True)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "input=... is missing; --help tells what it takes"),
-        (["input=none", "output=out"], "none"),
-        (["input=own/images", "output=out", "save=[depth]"], "depth"),
-        (["input=own/images", "output=out", "ckpt=none"], "no model at none: give the folder of a run"),
-        (
-            ["input=own/images", "output=own/images"],
-            "own/images/a.png is an input and would be overwritten; name another",
-        ),
-        (["input=own", "output=own", "overwrite=true"], "is an input and would be overwritten"),
-        (["input=own/images", "output=out", "batch_size=0"], "batch_size must be a whole number from 1, not 0"),
-        (["input=own/images", "output=out", "batch_size=two"], "batch_size must be a whole number from 1, not 'two'"),
-        (["input=own/images", "output=out", "device=cuda:99"], "device=cuda:99 can't be used here ("),
-        (["input=own/images", "output=out", "device=foo"], "device=foo can't be used here ("),
-    ],
-)
-def test_errors(script: Callable[..., Any], arguments: list[str], message: str) -> None:
-    write_set("own")
-    before = {path: path.read_bytes() for path in Path("own").rglob("*.png")}
-    done = script("predict", *arguments)
-    assert done.status == 1
-    assert "error: " in done.err
-    assert message in done.err
-    assert {path: path.read_bytes() for path in Path("own").rglob("*.png")} == before
-
-
 def test_other_kinds_of_pictures(script: Callable[..., Any]) -> None:
     """WebP is read; what isn't is told of. Names that would meet are kept apart, and predictions are no input."""
     write_set("own", stems="a")

@@ -178,3 +178,71 @@ def test_pranets_maps_score_as_its_paper_says(score: Callable[..., Any]) -> None
     scores = json.loads(Path("out/metrics.json").read_text())["datasets"]["CVC-ClinicDB"]
     printed = {"mdice": 0.899, "miou": 0.849, "fw": 0.896, "sm": 0.936, "em_max": 0.979, "mae": 0.009}
     assert {name: round(scores[name], 3) for name in printed} == printed
+
+
+def test_missing_and_extra_maps(score: Callable[..., Any]) -> None:
+    write_masks("CAMO")
+    write_maps("One", ("a", "b", "z"))
+    message = failed(score("maps=One", "masks=CAMO", "out=out"))
+    assert "CAMO: 1 of 3 masks have no map of the same stem in One: c; add the missing maps" in message
+    done = score("maps=One", "masks=CAMO", "missing=exclude", "out=out")
+    assert row(done, "CAMO")[2] == "2"
+    assert "ONLY 2 OF 3 IMAGES ARE SCORED" in done.out
+    assert "1 maps have no mask and are not scored: z" in done.out
+    assert json.loads(Path("out/metrics.json").read_text())["datasets"]["CAMO"]["num_images"] == 2
+
+
+def test_maps_of_another_size(score: Callable[..., Any]) -> None:
+    write_masks("CAMO")
+    write_maps("One")
+    for stem in "bc":
+        save(Path(f"One/{stem}.png"), cv2.resize(cv2.imread(f"One/{stem}.png", cv2.IMREAD_UNCHANGED), (32, 24)))
+    message = failed(score("maps=One", "masks=CAMO", "out=out"))
+    assert "2 of 3 maps differ from their mask in size (height x width): b.png 24x32, mask 48x64, c.png" in message
+    done = score("maps=One", "masks=CAMO", "resize=true")
+    assert done.status == 0
+    assert "2 of 3 maps are resized to their mask's size" in done.out
+    done = score("maps=One", "masks=CAMO", "images=One", "protocol={size: 32}", "out=out")
+    assert done.status == 0
+    assert "resized" not in done.out
+    assert Path("out/report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda: save(Path("One/b.png"), np.dstack([mask_of(0), mask_of(1), mask_of(2)])),
+            "One/b.png: a colour picture",
+        ),
+        (lambda: save(Path("One/b.png"), np.dstack([mask_of(0)] * 4)), "One/b.png: transparent in"),
+        (lambda: Path("One/b.png").write_bytes(Path("One/b.png").read_bytes()[:-40]), "One/b.png: broken"),
+        (lambda: Path("One/b.png").write_bytes(b""), "1 of 3 maps can't be used: One/b.png: the file is empty"),
+        (lambda: save(Path("CAMO/b.png"), mask_of(0) // 255), "CAMO/b.png: the mask's values are 0, 1, none above 128"),
+        (lambda: Path("CAMO/b.png").write_bytes(b"x"), "1 of 3 masks can't be used: CAMO/b.png: the image header"),
+        (lambda: save(Path("One/b.tif"), mask_of(0)), "maps with the same stem in One: b.png and b.tif"),
+        (lambda: save(Path("CAMO/b.jpg"), mask_of(0)), "masks with the same stem in CAMO: b.jpg and b.png"),
+        (lambda: [path.unlink() for path in Path("One").iterdir()], "no maps in One"),
+        (lambda: [path.unlink() for path in Path("CAMO").iterdir()], "no masks in CAMO"),
+    ],
+)
+def test_bad_files(score: Callable[..., Any], damage: Callable[[], Any], message: str) -> None:
+    write_masks("CAMO")
+    write_maps("One")
+    damage()
+    done = score("maps=One", "masks=CAMO")
+    assert message in failed(done)
+
+
+def test_a_bad_file_met_by_a_worker_process(script: Callable[..., Any]) -> None:
+    write_masks("CAMO")
+    write_maps("One")
+    Path("One/b.png").write_bytes(Path("One/b.png").read_bytes()[:-40])
+    assert "error: One/b.png: broken, or no image" in failed(script("score", "maps=One", "masks=CAMO"))
+
+
+def test_inverted_masks_are_suspected(score: Callable[..., Any]) -> None:
+    write_maps("One")
+    for number, stem in enumerate("abc"):
+        save(Path(f"CAMO/{stem}.png"), 255 - mask_of(number))
+    assert "CAMO: the masks look inverted" in score("maps=One", "masks=CAMO").out

@@ -35,10 +35,6 @@ def failed(done: Any) -> str:
     return done.err
 
 
-def no_run(folder: Path = Path("run")) -> bool:
-    return not (folder / "checkpoints").exists()
-
-
 def test_an_evaluation_by_other_rules(script: Callable[..., Any], pairs: Callable[[str], str]) -> None:
     """The protocol reaches the reading of masks and the metrics, is printed, and gets a folder of its own."""
     spec = pairs("own")
@@ -97,83 +93,6 @@ def test_a_run_on_folders_resumes_and_is_evaluated_on_others(
     assert str(maps.parent) in third.out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["data.image_size=100"], "model.backbone: image_size must be a positive multiple of 32 pixels, not 100"),
-        (["data.image_size=null"], "data.image_size"),
-        (["data.image_size='???'"], "image_size"),
-        (["engine.epochs=0"], "engine.epochs must be at least 1, not 0"),
-        (["engine.epochs=many"], "engine.epochs must be a whole number, not 'many'"),
-        (["engine.lr=1e-9"], "engine needs 0 < min_lr <= lr"),
-        (["engine.loss=null"], "engine.loss"),
-        (["engine.best=accuracy"], "engine.best must be one of mae, fw, sm"),
-        (["engine.epoch=3"], "epoch"),
-        (["+engine.epoch=3"], "unknown key engine.epoch; engine takes epochs, "),
-        (["+data.augment.colour=3"], "colour"),
-        (["+model.decoder.colour=red"], "got an unexpected keyword argument 'colour'"),
-        (["data.augment.crop=0"], "data.augment.crop is a share of the area in (0, 1], not 0"),
-        (["data.synthetic.difficulty=[0,2]"], "data.synthetic.difficulty is [lowest, highest] within [0, 1]"),
-        (["data.val_fraction=1"], "data.val_fraction is a share in [0, 1), not 1"),
-        (["data.train=[]"], "data.train is empty"),
-        (["data.train=CAMO"], "data.train is a list: write data.train=[CAMO]"),
-        (["data.train=[CAMOU]"], "unknown dataset 'CAMOU'; known are COD10K, CAMO, "),
-        (["data.test=[synthetic,synthetic]"], "data.test names synthetic more than once"),
-        (
-            ["model.backbone.fine_tune=false", "model.backbone.lora={_target_: ipsam.model.LoRA, rank: 0}"],
-            "model.backbone.lora: LoRA rank must be at least 1, not 0; for no LoRA set lora=None",
-        ),
-        (
-            ["model.backbone.variant=huge"],
-            "model.backbone: variant must be one of large, base_plus, ",
-        ),
-        (["model.decoder._target_=os.system"], "model.decoder._target_ is 'os.system'; allowed are ipsam.model."),
-        (["model.self_prompt=null"], "model: with self_prompt=None there are no self-prompts: set gating=None"),
-        (["model.backbone.checkpoint=none.pt"], "model.backbone: no SAM2 checkpoint at none.pt"),
-        (["seed=-1"], "seed must be a whole number, 0 or above, not -1"),
-        (["resume=true", "overwrite=true"], "set one"),
-    ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
-)
-def test_impossible_options(script: Callable[..., Any], arguments: list[str], message: str) -> None:
-    assert message in failed(script("train", *TINY, *arguments))
-    assert no_run()
-
-
-def test_an_unknown_experiment_lists_the_known(script: Callable[..., Any]) -> None:
-    message = failed(script("train", "experiment=cod_r33"))
-    assert "Could not find 'experiment/cod_r33'" in message
-    assert "cod_r32" in message
-    assert "quickstart" in message
-
-
-@pytest.mark.parametrize("content", [b"no checkpoint", b""])
-def test_a_text_file_is_no_base_checkpoint(script: Callable[..., Any], content: bytes) -> None:
-    Path("base.pt").write_bytes(content)
-    message = failed(script("train", *TINY, "model.backbone.checkpoint=base.pt"))
-    assert "model.backbone: base.pt is damaged or not a PyTorch checkpoint of plain tensors" in message
-    assert no_run()
-
-
-def test_the_papers_model_says_where_its_base_is_to_be_had(script: Callable[..., Any], pairs: Any) -> None:
-    message = failed(script("train", f"data.train=[{pairs('own')}]", "data.test=[]", "run_dir=run"))
-    assert "no SAM2 checkpoint at checkpoints/sam2.1_hiera_large.pt" in message
-    assert "curl -L --create-dirs -o checkpoints/sam2.1_hiera_large.pt https://dl.fbaipublicfiles.com/" in message
-
-
-def test_a_missing_dataset(script: Callable[..., Any], tmp_path: Path) -> None:
-    message = failed(script("train", "experiment=cod_r32", f"paths.data={tmp_path}/none", "run_dir=run"))
-    assert f"COD10K/train: not found in {tmp_path}/none or a folder right below it (no such folder)" in message
-    assert "Set paths.data=FOLDER" in message
-    assert no_run()
-
-
-def test_a_missing_test_set_is_found_before_training(script: Callable[..., Any], tmp_path: Path) -> None:
-    message = failed(script("train", *TINY, "data.test=[synthetic,CAMO]", f"paths.data={tmp_path}"))
-    assert f"CAMO/test: not found in {tmp_path}" in message
-    assert no_run()
-
-
 def test_a_missing_mask(script: Callable[..., Any], pairs: Callable[[str], str]) -> None:
     given = [*TINY, f"data.train=[{pairs('own')}]"]
     Path("own/masks/b.png").unlink()
@@ -230,24 +149,6 @@ def test_an_existing_run(script: Callable[..., Any], trained: Path) -> None:
     assert (trained / "checkpoints/last/model.safetensors").read_bytes() != before
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "ckpt=... is missing: name the folder of a run"),
-        (["ckpt=nowhere"], "no model at nowhere: give the folder of a run"),
-        (["ckpt=run", "data.test=[CAMO]", "paths.data=nowhere"], "CAMO/test: not found in nowhere"),
-        (["ckpt=run", "data.test=[]"], "nothing to evaluate on, as the run names no test set: data.test=[...]"),
-        (["ckpt=run", "engine.eval_batch_size=0"], "engine.eval_batch_size must be at least 1, not 0"),
-        (["ckpt=run", "base=nowhere.pt"], "no SAM2 checkpoint at nowhere.pt"),
-        (["ckpt=run", "engine.epochs=3"], "epochs"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-@pytest.mark.usefixtures("trained")
-def test_evaluation_that_can_not_be(script: Callable[..., Any], arguments: list[str], message: str) -> None:
-    assert message in failed(script("eval", *arguments))
-
-
 def test_a_damaged_checkpoint_is_not_evaluated(script: Callable[..., Any], trained: Path) -> None:
     last = trained / "checkpoints" / "last"
     (last / "model.safetensors").write_bytes(b"damaged")
@@ -255,18 +156,3 @@ def test_a_damaged_checkpoint_is_not_evaluated(script: Callable[..., Any], train
     (last / "config.yaml").write_text(f"!!python/object/apply:os.system ['touch {os.getcwd()}/canary']")
     assert "is not a plain YAML configuration" in failed(script("eval", "ckpt=run"))
     assert not Path("canary").exists()
-
-
-def test_hydra_full_error_shows_the_traceback(script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(ValueError, match=r"engine\.epochs must be at least 1"):
-        script("train", *TINY, "engine.epochs=0")
-
-
-def test_benchmark_errors_name_the_option(script: Callable[..., Any]) -> None:
-    failed = script("benchmark", "inference", "--variant", "micro", "--sizes", "100")
-    assert failed.status == 1
-    assert "--sizes must be multiples of 32, not 100" in failed.err
-    failed = script("benchmark", "speed")
-    assert failed.status == 2
-    assert "invalid choice: 'speed'" in failed.err

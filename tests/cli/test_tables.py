@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from support.paper_runs import save_methods, save_run, scores
 
 NAMES = ("table1", "table2", "table3", "table4", "other")
@@ -45,39 +44,6 @@ def test_it_can_be_repeated_and_go_elsewhere(script: Callable[..., Any]) -> None
     assert Path("tables/table1.csv").is_file()
     assert script("tables", "runs=scores", "out=elsewhere/t").status == 0
     assert sorted(path.name for path in Path("elsewhere/t").iterdir()) == FILES
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "error: no folder outputs: set runs=FOLDER to the one that the runs are in"),
-        (["runs=null"], "error: no folder None: set runs=FOLDER"),
-        (
-            ["runs=."],
-            "error: no results below .; looked for runs, which are folders with config.yaml and eval/metrics.",
-        ),
-        (
-            ["runs=scores", "out=scores/metrics.json"],
-            "error: out=scores/metrics.json: can't be made or written to as a folder (File exists); set out=FOLDER",
-        ),
-        (["folder=."], "folder"),
-    ],
-)
-def test_what_it_can_not_do(script: Callable[..., Any], arguments: list[str], message: str) -> None:
-    if "runs=scores" in arguments:
-        save_methods(Path("scores"), {"ZoomNeXt": {"CAMO": scores(0.5, 250)}})
-    done = script("tables", *arguments)
-    assert done.status == 1
-    assert message in done.err
-    assert "Traceback" not in done.err
-
-
-def test_only_other_protocols(script: Callable[..., Any]) -> None:
-    save_methods(Path("scores"), {"ZoomNeXt": {"CAMO": scores(0.5, 250)}}, protocol="sam2_adapter")
-    done = script("tables", "runs=scores")
-    assert done.status == 1
-    assert "scores/metrics.json: scored by the protocol 'sam2_adapter'; the tables take 'default' alone" in done.err
-    assert not Path("scores/tables").exists()
 
 
 def test_what_training_leaves_is_found(script: Callable[..., Any]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.defaults import data_with
 from support.figure_runs import num_columns, read, rows, write_run, write_set
-from support.saved_maps import mask_of, save
+from support.saved_maps import failed, mask_of, save
 
 from ipsam.engine.runs.configuration import as_dict, read_config
 from ipsam.tools.figures.columns import Column, mechanism
@@ -175,3 +175,15 @@ def test_figure_3_shows_every_method(visualize: Callable[..., Any]) -> None:
     assert pdf_is_whole("figures/comparison_own.pdf")
     assert visualize("figure=comparison", "stems=[b]", "out=bare").status == 0
     assert num_columns(read("bare/comparison_own.png")) == 3
+
+
+def test_a_damaged_checkpoint(visualize: Callable[..., Any], run: Path) -> None:
+    (run / "model.safetensors").write_bytes(b"damaged")
+    assert "model.safetensors is damaged" in failed(visualize("stems=[a]"))
+    (run / "config.yaml").write_text("[]")
+    assert "is not a run's configuration" in failed(visualize("stems=[a]"))
+
+
+def test_other_data_than_the_run_saw_are_noticed(visualize: Callable[..., Any]) -> None:
+    Path("run/data.json").write_text('{"test/own": {"num_images": 9, "sha256": "x"}}')
+    assert "test/own has changed since the run began: 9 images then, 4 now" in visualize("stems=[a]").out
