@@ -111,7 +111,8 @@ def test_other_data_by_name(check: Callable[..., Any]) -> None:
 def test_all_sets_together(check: Callable[..., Any], own: list[str]) -> None:
     done = check(*own, "data.val_fraction=0.9", "duplicates=false")
     assert done.status == 1
-    assert "\nall sets\n  error, nothing to train on: data.val_fraction=0.9 of 3 training pairs leaves none" in done.out
+    assert "\nall sets\n  error, nothing to train on: " in done.out
+    assert "val_fraction=0.9 of 3 training pairs leaves none" in done.out
 
 
 def test_in_processes(script: Callable[..., Any], own: list[str]) -> None:

@@ -149,6 +149,7 @@ CASES: list[tuple[str, list[str], list[str]]] = [
     ("check_data", ["out=7"], ["out", "7"]),
     ("check_data", ["out=a file"], ["out=a file: can't be made or written to"]),
     ("check_data", ["data.train=CAMO"], ["data.train", "list", "'CAMO'"]),
+    ("check_data", ["data.size_mismatch=crop"], ["data.size_mismatch", "error, resize, exclude", "'crop'"]),
     ("check_data", ["data.test=[CAMO,CAMO]"], ["test", "CAMO more than once"]),
     ("check_data", ["data.image_size=null"], ["data.image_size", WHOLE]),
     ("check_data", ["+data.colour=3"], ["data.colour"]),
