@@ -12,11 +12,12 @@ from ipsam.data.sources import Sample, Source, SyntheticSource
 from ipsam.data.transforms import network_input
 
 FULL = augment_with(hflip=0.5, vflip=0.5, rotate=20.0, crop=0.5, jitter=0.3)
+PLAIN = augment_with(hflip=0.0)
 
 
 @dataclass(frozen=True)
 class Fixed(Source):
-    """Samples that are the same in every pass, so that only augmentation can differ."""
+    """Samples that are the same in every epoch, so that only augmentation can differ."""
 
     samples: Sequence[Sample]
 
@@ -60,30 +61,24 @@ def test_item_has_network_size_and_binary_mask(train_set: TrainSet) -> None:
 def test_item_is_a_pure_function_of_seed_and_index(train_set: TrainSet) -> None:
     first = train_set[7]
     torch.manual_seed(123)
-    torch.rand(5)
-    np.random.default_rng().random()
+    state = torch.get_rng_state()
     again = train_set[7]
+    assert torch.equal(state, torch.get_rng_state())  # torch's own generator is left alone
     assert torch.equal(first["image"], again["image"])
     assert torch.equal(first["mask"], again["mask"])
     other = TrainSet(train_set.source, image_size=64, augment=FULL, seed=4)[7]
     assert not torch.equal(first["image"], other["image"])
 
 
-def test_reading_leaves_torchs_generator_alone(train_set: TrainSet) -> None:
-    state = torch.get_rng_state()
-    train_set[0]
-    assert torch.equal(state, torch.get_rng_state())
-
-
-def test_an_epoch_is_the_same_whatever_the_number_of_workers(train_set: TrainSet) -> None:
+def test_epoch_does_not_depend_on_the_number_of_workers(train_set: TrainSet) -> None:
     for alone, shared in zip(epoch(train_set, 1, num_workers=0), epoch(train_set, 1, num_workers=2), strict=True):
         assert alone["name"] == shared["name"]
         assert torch.equal(alone["image"], shared["image"])
         assert torch.equal(alone["mask"], shared["mask"])
 
 
-def test_workers_that_persist_see_the_next_epoch(train_set: TrainSet) -> None:
-    """Only the indices tell the pass: a worker started in epoch 0 must not repeat it."""
+def test_persistent_workers_move_on_to_the_next_epoch(train_set: TrainSet) -> None:
+    """A worker learns the epoch from the indices alone."""
     sampler = EpochSampler(len(train_set), seed=0)
     loader = DataLoader(train_set, batch_size=5, sampler=sampler, num_workers=1, persistent_workers=True)
     batches = []
@@ -94,22 +89,15 @@ def test_workers_that_persist_see_the_next_epoch(train_set: TrainSet) -> None:
     assert torch.equal(batches[1]["image"][:2], alone["image"])
 
 
-def test_each_pass_is_augmented_anew(train_set: TrainSet) -> None:
+def test_each_epoch_has_its_own_augmentation_and_scenes(train_set: TrainSet) -> None:
     assert not torch.equal(train_set[2]["image"], train_set[2 + len(train_set)]["image"])
-
-
-def test_each_pass_has_new_scenes() -> None:
-    scenes = TrainSet(
-        SyntheticSource(4, 64, (0.0, 0.2), (1, 0)), image_size=64, augment=augment_with(hflip=0.0), seed=0
-    )
-    assert scenes[1]["name"] == "scene_000_00001"
-    assert scenes[5]["name"] == "scene_001_00001"
+    scenes = TrainSet(SyntheticSource(4, 64, (0.0, 0.2), (1, 0)), image_size=64, augment=PLAIN, seed=0)
+    assert (scenes[1]["name"], scenes[5]["name"]) == ("scene_000_00001", "scene_001_00001")
     assert not torch.equal(scenes[1]["mask"], scenes[5]["mask"])
 
 
-def test_a_mask_of_another_size_is_laid_over_its_image() -> None:
-    plain = augment_with(hflip=0.0)
-    item = TrainSet(Fixed([noise(64, 64, mask_size=(128, 128))]), image_size=64, augment=plain, seed=0)[0]
+def test_mask_of_another_size_is_laid_over_its_image() -> None:
+    item = TrainSet(Fixed([noise(64, 64, mask_size=(128, 128))]), image_size=64, augment=PLAIN, seed=0)[0]
     expected = torch.zeros(1, 64, 64, dtype=torch.uint8)
     expected[0, 16:32, 16:] = 255
     assert torch.equal(item["mask"], expected)
@@ -127,19 +115,17 @@ def test_test_items_keep_the_masks_own_size() -> None:
     assert len(test_set) == 2
 
 
-def test_sampler_covers_every_sample_each_epoch() -> None:
-    sampler = EpochSampler(10, seed=0)
-    orders = []
-    for number in range(3):
-        sampler.epoch = number
-        assert sorted(sampler) == list(range(10 * number, 10 * number + 10))
-        orders.append([index % 10 for index in sampler])
-    assert len(sampler) == 10
-    assert orders[0] != list(range(10))
-    assert orders[0] != orders[1] != orders[2]
+def test_sampler_shuffles_every_epoch_by_the_seed() -> None:
+    def orders(seed: int) -> list[list[int]]:
+        sampler = EpochSampler(10, seed=seed)
+        assert len(sampler) == 10
+        found = []
+        for sampler.epoch in range(3):
+            found.append([index - 10 * sampler.epoch for index in sampler])
+            assert sorted(found[-1]) == list(range(10))
+        return found
 
-
-def test_sampler_is_the_same_for_the_same_seed_only() -> None:
-    first, second, other = (list(EpochSampler(20, seed=seed)) for seed in (5, 5, 6))
-    assert first == second
-    assert first != other
+    first, second, third = orders(5)
+    assert list(range(10)) != first != second != third
+    assert orders(5) == [first, second, third]
+    assert orders(6)[0] != first

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from support.defaults import data_with
 from support.fuzzing import clear
 from support.map_files import MASK, save
 
@@ -207,6 +208,45 @@ SPECS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
 def test_faulty_spec_is_named(case: str) -> None:
     spec, split, parts = SPECS[case]
     error(lambda: dataset_pairs(spec, split, "."), *parts)
+
+
+def data(**options: Any) -> Any:
+    return data_with(**{"image_size": 64, "root": Path()} | options)
+
+
+OWN = {"name": "own", "images": "images", "masks": "masks"}
+OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"train": [OWN], "val": [OWN], "val_fraction": 0.1}, "data: val and val_fraction exclude each other: set one"),
+    ({"val_fraction": 1.0}, "data.val_fraction must be a number of at least 0 and below 1, not 1.0"),
+    ({"val_fraction": -0.1}, "data.val_fraction must be"),
+    ({"cache": "cache", "augment": {"crop": 0.5}}, "set cache=null or augment.crop=1"),
+    ({"image_size": 4097}, "data.image_size must be a whole number of pixels from 1 to 4,096, not 4097"),
+    ({"synthetic": {"num_test": 0}}, "from 1 to 1,000,000, not 0"),
+    ({"synthetic": {"num_train": 10**9}}, "data.synthetic.num_train must be"),
+    ({"synthetic": {"difficulty": [0.5, 0.2]}}, "data.synthetic.difficulty must be [lowest, highest] within [0, 1]"),
+    ({"synthetic": {"difficulty": [0.0, 1.2]}}, "data.synthetic.difficulty must be"),
+    ({"synthetic": {"difficulty": [0.5]}}, "data.synthetic.difficulty must be"),
+    ({"synthetic": {"colour": 1}}, "data.synthetic.colour: unknown key; there are "),
+    ({"augment": {"colour": 1}}, "data.augment.colour: unknown key; there are "),
+    ({"augment": {"hflip": 1.5}}, "data.augment.hflip must be"),
+    ({"augment": {"vflip": -0.1}}, "data.augment.vflip must be"),
+    ({"augment": {"crop": 0.0}}, "data.augment.crop must be"),
+    ({"augment": {"crop": 1.1}}, "data.augment.crop must be"),
+    ({"augment": {"rotate": -1.0}}, "data.augment.rotate must be"),
+    ({"augment": {"jitter": -0.1}}, "data.augment.jitter must be"),
+    ({"augment": {"jitter": float("nan")}}, "data.augment.jitter must be a number of at least 0, not nan"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), OPTIONS, ids=str)
+def test_impossible_option_is_named(options: dict[str, Any], message: str) -> None:
+    error(lambda: data(**options), message)
+
+
+def test_sets_that_cannot_be_used_are_named() -> None:
+    error(lambda: data(test=[OWN, OWN]).test_sets(), "test=[...] names own more than once")
+    alone = data(train=[OWN], val_fraction=0.5, exclude=["b", "c"])
+    error(lambda: alone.train_and_val(seed=0), "val_fraction=0.5 of 1 training pairs leaves none")
 
 
 MAPS: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {

@@ -4,16 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from support.map_files import MASK, save
 
 from ipsam.data.files import read_list
 from ipsam.data.pairs import Pair, find_pairs, warn_if_inverted
-
-
-def save(path: Path, size: tuple[int, int] = (4, 5)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.zeros(size, np.uint8)).save(path)
-    return path
 
 
 @pytest.fixture
@@ -69,7 +63,7 @@ def test_ambiguous_stem_can_be_excluded(folders, kind: str) -> None:
 
 @pytest.mark.parametrize(("policy", "left", "done"), [("resize", "abc", "scored"), ("exclude", "ac", "left out")])
 def test_size_mismatch_is_logged(folders, caplog: pytest.LogCaptureFixture, policy: str, left: str, done: str) -> None:
-    save(folders[1] / "b.png", size=(5, 4))
+    save(folders[1] / "b.png", MASK.T)
     caplog.set_level(logging.INFO)
     assert stems(find_pairs(*folders, name="set", size_mismatch=policy)) == list(left)
     assert f"1 of 3 pairs differ in size and are {done}" in caplog.text
@@ -113,12 +107,9 @@ def test_accents_of_one_or_two_codes_are_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("num_inverted", "warned"), [(0, False), (2, False), (3, True), (4, True)])
 def test_inverted_masks_give_a_warning(tmp_path: Path, caplog, num_inverted: int, warned: bool) -> None:
-    mask = np.zeros((8, 8), dtype=np.uint8)
-    mask[2:6, 2:6] = 255
     pairs = []
     for number in range(4):
-        path = tmp_path / f"{number}.png"
-        Image.fromarray(255 - mask if number < num_inverted else mask).save(path)
+        path = save(tmp_path / f"{number}.png", 255 - MASK if number < num_inverted else MASK)
         pairs.append(Pair(str(number), path, path))
     warn_if_inverted(pairs, "set")
     assert (f"set: the masks look inverted: in {num_inverted} of 4" in caplog.text) == warned

@@ -10,7 +10,7 @@ from torch import Tensor
 from ipsam.data.transforms import network_input, resized_mask, to_image, to_mask
 from ipsam.utils.imagenet import MEAN, STD, _constants, denormalise, normalise
 
-EVERY_CHANGE: dict[str, dict[str, Any]] = {
+CHANGES: dict[str, dict[str, Any]] = {
     "none": {"hflip": 0.0},
     "hflip": {"hflip": 1.0},
     "vflip": {"hflip": 0.0, "vflip": 1.0},
@@ -27,12 +27,12 @@ def blob(height: int = 90, width: int = 120) -> np.ndarray:
     return inside.astype(np.uint8) * np.uint8(255)
 
 
-@pytest.mark.parametrize("name", EVERY_CHANGE)
+@pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("seed", range(4))
 def test_image_and_mask_stay_aligned(name: str, seed: int) -> None:
     mask = blob()
     torch.manual_seed(seed)
-    transform = augment_with(**EVERY_CHANGE[name]).transform(64)
+    transform = augment_with(**CHANGES[name]).transform(64)
     image, moved = transform(to_image(np.repeat(mask[..., None], 3, axis=2)), to_mask(mask))
     assert image.shape == (3, 64, 64)
     assert moved.shape == (1, 64, 64)
@@ -45,16 +45,16 @@ def test_image_and_mask_stay_aligned(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "flip"), [("hflip", [-1]), ("vflip", [-2])])
-def test_a_sure_flip_flips_both(name: str, flip: list[int]) -> None:
+def test_certain_flip_flips_image_and_mask(name: str, flip: list[int]) -> None:
     image, mask = to_image(np.repeat(blob(64, 64)[..., None], 3, axis=2)), to_mask(blob(64, 64))
-    flipped_image, flipped_mask = augment_with(**EVERY_CHANGE[name]).transform(64)(image, mask)
+    flipped_image, flipped_mask = augment_with(**CHANGES[name]).transform(64)(image, mask)
     assert torch.equal(flipped_image.as_subclass(Tensor), image.as_subclass(Tensor).flip(flip))
     assert torch.equal(flipped_mask.as_subclass(Tensor), mask.as_subclass(Tensor).flip(flip))
 
 
 @pytest.mark.parametrize("name", ["rotate", "crop", "all"])
-def test_random_changes_differ_from_draw_to_draw(name: str) -> None:
-    transform = augment_with(**EVERY_CHANGE[name]).transform(64)
+def test_random_changes_differ_between_draws(name: str) -> None:
+    transform = augment_with(**CHANGES[name]).transform(64)
     masks = [transform(to_image(np.repeat(blob()[..., None], 3, axis=2)), to_mask(blob()))[1] for _ in range(4)]
     assert any(not torch.equal(masks[0], mask) for mask in masks[1:])
 
@@ -64,15 +64,6 @@ def test_jitter_changes_colours_and_no_mask() -> None:
     changed, mask = augment_with(hflip=0.0, jitter=0.5).transform(64)(to_image(image), to_mask(blob(64, 64)))
     assert not torch.equal(changed.as_subclass(Tensor), to_image(image).as_subclass(Tensor))
     assert torch.equal(mask.as_subclass(Tensor), to_mask(blob(64, 64)).as_subclass(Tensor))
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("hflip", 1.5), ("vflip", -0.1), ("crop", 0.0), ("crop", 1.1), ("rotate", -1.0), ("jitter", -0.1)],
-)
-def test_impossible_options_are_named(option: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"data\.augment\.{option}"):
-        augment_with(**{option: value})
 
 
 def test_normalise_is_imagenet_and_can_be_undone() -> None:
@@ -86,13 +77,13 @@ def test_normalise_is_imagenet_and_can_be_undone() -> None:
     assert torch.equal(restored, image.as_subclass(Tensor))
 
 
-def test_normalising_a_batch_is_normalising_each_image_to_the_bit() -> None:
+def test_normalised_batch_equals_normalised_images_to_the_bit() -> None:
     images = torch.randint(0, 256, (3, 3, 8, 9), dtype=torch.uint8)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     assert torch.equal(normalise(images), torch.stack([(image.float() / 255 - mean) / std for image in images]))
 
 
-def test_what_was_first_normalised_in_inference_can_train() -> None:
+def test_constants_made_in_inference_mode_can_train() -> None:
     _constants.cache_clear()
     with torch.inference_mode():
         normalise(torch.zeros(3, 2, 2, dtype=torch.uint8))
@@ -107,17 +98,9 @@ def test_denormalise_stays_within_0_and_1() -> None:
     assert image.max() == 1
 
 
-@pytest.mark.parametrize("size", [(64, 64), (40, 100), (130, 70)])
-def test_network_input_takes_any_size(size: tuple[int, int]) -> None:
-    grey = np.full((*size, 3), 100, np.uint8)
-    image = network_input(grey, 64)
-    assert type(image) is Tensor
-    assert torch.equal(image, torch.full((3, 64, 64), 100, dtype=torch.uint8))
-
-
 @pytest.mark.parametrize("side", [64, 352])
-def test_a_resized_mask_shows_the_nearest_pixels_as_torch_does(side: int) -> None:
-    """But for rounding, where a place falls between two pixels."""
+def test_resized_mask_takes_the_nearest_pixels_as_torch_does(side: int) -> None:
+    """Rounding may differ where a position falls between two pixels."""
     rng = np.random.default_rng(0)
     for _ in range(50):
         height, width = (int(length) for length in rng.integers(1, 1500, 2))
@@ -126,8 +109,8 @@ def test_a_resized_mask_shows_the_nearest_pixels_as_torch_does(side: int) -> Non
         rows, columns = (_nearest(length, size) for length, size in zip(mask.shape, (side, side + 8), strict=True))
         np.testing.assert_array_equal(resized, mask[rows][:, columns])
         for length, size in ((height, side), (width, side + 8)):
-            places = torch.arange(length, dtype=torch.float64)
-            torchs = F.interpolate(places[None, None], size=size, mode="nearest")[0, 0].numpy()
+            positions = torch.arange(length, dtype=torch.float64)
+            torchs = F.interpolate(positions[None, None], size=size, mode="nearest")[0, 0].numpy()
             assert np.abs(_nearest(length, size) - torchs).max() <= 1
 
 
@@ -135,12 +118,17 @@ def _nearest(length: int, size: int) -> np.ndarray:
     return np.minimum(np.floor(np.arange(size) * (1 / (size / length))).astype(int), length - 1)
 
 
-def test_network_input_keeps_an_image_of_its_size() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+@pytest.mark.parametrize("size", [(64, 64), (40, 100), (130, 70)])
+def test_network_input_takes_any_size(size: tuple[int, int]) -> None:
+    image = network_input(np.full((*size, 3), 100, np.uint8), 64)
+    assert type(image) is Tensor
+    assert torch.equal(image, torch.full((3, 64, 64), 100, dtype=torch.uint8))
+
+
+def test_unaugmented_training_image_is_the_input_of_evaluation() -> None:
+    """An image of that size already stays as it is."""
+    for size in ((90, 120), (64, 64)):
+        image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+        changed, _ = augment_with(hflip=0.0).transform(64)(to_image(image), to_mask(blob(*size)))
+        assert torch.equal(changed.as_subclass(Tensor), network_input(image, 64))
     assert torch.equal(network_input(image, 64), torch.from_numpy(image).permute(2, 0, 1))
-
-
-def test_an_unaugmented_training_image_is_the_network_input_of_evaluation() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    changed, _ = augment_with(hflip=0.0).transform(64)(to_image(image), to_mask(blob()))
-    assert torch.equal(changed.as_subclass(Tensor), network_input(image, 64))
