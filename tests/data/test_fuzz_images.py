@@ -1,6 +1,6 @@
-"""Broken and hostile images and masks, by the way that training and evaluation read them.
+"""Fuzz the readers of images and masks with broken and hostile files.
 
-Each ends as what an independent decoder reads, or in one error that names the file, within seconds and some 100 MB.
+Each file is read as an independent decoder reads it, or ends in one error that names it, within seconds and 400 MB.
 """
 
 import os
@@ -26,17 +26,9 @@ from ipsam.data.saved_maps.maps import read_map
 from ipsam.data.sources import FolderSource
 
 NUM_SEEDS = 3
-SIDE = 32  # of the network's input
+SIDE = 32  # pixels of the network's input
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "bmp": ".bmp", "tiff": ".tif", "webp": ".jpg"}
 TALLY = Tally()
-
-MUTATED = [
-    pytest.param(role, kind, mutation, seed, id=f"{role}-{kind}-{mutation}-{seed}")
-    for role in ("image", "mask")
-    for kind in ENCODERS
-    for mutation in MUTATIONS
-    for seed in range(NUM_SEEDS)
-]
 
 
 def mutated(role: str, kind: str, mutation: str, seed: int) -> bytes:
@@ -47,7 +39,7 @@ def mutated(role: str, kind: str, mutation: str, seed: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Holds a whole pair, beside which the broken files are put."""
+    """A folder with an undamaged pair."""
     made = tmp_path_factory.mktemp("fuzz")
     colours().save(made / "whole.png")
     blob().save(made / "whole_mask.png")
@@ -56,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def written(folder: Path) -> Callable[[bytes, str], Path]:
-    """Writes the file of a case, in place of the last case's."""
+    """Writes one file, which replaces the one before."""
 
     def write(content: bytes, suffix: str) -> Path:
         path = folder / f"case{suffix}"
@@ -67,10 +59,9 @@ def written(folder: Path) -> Callable[[bytes, str], Path]:
 
 
 def outcome(path: Path, role: str) -> NDArray[np.uint8] | None:
-    """The pixels by every way that leads to them, which all agree; None where they all end in a clear error."""
-    pair = Pair("case", path, path.parent / "whole_mask.png")
-    if role == "mask":
-        pair = Pair("case", path.parent / "whole.png", path)
+    """Read a file in every way, check that all agree, and return the pixels, or None if all end in a clear error."""
+    whole = {"image": path.parent / "whole.png", "mask": path.parent / "whole_mask.png"}
+    pair = Pair("case", **whole | {role: path})
     source = FolderSource([pair])
     train_set = TrainSet(source, image_size=SIDE, augment=augment_with(vflip=0.5), seed=0)
     ways = (
@@ -84,10 +75,7 @@ def outcome(path: Path, role: str) -> NDArray[np.uint8] | None:
     with bounded():
         read, stored, smaller, trained, tested, _ = (attempt(way, path) for way in ways)
     if read is None:
-        assert stored is None
-        assert smaller is None
-        assert trained is None
-        assert tested is None
+        assert [stored, smaller, trained, tested] == [None] * 4
         TALLY["clear errors"] += 1
         return None
     assert read.dtype == np.uint8
@@ -115,57 +103,51 @@ def check_error(error: Exception, path: Path) -> None:
     assert len(clear(error, str(path)).splitlines()) == 1
 
 
-def check_image(image: NDArray[np.uint8], content: bytes, kind: str) -> None:
-    """What was read is the picture that is stored; how a JPEG's and CMYK's colours are rounded is the decoder's own."""
-    expected = reference(content, "RGB")
-    assert expected is not None, "read, though it is broken by another decoder's word"
-    assert image.shape == expected.shape
-    difference = np.abs(image.astype(int) - expected).max()
-    assert difference <= (2 if "jpeg" in kind or "cmyk" in kind else 0)
+def check(read: NDArray[np.uint8], content: bytes, kind: str, role: str) -> None:
+    """Compare with Pillow. Decoders round CMYK, a JPEG's colours and so a mask's greys at the threshold differently."""
+    expected = reference(content, "RGB" if role == "image" else "L")
+    assert expected is not None, "another decoder finds it broken"
+    assert read.shape == expected.shape
+    if role == "image":
+        assert np.abs(read.astype(int) - expected).max() <= (2 if "jpeg" in kind or "cmyk" in kind else 0)
+    else:
+        differs = read != np.where(expected > FOREGROUND_ABOVE, 255, 0)
+        assert np.abs(expected[differs].astype(int) - FOREGROUND_ABOVE).max(initial=0) <= 2
 
 
-def check_mask(mask: NDArray[np.uint8], content: bytes, kind: str) -> None:
-    """The same of a mask, but for greys at the threshold, which decoders round this way or that."""
-    grey = reference(content, "L")
-    assert grey is not None, "read, though it is broken by another decoder's word"
-    assert mask.shape == grey.shape
-    differs = mask != np.where(grey > FOREGROUND_ABOVE, 255, 0)
-    assert np.abs(grey[differs].astype(int) - FOREGROUND_ABOVE).max(initial=0) <= 2
-
-
-CHECKS = {"image": check_image, "mask": check_mask}
-
-
-@pytest.mark.parametrize(("role", "kind", "mutation", "seed"), MUTATED)
-def test_mutated(written: Callable[[bytes, str], Path], role: str, kind: str, mutation: str, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(NUM_SEEDS))
+@pytest.mark.parametrize("mutation", MUTATIONS)
+@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize("role", ["image", "mask"])
+def test_mutated_file(written: Callable[[bytes, str], Path], role: str, kind: str, mutation: str, seed: int) -> None:
     content = mutated(role, kind, mutation, seed)
     read = outcome(written(content, SUFFIXES[kind.partition("-")[0]]), role)
     if read is not None:
-        CHECKS[role](read, content, kind)
+        check(read, content, kind, role)
 
 
 @pytest.mark.parametrize("suffix", sorted(set(SUFFIXES.values())))
 @pytest.mark.parametrize("kind", ENCODERS)
 @pytest.mark.parametrize("role", ["image", "mask"])
-def test_whole_under_any_extension(written: Callable[[bytes, str], Path], role: str, kind: str, suffix: str) -> None:
+def test_whole_file_under_any_extension(
+    written: Callable[[bytes, str], Path], role: str, kind: str, suffix: str
+) -> None:
     content = ENCODERS[kind](colours() if role == "image" else blob())
     read = outcome(written(content, suffix), role)
     assert read is not None
-    CHECKS[role](read, content, kind)
-
-
-def sixteen_bits(values: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    return values.astype(np.uint16) * 257
+    check(read, content, kind, role)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("channels", ["grey", "rgb", "rgba"])
-def test_16_bits(written: Callable[[bytes, str], Path], channels: str, suffix: str) -> None:
-    """An image keeps its upper 8 bits; a mask is refused, as labels would become background."""
+def test_16_bit_image_keeps_its_upper_8_and_mask_is_refused(
+    written: Callable[[bytes, str], Path], channels: str, suffix: str
+) -> None:
+    """A mask's labels would become background."""
     rgb = np.asarray(colours())
     alpha = np.asarray(blob())[..., None]
     pixels = {"grey": rgb[..., 0], "rgb": rgb[..., ::-1], "rgba": np.concatenate([rgb[..., ::-1], alpha], -1)}[channels]
-    content = cv2.imencode(suffix, sixteen_bits(pixels))[1].tobytes()
+    content = cv2.imencode(suffix, pixels.astype(np.uint16) * 257)[1].tobytes()
     image = outcome(written(content, suffix), "image")
     assert image is not None
     np.testing.assert_array_equal(image, rgb if channels != "grey" else np.repeat(rgb[..., :1], 3, -1))
@@ -177,31 +159,22 @@ def test_16_bits(written: Callable[[bytes, str], Path], channels: str, suffix: s
 )
 @pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff"])
 @pytest.mark.parametrize("role", ["image", "mask"])
-def test_odd_sizes(written: Callable[[bytes, str], Path], role: str, kind: str, size: tuple[int, int]) -> None:
+def test_odd_size(written: Callable[[bytes, str], Path], role: str, kind: str, size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 2, size, dtype=np.uint8) * 255
     content = ENCODERS[kind](Image.fromarray(pixels if role == "mask" else np.stack([pixels] * 3, -1)))
     read = outcome(written(content, SUFFIXES[kind]), role)
     assert read is not None
     assert read.shape[:2] == size
-    CHECKS[role](read, content, kind)
+    check(read, content, kind, role)
 
 
-PROMISED = [
-    (0, 0),
-    (0, 9),
-    (9, 0),
-    (10_000, 10_001),
-    (60_000, 60_000),
-    (65_535, 65_535),
-    (1, 2**31 - 1),
-    (2**31 - 1, 1),
-]
+CLAIMED = [(0, 0), (0, 9), (9, 0), (10_000, 10_001), (60_000, 60_000), (65_535, 65_535), (1, 2**31 - 1), (2**31 - 1, 1)]
 
 
-@pytest.mark.parametrize("size", PROMISED, ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize("size", CLAIMED, ids=lambda size: "x".join(map(str, size)))
 @pytest.mark.parametrize("kind", HEADERS)
 @pytest.mark.parametrize("role", ["image", "mask"])
-def test_a_header_that_promises_too_much(
+def test_header_that_claims_too_much_is_refused(
     written: Callable[[bytes, str], Path], role: str, kind: str, size: tuple[int, int]
 ) -> None:
     height, width = size
@@ -213,15 +186,15 @@ def test_a_header_that_promises_too_much(
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("role", ["image", "mask"])
-def test_hostile(written: Callable[[bytes, str], Path], role: str, name: str) -> None:
+def test_hostile_file(written: Callable[[bytes, str], Path], role: str, name: str) -> None:
     content = HOSTILE[name]()
     read = outcome(written(content, ".png"), role)
     if read is not None:
-        CHECKS[role](read, content, name)
+        check(read, content, name, role)
 
 
-def test_what_is_no_plain_file(folder: Path) -> None:
-    """No one waits for a pipe, reads a device without end or a file of a terabyte."""
+def test_other_than_plain_files_are_refused(folder: Path) -> None:
+    """Readers must not wait for a pipe, read a device without end or load a terabyte."""
     made: dict[str, Callable[[Path], None]] = {
         "none": lambda path: None,
         "a folder": lambda path: path.mkdir(),
@@ -245,8 +218,7 @@ def sparse(path: Path) -> None:
         file.truncate(1 << 40)
 
 
-def test_a_set_of_broken_files_is_refused_at_once(tmp_path: Path) -> None:
-    """Before a run begins, all of them are counted and some are named."""
+def test_broken_files_of_a_set_are_counted_at_once(tmp_path: Path) -> None:
     for kind in ("images", "masks"):
         (tmp_path / kind).mkdir()
     for number, kind in enumerate(ENCODERS):
@@ -254,12 +226,12 @@ def test_a_set_of_broken_files_is_refused_at_once(tmp_path: Path) -> None:
             mutated("image", kind, "bits-of-the-header", number)
         )
         blob().save(tmp_path / "masks" / f"{number}.png")
-    with bounded(megabytes=1000), pytest.raises(ValueError, match=r"fuzz: \d+ of 18 pairs can't be read: ") as told:
+    with bounded(megabytes=1000), pytest.raises(ValueError, match=r"fuzz: \d+ of 18 pairs can't be read: ") as caught:
         find_pairs(tmp_path / "images", tmp_path / "masks", name="fuzz")
-    assert clear(told.value, str(tmp_path))
+    assert clear(caught.value, str(tmp_path))
 
 
-def test_the_count(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The last one: that they were enough, and that reading them wrote nothing."""
+def test_count(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs last: the tests above were enough, and reading wrote no files."""
     assert {path.stem for path in folder.iterdir()} <= {"whole", "whole_mask", "case"}
     TALLY.check("images and masks", capsys, least=1000, of_each=300)

@@ -9,13 +9,12 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from support.map_files import MASK
 
 from ipsam.data.decoding.limits import quiet_pillow
 from ipsam.data.images import image_size, image_sizes, read_image, read_mask
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
-MASK = np.zeros((6, 9), dtype=np.uint8)
-MASK[2:4, 3:7] = 255
 
 
 def turned_exif() -> Image.Exif:
@@ -56,17 +55,20 @@ def test_only_jpegs_are_decoded_smaller_and_are_still_turned(tmp_path: Path) -> 
     assert read_image(tmp_path / "a.jpg", at_least=30, upright=True).shape == (45, 30, 3)
 
 
-def test_exif_orientation_is_ignored(tmp_path: Path) -> None:
-    Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=turned_exif())
-    Image.fromarray(MASK).save(tmp_path / "mask.jpg", exif=turned_exif())
-    assert read_image(tmp_path / "a.jpg").shape == (6, 9, 3)
-    assert read_mask(tmp_path / "mask.jpg").shape == image_size(tmp_path / "a.jpg") == (6, 9)
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_exif_orientation_is_ignored(tmp_path: Path, suffix: str) -> None:
+    image, mask = tmp_path / f"a.{suffix}", tmp_path / f"mask.{suffix}"
+    Image.fromarray(RGB).save(image, exif=turned_exif())
+    Image.fromarray(MASK).save(mask, exif=turned_exif(), quality=100, lossless=True)
+    assert read_image(image).shape == (6, 9, 3)
+    assert image_size(image) == (6, 9)
+    np.testing.assert_array_equal(read_mask(mask), MASK)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "LA"])
-@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
 def test_masks_of_all_modes_are_read_alike(tmp_path: Path, mode: str, suffix: str) -> None:
-    Image.fromarray(MASK).convert(mode).save(tmp_path / f"a.{suffix}")
+    Image.fromarray(MASK).convert(mode).save(tmp_path / f"a.{suffix}", lossless=True)
     np.testing.assert_array_equal(read_mask(tmp_path / f"a.{suffix}"), MASK)
 
 
@@ -84,14 +86,14 @@ def test_empty_mask_is_valid(tmp_path: Path) -> None:
 
 
 def test_large_image_gives_no_warning(tmp_path: Path) -> None:
-    """Pillow would warn of its own, lower limit."""
+    """Pillow warns above a lower limit of its own."""
     Image.new("1", (10_000, 10_000)).save(tmp_path / "large.png")
     assert image_size(tmp_path / "large.png") == (10_000, 10_000)
 
 
 def test_sizes_of_many_files_hold_their_errors(tmp_path: Path) -> None:
     Image.fromarray(RGB).save(tmp_path / "a.png")
-    (tmp_path / "b.png").write_bytes(b"II*\0\x08")  # a TIFF cut off after its first bytes, of which Pillow warns
+    (tmp_path / "b.png").write_bytes(b"II*\0\x08")  # a TIFF cut off at once; Pillow warns about it
     good, bad, missing = image_sizes([tmp_path / name for name in ("a.png", "b.png", "c.png")])
     assert good == (6, 9)
     assert isinstance(bad, ValueError)
@@ -99,7 +101,7 @@ def test_sizes_of_many_files_hold_their_errors(tmp_path: Path) -> None:
 
 
 def test_pillows_settings_are_restored_after_several_threads() -> None:
-    """They belong to the process: a thread that restores them by itself would restore another's change."""
+    """The settings belong to the process; a thread on its own would restore what another had changed."""
     limit, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
     barrier = threading.Barrier(4)
 
