@@ -56,7 +56,7 @@ def one_of(choices: Collection[str]) -> BeforeValidator:
     """Return a validator of a text that is one of some names, for choices that another module lists."""
 
     def check(value: Any) -> Any:
-        if value not in choices:
+        if not isinstance(value, str) or value not in choices:  # a list would not be hashable
             raise ValueError(f"must be one of {', '.join(choices)}, not {value!r:.99}")
         return value
 
