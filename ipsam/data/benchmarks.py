@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ipsam.data.pairs import SizeMismatch
+from ipsam.data.matching import SizeMismatch
 
 SPLITS = ("train", "val", "test")
 

@@ -4,57 +4,20 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from ipsam.data.benchmarks import Benchmark, Layout, benchmark
 from ipsam.data.files import image_files, read_list
 from ipsam.data.findings import Finding, log_or_raise
-from ipsam.data.matching import Stems
-from ipsam.data.pairs import Pair, SizeMismatch, find_pairs, warn_if_inverted
+from ipsam.data.matching import SetLocation, SizeMismatch, Stems
+from ipsam.data.pairs import Pair, find_pairs, warn_if_inverted
 
 logger = logging.getLogger(__name__)
 
 Spec = str | Mapping[str, object]  # a known set's name, or {name, images, masks, list} for any two folders
 REQUIRED, KEYS = ("name", "images", "masks"), ("name", "images", "masks", "list")
 SPLIT_FOLDERS = ("traindataset", "trainvaldataset", "valdataset", "testdataset", "train", "val", "test")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetLocation:
-    """Folders of one split of a set, and which of the files there belong to it.
-
-    Attributes:
-        label: `NAME/split`, its name in messages.
-        images, masks: folders.
-        stems, only, extra_masks: see `find_pairs`.
-        size_mismatch: the set's own default.
-        family: common beginning of the set's stems, if the folders hold other sets too.
-        num_pairs: published numbers of pairs; empty for a user's own folders.
-        note: known peculiarities.
-        findings: findings of the search.
-    """
-
-    label: str
-    images: Path
-    masks: Path
-    stems: str | None = None
-    only: Sequence[str] | None = None
-    extra_masks: bool = False
-    size_mismatch: SizeMismatch = "error"
-    family: str | None = None
-    num_pairs: tuple[int, ...] = ()
-    note: str = ""
-    findings: tuple[Finding, ...] = ()
-
-    def other_number(self, num_pairs: int) -> list[Finding]:
-        """Return a warning if the set is not published with that many pairs."""
-        if not self.num_pairs or num_pairs in self.num_pairs:
-            return []
-        published = " or ".join(map(str, self.num_pairs)) + (f" ({self.note})" if self.note else "")
-        message = f"{self.label}: {num_pairs} pairs, where the benchmark has {published}"
-        return [Finding("number of pairs", "warning", message)]
 
 
 def set_name(spec: Spec) -> str:
@@ -74,8 +37,7 @@ def dataset_pairs(
             are relative to ``root`` unless absolute.
         split: `train`, `val` or `test`.
         root: folder of datasets. A benchmark's first layout found in it or in a folder right below is used.
-        exclude: stems to leave out, see `find_pairs`; the set's name there is `NAME/split`.
-        size_mismatch: see `find_pairs`; None: the benchmark's default, which is `error` except for NC4K.
+        exclude, size_mismatch: see `find_pairs`. A benchmark's default is `error`, except for NC4K.
 
     Raises:
         FileNotFoundError: no layout is found, a folder is missing, or an undivided release has no list of the split.
@@ -84,16 +46,7 @@ def dataset_pairs(
     """
     location = locate_set(spec, split, root)
     log_or_raise(location.findings, logger)
-    pairs = find_pairs(
-        location.images,
-        location.masks,
-        name=location.label,
-        stems=location.stems,
-        exclude=exclude,
-        only=location.only,
-        size_mismatch=size_mismatch or location.size_mismatch,
-        extra_masks=location.extra_masks,
-    )
+    pairs = find_pairs(location, exclude=exclude, size_mismatch=size_mismatch)
     of_stems = "" if location.family is None else f" of stems {location.family}*"
     logger.info("%s: %d pairs%s in %s", location.label, len(pairs), of_stems, location.images)
     log_or_raise(location.other_number(len(pairs)), logger)

@@ -7,12 +7,52 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ipsam.data.files import EXTENSIONS, by_stem, normal_stem, repeated, some
 from ipsam.data.findings import Finding
 
 Stems = Sequence[str | int]  # YAML reads a numbered stem as an int
 Files = Mapping[str, Sequence[Path]]  # by stem
+SizeMismatch = Literal["error", "resize", "exclude"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetLocation:
+    """Folders of one split of a set, and which of the files there belong to it.
+
+    Attributes:
+        label: `NAME/split`, its name in messages.
+        images, masks: folders.
+        stems: regular expression; stems that do not match it from their beginning belong to another set.
+        only: the split's list of stems; all others belong to another split.
+        extra_masks: allow masks without an image, for a folder that holds the masks of several splits.
+        size_mismatch: the set's own default, see `find_pairs`.
+        family: common beginning of the set's stems, if the folders hold other sets too.
+        num_pairs: published numbers of pairs; empty for a user's own folders.
+        note: known peculiarities.
+        findings: findings of the search.
+    """
+
+    label: str
+    images: Path
+    masks: Path
+    stems: str | None = None
+    only: Sequence[str] | None = None
+    extra_masks: bool = False
+    size_mismatch: SizeMismatch = "error"
+    family: str | None = None
+    num_pairs: tuple[int, ...] = ()
+    note: str = ""
+    findings: tuple[Finding, ...] = ()
+
+    def other_number(self, num_pairs: int) -> list[Finding]:
+        """Return a warning if the set is not published with that many pairs."""
+        if not self.num_pairs or num_pairs in self.num_pairs:
+            return []
+        published = " or ".join(map(str, self.num_pairs)) + (f" ({self.note})" if self.note else "")
+        message = f"{self.label}: {num_pairs} pairs, where the benchmark has {published}"
+        return [Finding("number of pairs", "warning", message)]
 
 
 @dataclass(frozen=True)
@@ -24,27 +64,19 @@ class Matched:
     findings: tuple[Finding, ...]
 
 
-def match_files(
-    images: Path,
-    masks: Path,
-    *,
-    name: str,
-    stems: str | None = None,
-    exclude: Stems = (),
-    only: Sequence[str] | None = None,
-    extra_masks: bool = False,
-) -> Matched:
-    """Match the images and masks of two folders; arguments as for `find_pairs`.
+def match_files(location: SetLocation, exclude: Stems = ()) -> Matched:
+    """Match the images and masks of a set; ``exclude`` as for `find_pairs`.
 
     Raises:
         FileNotFoundError: a folder does not exist.
         ValueError: a folder is empty, or it or a name in it cannot be read.
     """
-    image_of, mask_of = _files(images, name, "image"), _files(masks, name, "mask")
+    name, images, stems = location.label, location.images, location.stems
+    image_of, mask_of = _files(images, name, "image"), _files(location.masks, name, "mask")
     findings: list[Finding] = []
     chosen = {stem for stem in {*image_of, *mask_of} if stems is None or re.match(stems, stem)}
-    if only is not None:
-        listed = set(map(normal_stem, only))
+    if location.only is not None:
+        listed = set(map(normal_stem, location.only))
         if missing := sorted(listed - (chosen & image_of.keys())):
             message = (
                 f"{name}: the split's list names stems with no image in {images}: {some(missing)}; "
@@ -65,12 +97,13 @@ def match_files(
     chosen -= left_out
     image_of, mask_of = ({s: paths for s, paths in files.items() if s in chosen} for files in (image_of, mask_of))
     if image_of:
-        findings += _unmatched(image_of, mask_of, images, masks, name, extra_masks=extra_masks)
+        findings += _unmatched(location, image_of, mask_of)
     else:
         message = (
             f"{name}: no image left in {images} after selecting "
-            f"{'all stems' if stems is None else f'stems matching {stems!r}'}{'' if only is None else ' in the list'} "
-            f"and leaving out {len(left_out)} by exclude; exclude fewer, or name another folder"
+            f"{'all stems' if stems is None else f'stems matching {stems!r}'}"
+            f"{'' if location.only is None else ' in the list'} and leaving out {len(left_out)} by exclude; "
+            "exclude fewer, or name another folder"
         )
         findings.append(Finding("no image left", "error", message))
     return Matched(image_of, mask_of, tuple(findings))
@@ -110,9 +143,8 @@ def _excluded_stems(exclude: Stems, name: str, known: set[str]) -> tuple[set[str
     return (required | wanted) & known, sorted(required - known)
 
 
-def _unmatched(
-    image_of: Files, mask_of: Files, images: Path, masks: Path, name: str, *, extra_masks: bool
-) -> Iterator[Finding]:
+def _unmatched(location: SetLocation, image_of: Files, mask_of: Files) -> Iterator[Finding]:
+    name = location.label
     for kind, files in (("image", image_of), ("mask", mask_of)):
         if twice := repeated(files):
             message = (
@@ -122,12 +154,12 @@ def _unmatched(
             )
             yield Finding(f"two {kind}s of one stem", "error", message, _all(files, twice))
     for kind, files, others, other, folder in (
-        ("image", image_of, mask_of, "mask", masks),
-        ("mask", mask_of, image_of, "image", images),
+        ("image", image_of, mask_of, "mask", location.masks),
+        ("mask", mask_of, image_of, "image", location.images),
     ):
         alone = sorted(files.keys() - others.keys())
-        if alone and extra_masks and kind == "mask":
-            message = f"{name}: {len(alone)} masks in {masks} belong to no image of this split"
+        if alone and location.extra_masks and kind == "mask":
+            message = f"{name}: {len(alone)} masks in {location.masks} belong to no image of this split"
             yield Finding("masks of other splits", "remark", message)
         elif alone:
             message = (

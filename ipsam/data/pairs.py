@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +13,10 @@ from ipsam.data.decoding.limits import Size
 from ipsam.data.files import hxw, some
 from ipsam.data.findings import Finding, log_or_raise
 from ipsam.data.images import FOREGROUND_ABOVE, image_sizes, read_mask
-from ipsam.data.matching import Matched, Stems, exclude_option, match_files
+from ipsam.data.matching import Matched, SetLocation, SizeMismatch, Stems, exclude_option, match_files
 
 NUM_CHECKED_MASKS = 32  # of each set, when looking for inverted masks
 
-SizeMismatch = Literal["error", "resize", "exclude"]
 logger = logging.getLogger(__name__)
 
 
@@ -31,38 +29,24 @@ class Pair:
     mask: Path
 
 
-def find_pairs(
-    images: Path,
-    masks: Path,
-    *,
-    name: str,
-    stems: str | None = None,
-    exclude: Stems = (),
-    only: Sequence[str] | None = None,
-    size_mismatch: SizeMismatch = "error",
-    extra_masks: bool = False,
-) -> list[Pair]:
-    """Pair the images and masks of two folders by stem; sorted by stem.
+def find_pairs(location: SetLocation, *, exclude: Stems = (), size_mismatch: SizeMismatch | None = None) -> list[Pair]:
+    """Pair the images and masks of a set by stem; sorted by stem.
 
     Args:
-        images: folder of images.
-        masks: folder of masks.
-        name: the set's name in messages.
-        stems: regular expression; stems that do not match it from their beginning belong to another set.
+        location: the set's folders, and which of their files belong to it.
         exclude: stems to leave out; their number is logged. A bare stem must exist. `NAME/stem` concerns the set of
-            that name alone; for a set named `NAME/split`, it leaves out the stem if that split has it.
-        only: a split's list of stems; all others belong to another split.
+            that name alone; for a set labelled `NAME/split`, it leaves out the stem if that split has it.
         size_mismatch: what to do if image and mask differ in size: `error`; `resize` keeps the pair, scored at the
-            mask's size; `exclude` leaves it out. The number of pairs concerned is logged.
-        extra_masks: allow masks without an image, for a folder that holds the masks of several splits.
+            mask's size; `exclude` leaves it out; None: the set's own default. The number of pairs concerned is logged.
 
     Raises:
         FileNotFoundError: a folder does not exist.
         ValueError: a folder or the selection is empty; two files share a stem; an image has no mask or a mask no image;
-            a folder, a header or a name cannot be read; sizes differ; ``exclude`` or ``only`` name missing stems.
+            a folder, a header or a name cannot be read; sizes differ; ``exclude`` or the set's list name missing stems.
     """
-    check_size_mismatch(size_mismatch)
-    matched = match_files(images, masks, name=name, stems=stems, exclude=exclude, only=only, extra_masks=extra_masks)
+    if (size_mismatch := size_mismatch or location.size_mismatch) not in ("error", "resize", "exclude"):
+        raise ValueError(f"size_mismatch={size_mismatch} is none of error, resize, exclude")
+    name, matched = location.label, match_files(location, exclude)
     log_or_raise(matched.findings, logger)
     pairs = matched_pairs(matched)
     sizes: dict[Path, Size] = {}
@@ -92,12 +76,6 @@ def warn_if_inverted(pairs: Sequence[Pair], name: str, above: int = FOREGROUND_A
     masks = [pairs[index].mask for index in chosen]
     inverted = [path for path in masks if border_is_foreground(read_mask(path, above))]
     log_or_raise(inverted_masks(inverted, len(masks), name), logger)
-
-
-def check_size_mismatch(size_mismatch: str) -> None:
-    """Raise ValueError unless ``size_mismatch`` is one of `SizeMismatch`."""
-    if size_mismatch not in ("error", "resize", "exclude"):
-        raise ValueError(f"size_mismatch={size_mismatch} is none of error, resize, exclude")
 
 
 def matched_pairs(matched: Matched) -> list[Pair]:
@@ -134,15 +112,14 @@ def apply_size_mismatch(
             f"size_mismatch=exclude, or {exclude_option(name, list(differing))}"
         )
         return list(pairs), [Finding("size mismatch", "error", message, files)]
-    done = "scored at the mask's size" if size_mismatch == "resize" else "left out"
+    resize = size_mismatch == "resize"
+    done = "scored at the mask's size" if resize else "left out"
     message = (
         f"{name}: {len(differing)} of {len(pairs)} pairs differ in size and are {done} "
         f"(size_mismatch={size_mismatch}): {some(differing.values())}"
     )
     findings = [Finding("size mismatch", "remark", message, files)]
-    if size_mismatch == "resize":
-        return list(pairs), findings
-    kept = [pair for pair in pairs if pair.stem not in differing]
+    kept = [pair for pair in pairs if resize or pair.stem not in differing]
     if not kept:
         message = f"{name}: size_mismatch=exclude leaves no pair; use size_mismatch=resize"
         findings.append(Finding("no pair left", "error", message))

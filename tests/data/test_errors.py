@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from support.defaults import data_with
 from support.fuzzing import clear
-from support.map_files import MASK, save
+from support.map_files import MASK, pairs_in, save
 
 from ipsam.data import cache
 from ipsam.data.benchmarks import KNOWN
@@ -23,6 +23,7 @@ from ipsam.data.cache import cached
 from ipsam.data.files import read_list
 from ipsam.data.images import image_size, read_image, read_mask
 from ipsam.data.layouts import dataset_pairs
+from ipsam.data.matching import SetLocation
 from ipsam.data.pairs import Pair, find_pairs
 from ipsam.data.saved_maps.map_pairs import SavedMap, pair_maps, truth_files
 from ipsam.data.saved_maps.map_sets import find_maps, find_truths
@@ -52,7 +53,7 @@ def error(action: Callable[[], Any], *parts: str, kind: type[Exception] = ValueE
 
 
 def pairs(**options: Any) -> list[Pair]:
-    return find_pairs(Path("images"), Path("masks"), name="set", **options)
+    return pairs_in(Path("images"), Path("masks"), **options)
 
 
 def maps(stems: Path | None = None, **options: Any) -> list[SavedMap]:
@@ -167,15 +168,15 @@ def test_faulty_pairs_are_named(case: str) -> None:
 
 def test_size_mismatch_is_one_of_three() -> None:
     untyped = inspect.unwrap(find_pairs)  # past the tests' type checker
-    action = lambda: untyped(Path("images"), Path("masks"), name="set", size_mismatch="crop")  # noqa: E731
-    error(action, "size_mismatch=crop", "error, resize, exclude")
+    location = SetLocation(label="set", images=Path("images"), masks=Path("masks"))
+    error(lambda: untyped(location, size_mismatch="crop"), "size_mismatch=crop", "error, resize, exclude")
 
 
 def test_missing_or_empty_folder_is_named() -> None:
-    action = lambda: find_pairs(Path("images"), Path("none"), name="set")  # noqa: E731
+    action = lambda: pairs_in(Path("images"), Path("none"))  # noqa: E731
     error(action, "set", "folder of masks none", "check root=FOLDER", kind=FileNotFoundError)
     Path("empty").mkdir()
-    error(lambda: find_pairs(Path("empty"), Path("masks"), name="set"), "folder of images empty is empty", "unpack")
+    error(lambda: pairs_in(Path("empty"), Path("masks")), "folder of images empty is empty", "unpack")
 
 
 def test_list_of_stems_is_named() -> None:

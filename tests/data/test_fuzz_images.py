@@ -18,10 +18,11 @@ from support.defaults import augment_with
 from support.fuzzing import MUTATIONS, Tally, bounded, clear
 from support.hostile_images import HEADERS, HOSTILE, png
 from support.image_files import ENCODERS, blob, colours, reference
+from support.map_files import pairs_in
 
 from ipsam.data import TestSet, TrainSet
 from ipsam.data.images import FOREGROUND_ABOVE, MaskError, image_size, read_image, read_mask
-from ipsam.data.pairs import Pair, find_pairs
+from ipsam.data.pairs import Pair
 from ipsam.data.saved_maps.maps import read_map
 from ipsam.data.sources import FolderSource
 
@@ -227,7 +228,7 @@ def test_broken_files_of_a_set_are_counted_at_once(tmp_path: Path) -> None:
         )
         blob().save(tmp_path / "masks" / f"{number}.png")
     with bounded(megabytes=1000), pytest.raises(ValueError, match=r"fuzz: \d+ of 18 pairs can't be read: ") as caught:
-        find_pairs(tmp_path / "images", tmp_path / "masks", name="fuzz")
+        pairs_in(tmp_path / "images", tmp_path / "masks", "fuzz")
     assert clear(caught.value, str(tmp_path))
 
 

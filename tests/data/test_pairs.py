@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.map_files import MASK, save
+from support.map_files import MASK, pairs_in, save
 
 from ipsam.data.files import read_list
-from ipsam.data.pairs import Pair, find_pairs, warn_if_inverted
+from ipsam.data.pairs import Pair, warn_if_inverted
 
 
 @pytest.fixture
@@ -25,16 +25,14 @@ def stems(pairs: Iterable[Pair]) -> list[str]:
 
 def test_pairs_share_their_stem(folders) -> None:
     images, masks = folders
-    assert find_pairs(images, masks, name="set") == [
-        Pair(stem, images / f"{stem}.jpg", masks / f"{stem}.png") for stem in "abc"
-    ]
+    assert pairs_in(images, masks) == [Pair(stem, images / f"{stem}.jpg", masks / f"{stem}.png") for stem in "abc"]
 
 
 def test_pairs_do_not_depend_on_sorted_order(tmp_path: Path) -> None:
     for stem in ("a", "a-1", "a.c"):  # "a.c.jpg" < "a.jpg", but "a.bmp" < "a.c.bmp"
         save(tmp_path / "images" / f"{stem}.jpg")
         save(tmp_path / "masks" / f"{stem}.bmp")
-    found = find_pairs(tmp_path / "images", tmp_path / "masks", name="set")
+    found = pairs_in(tmp_path / "images", tmp_path / "masks")
     assert all(pair.image.stem == pair.mask.stem == pair.stem for pair in found)
 
 
@@ -45,46 +43,46 @@ def test_extensions_match_in_any_case_and_other_files_are_skipped(tmp_path: Path
     for other in ("Thumbs.db", ".DS_Store", "._0.jpg", "list.txt"):
         (tmp_path / "images" / other).write_text("no image")
     (tmp_path / "images" / "folder.jpg").mkdir()
-    assert stems(find_pairs(tmp_path / "images", tmp_path / "masks", name="set")) == list("012345")
+    assert stems(pairs_in(tmp_path / "images", tmp_path / "masks")) == list("012345")
 
 
 def test_extra_masks_are_allowed_on_request(folders, caplog: pytest.LogCaptureFixture) -> None:
     save(folders[1] / "z.png")
     caplog.set_level(logging.INFO)
-    assert stems(find_pairs(*folders, name="set", extra_masks=True)) == list("abc")
+    assert stems(pairs_in(*folders, extra_masks=True)) == list("abc")
     assert "set: 1 masks" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["image", "mask"])
 def test_ambiguous_stem_can_be_excluded(folders, kind: str) -> None:
     save(folders[kind == "mask"] / "a.bmp")
-    assert stems(find_pairs(*folders, name="set", exclude=["a"])) == ["b", "c"]
+    assert stems(pairs_in(*folders, exclude=["a"])) == ["b", "c"]
 
 
 @pytest.mark.parametrize(("policy", "left", "done"), [("resize", "abc", "scored"), ("exclude", "ac", "left out")])
 def test_size_mismatch_is_logged(folders, caplog: pytest.LogCaptureFixture, policy: str, left: str, done: str) -> None:
     save(folders[1] / "b.png", MASK.T)
     caplog.set_level(logging.INFO)
-    assert stems(find_pairs(*folders, name="set", size_mismatch=policy)) == list(left)
+    assert stems(pairs_in(*folders, size_mismatch=policy)) == list(left)
     assert f"1 of 3 pairs differ in size and are {done}" in caplog.text
 
 
 def test_exclusions_are_logged(folders, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     save(folders[0] / "7.jpg")
-    assert stems(find_pairs(*folders, name="set", exclude=["b", 7])) == ["a", "c"]
+    assert stems(pairs_in(*folders, exclude=["b", 7])) == ["a", "c"]
     assert "set: 2 left out by exclude: 7, b" in caplog.text
 
 
 def test_exclusions_of_other_sets_are_ignored(folders) -> None:
     exclude = ["other/test/x", "set/test/a", "SET/b", "set/only-in-train"]
-    assert stems(find_pairs(*folders, name="set/test", exclude=exclude)) == ["c"]
+    assert stems(pairs_in(*folders, "set/test", exclude=exclude)) == ["c"]
 
 
 def test_pattern_and_list_select_pairs(folders) -> None:
     save(folders[0] / "xa.jpg")  # has no mask, but belongs to another set
-    assert stems(find_pairs(*folders, name="set", stems="[ab]")) == ["a", "b"]
-    assert stems(find_pairs(*folders, name="set", only=["c", "a"])) == ["a", "c"]
+    assert stems(pairs_in(*folders, stems="[ab]")) == ["a", "b"]
+    assert stems(pairs_in(*folders, only=["c", "a"])) == ["a", "c"]
 
 
 def test_list_file_holds_stems_or_file_names(tmp_path: Path) -> None:
@@ -100,9 +98,9 @@ def test_accents_of_one_or_two_codes_are_the_same(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text(f"{two}.jpg\n", encoding="utf-8")
     folders = tmp_path / "images", tmp_path / "masks"
     for listed in (None, [two], [one], read_list(tmp_path / "train.txt")):
-        assert stems(find_pairs(*folders, name="set", only=listed)) == [one]
+        assert stems(pairs_in(*folders, only=listed)) == [one]
     with pytest.raises(ValueError, match=r"leaving out 1 by exclude"):
-        find_pairs(*folders, name="set", exclude=[two])
+        pairs_in(*folders, exclude=[two])
 
 
 @pytest.mark.parametrize(("num_inverted", "warned"), [(0, False), (2, False), (3, True), (4, True)])

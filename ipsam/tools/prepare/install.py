@@ -107,14 +107,7 @@ def _undivided(known: Benchmark, unpacked: Path) -> Iterator[Split]:
 
 def _files(location: SetLocation, layout: Layout) -> Iterator[tuple[str, Path]]:
     """Yield a split's images and masks, including unmatched ones, which the data doctor reports."""
-    matched = match_files(
-        location.images,
-        location.masks,
-        name=location.label,
-        stems=location.stems,
-        only=location.only,
-        extra_masks=location.extra_masks,
-    )
+    matched = match_files(location)
     others = matched.masks.keys() - matched.images.keys() if location.extra_masks else set()
     for kind, files in ((layout.images, matched.images), (layout.masks, matched.masks)):
         for stem, paths in files.items():

@@ -108,15 +108,7 @@ def _locate(data: Data, spec: Spec, split: str) -> _Set:
         location = locate_set(spec, split, data.root)
         report.findings += location.findings
         size_mismatch = data.size_mismatch or location.size_mismatch
-        matched = match_files(
-            location.images,
-            location.masks,
-            name=location.label,
-            stems=location.stems,
-            exclude=data.exclude,
-            only=location.only,
-            extra_masks=location.extra_masks,
-        )
+        matched = match_files(location, data.exclude)
     except (ValueError, OSError) as error:
         kind = "set not found" if isinstance(error, FileNotFoundError) else "unusable set"
         report.findings.append(Finding(kind, "error", str(error)))
