@@ -15,7 +15,7 @@ def main(config: DictConfig) -> None:
     assert predictor.source is not None  # load sets it
     title = f"IP-SAM: {read_description(predictor.source).get('name') or config.ckpt}"
     stop = stop_requested()
-    with serving(predictor, title=title, host=config.host, port=port) as address:
+    with serving(predictor, title=title, host=config.host, port=port, names=config.names) as address:
         print(f"{title} is served at {address} (Ctrl-C ends it)", flush=True)
         while not stop.wait(1):
             pass

@@ -21,6 +21,8 @@ from ipsam.data.decoding.pixels import decode
 from ipsam.utils.files import unreadable
 
 FOREGROUND_ABOVE = 128  # mask values above it are foreground, by the evaluation protocol
+PNG_BEGIN = b"\x89PNG"
+OPAQUE = 250  # alpha from which a whole mask counts as opaque
 MAX_TINT = 16  # largest difference between the colours of a grey mask's pixel; JPEG and WebP round colours
 NUM_COLOURS, NUM_SAMPLED = 4, 100_000  # colours that a message names, and pixels searched for them
 NUM_READERS = 16  # threads that read headers; they mostly wait for the file system
@@ -88,7 +90,8 @@ def decode_mask(content: bytes, path: Path) -> NDArray[np.uint8]:
         raise MaskError(_colours_message(mask[..., 2::-1], path))
     grey = decode(content, path, cv2.IMREAD_GRAYSCALE) if tint else colours[0]
     if alpha is not None:
-        _check_alpha(alpha, grey, path)
+        is_multiplied = not content.startswith(PNG_BEGIN)  # TIFF's and WebP's decoders multiply alpha into colours
+        _check_alpha(alpha, grey, path, may_be_empty=not is_multiplied)
     return grey
 
 
@@ -105,9 +108,11 @@ def _colours_message(pixels: NDArray[np.uint8], path: Path) -> str:
     )
 
 
-def _check_alpha(alpha: NDArray[np.uint8], grey: NDArray[np.uint8], path: Path) -> None:
-    """Check that a mask's alpha channel is opaque or equals the grey values; else it is unclear which is the mask."""
-    if alpha.min() == 255 or (alpha.any() and np.array_equal(alpha, grey)):
+def _check_alpha(alpha: NDArray[np.uint8], grey: NDArray[np.uint8], path: Path, *, may_be_empty: bool) -> None:
+    """Check that a mask's alpha channel is opaque or shows the same object; else it is unclear which is the mask."""
+    opaque, clear = alpha == 255, alpha == 0
+    same = opaque.any() and (grey[opaque] > FOREGROUND_ABOVE).all() and not (grey[clear] > FOREGROUND_ABOVE).any()
+    if alpha.min() >= OPAQUE or same or (np.array_equal(alpha, grey) and (may_be_empty or alpha.any())):
         return
     if alpha.any() and grey.min() == grey.max():
         raise MaskError(

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import stat
+import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -131,12 +132,16 @@ def _remove_leftovers(folder: Path) -> None:
 
 @cache
 def _host() -> str:
-    """Identify the host, or the container: a process number means nothing elsewhere."""
-    space = Path("/proc/self/ns/pid")
-    return _checksum(f"{socket.gethostname()} {os.readlink(space) if space.exists() else ''}")
+    """Identify the host since its start, or the container: a process number means nothing elsewhere."""
+    parts = [socket.gethostname()]  # hosts of a cloud often share a name
+    with suppress(OSError):  # Linux only
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return _checksum(" ".join(parts))
 
 
 def _is_running(pid: int) -> bool:
+    if sys.platform == "win32":  # where os.kill with 0 sends Ctrl-C
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,6 +1,5 @@
 """Locks between processes, with a record of the holder."""
 
-import errno
 import logging
 import os
 import socket
@@ -13,7 +12,6 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 SOFT = ".softlock"  # appended to the lock's name, so that the two kinds never share a file
 PATIENCE = 1.0  # seconds, for the workers of a killed process to end and an ending process to release its lock
-NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +27,13 @@ def hold(path: Path, *, wait: bool) -> Iterator[None]:
         Timeout: another process holds it, and ``wait`` is false.
         OSError: the lock file cannot be written.
     """
-    lock: BaseFileLock = FileLock(path, fallback_to_soft=False)
+    lock: BaseFileLock = FileLock(path, mode=0o666, fallback_to_soft=False)  # a group may share the folder
     try:
         _acquire(lock, wait=wait)
+    except Timeout:
+        raise
     except OSError as error:
-        if error.errno not in NO_LOCKS:
+        if error.filename is not None:  # of opening the file, not of locking it
             raise
         with suppress(OSError):
             if not path.read_bytes():  # left by the attempt; the lock of a host with locks holds a record

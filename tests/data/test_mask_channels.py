@@ -123,6 +123,26 @@ def test_further_pages_are_refused(tmp_path: Path, kind: str, read: Callable[[Pa
         read(path)
 
 
+def test_empty_png_may_be_transparent_throughout(tmp_path: Path) -> None:
+    assert not read_mask(save(stacked(BLACK, BLACK, BLACK, BLACK), tmp_path / "a.png")).any()
+
+
+def test_thumbnail_in_a_tiff_is_no_page(tmp_path: Path) -> None:
+    thumbnail = Image.fromarray(MASK[::4, ::4])
+    thumbnail.encoderinfo = {"tiffinfo": {254: 1}}
+    Image.fromarray(MASK).save(tmp_path / "a.tif", save_all=True, append_images=[thumbnail])
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), MASK)
+    Image.fromarray(MASK).save(tmp_path / "b.tif", save_all=True, append_images=[thumbnail, Image.fromarray(OTHER)])
+    with pytest.raises(ValueError, match=r"b\.tif: a TIFF of several pages"):
+        read_mask(tmp_path / "b.tif")
+
+
+def test_object_in_the_fourth_channel_of_a_bmp_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MaskError, match=IN_ALPHA.format(0)):
+        read_mask(save(stacked(BLACK, BLACK, BLACK, MASK), tmp_path / "a.bmp"))
+    np.testing.assert_array_equal(read_mask(save(stacked(MASK, MASK, MASK, BLACK), tmp_path / "b.bmp")), MASK)
+
+
 def test_gif_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.png: the image header can.t be read \(none of BMP, JPEG"):
         read_mask(several(tmp_path / "a.png", "GIF"))
@@ -150,7 +170,10 @@ def test_alpha_of_a_grey_tiff_map_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(turned, np.rot90(MASK, -1))
 
 
+EDGE = cv2.dilate(MASK, np.ones((3, 3), np.uint8))  # white where the alpha of a smooth edge is not yet opaque
 ACCEPTED: dict[str, Image.Image] = {
+    "nearly opaque": stacked(MASK, MASK, MASK, WHITE - 1),
+    "alpha has smooth edges": stacked(EDGE, EDGE, EDGE, np.maximum(MASK, EDGE // 4)),
     "alpha is the same mask": stacked(MASK, MASK, MASK, MASK),
     "black and transparent but for one pixel": stacked(*[np.eye(40, 56, dtype=np.uint8) * np.uint8(255)] * 4),
     "slightly tinted": stacked(MASK, MASK // 255 * 244, np.maximum(MASK, 9)),

@@ -17,6 +17,8 @@ MAX_SCANS = 100  # a progressive JPEG has about ten; the decoder passes over the
 MAX_SEGMENTS = 10_000  # most JPEGs have about ten
 PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF's
+MAX_PAGES = 100  # thumbnails before a second page of a TIFF
+TIFF_SUBFILE_TYPE = 254
 TIFF_SIZES = (257, 256, 323, 322)  # tags: height and width of the page, then of its tiles
 TIFF_SAMPLE_FORMAT, TIFF_FLOAT = 339, 3
 
@@ -84,11 +86,13 @@ def read_tiff(content: bytes, path: Path) -> TiffPage:
         holds_floats = set(tags.get(TIFF_SAMPLE_FORMAT, ())) == {TIFF_FLOAT}
     except Exception as error:
         raise unreadable_header(path, error) from error
-    has_successor = False
-    with suppress(Exception):  # a broken second page does not count
-        if tags.next not in (0, first):
+    has_successor, seen = False, {0, first}
+    with suppress(Exception):  # a broken further page does not count
+        while tags.next not in seen and len(seen) < MAX_PAGES and not has_successor:
+            seen.add(tags.next)
             _load(tags, file)
-            has_successor = TIFF_SIZES[1] in tags
+            is_reduced = int(tags.get(TIFF_SUBFILE_TYPE, 0)) & 1  # a thumbnail or overview of another page
+            has_successor = TIFF_SIZES[1] in tags and not is_reduced
     return TiffPage((height, width), (tile_height, tile_width), holds_floats, has_successor)
 
 

@@ -1,5 +1,6 @@
 """Decode an image file's content with OpenCV, once its header is known to be harmless."""
 
+import struct
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ def decode(
         )
     if flags == cv2.IMREAD_UNCHANGED and content.startswith(TIFF_BEGINNINGS):
         return _restore_alpha(pixels, content, path)
+    if flags == cv2.IMREAD_UNCHANGED and content.startswith(b"BM"):
+        return _restore_bmp_alpha(pixels, content)
     return pixels
 
 
@@ -113,6 +116,16 @@ def _restore_alpha(pixels: NDArray[Any], content: bytes, path: Path) -> NDArray[
             if image.mode != "LA":
                 return pixels
             return np.dstack([pixels, pixels, pixels, np.asarray(image.getchannel("A"))])
+
+
+def _restore_bmp_alpha(pixels: NDArray[Any], content: bytes) -> NDArray[Any]:
+    """Add the fourth channel of a 32-bit BMP, which OpenCV drops, to (H, W, 3), unless it is mere padding."""
+    start, height, bits, compression = struct.unpack_from("<10xI8xi2xHI", content)
+    if (bits, compression, pixels.shape[2:]) != (32, 0, (3,)):
+        return pixels
+    fourth = np.frombuffer(content, np.uint8, pixels.size // 3 * 4, start)[3::4].reshape(pixels.shape[:2])
+    is_padding = fourth.min() == fourth.max()
+    return pixels if is_padding else np.dstack([pixels, fourth if height < 0 else fourth[::-1]])
 
 
 def _reduction(size: Size, at_least: int) -> int:

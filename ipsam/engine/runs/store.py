@@ -54,17 +54,20 @@ class Store:
                 f"the checkpoint of step {step} could not be written to {self.folder}: {error.strerror or error}; "
                 f"{self._intact()}. Free some space, or allow writing there, then continue with resume=true"
             ) from error
-        self._prune(folder)
+        try:
+            self._prune(folder)
+        except OSError as error:  # the new one is safe
+            logger.warning("older checkpoints in %s are kept: %s", self.folder, error)
 
     def go_back_to(self, checkpoint: Path, *, best_step: int | None) -> None:
-        """Restore the state of the moment when a checkpoint was saved; set newer ones, all damaged, aside.
+        """Restore the state of the moment when a checkpoint was saved; set newer and damaged ones aside.
 
         Args:
             checkpoint: one of ``all``.
             best_step: step that ``best`` pointed to; None for none.
         """
         for folder in self.all():
-            if _step(folder) > _step(checkpoint):
+            if _step(folder) > _step(checkpoint) or (folder != checkpoint and _is_damaged(folder)):
                 self._set_aside(folder)
         self._point(LAST, checkpoint.name)
         if best_step is not None and is_folder(self.folder / NAME.format(best_step)):
@@ -221,6 +224,13 @@ def follow(path: Path) -> Path:
 
 def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("step_"))
+
+
+def _is_damaged(folder: Path) -> bool:
+    """Return whether a checkpoint is known to be damaged."""
+    with suppress(OSError):
+        return damage(folder) is not None
+    return False
 
 
 def _damage(folder: Path) -> str | None:

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import socket
+from collections.abc import Sequence
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -70,18 +71,22 @@ class Guard:
     server's responses (DNS rebinding).
     """
 
-    def __init__(self, app: ASGIApp, *, host: str) -> None:
+    def __init__(self, app: ASGIApp, *, host: str, names: Sequence[str] = ()) -> None:
         self.app = app
+        self.public = {name.lower() for name in names}
         self.any_address = host == "0.0.0.0"  # noqa: S104 (only compared)
-        self.names = {host.lower(), "localhost", "127.0.0.1", "::1"}
+        self.names = {host.lower(), "localhost", "127.0.0.1", "::1", *self.public}
         if self.any_address:
             self.names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
         self.arriving = 0  # bytes of uploads in progress
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on or refuse it, with security headers on every response."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # the page uses no websockets
+            await send({"type": "websocket.close", "code": 1008})
             return
 
         async def send_with_headers(message: Message) -> None:
@@ -119,7 +124,8 @@ class Guard:
         host = headers.get("host", "")
         try:
             name = urlsplit(f"//{host}").hostname or ""
-            if urlsplit(headers.get("origin", f"//{host}")).netloc != host:
+            origin = urlsplit(headers.get("origin", f"//{host}"))
+            if origin.netloc != host and origin.hostname not in self.public:
                 return False
             return name in self.names or (self.any_address and bool(ipaddress.ip_address(name)))
         except ValueError:

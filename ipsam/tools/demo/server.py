@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,7 +51,7 @@ def stop_requested() -> threading.Event:
 
 
 @contextmanager
-def serving(predictor: Predictor, *, title: str, host: str, port: int) -> Iterator[str]:
+def serving(predictor: Predictor, *, title: str, host: str, port: int, names: Sequence[str] = ()) -> Iterator[str]:
     """Serve the page while the context is open, and yield its address.
 
     Uploads and cutouts are in a temporary folder, which is removed at the end.
@@ -82,7 +82,10 @@ def serving(predictor: Predictor, *, title: str, host: str, port: int) -> Iterat
             ssr_mode=False,
             mcp_server=False,
             pwa=False,
-            app_kwargs={"middleware": [Middleware(Guard, host=host)], "dependencies": [Depends(check_call)]},
+            app_kwargs={
+                "middleware": [Middleware(Guard, host=host, names=names)],
+                "dependencies": [Depends(check_call)],
+            },
             footer_links=[],
             theme=_theme(gr),
             css_paths=HERE / "page.css",

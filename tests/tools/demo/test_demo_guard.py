@@ -20,6 +20,7 @@ from ipsam.tools.demo.answer import MAX_BYTES
 pytest.importorskip("gradio", reason="the extra [demo] is not installed", exc_type=ImportError)
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from ipsam.tools.demo import uploads
 from ipsam.tools.demo.guard import Guard
@@ -250,3 +251,18 @@ def test_served_hosts(host: str, own: list[str], foreign: list[str]) -> None:
         assert client.get("/", headers={"Host": name}).text == "page", name
     for name in foreign:
         assert client.get("/", headers={"Host": name}).status_code == 403, name
+
+
+def test_names_of_a_proxy_are_served() -> None:
+    client = TestClient(Guard(PlainTextResponse("page"), host="127.0.0.1", names=["Demo.example.org"]))
+    own, foreign = "https://demo.example.org", "https://evil.example"
+    assert client.get("/", headers={"Host": "demo.example.org", "Origin": own}).text == "page"
+    assert client.get("/", headers={"Host": "localhost:7860", "Origin": own}).text == "page"  # the proxy rewrites Host
+    assert client.get("/", headers={"Host": "localhost:7860", "Origin": foreign}).status_code == 403
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_websockets_are_refused() -> None:
+    client = TestClient(Guard(PlainTextResponse("page"), host="localhost"))
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/", headers={"Host": "localhost"}):
+        pass
