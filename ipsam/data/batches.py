@@ -23,9 +23,7 @@ class Batch(dict[str, Any]):
     def to(self, device: torch.device, *, non_blocking: bool = False) -> "Batch":
         """Copy the tensors to a device; a GPU copies on a stream of its own while it computes.
 
-        Args:
-            device: target device.
-            non_blocking: return before the copy has ended; the GPU waits for it.
+        With ``non_blocking``, return before the copy has ended; the GPU waits for it.
         """
         if device.type != "cuda":
             return self._copied(device, non_blocking)

@@ -74,7 +74,7 @@ def cached(source: FolderSource, folder: Path, *, image_size: int, num_workers: 
     complete; an interrupted build leaves a file ending in `.unfinished`, which the next build replaces.
 
     Args:
-        source: pairs on disk.
+        source: the pairs on disk.
         folder: created if it does not exist.
         image_size: side of the network's input in pixels.
         num_workers: processes that build; None: one for each CPU, up to 16.

@@ -102,10 +102,9 @@ class Data(Options):
         return train_set, None if held_out is None else TestSet(held_out, image_size=self.image_size)
 
     def test_sets(self, *, foreground_above: int = FOREGROUND_ABOVE) -> dict[str, TestSet]:
-        """Return the test sets by name; all their files are found and checked.
+        """Find and check all files of the test sets, and return the sets by name.
 
-        Args:
-            foreground_above: mask values above it are foreground.
+        Mask values above ``foreground_above`` are foreground.
         """
         names = self.test_names()
         sources = [self._source(spec, "test", 0, foreground_above) for spec in self.test]

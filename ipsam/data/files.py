@@ -10,6 +10,7 @@ from pathlib import Path
 from ipsam.utils.files import unreadable
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+TYPES = "/".join(extension[1:] for extension in EXTENSIONS)
 
 
 def entries(folder: Path) -> list[Path]:

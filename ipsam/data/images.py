@@ -36,7 +36,6 @@ def read_image(path: str | Path, *, upright: bool = False, at_least: int | None 
     """Read a colour or grey image as RGB (H, W, 3) uint8; an alpha channel is dropped.
 
     Args:
-        path: the file.
         upright: apply the EXIF orientation, for photographs; images of a dataset stay as stored.
         at_least: decode a JPEG at 1/2, 1/4 or 1/8 if both sides keep this many pixels; None: at its own size.
 
@@ -45,7 +44,7 @@ def read_image(path: str | Path, *, upright: bool = False, at_least: int | None 
         ValueError: the file is empty, broken or not an image.
     """
     path = Path(path)
-    return decode_image(read_bytes(path), path, upright=upright, at_least=at_least)
+    return decode(read_bytes(path), path, cv2.IMREAD_COLOR_RGB, upright=upright, at_least=at_least)
 
 
 def read_mask(path: str | Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:
@@ -62,13 +61,6 @@ def read_mask(path: str | Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uin
     """
     path = Path(path)
     return binarise_mask(decode_mask(read_bytes(path), path), path, above)
-
-
-def decode_image(
-    content: bytes, path: Path, *, upright: bool = False, at_least: int | None = None
-) -> NDArray[np.uint8]:
-    """Decode a file's content like `read_image`; ``path`` is for error messages."""
-    return decode(content, path, cv2.IMREAD_COLOR_RGB, upright=upright, at_least=at_least)
 
 
 def decode_mask(content: bytes, path: Path) -> NDArray[np.uint8]:

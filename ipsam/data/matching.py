@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ipsam.data.files import EXTENSIONS, by_stem, normal_stem, repeated, some
+from ipsam.data.files import TYPES, by_stem, normal_stem, repeated, some
 from ipsam.data.findings import Finding
 
 Stems = Sequence[str | int]  # YAML reads a numbered stem as an int
@@ -125,7 +125,7 @@ def _files(folder: Path, name: str, kind: str) -> dict[str, list[Path]]:
     files = by_stem(folder)
     if not files:
         raise ValueError(
-            f"{name}: the folder of {kind}s {folder} is empty (no {'/'.join(e[1:] for e in EXTENSIONS)} file in it); "
+            f"{name}: the folder of {kind}s {folder} is empty (no {TYPES} file in it); "
             "unpack the set there, or leave it out"
         )
     return files

@@ -46,14 +46,10 @@ def quiet_pillow() -> Iterator[None]:
 
 
 def open_header(file: Path | BytesIO, path: Path) -> Image.Image:
-    """Open an image with Pillow, which reads its header only. Call it within `quiet_pillow`.
-
-    Args:
-        file: the file or its content.
-        path: for error messages.
+    """Open a file or its content with Pillow, which reads the header only. Call it within `quiet_pillow`.
 
     Raises:
-        ValueError: the header cannot be read.
+        ValueError: the header cannot be read; it names ``path``.
         FileNotFoundError, PermissionError: the file cannot be read.
     """
     try:

@@ -27,12 +27,9 @@ REDUCED: dict[int, int] = {
 def decode(
     content: bytes, path: Path, flags: int, *, upright: bool = False, at_least: int | None = None, single: str = ""
 ) -> NDArray[Any]:
-    """Decode an image file's content with OpenCV's ``flags``.
+    """Decode an image file's content with OpenCV's `IMREAD_...` ``flags``; errors name ``path``.
 
     Args:
-        content: the file's bytes.
-        path: for error messages.
-        flags: OpenCV's `IMREAD_...`.
         upright: apply the EXIF orientation.
         at_least: decode a JPEG at 1/2, 1/4 or 1/8 if both sides keep this many pixels; None: at its own size.
         single: what the only page is, such as "mask"; empty: further pages are ignored.

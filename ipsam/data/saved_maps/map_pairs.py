@@ -97,8 +97,6 @@ def pair_maps(
     """Pair the maps of a folder with a dataset's masks; sorted by stem. Logs what is skipped or resized.
 
     Args:
-        found: the folder.
-        truth: the masks.
         missing: what to do if a mask has no map: `error`, or `exclude` the mask.
         resize: resize a map to its mask's size; otherwise another size is an error.
         any_size: return every map at its own size, for a protocol that resizes map and mask itself.

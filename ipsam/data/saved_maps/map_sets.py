@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipsam.data.benchmarks import benchmark
-from ipsam.data.files import EXTENSIONS, entries, image_files, normal_stem, some, with_readable_name
+from ipsam.data.files import TYPES, entries, image_files, normal_stem, some, with_readable_name
 
 MASK_FOLDERS = ("gt", "masks", "mask", "gt_object", "ground truth")  # in a dataset's folder, in upper or lower case
 IMAGE_FOLDERS = ("imgs", "images", "image", "img", "im", "original")
-KINDS = "/".join(extension[1:] for extension in EXTENSIONS)
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,7 @@ def find_truths(masks: Path, images: Path | None = None) -> list[Truth]:
 
     A dataset's masks lie in its folder or in a subfolder named as in `MASK_FOLDERS`, beside which a subfolder named as
     in `IMAGE_FOLDERS` may hold its images. A folder of masks with a name in `MASK_FOLDERS` belongs to the dataset that
-    its parent is named after.
-
-    Args:
-        masks: the folder.
-        images: folder, laid out in the same way, to take the images from instead.
+    its parent is named after. Images come from ``images`` instead if it is given, a folder with the same layout.
 
     Raises:
         FileNotFoundError: a folder does not exist.
@@ -53,22 +48,18 @@ def find_truths(masks: Path, images: Path | None = None) -> list[Truth]:
             ``images`` lacks a dataset.
     """
     _check_folder(masks, "masks")
-    if files := image_files(masks):
-        _refuse_strays(masks, files, "masks", besides=IMAGE_FOLDERS)
+    if image_files(masks):
+        _refuse_strays(masks, "masks", besides=IMAGE_FOLDERS)
         found = [_truth(masks)]
     elif inside := _subfolder_of(masks, MASK_FOLDERS):
         found = [_truth(inside)]
     else:
         datasets = [folder for folder in _subfolders(masks) if folder.name.casefold() not in IMAGE_FOLDERS]
         inner = [folder if image_files(folder) else _subfolder_of(folder, MASK_FOLDERS) for folder in datasets]
-        found = [
-            Truth(folder.name, inside, _images_beside(inside))
-            for folder, inside in zip(datasets, inner, strict=True)
-            if inside is not None
-        ]
+        found = [_truth(inside) for inside in inner if inside is not None]
     if not found:
         raise ValueError(
-            f"no masks in {masks}: neither {KINDS} files, nor such files in a subfolder {', '.join(MASK_FOLDERS)}, nor "
+            f"no masks in {masks}: neither {TYPES} files, nor such files in a subfolder {', '.join(MASK_FOLDERS)}, nor "
             "folders of datasets that hold them; set masks=FOLDER to one that does"
         )
     _refuse_namesakes([(truth.name, truth.masks) for truth in found])
@@ -90,18 +81,16 @@ def find_maps(maps: Path, truths: Sequence[Truth]) -> list[MapFolder]:
             beside folders of pictures.
     """
     _check_folder(maps, "maps")
-    if files := image_files(maps):
-        _refuse_strays(maps, files, "maps")
+    if image_files(maps):
         return [MapFolder(None, _direct(maps, truths), maps)]
     folders = _subfolders(maps)
     if not folders:
-        raise ValueError(f"no maps in {maps}: neither {KINDS} files nor folders; set maps=FOLDER to one that has them")
+        raise ValueError(f"no maps in {maps}: neither {TYPES} files nor folders; set maps=FOLDER to one that has them")
     if any(truth_named(folder.name, truths) and image_files(folder) for folder in folders):
         return _of_method(None, folders, truths)
     found = []
     for folder in folders:
-        if files := image_files(folder):
-            _refuse_strays(folder, files, "maps")
+        if image_files(folder):
             found.append(MapFolder(folder.name, _direct(folder, truths), folder))
         elif datasets := _subfolders(folder):
             found += _of_method(folder.name, datasets, truths)
@@ -143,7 +132,7 @@ def _of_method(method: str | None, folders: Sequence[Path], truths: Sequence[Tru
                 "rename the folder, take it out, or set masks=FOLDER to one that holds this dataset too"
             )
         if not image_files(folder):
-            raise ValueError(f"no maps in {folder} ({KINDS} files directly in it); fill the folder, or take it out")
+            raise ValueError(f"no maps in {folder} ({TYPES} files directly in it); fill the folder, or take it out")
         found.append(MapFolder(method, truth, folder))
     _refuse_namesakes([(entry.truth.name, entry.folder) for entry in found])
     return found
@@ -151,6 +140,7 @@ def _of_method(method: str | None, folders: Sequence[Path], truths: Sequence[Tru
 
 def _direct(folder: Path, truths: Sequence[Truth]) -> Truth:
     """Return the dataset of maps that lie directly in a folder."""
+    _refuse_strays(folder, "maps")
     truth = truths[0] if len(truths) == 1 else truth_named(Path(os.path.abspath(folder)).name, truths)
     if truth is None:
         raise ValueError(
@@ -162,13 +152,9 @@ def _direct(folder: Path, truths: Sequence[Truth]) -> Truth:
 
 def _truth(masks: Path) -> Truth:
     path = Path(os.path.abspath(masks))
-    named = path.parent if path.name.casefold() in MASK_FOLDERS else path
-    return Truth(named.name or "dataset", masks, _images_beside(masks))
-
-
-def _images_beside(masks: Path) -> Path | None:
-    path = Path(os.path.abspath(masks))
-    return _subfolder_of(path.parent, IMAGE_FOLDERS, any_of=True) if path.name.casefold() in MASK_FOLDERS else None
+    if path.name.casefold() not in MASK_FOLDERS:
+        return Truth(path.name or "dataset", masks, None)
+    return Truth(path.parent.name or "dataset", masks, _subfolder_of(path.parent, IMAGE_FOLDERS, any_of=True))
 
 
 def _given_images(images: Path, name: str, *, alone: bool) -> Path:
@@ -196,12 +182,12 @@ def _subfolders(folder: Path) -> list[Path]:
     return [with_readable_name(path) for path in entries(folder) if path.is_dir() and path.name != "__MACOSX"]
 
 
-def _refuse_strays(folder: Path, files: Sequence[Path], kind: str, besides: Sequence[str] = ()) -> None:
+def _refuse_strays(folder: Path, kind: str, besides: Sequence[str] = ()) -> None:
     """Refuse a folder that holds pictures beside folders of pictures: it is unclear which are meant."""
     below = [path for path in _subfolders(folder) if path.name.casefold() not in besides]
     if full := [path.name for path in below if any(map(image_files, [path, *_subfolders(path)]))]:
         raise ValueError(
-            f"{folder} holds pictures ({some(path.name for path in files)}) beside folders with pictures "
+            f"{folder} holds pictures ({some(path.name for path in image_files(folder))}) beside folders with pictures "
             f"({some(full)}), so that it is not clear which are the {kind}; move the others out, or set "
             f"{kind}=FOLDER to one that holds the {kind} alone"
         )

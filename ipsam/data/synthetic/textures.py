@@ -135,26 +135,26 @@ def _relief(height: Field, strength: float) -> Field:
     return light
 
 
-def _clouds(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
+def clouds(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
     """Draw soil, lichen or coral: isotropic 1/f^k noise, detail = smoothness."""
     height = power_noise(rng, size, texture.scale * 2, 1.4 + texture.detail)
     return _squash(height), _relief(height, 0.08)
 
 
-def _fur(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
+def fur(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
     """Draw fur, dry grass or wood: noise stretched along the grain, detail = elongation."""
     height = _grain_noise(rng, size, texture, 4 + 6 * texture.detail)
     return _squash(height), _relief(height, 0.06)
 
 
-def _bark(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
+def bark(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
     """Draw bark: dark furrows along the grain where the noise crosses zero, detail = elongation."""
     ridge = np.abs(_grain_noise(rng, size, texture, 2 + 3 * texture.detail))
     rough = power_noise(rng, size, texture.scale, 1.2)
     return _squash((ridge - 0.8) * 1.6 + 0.35 * rough), _relief(ridge, 0.12)
 
 
-def _ripples(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
+def ripples(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
     """Draw sand ripples or water: a narrow band of waves across the grain, detail = regularity."""
     across, along = _rotated(size, texture.angle)
     centre, width = 1 / texture.scale, (0.35 - 0.2 * texture.detail) / texture.scale
@@ -163,7 +163,7 @@ def _ripples(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Fie
     return _squash(height + 0.35 * power_noise(rng, size, texture.scale, 1.0)), _relief(height, 0.08)
 
 
-def _spots(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
+def spots(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
     """Draw spots, or rings like a leopard's: thresholded isotropic band noise, detail < 0.5 for spots."""
     fx, fy = _frequencies(size)
     radius = np.sqrt(fx * fx + fy * fy)
@@ -173,7 +173,7 @@ def _spots(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field
     return _squash(rough - 2.2 * np.tanh(pattern * 2.5)), np.ones_like(band)
 
 
-def _pebbles(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
+def pebbles(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
     """Draw pebbles or cracked mud: Voronoi cells of random tone, detail = roundness."""
     num = 1.2 / texture.scale**2
     seeds = np.ones((size, size), np.uint8)
@@ -193,15 +193,9 @@ def _pebbles(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Fie
 def _scatter(
     rng: np.random.Generator, size: int, length: Field, width: float, angles: Field, *, ribbed: bool
 ) -> tuple[Field, Field]:
-    """Draw overlapping leaves or blades of random tone.
+    """Draw overlapping leaves or blades of random tone, with (n,) half lengths in pixels and directions in radians.
 
-    Args:
-        rng: source of positions, tones and bends.
-        size: side of the image in pixels.
-        length: (n,) half lengths in pixels.
-        width: greatest width as a share of the length.
-        angles: (n,) directions in radians.
-        ribbed: light the two halves of each differently, like a leaf folded along its rib.
+    The greatest ``width`` is a share of the length. The halves of a ``ribbed`` leaf differ in light, as if folded.
     """
     num = len(length)
     axis = np.stack([np.cos(angles), np.sin(angles)], axis=-1) * length[:, None]
@@ -225,7 +219,7 @@ def _scatter(
     return canvas[..., 0].astype(np.float32) / np.float32(255), canvas[..., 1].astype(np.float32) / np.float32(128)
 
 
-def _litter(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
+def litter(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
     """Draw fallen leaves in every direction, detail = breadth of a leaf."""
     num = int(1.3 / texture.scale**2)
     length = rng.uniform(0.6, 1.2, num).astype(np.float32) * texture.scale * size
@@ -233,7 +227,7 @@ def _litter(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Fiel
     return _scatter(rng, size, length, 0.32 + 0.25 * texture.detail, angles, ribbed=True)
 
 
-def _grass(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
+def grass(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field, Field]:
     """Draw blades along the grain, detail = disorder."""
     num = int(1.8 / texture.scale**2)
     length = rng.uniform(1.0, 2.0, num).astype(np.float32) * texture.scale * size
@@ -242,12 +236,5 @@ def _grass(rng: np.random.Generator, size: int, texture: Texture) -> tuple[Field
 
 
 FAMILIES: dict[str, Callable[[np.random.Generator, int, Texture], tuple[Field, Field]]] = {
-    "clouds": _clouds,
-    "fur": _fur,
-    "bark": _bark,
-    "ripples": _ripples,
-    "spots": _spots,
-    "pebbles": _pebbles,
-    "litter": _litter,
-    "grass": _grass,
+    family.__name__: family for family in (clouds, fur, bark, ripples, spots, pebbles, litter, grass)
 }

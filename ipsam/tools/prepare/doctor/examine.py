@@ -13,8 +13,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from ipsam.data.decoding.limits import MAX_BYTES, Size, check_size, quiet_pillow
+from ipsam.data.decoding.pixels import decode
 from ipsam.data.files import normal_stem
-from ipsam.data.images import MaskError, binarise_mask, decode_image, decode_mask, open_image, read_bytes
+from ipsam.data.images import MaskError, binarise_mask, decode_mask, open_image, read_bytes
 from ipsam.data.pairs import border_is_foreground
 from ipsam.tools.prepare.doctor.duplicates import ImageHash, image_hash
 from ipsam.utils.worker_pool import WorkerPool
@@ -122,7 +123,7 @@ def examine(file: File) -> FileFacts:
         facts = _with_header(facts)
         content = read_bytes(file.path)
         if file.kind == "image":
-            return replace(facts, hash=image_hash(decode_image(content, file.path)))
+            return replace(facts, hash=image_hash(decode(content, file.path, cv2.IMREAD_COLOR_RGB)))
         grey = decode_mask(content, file.path)
         return replace(facts, mask=_mask_facts(grey, binarise_mask(grey, file.path)))
     except MaskError as error:
