@@ -3,6 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support.map_files import save
 
 from ipsam.data.pairs import Pair
 from ipsam.data.sources import FolderSource, JoinedSource, Sample, Source, SubsetSource, SyntheticSource
@@ -19,13 +20,13 @@ def folder(tmp_path: Path) -> FolderSource:
     rng = np.random.default_rng(0)
     pairs = []
     for stem in ("one", "two"):
-        cv2.imwrite(str(tmp_path / f"{stem}.png"), rng.integers(0, 256, (40, 50, 3), dtype=np.uint8))
-        cv2.imwrite(str(tmp_path / f"{stem}_mask.png"), rng.integers(0, 2, (40, 50), dtype=np.uint8) * 255)
-        pairs.append(Pair(stem, tmp_path / f"{stem}.png", tmp_path / f"{stem}_mask.png"))
+        image = save(tmp_path / f"{stem}.png", rng.integers(0, 256, (40, 50, 3), dtype=np.uint8))
+        mask = save(tmp_path / f"{stem}_mask.png", rng.integers(0, 2, (40, 50), dtype=np.uint8) * np.uint8(255))
+        pairs.append(Pair(stem, image, mask))
     return FolderSource(pairs)
 
 
-def test_a_folder_is_read_as_stored_in_every_pass(folder: FolderSource) -> None:
+def test_folder_is_read_as_stored_in_every_epoch(folder: FolderSource) -> None:
     sample = folder.read(1, epoch=0)
     assert sample.name == "two"
     assert sample.image.shape == (40, 50, 3)
@@ -36,8 +37,7 @@ def test_a_folder_is_read_as_stored_in_every_pass(folder: FolderSource) -> None:
 
 
 def test_images_may_be_read_smaller_and_masks_may_not(folder: FolderSource, tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "one.jpg"), cv2.imread(str(tmp_path / "one.png")))
-    pair = Pair("one", tmp_path / "one.jpg", tmp_path / "one_mask.png")
+    pair = Pair("one", save(tmp_path / "one.jpg", folder.read(0, 0).image), tmp_path / "one_mask.png")
     sample = FolderSource([pair], at_least=20).read(0, epoch=0)
     assert sample.image.shape == (20, 25, 3)
     assert sample.mask.shape == (40, 50)
@@ -54,13 +54,13 @@ def test_scenes_are_the_same_for_the_same_numbers_only() -> None:
     assert not any(equal(SCENES.read(1, 2), other) for other in others)
 
 
-def test_scene_names_tell_pass_and_index() -> None:
+def test_scene_names_hold_epoch_and_index() -> None:
     names = {SCENES.read(index, epoch).name for index in range(3) for epoch in range(2)}
     assert len(names) == 6
     assert "scene_001_00002" in names
 
 
-def test_part_and_joined_count_through(folder: FolderSource) -> None:
+def test_subset_and_joined_sources_map_indices(folder: FolderSource) -> None:
     joined = JoinedSource([folder, SCENES])
     assert len(joined) == 5
     assert [joined.read(index, 0).name for index in range(3)] == ["one", "two", "scene_000_00000"]
@@ -71,20 +71,11 @@ def test_part_and_joined_count_through(folder: FolderSource) -> None:
         joined.read(5, 0)
 
 
-def test_names_are_told_without_reading(folder: FolderSource) -> None:
-    for source in (
-        folder,
-        SCENES,
-        JoinedSource([folder, SCENES]),
-        SubsetSource(JoinedSource([folder, SCENES]), [4, 0]),
-    ):
+def test_all_sources_have_names_without_reading(folder: FolderSource) -> None:
+    joined = JoinedSource([folder, SCENES])
+    for source in (folder, SCENES, joined, SubsetSource(joined, [4, 0])):
+        assert isinstance(source, Source)
         assert source.names() == [source.read(index, epoch=0).name for index in range(len(source))]
     for pair in folder.pairs:
         pair.image.unlink()
     assert folder.names() == ["one", "two"]
-
-
-def test_all_are_sources(folder: FolderSource) -> None:
-    assert all(
-        isinstance(source, Source) for source in (folder, SCENES, SubsetSource(SCENES, [0]), JoinedSource([SCENES]))
-    )

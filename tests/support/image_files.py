@@ -1,4 +1,4 @@
-"""Image files of every kind that people have, as bytes; and what an independent decoder makes of them."""
+"""Image files of all kinds in use, as bytes, and an independent decoder."""
 
 import io
 import warnings
@@ -16,14 +16,14 @@ Encoder = Callable[[Image.Image], bytes]
 
 
 def colours() -> Image.Image:
-    """Smooth colours with a little noise."""
+    """Draw smooth colours with a little noise."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     noise = np.random.default_rng(0).integers(0, 20, (HEIGHT, WIDTH, 3))
     return Image.fromarray((np.stack([4 * x, 5 * y, 2 * (x + y)], -1) + noise).astype(np.uint8))
 
 
 def blob() -> Image.Image:
-    """A mask: 255 on a disc, else 0."""
+    """Draw a mask: 255 on a disc, else 0."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     return Image.fromarray((((y - 18) ** 2 + (x - 25) ** 2 < 150) * 255).astype(np.uint8))
 
@@ -38,7 +38,7 @@ def encoder(kind: str, mode: str | None = None, **options: Any) -> Encoder:
 
 
 def _with_thumbnail(image: Image.Image) -> bytes:
-    """A JPEG that has a smaller one, with an end marker of its own, in its metadata."""
+    """Encode a JPEG with a thumbnail in its metadata, which has an end marker of its own."""
     small = encoder("JPEG")(image.resize((14, 10)))
     return encoder("JPEG", exif=b"Exif\0\0" + small)(image)
 
@@ -66,14 +66,14 @@ ENCODERS: dict[str, Encoder] = {
 
 
 def reference(content: bytes, mode: str) -> NDArray[np.uint8] | None:
-    """The picture by Pillow, RGB (H, W, 3) or L (H, W), as it is stored; None where Pillow finds it broken."""
-    ImageFile.LOAD_TRUNCATED_IMAGES = content.startswith(JPEG)  # it would refuse some that have all their pixels
+    """Decode with Pillow as RGB (H, W, 3) or L (H, W), as stored; None if Pillow finds the file broken."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = content.startswith(JPEG)  # Pillow refuses some JPEGs with all their pixels
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
                 if mode == "L":
-                    image.draft("L", image.size)  # a JPEG's own brightness, as it is stored, not that of its colours
+                    image.draft("L", image.size)  # a JPEG's stored brightness, not that of its colours
                 if image.mode.startswith("I;16"):
                     image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
                 return np.asarray(image.convert(mode))

@@ -91,7 +91,7 @@ def read_tiff(content: bytes, path: Path) -> TiffPage:
         while tags.next not in seen and len(seen) < MAX_PAGES and not has_successor:
             seen.add(tags.next)
             _load(tags, file)
-            is_reduced = int(tags.get(TIFF_SUBFILE_TYPE, 0)) & 1  # a thumbnail or overview of another page
+            is_reduced = int(tags.get(TIFF_SUBFILE_TYPE, 0)) & 1  # a thumbnail or an overview
             has_successor = TIFF_SIZES[1] in tags and not is_reduced
     return TiffPage((height, width), (tile_height, tile_width), holds_floats, has_successor)
 
