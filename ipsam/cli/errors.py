@@ -2,11 +2,14 @@
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ipsam.utils.signals import StoppedError
@@ -14,23 +17,58 @@ from ipsam.utils.signals import StoppedError
 FULL_ERROR = "HYDRA_FULL_ERROR"
 # What gloo and NCCL say when they no longer reach another process.
 LOST = r"connection (closed|reset|refused)|timed out|unhandled system error|remote process exited|socket"
-# Arguments of ipsam.data in its messages, and the keys that set them.
-DATA_KEYS = {
-    r"(?<![\w./])((exclude|train|val|test)=\[|(size_mismatch|cache|val_fraction)=)": r"data.\1",
-    r"(?<![\w./])root=FOLDER": "paths.data=FOLDER",
-}
+# An argument that a message of ipsam.data or ipsam.model gives a value, and the value so far as it can hold spaces.
+ARGUMENT = re.compile(r"(?<![\w./=\-'\"])([a-z]\w*(?:\.\w+)?)=(\[[^\]]*\]|\{[^}]*\}|None\b|True\b|False\b)?")
+PYTHON = {"None": "null", "True": "true", "False": "false"}
+OTHERWISE = {"root": "paths.data", "checkpoint": "base"}  # where a command has no key of an argument's own name
 
 
-def with_data_keys(message: str) -> str:
-    """Replace the arguments of `ipsam.data` that a message names by the keys of the configuration."""
-    for argument, key in DATA_KEYS.items():
-        message = re.sub(argument, key, message)
-    return message
+def with_keys(message: str, config: DictConfig) -> str:
+    """Replace the arguments in a message by the keys that set them in a command's configuration.
+
+    Args:
+        message: such as ``model.backbone: no such file; name another with checkpoint=...``.
+        config: composed.
+    """
+    section = message.partition(": ")[0]
+
+    def corrected(found: re.Match[str]) -> str:
+        name, value = found[1], found[2] or ""
+        keys = {_source(config, key) for key in keys_of(config) if f".{key}".endswith(f".{name}")}
+        within = keys & {f"{section}.{name}"}
+        key = next(iter(within or (keys if len(keys) == 1 else ())), None)
+        if name in config or (key is None and OTHERWISE.get(name, name).partition(".")[0] not in config):
+            return found[0]
+        text = f"{key or OTHERWISE.get(name, name)}={PYTHON.get(value, value)}"
+        return shlex.quote(text) if set(value) & set(" '\"(){}&;") else text
+
+    return ARGUMENT.sub(corrected, message)
+
+
+def keys_of(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted key of each value in a configuration, without resolving any."""
+    for name in node:
+        child = node._get_node(name)
+        yield f"{prefix}{name}"
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
+            yield from keys_of(child, f"{prefix}{name}.")
+
+
+def _source(config: DictConfig, key: str) -> str:
+    """Return the key that a value is taken from: ``data.image_size`` for the backbone's ``${data.image_size}``."""
+    parent, _, name = key.rpartition(".")
+    node = (OmegaConf.select(config, parent) if parent else config)._get_node(name)
+    whole = re.fullmatch(r"\$\{([\w.]+)\}", str(node._value())) if node is not None else None
+    return whole[1] if whole else key
 
 
 @contextmanager
-def user_errors() -> Iterator[None]:
-    """Turn what the user can mend into one message and exit status 1; HYDRA_FULL_ERROR=1 shows the traceback too."""
+def user_errors(config: DictConfig | None = None) -> Iterator[None]:
+    """Turn what the user can mend into one message and exit status 1; HYDRA_FULL_ERROR=1 shows the traceback too.
+
+    Args:
+        config: of the command, for the keys of the arguments that a message names.
+    """
     try:
         yield
         if _is_distributed():
@@ -46,7 +84,9 @@ def user_errors() -> Iterator[None]:
             )
         if not (_is_distributed() and re.search(LOST, str(error), re.I)):
             raise
-        sys.exit(f"error: another process of this run is gone, see its message; continue with resume=true\n({error})")
+        sys.exit(
+            f"error: another process of this run is gone, see its message; continue with resume=true\n({error})"
+        )
     except ImportError as error:
         if "pip install" not in str(error):
             raise
@@ -62,7 +102,8 @@ def user_errors() -> Iterator[None]:
         if message.startswith("Caught "):
             # From a DataLoader's worker, which passes its traceback on as text; the reason stands at the end.
             message = message.rpartition("Error: ")[2]
-        sys.exit(f"error: {with_data_keys(message.strip())}\n(HYDRA_FULL_ERROR=1 shows where)")
+        message = message.strip() if config is None else with_keys(message.strip(), config)
+        sys.exit(f"error: {message}\n(HYDRA_FULL_ERROR=1 shows where)")
 
 
 def _is_distributed() -> bool:

@@ -1,0 +1,119 @@
+"""Overrides of the command line (KEY=VALUE): texts kept as typed, and Hydra's errors as one sentence each."""
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ipsam.cli.errors import keys_of
+from ipsam.utils.options import close_to
+from ipsam.utils.resources import CONFIGS
+
+# Keys of paths and names. Hydra would read 2024_02_20 as a whole number, 1e3 as 1000.0, and = or ( as its own grammar.
+TEXTS = r"ckpt|input|output|out|baseline|maps|masks|images|archive|sha256|runs|run_dir|paths\.\w+|data\.(root|cache)"
+TEXTS += r"|model\.(\w+\.)*checkpoint"
+LISTS = r"base|stems|experiments|plugins|data\.(exclude|train|test|val)"  # or mappings; of texts
+ELEMENT = re.compile(r"""(?:(?<=[\[,])|(?<=:\s))\s*([^\[\]{},:"'\s][^\[\]{},:"']*?)\s*(?=[\],}])""")
+
+
+def as_typed(argument: str, config: DictConfig) -> str:
+    """Quote the value of an override whose key takes a text, so that Hydra reads what was typed.
+
+    Args:
+        argument: KEY=VALUE, or any other argument.
+        config: the command's file in configs/. A key with a number or a switch in it is no text.
+    """
+    key, _, value = argument.partition("=")
+    name = key.lstrip("+")
+    is_list = re.fullmatch(LISTS, name)
+    default = OmegaConf.select(config, name, throw_on_missing=False)
+    if not (is_list or re.fullmatch(TEXTS, name)) or isinstance(default, bool | int | float):
+        return argument
+    if value in ("", "null") or "${" in value or (len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"):
+        return argument
+    if is_list and value[0] + value[-1] in ("[]", "{}"):
+        return f"{key}={ELEMENT.sub(lambda found: found[0].replace(found[1], _quoted(found[1])), value)}"
+    return f"{key}={_quoted(value)}"
+
+
+def in_one_sentence(error: HydraException, arguments: Sequence[str], config_name: str) -> str:
+    """Say what is wrong with an override and what to write instead.
+
+    Args:
+        error: as Hydra raised it.
+        arguments: of the command line.
+        config_name: name of the command's file in configs/.
+    """
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override, arguments, config_name)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.partition("/")
+        known = sorted(str(path.relative_to(CONFIGS / group).with_suffix("")) for path in _files(CONFIGS / group))
+        meant = close_to(name, known)
+        return f"{group}={name}: no such file; " + (
+            f"did you mean {group}={meant}?" if meant else f"there are {', '.join(known)}"
+        )
+    cause = error.__cause__
+    if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
+        key = str(cause.full_key or cause.key)
+        value = next((one.partition("=")[2] for one in arguments if one.lstrip("+").partition("=")[0] == key), "")
+        file = OmegaConf.load(CONFIGS / f"{config_name}.yaml")
+        parent, _, name = key.rpartition(".")
+        if parent and not isinstance(OmegaConf.select(file, parent, throw_on_missing=False), DictConfig | None):
+            return f"{key}: {parent} holds one value; write {shlex.quote(f'{parent}={{{name}: {value}}}')}"
+        return unknown_key(key, value, cause.parent_node._get_root())
+    if key := re.match(r"Could not override '(.+)'. No match in the defaults list", str(error)):
+        given = next((one for one in arguments if one.startswith(key[1])), key[1])
+        return f"{given}: this group is chosen only where it is added; write +{given}"
+    if argument := re.match(r"Ambiguous value for argument '(.+)'", str(error)):
+        key, _, value = argument[1].partition("=")
+        return f"{argument[1]}: commas separate the runs of a sweep (-m); for one list write '{key}=[{value}]'"
+    return re.sub(r"\s*\n\s*", "; ", str(error).strip())
+
+
+def unknown_key(key: str, value: str, root: Any) -> str:
+    """Say that a configuration has no such key, and which one is meant."""
+    name = key.rpartition(".")[2]
+    known = [one for one in keys_of(root) if not one.startswith("hydra.")]
+    groups = [path.name for path in CONFIGS.iterdir() if path.is_dir()] if "run_dir" in root else []
+    same_name = [one for one in known if one.rpartition(".")[2] == name]
+    meant = same_name[0] if len(same_name) == 1 else close_to(key, [*known, *groups])
+    corrected = f"{meant}={value}" if value else meant
+    return f"{key}: unknown key{f'; did you mean {shlex.quote(corrected)}?' if meant else ''} (--help lists all keys)"
+
+
+def _unreadable(override: str, arguments: Sequence[str], config_name: str) -> str:
+    key, equals, value = override.partition("=")
+    if not equals:
+        config = OmegaConf.load(CONFIGS / f"{config_name}.yaml")
+        missing = [str(name) for name in config if OmegaConf.is_missing(config, name)]
+        example = f"{missing[0]}={override}" if missing and not override.startswith("-") else "KEY=VALUE"
+        return f"{override}: not of the form KEY=VALUE; did you mean {shlex.quote(example)}?"
+    if (opening := value[:1]) in "[{" and not _is_closed(value):
+        words = [override, *arguments[arguments.index(override) + 1 :]] if override in arguments else [override]
+        for number in range(2, len(words) + 1):
+            if _is_closed(joined := " ".join(words[:number])):
+                return f"{override}: the shell split this value at its spaces; write {shlex.quote(joined)}"
+        return f"{override}: {opening} is not closed; write {shlex.quote(override + {'[': ']', '{': '}'}[opening])}"
+    return f"{override}: this value cannot be read; write {shlex.quote(f'{key}={_quoted(value)}')}"
+
+
+def _is_closed(text: str) -> bool:
+    return all(text.count(opening) <= text.count(closing) for opening, closing in ("[]", "{}"))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return folder.rglob("*.yaml")
+
+
+def _quoted(text: str) -> str:
+    """Quote a text for Hydra, in which a backslash counts only before a quotation mark."""
+    if text == "null":
+        return text
+    escaped = re.sub(r'(\\*)"', r"\1\1\\" + '"', text)
+    return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
