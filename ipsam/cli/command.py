@@ -7,11 +7,15 @@ from contextlib import contextmanager
 from importlib import import_module
 
 import hydra
-from omegaconf import DictConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from ipsam.cli.errors import FULL_ERROR, user_errors
+from ipsam.cli.errors import FULL_ERROR, user_errors, written_value
 from ipsam.cli.help import help_of
+from ipsam.cli.overrides import as_typed, in_one_sentence, unknown_key
 from ipsam.utils.resources import CONFIGS
+
+SWEEP = {"-m", "--multirun"}  # where commas separate the runs of a sweep
 
 
 def run(name: str) -> None:
@@ -22,15 +26,47 @@ def run(name: str) -> None:
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(help_of(name))
         return
-    users_own = os.environ.get(FULL_ERROR)
+    typed, users_own = sys.argv, os.environ.get(FULL_ERROR)
+    file = OmegaConf.load(CONFIGS / f"{name}.yaml")
+    assert isinstance(file, DictConfig)
 
     def task(config: DictConfig) -> None:
-        with _environment(FULL_ERROR, users_own), user_errors():
+        with _environment(FULL_ERROR, users_own), _arguments(typed), user_errors(config):
+            _check(config, file)
             import_module(f"ipsam.cli.{name}").main(config)
 
+    quoted = typed if SWEEP & set(typed) else [typed[0], *(as_typed(one, file) for one in typed[1:])]
     # Hydra prints its own errors and exits, unless it is told to raise them.
-    with user_errors(), _environment(FULL_ERROR, "1"):
-        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)(task)()
+    with user_errors(), _environment(FULL_ERROR, "1"), _arguments(quoted):
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)(task)()
+        except HydraException as error:
+            raise error if users_own == "1" else ValueError(in_one_sentence(error, typed[1:], file)) from error
+
+
+def _check(config: DictConfig, file: DictConfig) -> None:
+    """Refuse keys that a command does not have (added by ``+``), and texts in the place of its switches.
+
+    A single value in the place of a list becomes a list of one.
+    """
+    groups = {str(name).rpartition("/")[2] for entry in file.defaults if not isinstance(entry, str) for name in entry}
+    for name in map(str, config):
+        if name not in {*file, *groups}:
+            raise ValueError(unknown_key(name, "", file))
+        default = written_value(file, name)
+        if isinstance(default, bool) and not isinstance(config[name], bool):
+            raise ValueError(f"{name} must be true or false, not {config[name]!r}")
+        if isinstance(default, ListConfig) and isinstance(config[name], str):
+            config[name] = [config[name]]
+
+
+@contextmanager
+def _arguments(arguments: list[str]) -> Iterator[None]:
+    before, sys.argv = sys.argv, arguments
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 @contextmanager

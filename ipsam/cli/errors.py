@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 
 from ipsam.utils.signals import StoppedError
@@ -54,11 +54,17 @@ def keys_of(node: Any, prefix: str = "") -> Iterator[str]:
             yield from keys_of(child, f"{prefix}{name}.")
 
 
+def written_value(config: DictConfig, key: str) -> Any:
+    """Return what a file holds at a dotted key: a section, or a value as written, be it ``???`` or ``${...}``."""
+    node: Any = config
+    for name in key.split("."):
+        node = node._get_node(name) if isinstance(node, DictConfig) else None
+    return node._value() if isinstance(node, ValueNode) else node
+
+
 def _source(config: DictConfig, key: str) -> str:
     """Return the key that a value is taken from: ``data.image_size`` for the backbone's ``${data.image_size}``."""
-    parent, _, name = key.rpartition(".")
-    node = (OmegaConf.select(config, parent) if parent else config)._get_node(name)
-    whole = re.fullmatch(r"\$\{([\w.]+)\}", str(node._value())) if node is not None else None
+    whole = re.fullmatch(r"\$\{([\w.]+)\}", str(written_value(config, key)))
     return whole[1] if whole else key
 
 
@@ -84,9 +90,7 @@ def user_errors(config: DictConfig | None = None) -> Iterator[None]:
             )
         if not (_is_distributed() and re.search(LOST, str(error), re.I)):
             raise
-        sys.exit(
-            f"error: another process of this run is gone, see its message; continue with resume=true\n({error})"
-        )
+        sys.exit(f"error: another process of this run is gone, see its message; continue with resume=true\n({error})")
     except ImportError as error:
         if "pip install" not in str(error):
             raise

@@ -10,7 +10,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ipsam.cli.errors import keys_of
+from ipsam.cli.errors import keys_of, written_value
 from ipsam.utils.options import close_to
 from ipsam.utils.resources import CONFIGS
 
@@ -21,18 +21,17 @@ LISTS = r"base|stems|experiments|plugins|data\.(exclude|train|test|val)"  # or m
 ELEMENT = re.compile(r"""(?:(?<=[\[,])|(?<=:\s))\s*([^\[\]{},:"'\s][^\[\]{},:"']*?)\s*(?=[\],}])""")
 
 
-def as_typed(argument: str, config: DictConfig) -> str:
+def as_typed(argument: str, file: DictConfig) -> str:
     """Quote the value of an override whose key takes a text, so that Hydra reads what was typed.
 
     Args:
         argument: KEY=VALUE, or any other argument.
-        config: the command's file in configs/. A key with a number or a switch in it is no text.
+        file: the command's own in configs/. A key that holds a number or a switch there is no text.
     """
     key, _, value = argument.partition("=")
     name = key.lstrip("+")
     is_list = re.fullmatch(LISTS, name)
-    default = OmegaConf.select(config, name, throw_on_missing=False)
-    if not (is_list or re.fullmatch(TEXTS, name)) or isinstance(default, bool | int | float):
+    if not (is_list or re.fullmatch(TEXTS, name)) or isinstance(written_value(file, name), bool | int | float):
         return argument
     if value in ("", "null") or "${" in value or (len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"):
         return argument
@@ -41,16 +40,16 @@ def as_typed(argument: str, config: DictConfig) -> str:
     return f"{key}={_quoted(value)}"
 
 
-def in_one_sentence(error: HydraException, arguments: Sequence[str], config_name: str) -> str:
+def in_one_sentence(error: HydraException, arguments: Sequence[str], file: DictConfig) -> str:
     """Say what is wrong with an override and what to write instead.
 
     Args:
         error: as Hydra raised it.
         arguments: of the command line.
-        config_name: name of the command's file in configs/.
+        file: the command's own in configs/.
     """
     if isinstance(error, OverrideParseException):
-        return _unreadable(error.override, arguments, config_name)
+        return _unreadable(error.override, arguments, file)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.partition("/")
         known = sorted(str(path.relative_to(CONFIGS / group).with_suffix("")) for path in _files(CONFIGS / group))
@@ -62,13 +61,12 @@ def in_one_sentence(error: HydraException, arguments: Sequence[str], config_name
     if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
         key = str(cause.full_key or cause.key)
         value = next((one.partition("=")[2] for one in arguments if one.lstrip("+").partition("=")[0] == key), "")
-        file = OmegaConf.load(CONFIGS / f"{config_name}.yaml")
         parent, _, name = key.rpartition(".")
-        if parent and not isinstance(OmegaConf.select(file, parent, throw_on_missing=False), DictConfig | None):
+        if parent and not isinstance(written_value(file, parent), DictConfig | None):
             return f"{key}: {parent} holds one value; write {shlex.quote(f'{parent}={{{name}: {value}}}')}"
         return unknown_key(key, value, cause.parent_node._get_root())
-    if key := re.match(r"Could not override '(.+)'. No match in the defaults list", str(error)):
-        given = next((one for one in arguments if one.startswith(key[1])), key[1])
+    if group := re.match(r"Could not override '(.+)'. No match in the defaults list", str(error)):
+        given = next((one for one in arguments if one.startswith(group[1])), group[1])
         return f"{given}: this group is chosen only where it is added; write +{given}"
     if argument := re.match(r"Ambiguous value for argument '(.+)'", str(error)):
         key, _, value = argument[1].partition("=")
@@ -87,11 +85,10 @@ def unknown_key(key: str, value: str, root: Any) -> str:
     return f"{key}: unknown key{f'; did you mean {shlex.quote(corrected)}?' if meant else ''} (--help lists all keys)"
 
 
-def _unreadable(override: str, arguments: Sequence[str], config_name: str) -> str:
+def _unreadable(override: str, arguments: Sequence[str], file: DictConfig) -> str:
     key, equals, value = override.partition("=")
     if not equals:
-        config = OmegaConf.load(CONFIGS / f"{config_name}.yaml")
-        missing = [str(name) for name in config if OmegaConf.is_missing(config, name)]
+        missing = [str(name) for name in file if OmegaConf.is_missing(file, name)]
         example = f"{missing[0]}={override}" if missing and not override.startswith("-") else "KEY=VALUE"
         return f"{override}: not of the form KEY=VALUE; did you mean {shlex.quote(example)}?"
     if (opening := value[:1]) in "[{" and not _is_closed(value):

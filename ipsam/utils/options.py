@@ -101,7 +101,8 @@ def _problems(error: ValidationError, fields: Mapping[str, FieldInfo], values: M
         elif cause is not None:
             found = [Problem(key, f"{' ' if key else ': '}{cause}")]
         else:
-            found = [Problem(key, f" must be {_in_words(fields[key])}, not {values[key]!r:.99}")]
+            way_out = f"; write {key}=[{values[key]}]" if one["type"] == "sequence_str" else ""
+            found = [Problem(key, f" must be {_in_words(fields[key])}, not {values[key]!r:.99}{way_out}")]
         problems.setdefault(key, found)  # the first of several reasons why a value fits no part of a union
     return [one for found in problems.values() for one in found]
 

@@ -185,9 +185,9 @@ def test_a_section_keeps_the_defaults_of_what_it_leaves_out() -> None:
     [
         ({"exclude": [None]}, r"data\.exclude must be a list of stems, \[STEM, \.\.\.\], not \[None\]"),
         ({"exclude": 5}, r"data\.exclude must be a list of stems.*, not 5"),
-        ({"exclude": "a"}, r"data\.exclude must be a list of stems.*, not 'a'"),
+        ({"exclude": "a"}, r"data\.exclude must be a list of stems.*, not 'a'; write exclude=\[a\]"),
         ({"test": [["CAMO"]]}, r"data\.test must be a list of sets.*, not \[\['CAMO'\]\]"),
-        ({"test": "CAMO"}, r"data\.test must be a list of sets.*, not 'CAMO'"),
+        ({"test": "CAMO"}, r"data\.test must be a list of sets.*, not 'CAMO'; write test=\[CAMO\]"),
         ({"root": 5}, r"data\.root must be a path, not 5"),
         ({"image_size": "64"}, r"data\.image_size must be a whole number of pixels from 1 to 4,096, not '64'"),
         ({"cache": 5}, r"data\.cache must be a path, not 5"),
