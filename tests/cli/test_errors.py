@@ -146,7 +146,6 @@ CASES: list[tuple[str, list[str], list[str]]] = [
     ("check_data", ["num_workers=-1"], ["num_workers", "-1"]),
     ("check_data", ["num_workers=all"], ["num_workers", WHOLE, "'all'"]),
     ("check_data", ["duplicates=some"], ["duplicates", "true or false", "'some'"]),
-    ("check_data", ["out=7"], ["out", "7"]),
     ("check_data", ["out=a file"], ["out=a file: can't be made or written to"]),
     ("check_data", ["data.train=CAMO"], ["data.train", "list", "'CAMO'"]),
     ("check_data", ["data.size_mismatch=crop"], ["data.size_mismatch", "error, resize, exclude", "'crop'"]),
