@@ -90,7 +90,7 @@ def cached(source: FolderSource, folder: Path, *, image_size: int, num_workers: 
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file() or path.stat().st_size != num_bytes:
-                _build(source, path, image_size, num_workers or min(MAX_WORKERS, os.cpu_count() or 1))
+                _build(source, path, image_size, num_bytes, num_workers or min(MAX_WORKERS, os.cpu_count() or 1))
     except FileNotFoundError:
         raise  # of a pair
     except (OSError, NotImplementedError) as error:  # filelock raises the second on file systems without locks
@@ -114,8 +114,7 @@ def cache_key(source: FolderSource, image_size: int) -> str:
     return digest.hexdigest()[:32]
 
 
-def _build(source: FolderSource, path: Path, image_size: int, num_workers: int) -> None:
-    num_bytes = len(source) * _record(image_size)
+def _build(source: FolderSource, path: Path, image_size: int, num_bytes: int, num_workers: int) -> None:
     unfinished = path.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)  # before the free space is measured
     if num_bytes > shutil.disk_usage(path.parent).free:
@@ -146,12 +145,11 @@ def _write(source: FolderSource, path: Path, image_size: int, index: int) -> Non
     """Write pair ``index``. A full disk is an error here; with a memory map it would kill the process."""
     sample = source.read(index, epoch=0)
     image = network_input(sample.image, image_size).permute(1, 2, 0).numpy()
-    mask = resized_mask(sample.mask, (image_size, image_size))
+    record = image.tobytes() + resized_mask(sample.mask, (image_size, image_size)).tobytes()
     with path.open("rb+", buffering=0) as file:
-        file.seek(index * _record(image_size))
-        for part in (image, mask):
-            if file.write(part.tobytes()) != part.nbytes:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        file.seek(index * len(record))
+        if file.write(record) != len(record):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _record(image_size: int) -> int:

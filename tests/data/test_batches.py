@@ -24,7 +24,7 @@ def same(one: Batch, items: list[object]) -> bool:
     )
 
 
-def test_a_batch_is_what_torch_would_stack() -> None:
+def test_batch_equals_torchs_default_collate() -> None:
     items = [train_set()[index] for index in range(3)]
     assert same(collate_train(items), list(items))
     assert not same(collate_train(items[::-1]), list(items))
@@ -32,7 +32,7 @@ def test_a_batch_is_what_torch_would_stack() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_copies_while_it_computes() -> None:
+def test_gpu_copies_while_it_computes() -> None:
     device = torch.device("cuda", torch.cuda.current_device())
     (batch,) = DataLoader(train_set(), 5, collate_fn=collate_train, pin_memory=True)
     assert isinstance(batch, Batch)

@@ -16,7 +16,7 @@ SYNTHETIC = {"difficulty": [0.0, 0.2], "num_train": 6, "num_test": 4}
 
 @pytest.fixture
 def data(tmp_path: Path) -> Any:
-    """Data on synthetic scenes, and on whatever lies in tmp_path."""
+    """Builds data on synthetic scenes and the sets in tmp_path."""
 
     def make(**options: Any) -> Data:
         given = {"image_size": 64, "root": tmp_path, "train": ["synthetic"], "synthetic": SYNTHETIC}

@@ -58,7 +58,7 @@ def test_item_has_network_size_and_binary_mask(train_set: TrainSet) -> None:
         assert item["name"] == f"sample{index % 5}"
 
 
-def test_item_is_a_pure_function_of_seed_and_index(train_set: TrainSet) -> None:
+def test_item_depends_on_seed_and_index_alone(train_set: TrainSet) -> None:
     first = train_set[7]
     torch.manual_seed(123)
     state = torch.get_rng_state()

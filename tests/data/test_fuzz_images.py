@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def written(folder: Path) -> Callable[[bytes, str], Path]:
-    """Writes one file, which replaces the one before."""
+    """Writes a file in place of the last one."""
 
     def write(content: bytes, suffix: str) -> Path:
         path = folder / f"case{suffix}"

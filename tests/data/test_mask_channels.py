@@ -156,7 +156,7 @@ def test_pages_of_floats_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("successor", [0, 1, 1000], ids=["none", "itself", "behind_the_end"])
-def test_single_page_is_read_whatever_it_names_as_the_next(tmp_path: Path, successor: int) -> None:
+def test_wrong_offset_of_a_next_page_is_ignored(tmp_path: Path, successor: int) -> None:
     (tmp_path / "a.tif").write_bytes(tiff(56, 40, zlib.compress(MASK.tobytes()), last=successor))
     np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), MASK)
 
