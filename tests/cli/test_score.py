@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pytest
-from PIL import Image
 from support.builders import REAL_DATA
 from support.saved_maps import failed, mask_of, quoted, row, save, write_maps, write_masks
 
@@ -128,40 +126,6 @@ def test_a_list_of_stems(score: Callable[..., Any]) -> None:
     assert "2 of 3 masks are in list.txt and scored" in done.out
 
 
-def test_maps_of_all_formats_score_alike(score: Callable[..., Any]) -> None:
-    write_masks("CAMO")
-    write_maps("maps/8 bits")
-    for stem in "abc":
-        grey = cv2.imread(f"maps/8 bits/{stem}.png", cv2.IMREAD_UNCHANGED)
-        for mode in ("RGB", "RGBA", "P"):
-            Path("maps", mode).mkdir(exist_ok=True)
-            Image.fromarray(grey).convert(mode).save(f"maps/{mode}/{stem}.png")
-        save(Path(f"maps/16 bits/{stem}.png"), grey.astype(np.uint16) * 257)
-        save(Path(f"maps/float/{stem}.tif"), grey.astype(np.float32) / 255)
-    done = score("maps=maps", "masks=CAMO", "out=out")
-    methods = json.loads(Path("out/metrics.json").read_text())["methods"]
-    assert done.status == 0
-    assert len(methods) == 6
-    assert all(scores == methods["8 bits"] for scores in methods.values())
-
-
-def test_masks_of_labels_by_their_own_threshold(score: Callable[..., Any]) -> None:
-    write_maps("One")
-    for number, stem in enumerate("abc"):
-        save(Path(f"CAMO/{stem}.png"), mask_of(number) // 255)
-    done = score("maps=One", "masks=CAMO", "protocol={gt_threshold: 0}")
-    assert done.status == 0
-    assert float(row(done, "CAMO")[5]) > 0.8
-    assert "protocol gt_threshold=0" in done.out
-
-
-def test_the_report_needs_no_cases(score: Callable[..., Any]) -> None:
-    write_masks("CAMO")
-    write_maps("One")
-    assert score("maps=One", "masks=CAMO", "cases=0", "out=out").status == 0
-    assert "Best and worst" not in Path("out/report.html").read_text()
-
-
 @pytest.mark.data
 def test_pranets_maps_score_as_its_paper_says(score: Callable[..., Any]) -> None:
     """PraNet (MICCAI 2020), table 1, CVC-ClinicDB, from its published maps of its 62 test images."""
@@ -192,48 +156,6 @@ def test_missing_and_extra_maps(score: Callable[..., Any]) -> None:
     assert json.loads(Path("out/metrics.json").read_text())["datasets"]["CAMO"]["num_images"] == 2
 
 
-def test_maps_of_another_size(score: Callable[..., Any]) -> None:
-    write_masks("CAMO")
-    write_maps("One")
-    for stem in "bc":
-        save(Path(f"One/{stem}.png"), cv2.resize(cv2.imread(f"One/{stem}.png", cv2.IMREAD_UNCHANGED), (32, 24)))
-    message = failed(score("maps=One", "masks=CAMO", "out=out"))
-    assert "2 of 3 maps differ from their mask in size (height x width): b.png 24x32, mask 48x64, c.png" in message
-    done = score("maps=One", "masks=CAMO", "resize=true")
-    assert done.status == 0
-    assert "2 of 3 maps are resized to their mask's size" in done.out
-    done = score("maps=One", "masks=CAMO", "images=One", "protocol={size: 32}", "out=out")
-    assert done.status == 0
-    assert "resized" not in done.out
-    assert Path("out/report.html").is_file()
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (
-            lambda: save(Path("One/b.png"), np.dstack([mask_of(0), mask_of(1), mask_of(2)])),
-            "One/b.png: a colour picture",
-        ),
-        (lambda: save(Path("One/b.png"), np.dstack([mask_of(0)] * 4)), "One/b.png: transparent in"),
-        (lambda: Path("One/b.png").write_bytes(Path("One/b.png").read_bytes()[:-40]), "One/b.png: broken"),
-        (lambda: Path("One/b.png").write_bytes(b""), "1 of 3 maps can't be used: One/b.png: the file is empty"),
-        (lambda: save(Path("CAMO/b.png"), mask_of(0) // 255), "CAMO/b.png: the mask's values are 0, 1, none above 128"),
-        (lambda: Path("CAMO/b.png").write_bytes(b"x"), "1 of 3 masks can't be used: CAMO/b.png: the image header"),
-        (lambda: save(Path("One/b.tif"), mask_of(0)), "maps with the same stem in One: b.png and b.tif"),
-        (lambda: save(Path("CAMO/b.jpg"), mask_of(0)), "masks with the same stem in CAMO: b.jpg and b.png"),
-        (lambda: [path.unlink() for path in Path("One").iterdir()], "no maps in One"),
-        (lambda: [path.unlink() for path in Path("CAMO").iterdir()], "no masks in CAMO"),
-    ],
-)
-def test_bad_files(score: Callable[..., Any], damage: Callable[[], Any], message: str) -> None:
-    write_masks("CAMO")
-    write_maps("One")
-    damage()
-    done = score("maps=One", "masks=CAMO")
-    assert message in failed(done)
-
-
 def test_a_bad_file_met_by_a_worker_process(script: Callable[..., Any]) -> None:
     write_masks("CAMO")
     write_maps("One")
@@ -241,8 +163,17 @@ def test_a_bad_file_met_by_a_worker_process(script: Callable[..., Any]) -> None:
     assert "error: One/b.png: broken, or no image" in failed(script("score", "maps=One", "masks=CAMO"))
 
 
-def test_inverted_masks_are_suspected(score: Callable[..., Any]) -> None:
+def test_options_reach_the_scoring(score: Callable[..., Any]) -> None:
+    """Masks of labels 0 and 1 by a threshold of their own; maps of another size; a report without examples."""
     write_maps("One")
     for number, stem in enumerate("abc"):
-        save(Path(f"CAMO/{stem}.png"), 255 - mask_of(number))
-    assert "CAMO: the masks look inverted" in score("maps=One", "masks=CAMO").out
+        save(Path(f"CAMO/{stem}.png"), mask_of(number) // 255)
+    save(Path("One/b.png"), cv2.resize(cv2.imread("One/b.png", cv2.IMREAD_UNCHANGED), (32, 24)))
+    given = ("maps=One", "masks=CAMO", "protocol={gt_threshold: 0}")
+    assert "1 of 3 maps differ from their mask in size" in failed(score(*given))
+    done = score(*given, "resize=true", "cases=0", "out=out")
+    assert done.status == 0
+    assert "1 of 3 maps are resized to their mask's size" in done.out
+    assert "protocol gt_threshold=0" in done.out
+    assert float(row(done, "CAMO")[5]) > 0.8
+    assert "Best and worst" not in Path("out/report.html").read_text()
