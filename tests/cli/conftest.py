@@ -1,4 +1,4 @@
-"""Running the scripts as a user does, but within the process of the tests, where that is enough."""
+"""Fixtures that run the scripts as a user does, within the process of the tests."""
 
 import logging
 import runpy
@@ -21,7 +21,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 @dataclass(frozen=True)
 class Done:
-    """What a script came to."""
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -30,7 +30,7 @@ class Done:
 
 @pytest.fixture(autouse=True)
 def as_users_run_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """In an empty folder, without type checks; what a script changes in the process is put back afterwards."""
+    """Run in an empty folder without type checks, and restore the global state afterwards."""
     monkeypatch.chdir(tmp_path)
     jaxtyping.config.update("jaxtyping_disable", True)
     root = logging.getLogger()
@@ -49,7 +49,7 @@ def as_users_run_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Runs scripts/<name>.py with arguments."""
+    """Run scripts/NAME.py with arguments."""
 
     def run(name: str, *arguments: str) -> Done:
         path = str(SCRIPTS / f"{name}.py")
@@ -69,7 +69,7 @@ def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> Callable[[str], str]:
-    """Writes three pairs (a, b, c) of 64 x 64 pixels; returns the set as the command line takes it."""
+    """Write three pairs (a, b, c) of 64 x 64 pixels; return the set as on the command line."""
 
     def write(name: str) -> str:
         rng = np.random.default_rng(0)
@@ -87,17 +87,17 @@ def pairs(tmp_path: Path) -> Callable[[str], str]:
 
 @pytest.fixture
 def score(script: Callable[..., Done]) -> Callable[..., Done]:
-    """Runs scripts/score.py without worker processes."""
+    """Run score without worker processes."""
     return lambda *arguments: script("score", *arguments, "num_workers=0")
 
 
 @pytest.fixture
 def run() -> Path:
-    """The checkpoint of the run in ``run``, which is tested on the set ``own``, images a to d."""
+    """Write a run in ``run``, with the test set ``own`` of images a to d; return its checkpoint."""
     return write_run("run", [write_set("own")])
 
 
 @pytest.fixture
 def visualize(script: Callable[..., Done], run: Path) -> Callable[..., Done]:
-    """Runs scripts/visualize.py on that run."""
+    """Run visualize on that run."""
     return lambda *arguments: script("visualize", "ckpt=run", *arguments)

@@ -1,7 +1,6 @@
-"""scripts/check_data.py: what it prints and writes, and the exit status."""
+"""The command check_data: output, files and exit status."""
 
 import json
-import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,24 @@ from support.saved_maps import row
 
 @pytest.fixture
 def check(script: Callable[..., Any]) -> Callable[..., Any]:
-    """Runs scripts/check_data.py without worker processes."""
+    """Run check_data without worker processes."""
     return lambda *arguments: script("check_data", *arguments, "num_workers=0")
 
 
 @pytest.fixture
 def own(pairs: Callable[[str], str]) -> list[str]:
-    """Two sets of three pairs each, as the command line takes them: they show the same."""
+    """Write two sets of three equal pairs; return the options that name them."""
     return [f"data.train=[{pairs('own')}]", f"data.test=[{pairs('other')}]"]
 
 
 def recoloured(name: str) -> None:
-    """Makes the set's images show something else."""
+    """Replace the images of a set by others."""
     for number, path in enumerate(sorted(Path(name, "images").iterdir())):
         coarse = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
         cv2.imwrite(str(path), cv2.resize(coarse, (64, 64), interpolation=cv2.INTER_CUBIC))
 
 
-def test_nothing_wrong(check: Callable[..., Any], own: list[str]) -> None:
+def test_sound_data_has_no_findings(check: Callable[..., Any], own: list[str]) -> None:
     recoloured("own")
     before = sorted(Path.cwd().rglob("*"))
     done = check(*own)
@@ -44,8 +43,8 @@ def test_nothing_wrong(check: Callable[..., Any], own: list[str]) -> None:
     assert sorted(Path.cwd().rglob("*")) == before
 
 
-def test_something_worth_knowing(check: Callable[..., Any], own: list[str]) -> None:
-    """No run would stop, so the status is 0; and the search for copies can be left out."""
+def test_warnings_do_not_stop_a_run(check: Callable[..., Any], own: list[str]) -> None:
+    """The status is 0; the search for duplicates is optional."""
     cv2.imwrite("other/masks/b.png", np.zeros((64, 64), np.uint8))
     done = check(*own)
     assert done.status == 0
@@ -59,8 +58,8 @@ def test_something_worth_knowing(check: Callable[..., Any], own: list[str]) -> N
     assert check(*own, "duplicates=false").out.endswith("; 1 warning, 0 remarks (12 files read)\n")
 
 
-def test_something_that_would_stop_a_run(check: Callable[..., Any], own: list[str]) -> None:
-    """Status 1; errors come first; sizes are smallest, median and largest; the JSON holds all of it."""
+def test_errors_stop_a_run(check: Callable[..., Any], own: list[str]) -> None:
+    """The status is 1, errors come first, sizes are smallest and largest, and the JSON holds all of it."""
     recoloured("own")
     Path("own/masks/a.png").unlink()
     Path("own/images/b.jpg").write_bytes(b"")
@@ -88,7 +87,7 @@ def test_something_that_would_stop_a_run(check: Callable[..., Any], own: list[st
     assert [found["kind"] for found in test["findings"]] == ["empty masks"]
 
 
-def test_sets_that_are_not_there(check: Callable[..., Any]) -> None:
+def test_missing_sets_are_errors(check: Callable[..., Any]) -> None:
     done = check("paths.data=nowhere")
     assert done.status == 1
     assert done.out.count("error, set not found: not found in nowhere or a folder right below it (no such folder)") == 6
@@ -97,7 +96,7 @@ def test_sets_that_are_not_there(check: Callable[..., Any]) -> None:
     assert done.out.endswith("\n6 errors: a run would stop; 0 warnings, 0 remarks (0 files read)\n")
 
 
-def test_other_data_by_name(check: Callable[..., Any]) -> None:
+def test_data_is_chosen_by_name(check: Callable[..., Any]) -> None:
     assert "Kvasir-SEG/train" in check("data=kvasir", "paths.data=nowhere").out
     done = check("data=synthetic", "data.val=[synthetic]", "data.synthetic.num_train=7")
     assert done.status == 0
@@ -108,19 +107,8 @@ def test_other_data_by_name(check: Callable[..., Any]) -> None:
     )
 
 
-def test_all_sets_together(check: Callable[..., Any], own: list[str]) -> None:
+def test_nothing_left_to_train_on_is_an_error(check: Callable[..., Any], own: list[str]) -> None:
     done = check(*own, "data.val_fraction=0.9", "duplicates=false")
     assert done.status == 1
     assert "\nall sets\n  error, nothing to train on: " in done.out
     assert "val_fraction=0.9 of 3 training pairs leaves none" in done.out
-
-
-def test_in_processes(script: Callable[..., Any], own: list[str]) -> None:
-    recoloured("own")
-    Path("other/masks/c.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    others = set(multiprocessing.active_children())
-    done = script("check_data", *own)
-    assert done.status == 1
-    assert "error, unreadable file: 1 of 3 pairs can't be read: " in done.out
-    assert done.out.endswith("(12 files read)\n")
-    assert set(multiprocessing.active_children()) <= others

@@ -1,4 +1,4 @@
-"""The comparison systems by the scripts: only evaluated, trained, or scored from their authors' maps."""
+"""Comparison systems: evaluated only, trained, or scored from their authors' maps."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ TINY = [
 
 @pytest.fixture(autouse=True)
 def pretrained() -> None:
-    """Random weights where the pretrained ones would be."""
+    """Save random weights in place of the pretrained ones."""
     names = ("image_encoder.", "sam_prompt_encoder.", "sam_mask_decoder.", "no_mem_embed")
     state = SAM2("micro", image_size=64).model.state_dict()
     Path("checkpoints").mkdir()
@@ -39,9 +39,7 @@ def pretrained() -> None:
     SAM("micro", image_size=64).model.save_pretrained("checkpoints/sam-vit-micro")
 
 
-def test_an_oracle_is_evaluated_only_and_says_how_often_its_point_is_outside(
-    script: Callable[..., Any], pairs: Callable[[str], str]
-) -> None:
+def test_oracle_counts_points_outside_the_object(script: Callable[..., Any], pairs: Callable[[str], str]) -> None:
     test = pairs("own")
     ring = np.full((64, 64), 255, np.uint8)
     ring[10:-10, 10:-10] = 0
@@ -58,8 +56,8 @@ def test_an_oracle_is_evaluated_only_and_says_how_often_its_point_is_outside(
     assert Path("again/metrics.json").read_bytes() == (folder / "eval/metrics.json").read_bytes()
 
 
-def test_what_yolo_does_not_find_is_counted(script: Callable[..., Any]) -> None:
-    """Random weights are not confident of anything; a run that depends on them keeps them."""
+def test_undetected_objects_are_counted(script: Callable[..., Any]) -> None:
+    """Random weights detect nothing; evaluation finds the run's own detector again."""
     pytest.importorskip("ultralytics")
     narrow = ["model.detector.size=n", "model.detector.image_size=64", "model.detector.checkpoint=null"]
     done = script("train", "experiment=baseline/yolov8_sam2", *TINY, *narrow, "data.train=[]")
@@ -75,7 +73,7 @@ def test_what_yolo_does_not_find_is_counted(script: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["oracle", "amg"])
-def test_what_is_evaluated_only_can_not_be_trained(script: Callable[..., Any], name: str) -> None:
+def test_frozen_systems_cannot_be_trained(script: Callable[..., Any], name: str) -> None:
     done = script("train", f"experiment=baseline/sam2_{name}", *TINY, "model.backbone.train_decoder=true")
     assert done.status == 1
     assert "can only be evaluated: leave everything in model.backbone frozen" in done.err
@@ -83,8 +81,8 @@ def test_what_is_evaluated_only_can_not_be_trained(script: Callable[..., Any], n
 
 
 @pytest.mark.parametrize("name", ["mdsam", "sam2_adapter"])
-def test_a_trained_one_is_evaluated_again_from_its_checkpoint(script: Callable[..., Any], name: str) -> None:
-    """MDSAM has running statistics beside its weights; what is pretrained is in neither's checkpoint."""
+def test_checkpoint_gives_the_same_scores(script: Callable[..., Any], name: str) -> None:
+    """MDSAM also has running statistics; pretrained weights are in neither checkpoint."""
     narrow = ["model.backbone.adapter.scale_factor=8"] if name == "sam2_adapter" else []
     done = script("train", f"experiment=baseline/{name}", *TINY, *narrow)
     assert done.status == 0, done.err
@@ -94,7 +92,7 @@ def test_a_trained_one_is_evaluated_again_from_its_checkpoint(script: Callable[.
     assert Path("again/metrics.json").read_bytes() == (folder / "eval/metrics.json").read_bytes()
 
 
-def test_missing_weights_say_where_they_are_to_be_had(script: Callable[..., Any]) -> None:
+def test_missing_weights_come_with_a_download_command(script: Callable[..., Any]) -> None:
     for name, told in (
         ("sam", "hf download facebook/sam-vit-huge model.safetensors --local-dir checkpoints/sam-vit-huge"),
         ("sam2", "curl -L --create-dirs -o checkpoints/sam2.1_hiera_large.pt https://"),
@@ -105,7 +103,7 @@ def test_missing_weights_say_where_they_are_to_be_had(script: Callable[..., Any]
         assert done.err.startswith("error: model.backbone: no SAM")
 
 
-def test_the_specialists_maps_fill_their_rows(script: Callable[..., Any]) -> None:
+def test_specialists_maps_fill_their_rows(script: Callable[..., Any]) -> None:
     write_masks("data/TestDataset/CAMO/GT")
     write_maps("maps/ZoomNeXt/CAMO")
     done = script("score", "--config-name", "specialists", "num_workers=0")

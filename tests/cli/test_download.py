@@ -1,4 +1,4 @@
-"""scripts/download.py from end to end: SAM2's files and archives from a server on the loopback, and files at hand."""
+"""The command download, with a server on the loopback."""
 
 import hashlib
 import io
@@ -40,7 +40,7 @@ def release(
 
 @pytest.fixture
 def serve(server: Any) -> Callable[..., str]:
-    """A server of one file at every address, whose first connections break half-way."""
+    """Start a server of one file at every address, whose first connections break half-way."""
 
     def start(content: bytes, *, drops: int = 0, status: int = 200) -> str:
         asked: list[str] = []
@@ -62,7 +62,9 @@ def serve(server: Any) -> Callable[..., str]:
     return start
 
 
-def test_sam2s_files(script: Callable[..., Any], serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sam2_weights_are_downloaded_once(
+    script: Callable[..., Any], serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sha256 = hashlib.sha256(WEIGHTS).hexdigest()
     name = "sam2.1_hiera_tiny.pt"
     monkeypatch.setitem(sam2_checkpoints.OFFICIAL_FILES, name, OfficialFile(name, sha256, len(WEIGHTS)))
@@ -81,7 +83,7 @@ def test_sam2s_files(script: Callable[..., Any], serve: Callable[..., str], monk
     assert not list(Path("other").iterdir())
 
 
-def test_where_a_set_is(script: Callable[..., Any]) -> None:
+def test_page_and_layout_of_a_set_are_printed(script: Callable[..., Any]) -> None:
     done = script("download", "datasets=[CAMO,NC4K]", "paths.data=/data")
     assert done.status == 0
     assert "published at https://sites.google.com/view/ltnghia/research/camo" in done.out
@@ -90,7 +92,7 @@ def test_where_a_set_is(script: Callable[..., Any]) -> None:
     assert not Path("data").exists()
 
 
-def test_an_archive_from_the_web(script: Callable[..., Any], serve: Callable[..., str]) -> None:
+def test_archive_is_downloaded_and_installed(script: Callable[..., Any], serve: Callable[..., str]) -> None:
     content = release("camourflage_00001", "camourflage_00002")
     address = f"{serve(content, drops=1)}/f/CAMO%20test.zip?x=1"
     mark = hashlib.sha256(address.encode()).hexdigest()[:8]
@@ -114,28 +116,14 @@ def test_an_archive_from_the_web(script: Callable[..., Any], serve: Callable[...
     assert "there already: data/TestDataset/CAMO; remove it first" in done.err
 
 
-def test_a_folder_in_place_of_an_archive(script: Callable[..., Any]) -> None:
-    zipfile.ZipFile(io.BytesIO(release("1", "2", folder="mine/NC4K"))).extractall("unpacked")
-    assert script("download", "datasets=NC4K", "archive=unpacked/mine").status == 0
-    assert len(list(Path("data/TestDataset/NC4K/Imgs").iterdir())) == 2
-    assert len(list(Path("unpacked/mine/NC4K/Imgs").iterdir())) == 2
-
-
-def test_pictures_that_would_stop_a_run(script: Callable[..., Any]) -> None:
+def test_broken_images_are_reported(script: Callable[..., Any]) -> None:
     Path("CAMO.zip").write_bytes(release("camourflage_00001", broken=True))
     done = script("download", "datasets=[CAMO]", "archive=CAMO.zip")
     assert done.status == 1
     assert "unreadable" in done.out
 
 
-def test_an_undivided_release(script: Callable[..., Any]) -> None:
-    Path("k.zip").write_bytes(release("cju1", folder="Kvasir-SEG", kinds=("images", "masks")))
-    done = script("download", "datasets=[Kvasir-SEG]", "archive=k.zip")
-    assert done.status == 1
-    assert "An undivided dataset needs a list for each split" in done.out + done.err
-
-
-def test_dead_links_and_web_pages(script: Callable[..., Any], serve: Callable[..., str]) -> None:
+def test_dead_links_and_web_pages_are_named(script: Callable[..., Any], serve: Callable[..., str]) -> None:
     for address, message in (
         (serve(b"", status=404), "can't be fetched: the server answers 404"),
         (
@@ -148,7 +136,9 @@ def test_dead_links_and_web_pages(script: Callable[..., Any], serve: Callable[..
         assert message in done.err
 
 
-def test_the_address_of_a_set(script: Callable[..., Any], serve: Callable[..., str], monkeypatch: Any) -> None:
+def test_set_with_an_address_needs_only_its_name(
+    script: Callable[..., Any], serve: Callable[..., str], monkeypatch: Any
+) -> None:
     """A set with an archive of its own address is fetched by its name alone."""
     from dataclasses import replace
 

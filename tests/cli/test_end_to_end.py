@@ -1,4 +1,4 @@
-"""The whole way, each script in a process of its own."""
+"""Training and evaluation, each in its own process."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, run("train", *TINY, folder=folder)
 
 
-def test_training_leaves_everything(trained: tuple[Path, str]) -> None:
+def test_training_writes_all_files(trained: tuple[Path, str]) -> None:
     folder, printed = trained
     assert [path.name for path in folder.iterdir()] == ["outputs"]
     found = folder / "outputs" / "quickstart" / "seed0"
@@ -64,7 +64,7 @@ def test_training_leaves_everything(trained: tuple[Path, str]) -> None:
     assert row(printed, "untrained")[0] == row(printed, "best constant map")[0] == "synthetic"
 
 
-def test_evaluation_in_a_new_process_gives_the_same_to_the_byte(trained: tuple[Path, str]) -> None:
+def test_evaluation_repeats_to_the_byte(trained: tuple[Path, str]) -> None:
     folder, printed = trained
     again = run("eval", "ckpt=outputs/quickstart/seed0", "maps=true", "out=again", folder=folder)
     assert row(again, "model") == row(printed, "model")
@@ -76,8 +76,8 @@ def test_evaluation_in_a_new_process_gives_the_same_to_the_byte(trained: tuple[P
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
-    """Over gloo: half the batch each, the same weights after two epochs; and the run goes on with them."""
+def test_two_processes_train_like_one(tmp_path: Path) -> None:
+    """With gloo and half the batch each, the weights agree after two epochs; the run resumes with both."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     given = [*TINY, "engine.epochs=2", "data.synthetic.num_train=16", "data.val_fraction=0.25"]
     run("train", *given, "run_dir=one", folder=tmp_path)

@@ -1,4 +1,4 @@
-"""The real scripts on a run's folder that somebody prepared: its links are not followed, endless files not read."""
+"""Commands on a malicious run folder: links are not followed and endless files not read."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ QUICK = ("experiment=quickstart", "run_dir=run", "engine.cpu=true", "resume=true
 
 
 @pytest.mark.parametrize("name", ["train.log", "config.yaml", "environment.jsonl", "tensorboard", "eval", "diverged"])
-def test_training_writes_through_no_link(script: Callable[..., Any], name: str) -> None:
+def test_training_does_not_follow_links(script: Callable[..., Any], name: str) -> None:
     Path("run").mkdir()
     Path("mine").write_text("mine")
     Path("run", name).symlink_to(Path("mine").absolute())
@@ -30,7 +30,7 @@ def test_training_writes_through_no_link(script: Callable[..., Any], name: str) 
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
-def test_results_go_through_no_link(script: Callable[..., Any], run: Path, arguments: Any, link: str) -> None:
+def test_results_do_not_follow_links(script: Callable[..., Any], run: Path, arguments: Any, link: str) -> None:
     Path("mine").mkdir()
     name, *options = arguments
     Path(link).symlink_to(Path("mine").absolute())
@@ -41,7 +41,7 @@ def test_results_go_through_no_link(script: Callable[..., Any], run: Path, argum
 
 
 @pytest.mark.parametrize("name", ["data.json", "eval/metrics.json"])
-def test_a_terabyte_of_nothing_is_not_read(script: Callable[..., Any], run: Path, name: str) -> None:
+def test_huge_sparse_files_are_not_read(script: Callable[..., Any], run: Path, name: str) -> None:
     Path("run", name).parent.mkdir(exist_ok=True)
     Path("run", name).touch()
     os.truncate(Path("run", name), 1 << 40)

@@ -1,4 +1,4 @@
-"""scripts/predict.py and its kin from end to end: one map of an image, whoever is asked for it."""
+"""The command predict, and its agreement with all other ways to a map."""
 
 import runpy
 import sys
@@ -26,7 +26,7 @@ def grey(path: Path | str) -> np.ndarray:
     return pixels.astype(int)
 
 
-def test_maps_of_a_folder_with_broken_files(script: Callable[..., Any]) -> None:
+def test_broken_files_do_not_stop_others(script: Callable[..., Any]) -> None:
     write_set("own")
     Path("own/images/e.jpg").write_bytes(Path("own/images/a.png").read_bytes()[:200])
     Path("own/images/notes.txt").write_text("no picture")
@@ -40,8 +40,8 @@ def test_maps_of_a_folder_with_broken_files(script: Callable[..., Any]) -> None:
     assert (done.status, "0 written, 4 there already, 0 failed" in done.out) == (0, True)
 
 
-def test_other_kinds_of_pictures(script: Callable[..., Any]) -> None:
-    """WebP is read; what isn't is told of. Names that would meet are kept apart, and predictions are no input."""
+def test_names_that_would_collide_are_kept_apart(script: Callable[..., Any]) -> None:
+    """WebP is read and GIF reported; predictions inside the input folder are not predicted again."""
     write_set("own", stems="a")
     picture = Image.open("own/images/a.png")
     Path("in").mkdir()
@@ -56,7 +56,7 @@ def test_other_kinds_of_pictures(script: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
-def test_16_bits_are_read_alike(script: Callable[..., Any], name: str) -> None:
+def test_16_bit_files_are_read_as_by_pillow(script: Callable[..., Any], name: str) -> None:
     rows, columns = np.mgrid[:60, :80]
     cv2.imwrite(name, (rows * 700 + columns * 200).astype(np.uint16))
     predictor = ipsam.load("micro", device="cpu")
@@ -65,7 +65,7 @@ def test_16_bits_are_read_alike(script: Callable[..., Any], name: str) -> None:
     assert by_path.image.max() > 200
 
 
-def test_the_small_model_is_evaluated_where_it_is_told(script: Callable[..., Any]) -> None:
+def test_micro_model_is_evaluated_into_the_named_folder(script: Callable[..., Any]) -> None:
     own = write_set("own")
     test = f"data.test=[{{name: own, images: {own['images']}, masks: {own['masks']}}}]"
     done = script("eval", "ckpt=micro", test)
@@ -80,17 +80,9 @@ def test_the_small_model_is_evaluated_where_it_is_told(script: Callable[..., Any
         assert np.abs(grey(f"out/maps/own/{stem}.png") - expected).max() <= 1
 
 
-def test_the_small_model_is_drawn(script: Callable[..., Any]) -> None:
-    own = write_set("own")
-    test = f"data.test=[{{name: own, images: {own['images']}, masks: {own['masks']}}}]"
-    assert "say where results go, out=FOLDER" in script("visualize", "ckpt=micro", test, "stems=[a]").err
-    assert script("visualize", "ckpt=micro", test, "stems=[a]", "out=figures").status == 0
-    assert Path("figures/mechanism_own.png").stat().st_size > 10_000
-
-
 @pytest.mark.slow
-def test_the_same_map_by_every_way(script: Callable[..., Any], run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the API, by script, by ONNX without torch, and by evaluation: at most one level of 255 apart."""
+def test_every_way_gives_the_same_map(script: Callable[..., Any], run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """API, command, ONNX without torch and evaluation differ by at most one level of 255."""
     pytest.importorskip("onnxruntime")
     predictor = ipsam.load(run, device="cpu")
     assert script("predict", "ckpt=run", "input=own/images", "output=by_script").status == 0
@@ -107,7 +99,7 @@ def test_the_same_map_by_every_way(script: Callable[..., Any], run: Path, monkey
 
 @pytest.mark.data
 def test_real_images(script: Callable[..., Any], tmp_path: Path) -> None:
-    """26 images of COD10K and 4 of CAMO, in a tree with a broken file and one of text."""
+    """26 images of COD10K and 4 of CAMO in a tree, with a broken and a text file."""
     cod = REAL_DATA / "cod"
     if not (cod / "unlabeled").is_dir():
         pytest.skip(f"no images of COD10K in {REAL_DATA}: set IPSAM_TEST_DATA")

@@ -1,4 +1,4 @@
-"""scripts/score.py end to end: layouts, what it prints and writes."""
+"""The command score: layouts of maps, output and files."""
 
 import csv
 import json
@@ -15,20 +15,6 @@ from ipsam.engine.metrics import METRICS, Protocol, measure
 
 NAMES = ("plain", "two words", 'it\'s "quoted"', "<script>alert(1)<", "模型_été", "$x$ & _y")
 KEYS = ("num_images", *METRICS)
-
-
-def test_without_a_folder_nothing_is_written(score: Callable[..., Any]) -> None:
-    write_masks("CAMO/GT")
-    write_maps("One")
-    before = sorted(Path.cwd().rglob("*"))
-    done = score("maps=One", "masks=CAMO")
-    assert done.status == 0
-    assert str(Protocol()) in done.out
-    prediction = cv2.imread("One/a.png", cv2.IMREAD_UNCHANGED)
-    expected = measure(prediction, mask_of(0), Protocol()).scores
-    assert row(done, "CAMO")[:3] == ["CAMO", "One", "3"]
-    assert float(row(done, "CAMO")[5]) == pytest.approx(expected["sm"], abs=0.03)
-    assert sorted(Path.cwd().rglob("*")) == before
 
 
 def test_one_method_on_one_dataset(script: Callable[..., Any]) -> None:
@@ -85,7 +71,7 @@ def test_several_methods_on_several_datasets(score: Callable[..., Any]) -> None:
     assert len(list(Path("out").glob("*_pr.png"))) == 2
 
 
-def test_odd_names_from_end_to_end(score: Callable[..., Any]) -> None:
+def test_odd_names_are_kept(score: Callable[..., Any]) -> None:
     datasets, methods = NAMES[3:], NAMES[2:4]
     for dataset in datasets:
         write_masks(f"my data/{dataset}/GT", NAMES)
@@ -106,7 +92,7 @@ def test_odd_names_from_end_to_end(score: Callable[..., Any]) -> None:
     assert {path.name for path in folder.glob("*_f.png")} == {f"{name}_f.png" for name in datasets}
 
 
-def test_a_list_of_stems(score: Callable[..., Any]) -> None:
+def test_list_of_stems_selects_images(score: Callable[..., Any]) -> None:
     write_masks("data/CAMO/GT")
     write_masks("data/NC4K/GT")
     write_maps("maps/CAMO", ("a", "b"))
@@ -144,7 +130,7 @@ def test_pranets_maps_score_as_its_paper_says(score: Callable[..., Any]) -> None
     assert {name: round(scores[name], 3) for name in printed} == printed
 
 
-def test_missing_and_extra_maps(score: Callable[..., Any]) -> None:
+def test_missing_maps_are_excluded_on_request(score: Callable[..., Any]) -> None:
     write_masks("CAMO")
     write_maps("One", ("a", "b", "z"))
     message = failed(score("maps=One", "masks=CAMO", "out=out"))
@@ -156,7 +142,7 @@ def test_missing_and_extra_maps(score: Callable[..., Any]) -> None:
     assert json.loads(Path("out/metrics.json").read_text())["datasets"]["CAMO"]["num_images"] == 2
 
 
-def test_a_bad_file_met_by_a_worker_process(script: Callable[..., Any]) -> None:
+def test_broken_map_is_named_by_a_worker_process(script: Callable[..., Any]) -> None:
     write_masks("CAMO")
     write_maps("One")
     Path("One/b.png").write_bytes(Path("One/b.png").read_bytes()[:-40])

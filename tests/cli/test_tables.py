@@ -1,4 +1,4 @@
-"""scripts/tables.py as users run it."""
+"""The command tables."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ NAMES = ("table1", "table2", "table3", "table4", "other")
 FILES = sorted(f"{name}.{end}" for name in NAMES for end in ("md", "csv", "tex"))
 
 
-def test_tables_of_the_runs_found(script: Callable[..., Any]) -> None:
+def test_tables_hold_the_runs_found(script: Callable[..., Any]) -> None:
     save_run(Path("outputs/cod_r32/seed0"), "cod_r32", value=0.5)
     save_run(Path("outputs/cod_r32/seed1"), "cod_r32", value=0.6, seed=1)
     save_run(Path("outputs/quickstart/seed0"), "quickstart")
@@ -22,18 +22,18 @@ def test_tables_of_the_runs_found(script: Callable[..., Any]) -> None:
     assert done.err == ""
     for number in (1, 2, 3, 4):
         assert f"## Table {number}: " in done.out
-    printed, _, told = done.out.partition("\nwritten:\n")
+    printed, _, printed = done.out.partition("\nwritten:\n")
     assert printed.count("| ours (2 seeds) |") == 6
     assert printed.count("0.550 ± 0.071") == 16 + 8 + 4 * 8
     assert "| quickstart | ours (1 seed) | synthetic |" in printed
-    assert "outputs/tables/table1.md outputs/tables/table1.csv outputs/tables/table1.tex" in told
-    assert f"left out:\n  {broken} is broken or half-written: " in told
+    assert "outputs/tables/table1.md outputs/tables/table1.csv outputs/tables/table1.tex" in printed
+    assert f"left out:\n  {broken} is broken or half-written: " in printed
     assert sorted(path.name for path in Path("outputs/tables").iterdir()) == FILES
     assert Path("outputs/tables/table1.md").read_text(encoding="utf-8") in printed + "\n"
 
 
-def test_it_can_be_repeated_and_go_elsewhere(script: Callable[..., Any]) -> None:
-    """With nothing left out there is nothing said of it; what was written before is no result."""
+def test_tables_can_be_repeated_and_written_elsewhere(script: Callable[..., Any]) -> None:
+    """Written tables are not taken for results; nothing is reported as left out."""
     save_methods(Path("scores"), {"ZoomNeXt": {"CAMO": scores(0.5, 250)}})
     first = script("tables", "runs=.")
     again = script("tables", "runs=.")
@@ -46,8 +46,8 @@ def test_it_can_be_repeated_and_go_elsewhere(script: Callable[..., Any]) -> None
     assert sorted(path.name for path in Path("elsewhere/t").iterdir()) == FILES
 
 
-def test_what_training_leaves_is_found(script: Callable[..., Any]) -> None:
-    """A trial of the quickstart, by name, with what it has otherwise."""
+def test_finished_training_is_in_the_tables(script: Callable[..., Any]) -> None:
+    """A shortened quickstart is listed by name, with its changed settings."""
     tiny = ["data.image_size=64", "data.synthetic.num_train=2", "data.synthetic.num_test=1", "engine.epochs=1"]
     given = ["experiment=quickstart", *tiny, "engine.batch_size=2", "engine.cpu=true", "engine.references=false"]
     assert script("train", *given).status == 0

@@ -1,4 +1,4 @@
-"""Two runs of a script at the same time, in one folder."""
+"""Two processes at the same time in one folder."""
 
 import os
 import re
@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -32,7 +30,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts a script, perhaps by a launcher; what still runs at the end is killed."""
+    """Start a script, with a launcher if given; kill what still runs at the end."""
     started: list[subprocess.Popen[str]] = []
 
     def one(name: str, *arguments: str, launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
@@ -60,7 +58,7 @@ def in_use(pid: int) -> str:
 
 
 @pytest.mark.slow
-def test_of_two_trainings_started_together_one_runs(start: Start) -> None:
+def test_one_of_two_concurrent_trainings_runs(start: Start) -> None:
     both = [start("train", *TRAIN, "engine.epochs=1", f"engine.lr={lr}") for lr in ("0.001", "0.002")]
     told = [process.communicate(timeout=240)[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 1], told
@@ -73,7 +71,7 @@ def test_of_two_trainings_started_together_one_runs(start: Start) -> None:
     assert not Path("run/.lock").exists()
 
 
-def test_beside_a_training_no_other_begins_until_it_is_killed(start: Start, script: Callable[..., Any]) -> None:
+def test_running_training_locks_its_folder(start: Start, script: Callable[..., Any]) -> None:
     first = start("train", *TRAIN, "engine.epochs=3000", "engine.keep=1000")
     wait_for(Path("run/config.yaml"), first)
     for option in ("engine.lr=0.5", "resume=true", "overwrite=true"):
@@ -93,7 +91,7 @@ def test_beside_a_training_no_other_begins_until_it_is_killed(start: Start, scri
 
 @pytest.mark.slow
 @pytest.mark.parametrize("by_hand", [False, True])
-def test_several_processes_are_all_refused(start: Start, by_hand: bool) -> None:
+def test_all_processes_of_a_second_training_are_refused(start: Start, by_hand: bool) -> None:
     first = start("train", *TRAIN, "engine.epochs=3000")
     wait_for(Path("run/config.yaml"), first)
     if by_hand:
@@ -110,16 +108,3 @@ def test_several_processes_are_all_refused(start: Start, by_hand: bool) -> None:
         assert other.returncode == 1
         assert re.search(in_use(first.pid), told)
     assert first.poll() is None
-
-
-@pytest.mark.slow
-def test_two_predictions_into_one_folder_succeed(start: Start) -> None:
-    rng = np.random.default_rng(0)
-    Path("in").mkdir()
-    for number in range(40):
-        cv2.imwrite(f"in/{number}.jpg", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    both = [start("predict", "ckpt=micro", "input=in", "output=out", "overwrite=true") for _ in range(2)]
-    for process in both:
-        _, told = process.communicate(timeout=120)
-        assert process.returncode == 0, told
-    assert sorted(os.listdir("out")) == sorted(f"{number}.png" for number in range(40))
