@@ -22,12 +22,12 @@ def test_tables_hold_the_runs_found(script: Callable[..., Any]) -> None:
     assert done.err == ""
     for number in (1, 2, 3, 4):
         assert f"## Table {number}: " in done.out
-    printed, _, printed = done.out.partition("\nwritten:\n")
+    printed, _, files = done.out.partition("\nwritten:\n")
     assert printed.count("| ours (2 seeds) |") == 6
     assert printed.count("0.550 ± 0.071") == 16 + 8 + 4 * 8
     assert "| quickstart | ours (1 seed) | synthetic |" in printed
-    assert "outputs/tables/table1.md outputs/tables/table1.csv outputs/tables/table1.tex" in printed
-    assert f"left out:\n  {broken} is broken or half-written: " in printed
+    assert "outputs/tables/table1.md outputs/tables/table1.csv outputs/tables/table1.tex" in files
+    assert f"left out:\n  {broken} is broken or half-written: " in files
     assert sorted(path.name for path in Path("outputs/tables").iterdir()) == FILES
     assert Path("outputs/tables/table1.md").read_text(encoding="utf-8") in printed + "\n"
 

@@ -71,6 +71,7 @@ def test_one_of_two_concurrent_trainings_runs(start: Start) -> None:
     assert not Path("run/.lock").exists()
 
 
+@pytest.mark.slow
 def test_running_training_locks_its_folder(start: Start, script: Callable[..., Any]) -> None:
     first = start("train", *TRAIN, "engine.epochs=3000", "engine.keep=1000")
     wait_for(Path("run/config.yaml"), first)

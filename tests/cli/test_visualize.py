@@ -90,6 +90,7 @@ def test_worst_and_best_images_are_chosen_by_score(visualize: Callable[..., Any]
     assert rows(visualize("worst=1")) == ["a (Sm 0.0000)"]  # as in the file
 
 
+@pytest.mark.slow
 def test_most_specific_scores_go_first(visualize: Callable[..., Any], script: Callable[..., Any]) -> None:
     """Scores of all sets serve a figure of one; those of this set and protocol go first."""
     spec = f"{{name: own, images: {Path.cwd()}/own/images, masks: {Path.cwd()}/own/masks}}"
