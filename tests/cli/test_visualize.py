@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from support.defaults import data_with
 from support.figure_runs import num_columns, read, rows, write_run, write_set
 from support.saved_maps import mask_of, save
