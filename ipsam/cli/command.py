@@ -33,6 +33,8 @@ def run(name: str) -> None:
     def task(config: DictConfig) -> None:
         with _environment(FULL_ERROR, users_own), _arguments(typed), user_errors(config):
             _check(config, file)
+            if config.get("plugins"):
+                import_module("ipsam.engine.runs.plugins").trust(config.plugins)
             import_module(f"ipsam.cli.{name}").main(config)
 
     quoted = typed if SWEEP & set(typed) else [typed[0], *(as_typed(one, file) for one in typed[1:])]

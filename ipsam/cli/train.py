@@ -4,7 +4,8 @@ from omegaconf import DictConfig
 
 from ipsam.data import Data
 from ipsam.engine.evaluate.report import check_fits, evaluate_references, evaluate_run
-from ipsam.engine.runs.configuration import build_model, settings_of
+from ipsam.engine.runs.configuration import as_dict, build_model, settings_of
+from ipsam.engine.runs.plugins import packages_named, trust
 from ipsam.engine.runs.provenance import named_sets
 from ipsam.engine.runs.run_folder import begin_run, open_run
 from ipsam.engine.runs.settings import Settings
@@ -14,6 +15,9 @@ from ipsam.utils.rng import seed_everything
 
 def main(config: DictConfig) -> None:
     """Train the configured model and evaluate it."""
+    plugins = [*config.plugins, *packages_named(as_dict(config.model))]
+    trust(plugins)
+    config.plugins = sorted(set(plugins))  # recorded, but not imported again unless the user names them again
     with begin_run(config):
         settings = settings_of(Settings, config.engine, "engine")
         settings.set_up_process()

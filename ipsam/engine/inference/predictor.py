@@ -22,6 +22,7 @@ from ipsam.engine.runs.checkpoint import load_weights
 from ipsam.engine.runs.configuration import build_model
 from ipsam.engine.runs.hub import upload_model
 from ipsam.engine.runs.model_folder import find_model, model_config, read_description
+from ipsam.engine.runs.plugins import trust
 from ipsam.model import IPSAMOutput, Segmenter
 from ipsam.model.inference import prepare_for_inference
 from ipsam.utils.async_copy import one_ahead, to_device, to_host
@@ -206,6 +207,7 @@ def load(
     revision: str | None = None,
     fast: bool = True,
     compile: bool = False,
+    plugins: Sequence[str] = (),
 ) -> Predictor:
     """Load a model for prediction.
 
@@ -216,11 +218,13 @@ def load(
         base: file of the pretrained SAM2 weights; None takes the path in the model's configuration, searches
             ``checkpoints/`` and the cache, and otherwise downloads it once.
         revision: of a model on the Hub.
+        plugins: your own packages whose classes the model names; they are imported.
 
     Raises:
         FileNotFoundError: there is no such model.
         ValueError: it is damaged, not an ipsam model, or was trained on other pretrained weights.
     """
+    trust(plugins)
     folder = find_model(source, revision=revision)
     description = read_description(folder)
     model = build_model(model_config(description, base=base))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -11,6 +12,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 import ipsam.model
 import ipsam.model.baselines
+from ipsam.engine.runs.plugins import class_of
 
 MAX_NUMBER = 8192  # width, depth, size or whatever a model's section sets; the largest in configs/ is 2048
 MAX_PARAMETERS = 1_000_000_000  # SAM with ViT-H, the largest model here, has 641 million
@@ -26,7 +28,6 @@ TARGETS: dict[str, Any] = {
     for name in package.__all__
     if name not in NOT_BUILT
 }
-ALLOWED_TARGETS = frozenset(TARGETS)
 TARGET = "_target_"
 
 
@@ -43,8 +44,12 @@ def check_model_section(section: Any) -> None:
 def _check_targets(node: Any, key: str) -> None:
     if isinstance(node, dict):
         target = node.get(TARGET)
-        if target is not None and (not isinstance(target, str) or target not in ALLOWED_TARGETS):
-            raise ValueError(f"{key}._target_ is {target!r:.99}; allowed are {', '.join(sorted(ALLOWED_TARGETS))}")
+        if target is not None and _class_of(target) is None:
+            package = str(target).partition(".")[0]
+            raise ValueError(
+                f"{key}._target_ is {target!r:.99}; allowed are {', '.join(sorted(TARGETS))}, and modules and "
+                f"dataclasses of a package that you trust and name: plugins=[{package:.99}]"
+            )
         if switches := [name for name in node if str(name).startswith("_") and name != TARGET]:
             raise ValueError(f"{key}.{switches[0]} is Hydra's own, and no argument of a model's")
         for name, child in node.items():
@@ -54,10 +59,25 @@ def _check_targets(node: Any, key: str) -> None:
             _check_targets(child, f"{key}[{position}]")
 
 
+def _class_of(target: Any) -> type | None:
+    """Return the class of this project, or of a plugin, that a ``_target_`` names; None if it may not be built."""
+    if not isinstance(target, str) or target in TARGETS:
+        return TARGETS.get(target) if isinstance(target, str) else None
+    found = class_of(target)
+    return found if found is not None and (issubclass(found, nn.Module) or is_dataclass(found)) else None
+
+
+def _hints(target: str) -> dict[str, Any]:
+    try:
+        return get_type_hints(_class_of(target).__init__)  # type: ignore[misc]
+    except NameError:  # a plugin's annotation of a name that exists for type checkers only
+        return {}
+
+
 def _check_values(node: Any, key: str) -> None:
     if isinstance(node, dict):
         target = node.get(TARGET)
-        hints = {} if target is None else get_type_hints(TARGETS[target].__init__)
+        hints = {} if target is None else _hints(target)
         for name, child in node.items():
             if name in hints and not _fits(child, hints[name]):
                 raise ValueError(f"{key}.{name} must be {_words(hints[name])}, not {_shown(child)}")
@@ -78,7 +98,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) is Sequence:
         return isinstance(value, list) and all(_fits(entry, get_args(hint)[0]) for entry in value)
     if isinstance(value, dict):
-        return value.get(TARGET) is not None and issubclass(TARGETS[value[TARGET]], hint)
+        return value.get(TARGET) is not None and issubclass(_class_of(value[TARGET]) or object, hint)
     if hint is float:
         hint = (int, float)
     return isinstance(value, (str, Path) if hint is Path else hint) and (not isinstance(value, bool) or hint is bool)

@@ -10,7 +10,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from ipsam.engine.metrics.tables import markdown
-from ipsam.engine.runs.configuration import build_model, compose_experiment, drop_checkpoints
+from ipsam.engine.runs.configuration import as_dict, build_model, compose_experiment, drop_checkpoints
+from ipsam.engine.runs.plugins import packages_named, trust
 from ipsam.engine.runs.provenance import count_parameters
 from ipsam.tools.paper.changes import yaml_names
 from ipsam.tools.paper.printed import Reference, Row, find_row, paper, references
@@ -61,6 +62,7 @@ def ledger(configs: Path, experiments: Sequence[str]) -> list[Entry]:
     for name in experiments:
         config = compose_experiment(configs, name)
         drop_checkpoints(config.model)
+        trust(packages_named(as_dict(config.model)))
         param, t_param = count_parameters(build_model(config.model))
         named = references(OmegaConf.to_container(config.paper)) or (None,)
         entries += [Entry(name, reference, param, t_param) for reference in named]

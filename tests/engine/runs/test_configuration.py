@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from ipsam.data import Data
 from ipsam.engine.runs.configuration import as_dict, build_model, compose_experiment, read_config, settings_of
-from ipsam.engine.runs.model_section import ALLOWED_TARGETS
+from ipsam.engine.runs.model_section import TARGETS
 from ipsam.engine.runs.settings import Settings
 from ipsam.model import IPSAM
 
@@ -73,9 +73,9 @@ def test_a_target_that_is_no_name_is_refused(target: Any) -> None:
 
 
 def test_allowed_are_the_public_classes_of_the_model() -> None:
-    assert {"ipsam.model.IPSAM", "ipsam.model.LoRA", "ipsam.model.SAM2Backbone"} <= ALLOWED_TARGETS
-    assert "ipsam.model.baselines.SAM2" in ALLOWED_TARGETS
-    assert all(re.fullmatch(r"ipsam\.model\.(baselines\.)?[A-Za-z0-9]+", target) for target in ALLOWED_TARGETS)
+    assert {"ipsam.model.IPSAM", "ipsam.model.LoRA", "ipsam.model.SAM2Backbone"} <= TARGETS.keys()
+    assert "ipsam.model.baselines.SAM2" in TARGETS
+    assert all(re.fullmatch(r"ipsam\.model\.(baselines\.)?[A-Za-z0-9]+", target) for target in TARGETS)
 
 
 @pytest.mark.parametrize("config", [{}, {"a": 1}, {"_target_": "ipsam.model.LoRA"}], ids=str)
