@@ -140,14 +140,13 @@ def _host() -> str:
 
 
 def _is_running(pid: int) -> bool:
-    if sys.platform == "win32":  # where os.kill with 0 sends Ctrl-C
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # another user's
-        return True
+    if sys.platform != "win32":  # where os.kill with 0 sends Ctrl-C
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except (OSError, OverflowError):  # another user's
+            pass
     return True
 
 

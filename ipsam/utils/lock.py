@@ -30,10 +30,8 @@ def hold(path: Path, *, wait: bool) -> Iterator[None]:
     lock: BaseFileLock = FileLock(path, mode=0o666, fallback_to_soft=False)  # a group may share the folder
     try:
         _acquire(lock, wait=wait)
-    except Timeout:
-        raise
     except OSError as error:
-        if error.filename is not None:  # of opening the file, not of locking it
+        if isinstance(error, Timeout) or error.filename is not None:  # of opening the file, not of locking it
             raise
         with suppress(OSError):
             if not path.read_bytes():  # left by the attempt; the lock of a host with locks holds a record
@@ -43,8 +41,8 @@ def hold(path: Path, *, wait: bool) -> Iterator[None]:
         _acquire(lock, wait=wait)
     record = f"{os.getpid()}\n{socket.gethostname()}\n"  # the format of filelock's soft locks
     native = not isinstance(lock, SoftFileLock)
-    with suppress(OSError):  # it is only for messages
-        if native:
+    if native:
+        with suppress(OSError):  # it is only for messages
             path.write_text(record)
     try:
         yield

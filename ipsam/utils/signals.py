@@ -2,6 +2,7 @@
 
 import signal
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -29,10 +30,8 @@ class Stop:
         self._group: Any = None
 
     def __enter__(self) -> "Stop":
-        try:
+        with suppress(ValueError):  # not the main thread
             self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
-        except ValueError:  # not the main thread
-            self._previous = {}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -115,7 +115,6 @@ def check_archive(path: Path, *, only_tensors: bool = True) -> None:
     """Check that unpickling a torch file takes no more memory than the file has bytes.
 
     Args:
-        path: of the file.
         only_tensors: refuse globals other than tensors and their containers.
 
     Raises:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ipsam.data.files import EXTENSIONS
 from ipsam.data.user_images import to_rgb
 from ipsam.engine.inference.prediction import KINDS, Prediction
-from ipsam.engine.inference.predictor import Predictor, check_batch_size
+from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.inference.video import VIDEOS, predict_video
 from ipsam.utils.files import replacing
 
@@ -97,15 +97,12 @@ def predict_files(
     Pictures are read ahead, and written while the next ones are predicted.
 
     Args:
-        predictor: the model.
-        jobs: of ``find_jobs``.
         batch_size: images, or frames of a video, in one forward pass.
         overwrite: predict jobs that are done, too. A job is done if its output files exist, whatever they hold.
 
     Raises:
         ValueError: ``batch_size`` is not a positive number, or the model's logits are not finite.
     """
-    check_batch_size(batch_size)
     todo = [job for job in jobs if overwrite or not job.done]
     outcome = Outcome(skipped=len(jobs) - len(todo))
     videos = [job for job in todo if job.source.suffix.lower() in VIDEOS]

@@ -1,7 +1,6 @@
 """Prediction for any images: a trained model, loaded with one call."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -122,17 +121,17 @@ class Predictor:
         inputs = torch.stack([network_input(image, self.image_size) for image in images])
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             output: IPSAMOutput = self.model(normalise(to_device(inputs, self.device)))
-        return partial(self._finish, to_host([output.logits.isfinite().all()]), start_predictions(output, images))
+        is_finite, predictions = to_host([output.logits.isfinite().all()]), start_predictions(output, images)
 
-    def _finish(
-        self, is_finite: Callable[[], list[Tensor]], predictions: Callable[[], list[Prediction]]
-    ) -> list[Prediction]:
-        if not is_finite()[0]:
-            raise ValueError(f"the model ({self.source}) gives logits that are not finite; its weights are damaged")
-        return predictions()
+        def wait() -> list[Prediction]:
+            if not is_finite()[0]:
+                raise ValueError(f"the model ({self.source}) gives logits that are not finite; its weights are damaged")
+            return predictions()
+
+        return wait
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
-        """Write the model to a folder to share, see ``ipsam.engine.inference.sharing.save_pretrained``.
+        """Write the model to a folder to share, see ``sharing.save_pretrained``.
 
         Raises:
             ValueError: the model was not loaded from a folder.

@@ -23,14 +23,12 @@ def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path
     Frames are read ahead, and written while the next ones are predicted.
 
     Args:
-        predictor: the model.
         source: a video that OpenCV can read.
         targets: path of each kind of picture, as .mp4.
         batch_size: frames in one forward pass.
 
     Raises:
-        ValueError: the video cannot be read or has no frame; or, after the others are written, a kind that no video
-            can hold.
+        ValueError: the video cannot be read or has no frame; or no video can hold a kind (the others are written).
         OSError: a video cannot be written.
     """
     with ExitStack() as stack:

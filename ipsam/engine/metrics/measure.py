@@ -47,18 +47,14 @@ def measure(prediction: Pixels, mask: NDArray[np.uint8], protocol: Protocol) -> 
         levels, statistics = statistics_of_levels(prediction, truth, min_max=protocol.min_max)
         low, high = levels.low, levels.high
     else:
-        prediction = _stretched(prediction) if protocol.min_max else prediction
+        lowest, highest = prediction.min(), prediction.max()
+        if protocol.min_max and lowest != highest:
+            prediction = (prediction - lowest) / (highest - lowest)
         statistics = statistics_of_values(prediction, truth)
     curves = curves_of(statistics.curve, truth)
     named = dict(zip(CURVES, curves, strict=True))
     inputs = Inputs(prediction, low, high, truth, statistics, named, protocol.fw_beta2)
     return ImageScores({name: float(metric.score(inputs)) for name, metric in METRICS.items()}, curves)
-
-
-def _stretched(prediction: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Stretch a prediction to [0, 1], unless it is constant."""
-    low, high = prediction.min(), prediction.max()
-    return prediction if low == high else (prediction - low) / (high - low)
 
 
 def means(images: Sequence[ImageScores]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:

@@ -18,9 +18,9 @@ CURVES = ("precision", "recall", "f", "em", "dice", "iou")
 
 def curves_of(counts: Counts, truth: GroundTruth) -> NDArray[np.float64]:
     """Compute the curves (6, 256), in the order of ``CURVES``, from counts at 256 thresholds."""
-    overlaps = (f_measure(counts, truth.num_foreground), e_measure(counts, truth))
-    areas = (dice(counts, truth.num_foreground), iou(counts, truth.num_foreground))
-    return np.stack([precision(counts), recall(counts, truth.num_foreground), *overlaps, *areas])
+    num = truth.num_foreground
+    overlaps = f_measure(counts, num), e_measure(counts, truth), dice(counts, num), iou(counts, num)
+    return np.stack([precision(counts), recall(counts, num), *overlaps])
 
 
 @dataclass(frozen=True)

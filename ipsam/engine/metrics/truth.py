@@ -19,7 +19,6 @@ class GroundTruth:
     Attributes:
         foreground: (h, w) uint8 of 0 and 1, contiguous.
         size: number of pixels.
-        num_foreground: number of foreground pixels.
     """
 
     def __init__(self, mask: NDArray[np.uint8], threshold: int) -> None:

@@ -29,17 +29,12 @@ def weighted_f(
 ) -> float:
     """Compute the weighted F of a prediction; 0 where the ground truth has no foreground.
 
-    Args:
-        pixels: (h, w), in which ``low`` stands for 0 and ``high`` for 1.
-        truth: the ground truth.
-        statistics: statistics of the normalised prediction.
-        beta2: beta squared.
+    In ``pixels`` (h, w), ``low`` stands for 0 and ``high`` for 1; ``statistics`` describe the normalised prediction.
     """
     if truth.num_foreground == 0:
         return 0.0
     inner = truth.box_with_margin(NEAR)
-    scale, false_positives = high - low, 0.0
-    near = None
+    scale, false_positives, near = high - low, 0.0, None
     if truth.is_mixed:
         window = _predicted(pixels, truth.box_with_margin(REACH), low)
         outer = inner if window is None else _union(window, inner)

@@ -50,11 +50,7 @@ def own_weights(model: Segmenter) -> dict[str, Tensor]:
 
 
 def save_checkpoint(folder: Path, model: Segmenter, *, config: str, training: Mapping[str, Any]) -> None:
-    """Write a checkpoint, see ``write_folder``.
-
-    Raises:
-        OSError: it cannot be written; the previous content of ``folder`` is unchanged.
-    """
+    """Write a checkpoint; ``write_folder`` names the errors."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in own_weights(model).items()}
     state = io.BytesIO()
     torch.save(dict(training), state)
@@ -88,7 +84,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         _sync(new)
-        if mode_of(folder):  # a damaged one, or one of an earlier run
+        if mode_of(folder):  # from an earlier run, or damaged
             shutil.rmtree(old, ignore_errors=True)
             folder.rename(old)
         new.rename(folder)
@@ -144,11 +140,7 @@ def finished_epochs(folder: Path) -> int | None:
     """
     try:
         epochs = checkpoint_info(folder).get("epoch")
-    except ValueError:
-        return None
-    except OSError as error:
-        if not is_absent(error):
-            raise
+    except (ValueError, FileNotFoundError):
         return None
     return epochs if isinstance(epochs, int) else None
 
@@ -211,7 +203,7 @@ def load_training(folder: Path) -> dict[str, Any]:
     try:
         check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler fails in any way on bytes that are not a checkpoint
+    except Exception as error:  # the unpickler raises any error on bytes that are not a checkpoint
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"cannot resume from {path}: {first_line}") from error
     if not isinstance(content, dict) or not set(STATE) <= content.keys():

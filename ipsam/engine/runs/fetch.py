@@ -56,8 +56,6 @@ def fetch(url: str, target: Path, *, sha256: str | None = None) -> Path:
     connection is resumed, by this call or a later one.
 
     Args:
-        url: of the file.
-        target: path of the file.
         sha256: expected digest; None accepts any content.
 
     Raises:

@@ -41,7 +41,7 @@ def find_model(source: str | Path, *, revision: str | None = None) -> Path:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """Find the checkpoint's folder that a user means: the folder itself, or a run's newest.
+    """Find the checkpoint at a path: the folder itself, or the newest of a run.
 
     Raises:
         FileNotFoundError: it is neither.
@@ -106,8 +106,8 @@ def model_config(description: dict[str, Any], *, base: str | Path | None = None,
         download: download the pretrained weights if they are found nowhere.
 
     Raises:
-        ValueError: the configuration is not that of a model of this project.
-        ValueError, OSError: see ``find_base``.
+        ValueError: this project has no such model.
+        ValueError, OSError: as ``find_base``.
     """
     check_model_section(description["model"])
     config: DictConfig = OmegaConf.create(description["model"])

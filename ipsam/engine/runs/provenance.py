@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -82,14 +83,12 @@ def warn_of_other_data(folder: Path, sets: Mapping[str, TrainSet | TestSet]) -> 
 
 def _recorded(folder: Path) -> dict[str, dict[str, Any]]:
     """Read ``data.json``; return nothing where it is absent or damaged, raise OSError where it cannot be read."""
-    if not is_file(folder / DATA_FILE):
-        return {}
-    try:
-        content = read_plain_json(folder / DATA_FILE)
-    except ValueError:
-        return {}
+    content = None
+    if is_file(folder / DATA_FILE):
+        with suppress(ValueError):
+            content = read_plain_json(folder / DATA_FILE)
     recorded = content if isinstance(content, dict) else {}
-    return {str(name): entry for name, entry in recorded.items() if isinstance(entry, dict)}
+    return {name: entry for name, entry in recorded.items() if isinstance(entry, dict)}
 
 
 def _git(*arguments: str) -> str | None:

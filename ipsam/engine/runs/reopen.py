@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ipsam.data.layouts import set_name
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.runs.checkpoint import CONFIG
 from ipsam.engine.runs.configuration import plain, read_config
@@ -49,7 +49,10 @@ def reopen(config: DictConfig, ckpt: str) -> tuple[Path, DictConfig]:
     if is_checkpoint(checkpoint):
         run = read_config(checkpoint / CONFIG)
     else:
-        run = _shared_config(checkpoint, download=config.base is None)
+        description = read_description(checkpoint)
+        model = model_config(description, download=config.base is None)
+        data = {"image_size": description["image_size"], "root": DATA_ROOT, "train": [], "test": []}
+        run = OmegaConf.create({"name": description.get("name"), "model": model, "data": data, "engine": {}})
     for section in ("data", "engine"):
         run[section].update({key: value for key, value in config[section].items() if value is not None})
     for name in ("num_workers", "num_threads"):  # the run's machine may have had more
@@ -64,13 +67,6 @@ def reopen(config: DictConfig, ckpt: str) -> tuple[Path, DictConfig]:
         if path is not None:
             run.model[part].checkpoint = path
     return checkpoint, run
-
-
-def _shared_config(folder: Path, *, download: bool) -> DictConfig:
-    description = read_description(folder)
-    model = model_config(description, download=download)
-    data = {"image_size": description["image_size"], "root": DATA_ROOT, "train": [], "test": []}
-    return OmegaConf.create({"name": description.get("name"), "model": model, "data": data, "engine": {}})
 
 
 def output_folder(config: DictConfig, checkpoint: Path, in_run: Path) -> Path:
@@ -97,7 +93,7 @@ def results_folder(config: DictConfig, checkpoint: Path) -> Path:
     folder = evaluation_folder(config, checkpoint, Protocol.of(plain(config.protocol)))
     choices = (config.data.exclude, config.data.size_mismatch, config.data.get("scaled_decode"))
     parts = [] if all(choice is None for choice in choices) else ["other_images"]
-    parts += [] if config.data.test is None else ["+".join(map(_name, config.data.test))]
+    parts += [] if config.data.test is None else ["+".join(map(set_name, config.data.test))]
     return folder.joinpath(*parts)
 
 
@@ -110,7 +106,3 @@ def evaluation_folder(config: DictConfig, checkpoint: Path, protocol: Protocol) 
     parts = [] if is_newest else [name]
     parts += [] if protocol.name == "default" else [protocol.name]
     return run_of(checkpoint).joinpath("eval", *parts)
-
-
-def _name(spec: Any) -> str:
-    return spec if isinstance(spec, str) else str(spec.get("name"))

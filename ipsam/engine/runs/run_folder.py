@@ -42,12 +42,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def begin_run(config: DictConfig) -> Iterator[None]:
-    """Lock the run's folder, check the run (``check_run``), and log to ``train.log`` in the folder as well.
+    """Lock the run's folder, check the run, and log to ``train.log`` in the folder as well.
 
-    Of several processes the main one locks and checks. Its error is raised in all of them.
-
-    Raises:
-        ValueError, OSError: as ``lock_folder`` and ``check_run`` raise them.
+    The main process calls ``lock_folder`` and ``check_run``. Their errors are raised in all processes.
     """
     folder, errors = Path(config.run_dir), list[Exception | None]([None])
     with ExitStack() as stack:
@@ -123,8 +120,6 @@ def open_run(
     writes; the others wait for it.
 
     Args:
-        config: composed.
-        model: of the run.
         sets: the run's datasets, see ``named_sets``.
 
     Returns:

@@ -129,7 +129,7 @@ class Store:
             return []
 
     def _intact(self) -> str:
-        """Name the newest intact checkpoint, for an error message."""
+        """Name the newest intact checkpoint for an error message."""
         try:
             found = self.all()
             intact = next((f"{path.name} is intact" for path in found if damage(path) is None), None)

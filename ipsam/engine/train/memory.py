@@ -30,8 +30,7 @@ class StepMemory:
     """Bytes of a training step on one device.
 
     Attributes:
-        fixed: weights, and of trainable parameters the gradient, AdamW's two moments and, in a distributed run, the
-            gradient buckets.
+        fixed: weights; for trainable ones also gradients, AdamW's two moments and, if distributed, gradient buckets.
         outside: tensors that the forward pass saves outside the encoder's blocks.
         blocks: tensors that it saves in each block.
         inputs: input of each block.
@@ -79,8 +78,6 @@ def step_memory(model: Segmenter, *, batch_size: int, device: torch.device, bf16
 
     Args:
         model: model before ``recompute_blocks``. A copy is used, because some modules cache tensors.
-        batch_size: images of the forward pass.
-        device: device of the training.
         bf16: whether it trains under bf16 autocast.
     """
     model = deepcopy(model).train()
@@ -102,12 +99,12 @@ def step_memory(model: Segmenter, *, batch_size: int, device: torch.device, bf16
     def enter(index: int, arguments: tuple[Any, ...]) -> None:
         current[0], inputs[index] = index, arguments[0].nbytes
 
-    def leave() -> None:
+    def leave(*_: object) -> None:
         current[0] = OUTSIDE
 
     for index, block in enumerate(encoder_blocks(model)):
         block.register_forward_pre_hook(lambda _, arguments, index=index: enter(index, arguments))
-        block.register_forward_hook(lambda *_: leave())
+        block.register_forward_hook(leave)
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     side: Any = model.backbone.image_size
     named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
@@ -121,9 +118,8 @@ def step_memory(model: Segmenter, *, batch_size: int, device: torch.device, bf16
                 torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor),
                 torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
             ):
-                loss_weights = settings_of(LossWeights, {}, "engine.loss")
                 output = functional_call(model, state, (image,))
-                total = ipsam_loss(output, mask, loss_weights)["total"]
+                total = ipsam_loss(output, mask, settings_of(LossWeights, {}, "engine.loss"))["total"]
             del total, output
     except RuntimeError as error:  # a forward pass that depends on values, which fake tensors lack
         raise ValueError(

@@ -38,7 +38,7 @@ class Progress:
         epoch: finished epochs.
         batch: this process's forward passes in the unfinished epoch.
         step: finished optimiser steps.
-        skipped: optimiser steps among them that were skipped because of a gradient that was not finite.
+        skipped: number of these steps that were skipped, as a loss or the gradient was not finite.
         best, best_step: best score of the held-out part and its step; None before the first validation.
         history: all scores of the held-out part.
     """
@@ -85,8 +85,6 @@ class RunState:
     All processes call every method together.
 
     Args:
-        model: the model that trains.
-        optimizer: its optimiser.
         accelerator: connection to the other processes.
         folder: run folder.
         config: resolved configuration, saved with every checkpoint.
@@ -112,24 +110,20 @@ class RunState:
         accelerator.wait_for_everyone()  # before any process looks for the newest
 
     def save(self, *, best: bool = False) -> None:
-        """Write a checkpoint of this step.
-
-        Raises:
-            OSError: the checkpoint cannot be written; the previous one is still whole.
-        """
+        """Write a checkpoint of this step; ``Store.save`` names the errors."""
         training = self._training()
         if self.accelerator.is_main_process:
             self.checkpoints.save(self.progress.step, self.model, config=self.config, training=training, best=best)
         self.accelerator.wait_for_everyone()
 
     def restore(self, *, num_batches: int) -> None:
-        """Restore everything from the newest whole checkpoint, if there is a checkpoint.
+        """Restore everything from the newest intact checkpoint, if there is one.
 
         Args:
             num_batches: this process's forward passes in an epoch.
 
         Raises:
-            ValueError: no checkpoint is whole; or it does not fit the model, the data or the number of processes.
+            ValueError: all checkpoints are damaged; or the newest intact one does not fit the model, the data or the number of processes.
             OSError: a checkpoint cannot be read.
         """
         checkpoint = self.checkpoints.newest()

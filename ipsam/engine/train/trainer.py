@@ -54,7 +54,7 @@ def train(
         folder: run folder; receives ``checkpoints`` and ``tensorboard``.
         config: resolved configuration, saved with every checkpoint.
         seed: seed of the order of samples.
-        resume: continue from the newest whole checkpoint, if any, to the same result as without interruption.
+        resume: continue from the newest intact checkpoint, if any, to the same result as without interruption.
 
     Returns:
         The number of finished epochs; None if there was nothing to train.
@@ -80,7 +80,6 @@ def train(
         compile_model(model)
     optimizer = SkippableAdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=settings.fused)
     loader, sampler = train_loader(train_set, settings, seed=seed)
-    weights = settings.loss
     parallel, loader = accelerator.prepare(model, loader)
     num_steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
     run = RunState(model, optimizer.adamw, accelerator, folder=folder, config=config, keep=settings.keep)
@@ -100,7 +99,7 @@ def train(
                 lr = settings.lr_at(progress.step, num_steps)
                 with accelerator.accumulate(parallel):
                     output = parallel(normalise(batch["image"]))
-                    losses = ipsam_loss(output, batch["mask"].div(255), weights)
+                    losses = ipsam_loss(output, batch["mask"].div(255), settings.loss)
                     accelerator.backward(losses["total"])
                     guard.record(batch, losses["total"])
                     if accelerator.sync_gradients:
