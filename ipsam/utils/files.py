@@ -27,9 +27,9 @@ def is_absent(error: OSError) -> bool:
 
 
 def mode_of(path: Path, *, follow: bool = True) -> int:
-    """Return the mode of a file or folder, or of a link itself without ``follow``; 0 where nothing is.
+    """Return the mode of a file or folder, or of a link itself without ``follow``; 0 if nothing is there.
 
-    ``Path.exists`` and its like also return False for some errors of the file system.
+    ``Path.exists`` and similar methods also return False for some errors of the file system.
 
     Raises:
         OSError: the system cannot tell.
@@ -53,7 +53,7 @@ def is_folder(path: Path, *, follow: bool = True) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, link or folder, if there is one; keep what cannot be removed of a folder."""
+    """Remove a file, link or folder, if there is one; whatever cannot be removed of a folder stays."""
     if is_folder(path, follow=False):
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -21,7 +21,7 @@ def hold(path: Path, *, wait: bool) -> Iterator[None]:
     """Hold the lock file at ``path``, and remove it afterwards.
 
     The kernel frees the lock when its process ends, even by SIGKILL. A file system without locks gets a soft lock, a
-    file beside ``path``; filelock breaks the one of a dead process of this host.
+    file beside ``path``; filelock breaks a soft lock whose process on this host is dead.
 
     Raises:
         Timeout: another process holds it, and ``wait`` is false.

@@ -43,7 +43,7 @@ def read_plain_yaml(path: Path) -> Any:
 
 
 def read_plain_json(path: Path) -> Any:
-    """Read the same from JSON."""
+    """Read such values from JSON; see ``read_plain_yaml``."""
     return _read(path, json.loads, "JSON")
 
 

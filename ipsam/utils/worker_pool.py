@@ -1,4 +1,4 @@
-"""Worker processes that a parent never waits for in vain, and that never outlive it."""
+"""Worker processes that never block their parent forever, and never outlive it."""
 
 import atexit
 import math

@@ -39,15 +39,14 @@ CITATION = """\
 
 
 def save_pretrained(source: Path, folder: str | Path, *, half: bool = False) -> Path:
-    """Write a model to a folder to share: ``model.safetensors``, ``config.json`` and a model card, ``README.md``.
+    """Write a model to a folder to share, and return the folder.
+
+    It holds ``model.safetensors``, ``config.json`` and a model card, ``README.md``.
 
     Args:
         source: folder of a checkpoint, or one written by this function.
         folder: made if necessary; existing files of these names are replaced.
         half: store the weights in half precision, at half the size and with rounding.
-
-    Returns:
-        The folder.
     """
     folder = Path(folder)
     description = read_description(source)

@@ -82,11 +82,7 @@ class Protocol(Options):
         return (self.size, self.size) if self.size is not None else (mask.shape[0], mask.shape[1])
 
     def prepare(self, prediction: Pixels, mask: NDArray[np.uint8]) -> tuple[Pixels, NDArray[np.uint8]]:
-        """Convert a prediction and its mask to the size and number format of the comparison.
-
-        Args:
-            prediction: (h, w); uint8 of 0 to 255, or floating point of 0 to 1.
-            mask: (h, w) uint8.
+        """Convert a prediction and its mask, as ``measure`` takes them, to the comparison's size and number format.
 
         Returns:
             The prediction as uint8 if ``eight_bit``, else as float64; and the mask.

@@ -59,8 +59,7 @@ class Metric:
         definition: variant and parameters, written into ``metrics.json``.
         score: computes the score of one image.
         higher_is_better: False for an error.
-        peak_of: name of a curve, whose mean over the images gives a dataset's score as its largest value. By default a
-            dataset's score is the mean of its images' scores.
+        peak_of: curve whose mean over the images peaks at a dataset's score; None: the mean of the images' scores.
     """
 
     name: str

@@ -65,7 +65,7 @@ def _missed(pixels: Pixels, foreground: NDArray[np.uint8], near: tuple[Index, In
 
 
 def _discount(pixels: Pixels, squared: NDArray[np.uint16], low: int) -> float:
-    """Attenuate background errors near the foreground: how much less than twice they weigh."""
+    """Sum how much less than 2 the background errors near the foreground weigh."""
     total = 0.0
     rows = max(1, _STRIP // pixels.shape[1])
     for top in range(0, pixels.shape[0], rows):

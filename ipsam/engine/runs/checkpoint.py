@@ -26,7 +26,7 @@ from ipsam.utils.untrusted import bounded_text, check_archive
 from ipsam.utils.weights import key_difference, sha256_of
 
 WEIGHTS, CONFIG, TRAINING, INFO = "model.safetensors", "config.yaml", "training.pt", "checkpoint.json"
-# Bytes; many times those of the largest model here. A sparse file of any size takes no space and no time to make.
+# Bytes, far above the largest model's. A stranger makes a sparse file of any size at no cost.
 LIMITS = {WEIGHTS: 1 << 33, CONFIG: 1 << 20, TRAINING: 1 << 34, INFO: 1 << 20}
 NEW, OLD = ".new-", ".old-"  # prefixes of a folder that is being written, and of the one it replaces
 STATE = ("optimizer", "rng", "progress")  # required in training.pt

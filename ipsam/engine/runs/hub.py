@@ -27,7 +27,7 @@ def download_model(repo_id: str, *, revision: str | None = None) -> Path:
             f"no model {repo_id} on the Hugging Face Hub: the id does not exist, or it is private and you are not "
             "logged in (hf auth login)"
         ) from error
-    except Exception as error:  # the client's, or those of the library it speaks HTTP with
+    except Exception as error:  # from the client or its HTTP library
         raise FileNotFoundError(
             f"the model {repo_id} could not be fetched from the Hugging Face Hub: {_first_line(error)}"
         ) from error

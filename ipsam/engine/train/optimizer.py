@@ -38,8 +38,7 @@ class SkippableAdamW:
             group["lr"] = lr
         if self.fused:
             self.adamw.found_inf = bad  # type: ignore[attr-defined]  # how torch.amp.GradScaler skips a fused step
-            self.adamw.step()
-        elif not bad.item():
+        if self.fused or not bad.item():
             self.adamw.step()
         self.adamw.zero_grad()
 

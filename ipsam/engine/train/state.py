@@ -123,7 +123,7 @@ class RunState:
             num_batches: this process's forward passes in an epoch.
 
         Raises:
-            ValueError: all checkpoints are damaged; or the newest intact one does not fit the model, the data or the number of processes.
+            ValueError: all are damaged; or it does not fit the model, the data or the number of processes.
             OSError: a checkpoint cannot be read.
         """
         checkpoint = self.checkpoints.newest()
