@@ -35,11 +35,6 @@ class FileJob:
     source: Path
     targets: dict[str, Path]
 
-    @property
-    def done(self) -> bool:
-        """All output files exist."""
-        return all(path.exists() for path in self.targets.values())
-
 
 @dataclass
 class Outcome:
@@ -103,7 +98,7 @@ def predict_files(
     Raises:
         ValueError: ``batch_size`` is not a positive number, or the model's logits are not finite.
     """
-    todo = [job for job in jobs if overwrite or not job.done]
+    todo = [job for job in jobs if overwrite or not all(path.exists() for path in job.targets.values())]
     outcome = Outcome(skipped=len(jobs) - len(todo))
     videos = [job for job in todo if job.source.suffix.lower() in VIDEOS]
     pictures = [job for job in todo if job.source.suffix.lower() not in VIDEOS]

@@ -59,7 +59,7 @@ class Metric:
         definition: variant and parameters, written into ``metrics.json``.
         score: computes the score of one image.
         higher_is_better: False for an error.
-        peak_of: curve whose mean over the images peaks at a dataset's score; None: the mean of the images' scores.
+        peak_of: name of a curve. A dataset's score is the peak of its mean over the images. None: the mean of their scores.
     """
 
     name: str

@@ -42,7 +42,7 @@ class StepMemory:
     inputs: list[int]
 
     def peak(self, num_recomputed: int) -> int:
-        """Estimate the peak with the first blocks recomputed: each saves its input, and one at a time everything."""
+        """Estimate the peak with the first blocks recomputed: only one at a time holds more than its input."""
         recomputed, others = self.blocks[:num_recomputed], self.blocks[num_recomputed:]
         saved = self.outside + sum(others) + sum(self.inputs[:num_recomputed])
         return self.fixed + int(MARGIN * (saved + max(recomputed, default=0)))
