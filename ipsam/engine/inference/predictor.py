@@ -91,11 +91,8 @@ class Predictor:
     def stream(self, images: Iterable[ImageLike], *, batch_size: int = 1) -> Iterator[Prediction]:
         """Yield the predictions for any number of images, without holding all of them.
 
-        A batch is yielded once the next one has been read, which happens while the device computes.
-
-        Args:
-            images: each as ``predict`` takes it.
-            batch_size: images in one forward pass.
+        A batch is yielded once the next one has been read, which happens while the device computes. The arguments are
+        those of ``predict``.
 
         Raises:
             FileNotFoundError, ValueError: as ``predict``, after the predictions for the images before.
@@ -160,8 +157,7 @@ def check_batch_size(value: object) -> None:
 def start_predictions(output: IPSAMOutput, images: Sequence[NDArray[np.uint8]]) -> Callable[[], list[Prediction]]:
     """Resize a model's output to the images, RGB (height, width, 3), and start copying it to the host.
 
-    Returns:
-        A call that waits for the predictions.
+    The returned call waits for the predictions.
     """
     grids = {"fg_logits": output.fg_logits, "bg_logits": output.bg_logits, "gate_grid": output.gate}
     given = {name: grid[:, 0].float() for name, grid in grids.items() if grid is not None}

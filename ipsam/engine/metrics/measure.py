@@ -33,7 +33,6 @@ def measure(prediction: Pixels, mask: NDArray[np.uint8], protocol: Protocol) -> 
     Args:
         prediction: (h, w); uint8 of 0 to 255, or floating point of 0 to 1.
         mask: (h, w) uint8; values above the protocol's ``gt_threshold`` are foreground.
-        protocol: the rules of the comparison.
 
     Raises:
         ValueError: prediction or mask has a wrong type, range or shape; or their shapes differ, but the protocol does

@@ -59,7 +59,7 @@ class Metric:
         definition: variant and parameters, written into ``metrics.json``.
         score: computes the score of one image.
         higher_is_better: False for an error.
-        peak_of: name of a curve. A dataset's score is the peak of its mean over the images. None: the mean of their scores.
+        peak_of: a curve. A dataset's score is the peak of its mean over the images. None: the mean of all scores.
     """
 
     name: str

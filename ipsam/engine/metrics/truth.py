@@ -18,7 +18,7 @@ class GroundTruth:
 
     Attributes:
         foreground: (h, w) uint8 of 0 and 1, contiguous.
-        size: number of pixels.
+        size, num_foreground: numbers of all pixels and of foreground pixels.
     """
 
     def __init__(self, mask: NDArray[np.uint8], threshold: int) -> None:

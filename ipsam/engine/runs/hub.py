@@ -37,10 +37,7 @@ def download_model(repo_id: str, *, revision: str | None = None) -> Path:
 
 
 def upload_model(folder: Path, repo_id: str, *, private: bool = False) -> str:
-    """Upload a folder written by ``save_pretrained``, to a new repository if necessary.
-
-    Returns:
-        The address of the commit.
+    """Upload a folder written by ``save_pretrained``, to a new repository if necessary; return the commit's address.
 
     Raises:
         OSError: the Hub refused it, or cannot be reached.

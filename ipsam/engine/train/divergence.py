@@ -77,9 +77,7 @@ class DivergenceGuard:
     def check(self, norm: Tensor, *, step: int, batch: int) -> Tensor:
         """Return 1 if a loss on any process or the gradient's norm is not finite, else 0, as a tensor on the device.
 
-        Args:
-            norm: norm of the gradient.
-            step, batch: position of the step, see ``StepRecord``.
+        ``step`` and ``batch`` are the position of the step, see ``StepRecord``.
         """
         norm = torch.as_tensor(norm)
         bad = torch.stack([norm, *self._record.losses]).isfinite().all().logical_not().float()

@@ -15,7 +15,6 @@ class SkippableAdamW:
     """AdamW with steps that can be skipped.
 
     Args:
-        parameters: trainable parameters.
         lr, weight_decay: as in ``torch.optim.AdamW``.
         fused: update all parameters by one kernel, which itself reads whether to skip, so that the host never waits.
             Otherwise torch loops over the parameters, and the host waits for the device before each step.
