@@ -6,9 +6,10 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
+from pydantic import BeforeValidator, Field
 
 from ipsam.data import Data, TestSet
 from ipsam.data.files import normal_stem, some
@@ -26,22 +27,34 @@ from ipsam.tools.figures.method_maps import maps_of, method_folders
 from ipsam.tools.figures.page import draw_page, save_page
 from ipsam.tools.figures.view import FigureModel, load_figure_model, view
 from ipsam.utils.folders import writable_folder
+from ipsam.utils.options import Options, one_of
 from ipsam.utils.untrusted import bounded_text
 
 logger = logging.getLogger(__name__)
 
-MECHANISM, COMPARISON = "mechanism", "comparison"
+COMPARISON = "comparison"
 
 
-@dataclass(frozen=True, kw_only=True)
-class FigureRequest:
+def _stems(value: Any) -> Any:
+    """Normalise stems and drop repeated ones."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"is a list of images: write stems=[a,b], not {value!r}")
+    for stem in value:
+        if not isinstance(stem, str | int) or isinstance(stem, bool):
+            raise ValueError(f"must be names, not {stem!r}; if that is one, quote it twice: stems='[\"{stem}\"]'")
+    return list(dict.fromkeys(normal_stem(str(stem)) for stem in value))
+
+
+class FigureRequest(Options):
     """Options of configs/visualize.yaml; exactly one of ``stems``, ``worst`` and ``best`` is set."""
 
-    figure: str
-    stems: Sequence[str] | None
-    worst: int | None
-    best: int | None
-    metric: str
+    figure: Literal["mechanism", "comparison"]
+    stems: Annotated[Sequence[str] | None, BeforeValidator(_stems)]
+    worst: int | None = Field(ge=1)
+    best: int | None = Field(ge=1)
+    metric: Annotated[str, one_of(METRICS)]
     maps: Path | None
     protocol: Protocol
 
@@ -52,37 +65,22 @@ class FigureRequest:
         Raises:
             ValueError: an option is invalid, or no images are chosen.
         """
-        figure, metric, maps = config.figure, config.metric, config.maps
-        if figure not in (MECHANISM, COMPARISON):
-            raise ValueError(f"figure must be {MECHANISM} or {COMPARISON}, not {figure!r}")
-        if metric not in METRICS:
-            raise ValueError(f"metric must be one of {', '.join(METRICS)}, not {metric!r}")
-        if maps is not None and figure != COMPARISON:
-            raise ValueError(f"maps={maps}: other methods' maps are shown by figure={COMPARISON}; set that, or no maps")
-        choices = {name: plain(config[name]) for name in ("stems", "worst", "best")}
-        chosen = [name for name, value in choices.items() if value is not None]
+        values = {name: plain(config[name]) for name in cls.model_fields}
+        values["protocol"] = Protocol.of(values["protocol"])
+        if values["maps"] is not None:
+            values["maps"] = Path(str(values["maps"]))
+        request = cls(**values)
+        if request.maps is not None and request.figure != COMPARISON:
+            raise ValueError(
+                f"maps={request.maps}: other methods' maps are shown by figure={COMPARISON}; set that, or no maps"
+            )
+        chosen = [name for name in ("stems", "worst", "best") if values[name] is not None]
         if len(chosen) != 1:
             raise ValueError(
                 f"{' and '.join(chosen) or 'none of stems, worst and best'} given; say which images to draw by one of "
                 "stems=[a,b], worst=4 and best=4"
             )
-        for name in ("worst", "best"):
-            number = choices[name]
-            if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
-                raise ValueError(f"{name} must be a whole number of images, 1 or above, not {number!r}")
-        choices["stems"] = None if choices["stems"] is None else _stems(choices["stems"])
-        maps, protocol = None if maps is None else Path(str(maps)), Protocol.of(plain(config.protocol))
-        return cls(figure=figure, metric=metric, maps=maps, protocol=protocol, **choices)
-
-
-def _stems(value: Any) -> list[str]:
-    """Normalise stems and drop repeated ones."""
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"stems is a list of images: write stems=[a,b], not {value!r}")
-    for stem in value:
-        if not isinstance(stem, str | int) or isinstance(stem, bool):
-            raise ValueError(f"stems must be names, not {stem!r}; if that is one, quote it twice: stems='[\"{stem}\"]'")
-    return list(dict.fromkeys(normal_stem(str(stem)) for stem in value))
+        return request
 
 
 @dataclass(frozen=True)

@@ -1,76 +1,67 @@
 """Download SAM2's weights, and install datasets from their archives in the layout that runs expect."""
 
 import hashlib
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote, urlparse
 
 from omegaconf import DictConfig
+from pydantic import BeforeValidator, Field
 
 from ipsam.data import Data
-from ipsam.data.benchmarks import Benchmark, benchmark
+from ipsam.data.benchmarks import KNOWN, benchmark
 from ipsam.engine.runs.configuration import plain, settings_of
 from ipsam.engine.runs.fetch import fetch, fetch_sam2
-from ipsam.engine.runs.options import whole_number
 from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
 from ipsam.tools.prepare.archives import unpack
 from ipsam.tools.prepare.doctor import Diagnosis, diagnose
 from ipsam.tools.prepare.install import Split, check_free, expected_layout, find_splits, install
 from ipsam.utils.folders import writable_folder
+from ipsam.utils.options import Options, one_of
 from ipsam.utils.weights import sha256_of
 
 SAM2_FILES = {name.removeprefix("sam2.1_hiera_").removesuffix(".pt"): name for name in OFFICIAL_FILES}
 ARCHIVES = "archives"  # folder in paths.data for fetched archives
 WEB = ("http://", "https://")
+NAMES = "a list of names, [NAME,...]"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Download:
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value or []
+
+
+class Download(Options):
     """Options of configs/download.yaml.
 
     Attributes:
-        sam2: keys of ``SAM2_FILES``.
-        datasets: sets in the archive.
+        datasets: sets in the archive, by their names in ``KNOWN``.
         archive: path or URL; None for a set's own URL, if it has one.
     """
 
-    sam2: Sequence[str]
+    sam2: Annotated[Sequence[Annotated[str, one_of(SAM2_FILES)]], BeforeValidator(_listed)] = Field(description=NAMES)
+    datasets: Annotated[Sequence[str], BeforeValidator(_listed)] = Field(description=NAMES)
+    archive: str | None = Field(min_length=1)
+    sha256: str | None = Field(pattern="^[0-9a-f]{64}$", description="64 hexadecimal digits or null")
+    num_workers: int = Field(ge=0)
     checkpoints: Path
-    datasets: Sequence[Benchmark]
-    archive: str | None
-    sha256: str | None
     root: Path
-    num_workers: int
 
     @classmethod
     def of(cls, config: DictConfig) -> "Download":
         """Check the options; ValueError for an invalid one, or without anything to fetch."""
-        sam2, datasets = _names(plain(config.sam2), "sam2"), _names(plain(config.datasets), "datasets")
-        archive, sha256 = (_text(plain(config[name]), name) for name in ("archive", "sha256"))
-        if not sam2 and not datasets:
-            raise ValueError("say what to fetch: sam2=[large], datasets=[CAMO] or both (see --help)")
-        if unknown := [name for name in sam2 if name not in SAM2_FILES]:
-            raise ValueError(f"sam2={unknown[0]!r:.99}: there are {', '.join(SAM2_FILES)}")
-        if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", sha256):
-            raise ValueError(f"sha256 must be 64 hexadecimal digits, not {sha256!r:.99}")
+        values = {name: plain(config[name]) for name in ("sam2", "datasets", "archive", "sha256", "num_workers")}
+        request = cls(**values, checkpoints=Path(config.paths.checkpoints), root=Path(config.paths.data))
+        archive = request.archive
         if archive is not None and "://" in archive and not archive.startswith(WEB):
             raise ValueError(f"archive={archive:.200}: only http and https can be fetched; fetch it yourself")
-        if archive is not None and not datasets:
+        if archive is not None and not request.datasets:
             raise ValueError("say what the archive holds: datasets=[NAME,...]")
-        return cls(
-            sam2=sam2,
-            checkpoints=Path(config.paths.checkpoints),
-            datasets=[benchmark(name) for name in datasets],
-            archive=archive,
-            sha256=sha256,
-            root=Path(config.paths.data),
-            num_workers=whole_number("num_workers", plain(config.num_workers)),
-        )
+        if not request.sam2 and not request.datasets:
+            raise ValueError("say what to fetch: sam2=[large], datasets=[CAMO] or both (see --help)")
+        return request.model_copy(update={"datasets": [benchmark(name).name for name in request.datasets]})
 
     def weights(self) -> Iterator[Path]:
         """Fetch SAM2's files and yield their paths."""
@@ -85,7 +76,7 @@ class Download:
         """
         address = self.archive
         if address is None and len(self.datasets) == 1:
-            address = self.datasets[0].archive
+            address = KNOWN[self.datasets[0]].archive
         if address is None:
             return None
         writable_folder(self.root, "paths.data")
@@ -94,7 +85,7 @@ class Download:
             folder = path if path.is_dir() else Path(scratch)
             if folder != path:
                 unpack(path, folder)
-            splits = find_splits([one.name for one in self.datasets], folder)
+            splits = find_splits(self.datasets, folder)
             check_free(splits, self.root)
             for split in splits:
                 install(split, self.root)
@@ -102,12 +93,11 @@ class Download:
 
     def instructions(self) -> str:
         """Describe where the sets are published, their layout, and the next command."""
-        names = ",".join(one.name for one in self.datasets)
         return "\n".join(
             [
-                *map(expected_layout, self.datasets),
+                *(expected_layout(KNOWN[name]) for name in self.datasets),
                 f"in {self.root} (paths.data). Fetch the archive there, then:",
-                f"  python scripts/download.py datasets=[{names}] archive=FILE",
+                f"  python scripts/download.py datasets=[{','.join(self.datasets)}] archive=FILE",
             ]
         )
 
@@ -139,16 +129,3 @@ def _errors_named(path: Path) -> Iterator[None]:
         yield
     except ValueError as error:
         raise error if str(path) in str(error) else ValueError(f"{path}: {error}") from error
-
-
-def _names(value: Any, option: str) -> list[str]:
-    names = [value] if isinstance(value, str) else value or []
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{option} must be a list of names, {option}=[NAME,...], not {value!r:.99}")
-    return names
-
-
-def _text(value: Any, option: str) -> str | None:
-    if value is not None and not (isinstance(value, str) and value):
-        raise ValueError(f"{option} must be a text, not {value!r:.99}")
-    return value
