@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,34 +40,36 @@ def by_title(columns: list[Column]) -> dict[str, Column]:
     return {column.title: column for column in columns}
 
 
-def same(column: Column, expected: list[np.ndarray]) -> bool:
+def same(column: Column, expected: list[Any]) -> bool:
     return all(np.array_equal(one, other) for one, other in zip(column.cells, expected, strict=True))
+
+
+def key_of(column: Column) -> list[Any]:
+    return [part if isinstance(part, str) else part.tolist() for part in column.key]
 
 
 def row(*values: float) -> np.ndarray:
     return np.array([values], np.float32)
 
 
-def test_figure_4(views: list[View]) -> None:
+def test_figure_4_shows_every_part(views: list[View]) -> None:
     columns = mechanism(views, [replace(one, prob=1 - one.prob) for one in views])
     shown = by_title(columns)
-    assert list(shown) == FIGURE_4
-    assert same(shown["Image"], [one.image for one in views])
-    assert same(shown["Baseline"], [grey(1 - one.prob) for one in views])
-    assert same(shown["Ours"], [grey(one.prob) for one in views])
-    assert same(shown["Error"], [errors(one.image, one.prob, one.truth) for one in views])
-    assert same(shown["P⁺"], [grey(one.fg) for one in views])
-    assert same(shown["P⁻"], [grey(one.bg) for one in views])
-    assert same(shown["Gate"], [coloured(1 - one.gate, GATE_COLOURS) for one in views])
+    expected: dict[str, list[Any]] = {
+        "Image": [one.image for one in views],
+        "Baseline": [grey(1 - one.prob) for one in views],
+        "Ours": [grey(one.prob) for one in views],
+        "Error": [errors(one.image, one.prob, one.truth) for one in views],
+        "P⁺": [grey(one.fg) for one in views],
+        "P⁻": [grey(one.bg) for one in views],
+        "Gate": [coloured(1 - one.gate, GATE_COLOURS) for one in views],
+    }
+    assert list(shown) == FIGURE_4 == [*expected, "Energy change"]
+    assert all(same(shown[title], cells) for title, cells in expected.items())
     for column in columns:
         assert [cell.shape for cell in column.cells if cell is not None] == [(40, 70, 3), (40, 60, 3)]
-    positive, fp, negative, fn = shown["Error"].key
-    assert (fp, fn) == ("FP", "FN")
-    assert np.array_equal(positive, patch(FALSE_POSITIVE))
-    assert np.array_equal(negative, patch(FALSE_NEGATIVE))
-    low, colours, high = shown["Gate"].key
-    assert (low, high) == ("suppressed", "kept")
-    assert np.array_equal(colours, ramp(GATE_COLOURS))
+    assert key_of(shown["Error"]) == [patch(FALSE_POSITIVE).tolist(), "FP", patch(FALSE_NEGATIVE).tolist(), "FN"]
+    assert key_of(shown["Gate"]) == ["suppressed", ramp(GATE_COLOURS).tolist(), "kept"]
     assert [title for title, column in shown.items() if column.key] == ["Error", "Gate", "Energy change"]
 
 
@@ -77,9 +80,7 @@ def test_rows_share_the_energy_scale(views: list[View], factor: int) -> None:
     highest = float(energies[1].max())
     column = by_title(mechanism([replace(views[0], energy=energy) for energy in energies], []))["Energy change"]
     assert same(column, [coloured(energy / (highest or 1), ENERGY_COLOURS) for energy in energies])
-    low, colours, high = column.key
-    assert (low, high) == ("0", f"{highest:.3g}")
-    assert np.array_equal(colours, ramp(ENERGY_COLOURS))
+    assert key_of(column) == ["0", ramp(ENERGY_COLOURS).tolist(), f"{highest:.3g}"]
 
 
 @pytest.mark.parametrize(
@@ -96,28 +97,33 @@ def test_missing_parts_have_no_column(views: list[View], absent: list[str], left
     assert list(by_title(mechanism(bare, []))) == expected
 
 
-def test_figure_3(views: list[View], tmp_path: Path) -> None:
-    """Ours precedes the baseline; saved maps may have any format and size."""
+def test_figure_3_shows_saved_maps_of_any_format_and_size(views: list[View], tmp_path: Path) -> None:
+    """Ours precedes the baseline."""
     values = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
-    cv2.imwrite(str(tmp_path / "8.png"), values)
-    cv2.imwrite(str(tmp_path / "16.png"), values.astype(np.uint16) * 257)
-    cv2.imwrite(str(tmp_path / "f.tif"), (values / 255).astype(np.float32))
-    cv2.imwrite(str(tmp_path / "large.png"), np.full((10, 2 * WIDTH), 51, np.uint8))
-    methods = {
-        "One": [tmp_path / "8.png", tmp_path / "16.png"],
-        "Another": [None, tmp_path / "f.tif"],
-        "Large": [tmp_path / "large.png"] * 2,
+    saved = {
+        "8.png": values,
+        "16.png": values.astype(np.uint16) * 257,
+        "f.tif": (values / 255).astype(np.float32),
+        "large.png": np.full((10, 2 * WIDTH), 51, np.uint8),
     }
-    columns = comparison(views, [replace(one, prob=1 - one.prob) for one in views], methods)
+    for name, pixels in saved.items():
+        cv2.imwrite(str(tmp_path / name), pixels)
+    methods = {"One": ["8.png", "16.png"], "Another": [None, "f.tif"], "Large": ["large.png"] * 2}
+    paths = {name: [one and tmp_path / one for one in files] for name, files in methods.items()}
+    columns = comparison(views, [replace(one, prob=1 - one.prob) for one in views], paths)
     shown = by_title(columns)
-    assert list(shown) == ["Image", "Truth", "Ours", "Baseline", "One", "Another", "Large"]
-    assert same(shown["Truth"], [grey(one.truth) for one in views])
-    assert same(shown["Ours"], [grey(one.prob) for one in views])
-    assert same(shown["Baseline"], [grey(1 - one.prob) for one in views])
-    assert same(shown["One"], [np.repeat(values[..., None], 3, axis=2)] * 2)
-    assert shown["Another"].cells[0] is None
-    assert np.array_equal(shown["Another"].cells[1], np.repeat(values[..., None], 3, axis=2))
-    assert np.array_equal(shown["Large"].cells[0], np.full((5, WIDTH, 3), 51))
+    as_grey = np.repeat(values[..., None], 3, axis=2)
+    expected: dict[str, list[Any]] = {
+        "Image": [one.image for one in views],
+        "Truth": [grey(one.truth) for one in views],
+        "Ours": [grey(one.prob) for one in views],
+        "Baseline": [grey(1 - one.prob) for one in views],
+        "One": [as_grey] * 2,
+        "Another": [None, as_grey],
+        "Large": [np.full((5, WIDTH, 3), 51)] * 2,
+    }
+    assert list(shown) == list(expected)
+    assert all(same(shown[title], cells) for title, cells in expected.items())
     assert not any(column.key for column in columns)
     assert list(by_title(comparison(views, [], {}))) == ["Image", "Truth", "Ours"]
 
@@ -126,23 +132,16 @@ def test_probabilities_are_grey() -> None:
     assert grey(row(0, 0.5, 1)).tolist() == [[[0] * 3, [128] * 3, [255] * 3]]
 
 
-def test_errors_are_coloured_by_kind_and_size() -> None:
-    image = np.full((1, 6, 3), 200, np.uint8)
+def test_errors_are_coloured_by_kind_and_size_over_the_grey_image() -> None:
+    image = np.array([[[255, 0, 0], [0, 255, 0], *[[200] * 3] * 4]], np.uint8)
     drawn = errors(image, row(0, 1, 1, 0, 0.5, 0.25), row(0, 1, 0, 1, 0, 1))
     behind = 200 * DIMMED
     assert drawn.dtype == np.uint8
-    assert drawn[0, :2].tolist() == [[round(behind)] * 3] * 2  # both are right
+    assert drawn[0, :2].tolist() == [[round(luminance * DIMMED)] * 3 for luminance in (76, 150)]  # both are right
     assert tuple(drawn[0, 2]) == FALSE_POSITIVE
     assert tuple(drawn[0, 3]) == FALSE_NEGATIVE
     np.testing.assert_allclose(drawn[0, 4], behind / 2 + np.array(FALSE_POSITIVE) / 2, atol=0.5)
     np.testing.assert_allclose(drawn[0, 5], behind / 4 + np.array(FALSE_NEGATIVE) * 3 / 4, atol=0.5)
-
-
-def test_image_behind_errors_is_grey() -> None:
-    image = np.array([[[255, 0, 0], [0, 255, 0], [255, 255, 255]]], np.uint8)
-    drawn = errors(image, row(0, 0, 0), row(0, 0, 0))
-    assert (drawn == drawn[..., :1]).all()
-    assert drawn[0, :, 0].tolist() == [round(76 * DIMMED), round(150 * DIMMED), round(255 * DIMMED)]  # luminance
 
 
 def test_gate_is_red_where_it_keeps_and_dark_blue_where_it_suppresses(views: list[View]) -> None:

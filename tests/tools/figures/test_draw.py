@@ -1,7 +1,7 @@
 """Requests, and the choice of images by name and by score."""
 
-import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,18 @@ from ipsam.engine.metrics import METRICS, Protocol
 from ipsam.tools.figures.draw import Chosen, FigureRequest, by_name, by_score, known_scores
 
 
-def test_request() -> None:
-    request = FigureRequest.of(config(stems=["b", 7, "a", "b"]))
-    assert request == FigureRequest(
-        figure="mechanism", stems=["b", "7", "a"], worst=None, best=None, metric="sm", maps=None, protocol=Protocol()
-    )
+def test_request_of_the_configuration() -> None:
+    request = FigureRequest.of(config(stems=["b", 7, "a", "b", "e\u0301"]))  # an accent as macOS stores it
+    expected = {"stems": ["b", "7", "a", "\u00e9"], "worst": None, "best": None, "maps": None, "protocol": Protocol()}
+    assert request == FigureRequest(figure="mechanism", metric="sm", **expected)
     other = FigureRequest.of(config(figure="comparison", maps="m", worst=3, metric="mae", protocol={"size": 64}))
     assert (other.figure, other.maps, other.worst, other.metric) == ("comparison", Path("m"), 3, "mae")
     assert other.protocol.size == 64
 
 
-def test_stems_are_normalised() -> None:
-    assert FigureRequest.of(config(stems=["e\u0301te\u0301"])).stems == [
-        "\u00e9t\u00e9"
-    ]  # accents as macOS stores them
-
-
-def test_the_configuration_names_every_metric() -> None:
+def test_configuration_names_registered_metrics_only() -> None:
     (line,) = [line for line in (CONFIGS / "visualize.yaml").read_text().splitlines() if line.startswith("metric:")]
-    assert line.partition("worst and best: ")[2].split(", ") == list(METRICS)
+    assert set(line.partition("worst and best: ")[2].split(", ")) <= METRICS.keys()
 
 
 def test_by_name_keeps_the_order() -> None:
@@ -59,38 +52,33 @@ def evaluated(folder: Path, *, epochs: int | None = 5, **scores: float) -> Path:
         ({"best": 9}, [2, 0, 1]),
     ],
 )
-def test_by_score(options: dict[str, Any], expected: list[int]) -> None:
+def test_images_are_chosen_by_score(options: dict[str, Any], expected: list[int]) -> None:
     request = FigureRequest.of(config(**options))
     scores = [0.5, 0.125, 0.875]
     assert by_score(request, "abc", scores) == [Chosen(index, "abc"[index], scores[index]) for index in expected]
 
 
-def test_known_scores(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Scores follow the order of the names; further images in the file are ignored."""
-    folder = evaluated(tmp_path / "eval", a=0.125, b=0.5, c=0.75)
+def test_scores_follow_the_order_of_the_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Further images in the file are ignored; a folder without a score for each image is passed over."""
+    first, second = evaluated(tmp_path / "1", a=0.125), evaluated(tmp_path / "2", a=0.5, b=0.25, c=0.75)
+    scores = partial(known_scores, [tmp_path / "none", first, second], epochs=5)
     with caplog.at_level(logging.INFO):
-        assert known_scores([folder], "CAMO", ["c", "a"], "sm", epochs=5) == [0.75, 0.125]
-    assert f"scores of CAMO: {folder}/per_image.csv" in caplog.text
-    assert known_scores([folder], "CAMO", ["c", "a"], "mae", epochs=5) == [0.25, 0.875]
-    assert known_scores([folder], "NC4K", ["a"], "sm", epochs=5) == [0]
+        assert scores("CAMO", ["c", "a"], "sm") == [0.75, 0.5]
+    assert f"scores of CAMO: {second}/per_image.csv" in caplog.text
+    assert scores("CAMO", ["c", "a"], "mae") == [0.25, 0.5]
+    assert scores("CAMO", ["a"], "sm") == [0.125]
+    assert scores("NC4K", ["a"], "sm") == [0]
+    assert scores("CAMO", ["a", "x"], "sm") is None
+    assert scores("COD10K", ["a"], "sm") is None
 
 
-def test_first_folder_with_all_scores_is_used(tmp_path: Path) -> None:
-    first, second = evaluated(tmp_path / "1", a=0.125), evaluated(tmp_path / "2", a=0.5, b=0.75)
-    folders = [tmp_path / "none", first, second]
-    assert known_scores(folders, "CAMO", ["a"], "sm", epochs=5) == [0.125]
-    assert known_scores(folders, "CAMO", ["a", "b"], "sm", epochs=5) == [0.5, 0.75]
-    assert known_scores(folders, "CAMO", ["a", "x"], "sm", epochs=5) is None
-    assert known_scores(folders, "COD10K", ["a"], "sm", epochs=5) is None
-
-
-def test_scores_of_another_checkpoint_are_ignored(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("evaluated_after", "epochs", "used"), [(5, 6, False), (5, None, False), (None, None, True)])
+def test_scores_of_another_checkpoint_are_ignored(
+    tmp_path: Path, evaluated_after: int | None, epochs: int | None, used: bool
+) -> None:
     """A checkpoint without a number of epochs matches only an evaluation without one."""
-    folder = evaluated(tmp_path, epochs=5, a=0.125)
-    assert known_scores([folder], "CAMO", ["a"], "sm", epochs=6) is None
-    assert known_scores([folder], "CAMO", ["a"], "sm", epochs=None) is None
-    evaluated(tmp_path, epochs=None, a=0.125)
-    assert known_scores([folder], "CAMO", ["a"], "sm", epochs=None) == [0.125]
+    folder = evaluated(tmp_path, epochs=evaluated_after, a=0.125)
+    assert known_scores([folder], "CAMO", ["a"], "sm", epochs=epochs) == ([0.125] if used else None)
 
 
 @pytest.mark.parametrize(
@@ -110,4 +98,3 @@ def test_damaged_scores_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFix
     second = evaluated(tmp_path / "2", a=0.5)
     assert known_scores([tmp_path / "1", second], "CAMO", ["a"], "sm", epochs=5) == [0.5]
     assert f"{tmp_path}/1: its scores can't be read" in caplog.text
-    assert json.loads((second / "metrics.json").read_text())["epochs"] == 5

@@ -1,4 +1,4 @@
-"""Errors name the option or file and the way out; tests/cli/test_visualize_errors.py has more."""
+"""Errors name the option or file and the way out; tests/cli/test_errors.py has those of the whole command."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,63 +9,76 @@ import pytest
 import torch
 from support.figure_runs import SETS
 from support.figure_runs import figure_config as config
+from support.map_files import save
 
 from ipsam.data.sources import Sample
 from ipsam.tools.figures.columns import Column, comparison
 from ipsam.tools.figures.draw import FigureRequest, by_name
+from ipsam.tools.figures.method_maps import maps_of, method_folders
 from ipsam.tools.figures.page import GAP, LARGEST, draw_page, save_page
 from ipsam.tools.figures.view import WIDTH, FigureModel, view
 
 ROWS = LARGEST // (WIDTH + GAP) + 1
+MAPS = Path("maps")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"stems": ["a"], "best": 2}, "stems and best given; say which"),
-        ({"best": 2.5}, "best must be .* 1 or above, not 2.5"),
-        ({"best": True}, "best must be .* 1 or above, not True"),
+        ({"best": 2.5}, "best must be .* 1.*, not 2.5"),
+        ({"best": True}, "best must be .* 1.*, not True"),
         ({"stems": []}, r"stems is a list of images: write stems=\[a,b\], not \[\]"),
         ({"stems": [1e5]}, r"stems must be names, not 100000\.0; if that is one, quote it twice: stems='\[\"10"),
         ({"stems": [True]}, "stems must be names, not True"),
         ({"stems": [None]}, "stems must be names, not None"),
     ],
 )
-def test_invalid_requests(changes: dict[str, Any], message: str) -> None:
+def test_invalid_option_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FigureRequest.of(config(**changes))
 
 
-def black(height: int) -> np.ndarray:
-    return np.zeros((height, height, 3), np.uint8)
+def page(size: int, rows: int = 1) -> Any:
+    return draw_page([Column("image", [np.zeros((size, size, 3), np.uint8)] * rows)])
 
 
 @pytest.mark.parametrize(
-    ("act", "error", "message"),
+    ("folders", "act", "message"),
     [
-        (
-            lambda folder: by_name(SETS, ["x", "a", "a.jpg"]),
-            ValueError,
-            r"stems: no image is called x, a\.jpg \(CAMO has 3: a, b, c; NC4K has 2: b, d\).*data\.test=\[NAME\]",
-        ),
-        (
-            lambda folder: draw_page([Column("image", [black(1)] * ROWS)]),
-            ValueError,
-            rf"{ROWS} rows of 1 columns would be 480 x \d+ pixels, .*choose fewer images",
-        ),
-        (
-            lambda folder: save_page(draw_page([Column("image", [black(9)])]), str(folder / "none" / "page")),
-            FileNotFoundError,
-            r"none/page\.png",
-        ),
+        ([], lambda: by_name(SETS, ["x", "a", "a.jpg"]),
+         r"stems: no image is called x, a\.jpg \(CAMO has 3: a, b, c; NC4K has 2: b, d\).*data\.test=\[NAME\]"),
+        ([], lambda: page(1, ROWS), rf"{ROWS} rows of 1 columns would be 480 x \d+ pixels, .*choose fewer images"),
+        ([], lambda: save_page(page(9), "none/page"), r"none/page\.png"),
+        ([], lambda: method_folders(Path("none"), "CAMO"), "maps=none: no such folder; check the path"),
+        (["maps/CAMO", "maps/A/COD10K"], lambda: method_folders(MAPS, "CAMO"),  # a method's folder, not one of methods
+         r"maps=maps: no method has maps of CAMO; they lie in METHOD/CAMO/\*.png below it, .* the folders A, CAMO"),
+        (["empty"], lambda: method_folders(Path("empty"), "CAMO"), r"maps=empty: no method has .*\*.png below it$"),
+        (["maps/A/CAMO", "maps/A/camo"], lambda: method_folders(MAPS, "CAMO"),
+         "both maps/A/CAMO and maps/A/camo stand for the dataset CAMO; take one of"),
     ],
-    ids=["stem", "size", "folder"],
-)
-def test_impossible_figures(
-    tmp_path: Path, act: Callable[[Path], object], error: type[Exception], message: str
+)  # fmt: skip
+def test_impossible_figure_is_explained(
+    tree: Callable[..., None], folders: list[str], act: Callable[[], object], message: str
 ) -> None:
-    with pytest.raises(error, match=message):
-        act(tmp_path)
+    tree(*folders)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        act()
+
+
+@pytest.mark.usefixtures("tree")
+def test_folder_without_maps_counts_as_none() -> None:
+    (MAPS / "A/NC4K").mkdir(parents=True)
+    with pytest.raises(ValueError, match="maps=maps: no method has maps of NC4K"):
+        method_folders(MAPS, "NC4K")
+
+
+def test_two_maps_of_one_stem_are_named(tree: Callable[..., None]) -> None:
+    tree("A/CAMO")
+    save(Path("A/CAMO/b.tif"))
+    assert maps_of(Path("A/CAMO"), ["a"]) == [Path("A/CAMO/a.png")]  # b is not needed
+    with pytest.raises(ValueError, match=r"maps with the same stem in A/CAMO: b.png and b.tif; remove one of them"):
+        maps_of(Path("A/CAMO"), ["a", "b"])
 
 
 def test_damaged_map_is_named(subject: FigureModel, sample: Sample, tmp_path: Path) -> None:

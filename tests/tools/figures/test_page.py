@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from support.figure_runs import read
 
 from ipsam.tools.figures.columns import Column, RGBImage, patch, ramp
 from ipsam.tools.figures.page import DPI, GAP, KEY, PATCH, TITLE, draw_page, save_page
@@ -19,18 +19,12 @@ def noise(height: int, width: int = WIDTH, seed: int = 0) -> RGBImage:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def read(path: Path) -> RGBImage:
-    image = cv2.imread(str(path))
-    assert image is not None
-    return image[..., ::-1]
-
-
 def inner(image: RGBImage) -> RGBImage:
     return image[FRAME:-FRAME, FRAME:-FRAME]
 
 
 def saved(columns: list[Column], folder: Path) -> RGBImage:
-    return read(save_page(draw_page(columns), str(folder / "page"))[0])
+    return read(str(save_page(draw_page(columns), str(folder / "page"))[0]))
 
 
 def test_every_image_is_placed_to_the_pixel(tmp_path: Path) -> None:

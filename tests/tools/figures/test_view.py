@@ -44,6 +44,8 @@ def test_view_is_the_models_output(subject: FigureModel, sample: Sample) -> None
     np.testing.assert_allclose(shown.energy, at(changes[0], (40, 70)), atol=1e-6)
     assert shown.energy is not None
     assert shown.energy.std() > 0
+    larger = cv2.resize(sample.mask, (140, 80), interpolation=cv2.INTER_NEAREST)  # a mask of another size
+    np.testing.assert_array_equal(view(subject, Sample("a", sample.image, larger)).truth, shown.truth)
 
 
 def test_large_image_is_predicted_whole_and_shown_smaller(subject: FigureModel, sample: Sample) -> None:
@@ -57,11 +59,6 @@ def test_large_image_is_predicted_whole_and_shown_smaller(subject: FigureModel, 
     whole = to_map(output.logits[0], (900, 3 * WIDTH), eight_bit=False).numpy()
     np.testing.assert_allclose(shown.prob, whole.reshape(300, 3, WIDTH, 3).mean((1, 3)), atol=1e-5)
     assert shown.truth.mean() == pytest.approx((large.mask > 0).mean(), abs=1e-6)
-
-
-def test_mask_of_another_size_is_resized(subject: FigureModel, sample: Sample) -> None:
-    larger = cv2.resize(sample.mask, (140, 80), interpolation=cv2.INTER_NEAREST)
-    np.testing.assert_array_equal(view(subject, Sample("a", sample.image, larger)).truth, sample.mask / 255)
 
 
 @pytest.mark.parametrize(
@@ -148,13 +145,11 @@ def test_bf16_difference_is_computed_in_fp32() -> None:
     assert changes[0].item() == 2.0**-7
 
 
-@pytest.mark.parametrize("size", [(100, WIDTH), (100, 10), (3 * WIDTH, WIDTH - 1)])
-def test_narrow_images_are_not_shrunk(size: tuple[int, int]) -> None:
-    pixels = np.zeros(size, np.float32)
-    assert shrunk(pixels) is pixels
-
-
-def test_wide_images_are_averaged_and_keep_their_shape() -> None:
+def test_only_wide_images_are_shrunk() -> None:
+    """They are averaged and keep their shape."""
+    for size in [(100, WIDTH), (100, 10), (3 * WIDTH, WIDTH - 1)]:
+        narrow = np.zeros(size, np.float32)
+        assert shrunk(narrow) is narrow
     wide = np.zeros((60, 4 * WIDTH), np.float32)
     wide[:, ::2] = 1
     np.testing.assert_allclose(shrunk(wide), np.full((15, WIDTH), 0.5), atol=1e-6)
