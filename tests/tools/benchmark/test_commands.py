@@ -54,13 +54,8 @@ def received(monkeypatch: pytest.MonkeyPatch) -> dict[str, BenchmarkOptions]:
 def test_options_override_the_defaults_of_the_device(received: dict[str, BenchmarkOptions]) -> None:
     run("inference", "--device", "cpu")
     first = received["inference"]
-    assert (first.sizes, first.batches, first.repeats, first.variant, first.compile) == (
-        (32,),
-        (1, 2),
-        3,
-        "large",
-        False,
-    )
+    assert (first.sizes, first.batches, first.repeats) == ((32,), (1, 2), 3)
+    assert (first.variant, first.compile) == ("large", False)
     run("inference", "--device=cpu", "--sizes", "64", "96", "--repeats=1", "--compile", "--out=a.json", "--threads=1")
     second = received["inference"]
     assert (second.sizes, second.batches, second.repeats, second.compile) == ([64, 96], (1, 2), 1, True)

@@ -87,11 +87,6 @@ def test_other_formats_are_named(tmp_path: Path, content: bytes, message: str) -
         unpack(tmp_path / "a.zip", tmp_path / "folder")
 
 
-def test_missing_archive_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"none\.zip: no such archive; .*archive=FILE"):
-        unpack(tmp_path / "none.zip", tmp_path / "folder")
-
-
 @pytest.mark.parametrize("kind", WRITERS)
 def test_damaged_archive_is_named(tmp_path: Path, kind: str) -> None:
     content = WRITERS[kind](tmp_path / "whole", {"a.png": os.urandom(5000), "b.png": os.urandom(5000)}).read_bytes()
@@ -117,7 +112,7 @@ def test_encrypted_archive_is_named(tmp_path: Path) -> None:
         unpack(tmp_path / "a.zip", tmp_path / "folder")
 
 
-def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_of_sizes_numbers_and_free_space_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = zipped(tmp_path / "a.zip", {"a.png": bytes(100_000), "b.png": bytes(100_000)})
     assert archive.stat().st_size < 2000
     for name, value, message in (
@@ -134,6 +129,8 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         unpack(archive, tmp_path / "folder")
 
 
-def test_archive_without_images_is_named(tmp_path: Path) -> None:
+def test_missing_archive_and_one_without_images_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.zip: no such archive; .*archive=FILE"):
+        unpack(tmp_path / "none.zip", tmp_path / "folder")
     with pytest.raises(ValueError, match=r"a\.zip holds no images \(\.jpg, .*\): is it the right archive\?"):
         unpack(zipped(tmp_path / "a.zip", OTHERS), tmp_path / "folder")

@@ -39,6 +39,7 @@ from ipsam.tools.prepare.doctor.checks import FORMATS
 SMALL = mask((30, 30))
 MISSING = {"name": "own", "images": "own/img"}
 INSIDE = "another file type inside"
+BROKEN_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12"
 PAGES = {"save_all": True, "append_images": [Image.fromarray(mask())]}
 FLOATS = put_mode("img/g.tif", np.ones((40, 50), np.float32), "F")
 
@@ -71,13 +72,8 @@ def turned(orientation: int) -> Image.Exif:
         case("an unprintable name", lambda own: os.rename(own / "img/a.jpg", os.fsencode(own / "img") + b"/\xe9.jpg"),
              error="unusable set"),
         case("unknown stem left out", nothing(), error="unknown in exclude", exclude=["own/train/typo"]),
-        case(
-            "everything left out",
-            nothing(),
-            remark="left out by exclude",
-            error="no image left",
-            exclude=[f"own/{stem}" for stem in STEMS],
-        ),
+        case("everything left out", nothing(), remark="left out by exclude", error="no image left",
+             exclude=[f"own/{stem}" for stem in STEMS]),
         case("nothing left to train on", nothing(), error="nothing to train on", val_fraction=0.99),
         case("some left to train on", nothing(), val_fraction=0.5),
         case("no such set", nothing(), error="unusable set", train=["COD11K"]),
@@ -116,6 +112,11 @@ def turned(orientation: int) -> Image.Exif:
         case("mask of pages", put_mode("gt/a.png", mask(), "L", **PAGES), error="unreadable file"),
         case("image of pages", together(drop("img/a.jpg"), put_mode("img/a.tif", picture(9), "RGB", **PAGES)),
              remark="multi-page picture"),
+        case("16-bit PNG", together(drop("img/a.jpg"), put("img/a.png", picture(9).astype(np.uint16) * 257)),
+             remark="16-bit picture"),
+        case("16-bit TIFF", together(drop("img/a.jpg"), put("img/a.tif", picture(9).astype(np.uint16) * 257)),
+             remark="16-bit picture"),
+        case("broken metadata", put_mode("img/a.jpg", picture(9), "RGB", exif=BROKEN_EXIF)),
         case("grey", put_mode("img/a.jpg", picture(99), "L")),
         case("palette", put_mode("gt/a.png", mask(), "P")),
         case("a pixel", together(put("img/a.jpg", picture(9, (1, 1))), put("gt/a.png", mask((1, 1)) + 255)),
@@ -168,14 +169,6 @@ def test_test_sets_of_the_same_name_are_refused(tmp_path: Path) -> None:
         examined(own_data(tmp_path, train=[], test=["CAMO", "CAMO"]))
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_16_bit_colours_are_a_remark(tmp_path: Path, suffix: str) -> None:
-    write_set(tmp_path, "own", seed=0, stems="abc")
-    (tmp_path / "own/img/a.jpg").unlink()
-    save(tmp_path / f"own/img/a{suffix}", picture(0).astype(np.uint16) * 257)
-    assert found(examined(own_data(tmp_path, test=[]))) == {"16-bit picture": "remark"}
-
-
 def test_messages_name_files_and_the_way_out(tmp_path: Path) -> None:
     write_set(tmp_path, "own", seed=0, stems=[f"{number}" for number in range(9)])
     own = tmp_path / "own"
@@ -201,10 +194,8 @@ def test_mask_statistics(tmp_path: Path) -> None:
     soft = mask()
     soft[:2, :10] = np.arange(11, 31).reshape(2, 10)
     soft[2:4, :10] = 77
-    save(own / "gt/a.png", soft)
-    save(own / "gt/b.png", mask() // 255 * 254)
-    save(own / "gt/c.png", mask() * 0)
-    save(own / "gt/d.png", mask() * 0 + 255)
+    for stem, pixels in zip("abcd", (soft, mask() // 255 * 254, mask() * 0, mask() * 0 + 255), strict=True):
+        save(own / f"gt/{stem}.png", pixels)
     diagnosis = examined(own_data(tmp_path, test=[]))
     text = message(diagnosis, "masks not binary")
     assert "own/train: 2 of 6 masks have values other than 0 and 255 (" in text
@@ -217,14 +208,14 @@ def test_mask_statistics(tmp_path: Path) -> None:
 
 def test_oddities_are_explained(tmp_path: Path) -> None:
     write_set(tmp_path, "own", seed=0, stems="abcdefghi")
-    damage = together(
+    for damage in (
         put("gt/a.png", 255 - mask()),
         put("img/b.jpg", picture(9), ".png"),
         put_mode("img/c.jpg", picture(10), "RGB", exif=turned(8)),
         put_mode("img/d.jpg", picture(11), "CMYK"),
         put_mode("gt/e.png", mask(), "LA"),
-    )
-    damage(tmp_path / "own")
+    ):
+        damage(tmp_path / "own")
     diagnosis = examined(own_data(tmp_path, test=[]))
     for kind, *texts in (
         ("inverted masks", "in 1 of 9 masks most of the border is foreground: a.png; look whether"),
@@ -236,9 +227,8 @@ def test_oddities_are_explained(tmp_path: Path) -> None:
         for text in texts:
             assert text in message(diagnosis, kind)
     all_masks(255 - mask())(tmp_path / "own")
-    assert "in 9 of 9 (100%) most of the border is foreground" in message(
-        examined(own_data(tmp_path, test=[])), "inverted masks"
-    )
+    inverted = message(examined(own_data(tmp_path, test=[])), "inverted masks")
+    assert "in 9 of 9 (100%) most of the border is foreground" in inverted
 
 
 def test_tiff_orientation_is_applied(tmp_path: Path) -> None:
@@ -251,13 +241,6 @@ def test_tiff_orientation_is_applied(tmp_path: Path) -> None:
     assert found(diagnosis) == {"TIFF orientation": "warning"}
     assert "which are turned when read, unlike other files: a.tif 6; see that" in message(diagnosis, "TIFF orientation")
     assert data.train_and_val(0)[0].source.read(0, 0).image.shape == (50, 40, 3)
-
-
-def test_broken_metadata_is_ignored(tmp_path: Path) -> None:
-    write_set(tmp_path, "own", seed=0)
-    path = tmp_path / "own/img/a.jpg"
-    Image.fromarray(picture(0)).save(path, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
-    assert found(examined(own_data(tmp_path, test=[]))) == {}
 
 
 def test_huge_file_is_not_read(tmp_path: Path) -> None:

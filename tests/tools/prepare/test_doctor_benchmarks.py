@@ -1,12 +1,13 @@
 """The data doctor on the known benchmarks' layouts and peculiarities."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.builders import REAL_DATA
-from support.doctor_files import examined, found, mask, message, own_data, picture, save, stops, write_set
+from support.doctor_files import STEMS, examined, found, mask, message, own_data, picture, save, stops, write_set
 
 from ipsam.data import Data
 from ipsam.tools.prepare.doctor import diagnose
@@ -20,9 +21,17 @@ def cod(root: Path, **options: object) -> Data:
     return own_data(root, **{"train": ["COD10K", "CAMO"], "test": ["CAMO", "CHAMELEON", "COD10K", "NC4K"]} | options)
 
 
+def only_tested(root: Path, *names: str, **options: object) -> Data:
+    return cod(root, train=[], test=list(names), **options)
+
+
+def write_release(root: Path, name: str, seed: int = 0, *, images: str = "Imgs", stems: Sequence[str] = STEMS) -> None:
+    write_set(root, name, seed, images=images, masks="GT", stems=stems)
+
+
 def test_missing_set_does_not_stop_the_examination_of_others(tmp_path: Path) -> None:
-    write_set(tmp_path, "TestDataset/CAMO", 0, images="Imgs", masks="GT")
-    write_set(tmp_path, "NC4K", 50, images="Imgs", masks="GT")
+    write_release(tmp_path, "TestDataset/CAMO")
+    write_release(tmp_path, "NC4K", 50)
     (tmp_path / "NC4K/GT/a.png").unlink()
     data = cod(tmp_path)
     diagnosis = examined(data)
@@ -39,7 +48,7 @@ def test_missing_set_does_not_stop_the_examination_of_others(tmp_path: Path) -> 
 
 
 def test_pooled_files_are_split_and_read_once(tmp_path: Path) -> None:
-    write_set(tmp_path, "TrainDataset", 0, images="Imgs", masks="GT", stems=[*COD10K, *CAMO])
+    write_release(tmp_path, "TrainDataset", stems=[*COD10K, *CAMO])
     for number in range(3):
         save(tmp_path / f"TrainDataset/Imgs/COD10K-NonCAM-{number}.jpg", picture(90 + number))
         (tmp_path / f"TrainDataset/GT/COD10K-NonCAM-{number}.png").write_bytes(b"")
@@ -49,17 +58,17 @@ def test_pooled_files_are_split_and_read_once(tmp_path: Path) -> None:
     assert diagnosis.num_files == 16
     assert found(diagnosis, "COD10K/train") == NUMBER | {"no part of the benchmark": "remark"}
     assert found(diagnosis, "CAMO/train") == NUMBER
-    text = message(diagnosis, "no part of the benchmark")
-    assert text == "COD10K/train: 3 COD10K-NonCAM* left out: camouflaged part only"
-    text = diagnosis.sets[0].findings[-1].message
-    assert text == "COD10K/train: 4 pairs, where the benchmark has 3040 (camouflaged part only)"
+    left_out = "COD10K/train: 3 COD10K-NonCAM* left out: camouflaged part only"
+    assert message(diagnosis, "no part of the benchmark") == left_out
+    fewer = "COD10K/train: 4 pairs, where the benchmark has 3040 (camouflaged part only)"
+    assert diagnosis.sets[0].findings[-1].message == fewer
     assert not stops(data)
 
 
 def test_masks_of_the_other_split_are_ignored(tmp_path: Path) -> None:
-    write_set(tmp_path, "CAMO", 0, images="Images/Test", masks="GT", stems=CAMO)
+    write_release(tmp_path, "CAMO", images="Images/Test", stems=CAMO)
     save(tmp_path / "CAMO/GT/camourflage_00009.png", mask() // 255)
-    data = cod(tmp_path, train=[], test=["CAMO"])
+    data = only_tested(tmp_path, "CAMO")
     diagnosis = examined(data)
     assert found(diagnosis) == NUMBER | {"masks of other splits": "remark"}
     assert len(diagnosis.sets[0].masks) == 4
@@ -68,9 +77,9 @@ def test_masks_of_the_other_split_are_ignored(tmp_path: Path) -> None:
 
 def test_sizes_may_differ_in_nc4k(tmp_path: Path) -> None:
     for name in ("NC4K", "CHAMELEON"):
-        write_set(tmp_path, name, 0, images="Imgs", masks="GT")
+        write_release(tmp_path, name)
         save(tmp_path / name / "GT/b.png", mask((20, 20)))
-    data = cod(tmp_path, train=[], test=["NC4K"])
+    data = only_tested(tmp_path, "NC4K")
     diagnosis = examined(data)
     assert found(diagnosis) == NUMBER | {"size mismatch": "remark"}
     assert message(diagnosis, "size mismatch") == (
@@ -78,19 +87,18 @@ def test_sizes_may_differ_in_nc4k(tmp_path: Path) -> None:
         "b.jpg 40x50 with mask 20x20"
     )
     assert not stops(data)
-    for options in ({"test": ["CHAMELEON"]}, {"test": ["NC4K"], "size_mismatch": "error"}):
-        data = cod(tmp_path, train=[], **options)
+    for data in (only_tested(tmp_path, "CHAMELEON"), only_tested(tmp_path, "NC4K", size_mismatch="error")):
         assert found(examined(data)) == NUMBER | {"size mismatch": "error"}
         assert stops(data)
 
 
 def test_chameleon_release(tmp_path: Path) -> None:
-    write_set(tmp_path, "CHAMELEON", 0, images="Imgs", masks="GT", stems=[f"animal-{number}" for number in range(76)])
+    write_release(tmp_path, "CHAMELEON", stems=[f"animal-{number}" for number in range(76)])
     for number in (7, 9):
         save(tmp_path / f"CHAMELEON/Imgs/animal-{number}.jpg", picture(number), ".png")
     for path in (tmp_path / "CHAMELEON/GT").iterdir():
         save(path, 255 - mask())
-    data = cod(tmp_path, train=[], test=["CHAMELEON"])
+    data = only_tested(tmp_path, "CHAMELEON")
     diagnosis = examined(data)
     assert found(diagnosis) == {"another file type inside": "remark", "inverted masks": "warning"}
     assert "animal-7.jpg is PNG, animal-9.jpg is PNG; their content" in message(diagnosis, "another file type inside")
@@ -99,7 +107,7 @@ def test_chameleon_release(tmp_path: Path) -> None:
 
 
 def test_second_copy_and_missing_list_are_named(tmp_path: Path) -> None:
-    write_set(tmp_path, "a/NC4K", 0, images="Imgs", masks="GT")
+    write_release(tmp_path, "a/NC4K")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     write_set(tmp_path, "Kvasir-SEG", 0, images="images", masks="masks")
     diagnosis = examined(cod(tmp_path, train=["Kvasir-SEG"], test=["NC4K"]))
@@ -115,7 +123,7 @@ def test_subset_is_read_with_its_set(tmp_path: Path) -> None:
     for stem in stems:
         for folder, pixels in (("images", picture(0)), ("masks", mask())):
             save(tmp_path / f"CVC-ClinicDB/{folder}/{stem}.png", pixels)
-    data = cod(tmp_path, train=[], test=["CVC-ClinicDB", "CVC-ClinicDB-62"])
+    data = only_tested(tmp_path, "CVC-ClinicDB", "CVC-ClinicDB-62")
     diagnosis = diagnose(data, num_workers=0)
     assert diagnosis.num_files == 2 * 611
     assert [one.num_pairs for one in diagnosis.sets] == [611, 61]
@@ -131,12 +139,9 @@ def test_real_data() -> None:
     diagnosis = diagnose(own_data(REAL_DATA, **polyps), num_workers=2)
     assert [one.num_pairs for one in diagnosis.sets] == [800, 100, 100, 612, 20]
     soft = {"masks not binary": "warning"}
-    trained, held_out, kvasir, clinicdb, etis = (found(diagnosis, one.label) for one in diagnosis.sets)
-    assert trained == soft | {"training images twice": "remark"}
-    assert held_out == soft
-    assert kvasir == soft | {"tested on training images": "warning"}
-    assert clinicdb == soft
-    assert etis == NUMBER
+    twice, tested_on = {"training images twice": "remark"}, {"tested on training images": "warning"}
+    expected = [soft | twice, soft, soft | tested_on, soft, NUMBER]
+    assert [found(diagnosis, one.label) for one in diagnosis.sets] == expected
     named = {f.kind: f.message for one in diagnosis.sets for f in one.findings}
     assert (
         "593.jpg (510.jpg of Kvasir-SEG/train), 620.jpg (459.jpg of Kvasir-SEG/train), 667.jpg (300.jpg of Kv"

@@ -34,10 +34,13 @@ def altered(image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
     for quality in (90, 50, 20):
         yield f"quality {quality}", jpeg(image, quality)
-    yield "half", scaled(0.5, cv2.INTER_LINEAR)
-    yield "half, nearest", scaled(0.5, cv2.INTER_NEAREST)
-    yield "quarter", scaled(0.25, cv2.INTER_LINEAR)
-    yield "larger", scaled(1.7, cv2.INTER_CUBIC)
+    for by, how in (
+        (0.5, cv2.INTER_LINEAR),
+        (0.5, cv2.INTER_NEAREST),
+        (0.25, cv2.INTER_LINEAR),
+        (1.7, cv2.INTER_CUBIC),
+    ):
+        yield f"scaled by {by}, interpolation {how}", scaled(by, how)
     yield "third, saved again", jpeg(scaled(0.33, cv2.INTER_AREA), 50)
     yield "squashed", jpeg(cv2.resize(image, (352, 352), interpolation=cv2.INTER_LINEAR), 75)
 
@@ -120,7 +123,8 @@ def test_messages_name_copies_and_the_option_that_excludes_them(tmp_path: Path) 
     save(tmp_path / "two/gt/c.png", mask((60, 70)))
     for place in ("two/img/d.jpg", "other/img/e.jpg", "held_out/img/f.jpg"):
         save(tmp_path / place, read_image(tmp_path / "one/img/a.jpg"))
-    data = own_data(tmp_path, train=[one, two], val=[held_out], test=[other])
+    sets = {"train": [one, two], "val": [held_out], "test": [other]}
+    data = own_data(tmp_path, **sets)
     diagnosis = examined(data)
     twice, tested = {"training images twice": "remark"}, {"tested on training images": "warning"}
     assert [found(diagnosis, one.label) for one in diagnosis.sets] == [{}, twice, tested, tested]
@@ -135,9 +139,7 @@ def test_messages_name_copies_and_the_option_that_excludes_them(tmp_path: Path) 
     files = ("other/img/e.jpg", "two/img/d.jpg", "one/img/a.jpg")
     assert diagnosis.sets[3].findings[0].files == tuple(tmp_path / name for name in files)
     assert not found(diagnose(data, num_workers=0, duplicates=False))
-    again = own_data(
-        tmp_path, train=[one, two], val=[held_out], test=[other], exclude=["one/train/a", "two/train/d", "two/train/c"]
-    )
+    again = own_data(tmp_path, **sets, exclude=["one/train/a", "two/train/d", "two/train/c"])
     assert found(examined(again)) == {"left out by exclude": "remark"}  # the advice works
 
 

@@ -9,8 +9,6 @@ from ipsam.data.benchmarks import KNOWN, SPLITS, benchmark
 from ipsam.data.layouts import dataset_pairs, locate_set
 from ipsam.tools.prepare.install import check_free, community_layout, expected_layout, find_splits, install
 
-ROOT = Path(__file__).parents[3]
-
 
 def write(folder: Path, *names: str) -> None:
     for name in names:
@@ -48,14 +46,12 @@ def test_pooled_release_is_split_into_sets(tmp_path: Path) -> None:
     root.mkdir()
     check_free(splits, root)
     assert [install(one, root) for one in splits] == [root / one.folder for one in splits]
-    assert below(root) == {
-        "TrainDataset/CAMO/Imgs/camourflage_00003.jpg",
-        "TrainDataset/CAMO/GT/camourflage_00003.png",
-        "TestDataset/CAMO/Imgs/camourflage_00009.jpg",
-        "TestDataset/CAMO/GT/camourflage_00009.png",
-        "TrainDataset/COD10K/Imgs/COD10K-CAM-1.jpg",
-        "TrainDataset/COD10K/GT/COD10K-CAM-1.png",
-    }
+    installed = (
+        ("TrainDataset/CAMO", stems[2]),
+        ("TestDataset/CAMO", "camourflage_00009"),
+        ("TrainDataset/COD10K", stems[0]),
+    )
+    assert below(root) == {f"{folder}/{file}" for folder, s in installed for file in (f"Imgs/{s}.jpg", f"GT/{s}.png")}
     assert sorted(path.name for path in root.iterdir()) == ["TestDataset", "TrainDataset"]
 
 
