@@ -24,11 +24,13 @@ from ipsam.tools.demo.examples import write_examples
 pytest.importorskip("gradio", reason="the extra [demo] is not installed", exc_type=ImportError)
 pytestmark = pytest.mark.slow
 
+WRITTEN = "Download the cutout (transparent PNG)"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
+OPACITY = "getComputedStyle(document.querySelector('.overlay img + img')).opacity"
 WAIT = 60_000  # milliseconds
 
 
@@ -84,6 +86,12 @@ def page(chromium: Any, served: Served) -> Iterator[Any]:
     assert not [url for url in requested if not url.startswith((served.address, "data:", f"blob:{served.address}"))]
 
 
+def choose(page: Any, example: str) -> None:
+    """Choose an example, and wait for its result."""
+    page.get_by_role("button", name=example).click()
+    page.get_by_role("button", name=WRITTEN).wait_for()
+
+
 def upload(page: Any, path: Path) -> None:
     page.locator("#upload input[type=file]").set_input_files(path)
 
@@ -96,7 +104,7 @@ def shown(page: Any, title: str) -> np.ndarray:
 
 def cutout(page: Any) -> tuple[str, np.ndarray]:
     """Return the name and the pixels of the downloaded cutout."""
-    button = page.get_by_role("button", name="Download the cutout (transparent PNG)")
+    button = page.get_by_role("button", name=WRITTEN)
     with page.expect_download() as download:
         button.click()
     return download.value.suggested_filename, np.asarray(Image.open(download.value.path()))
@@ -120,25 +128,22 @@ def test_upload_becomes_a_mask_and_a_cutout(
 
 
 def test_slider_works_without_the_server(page: Any) -> None:
-    page.get_by_role("button", name="easy").click()
-    page.get_by_role("button", name="Download the cutout (transparent PNG)").wait_for()
+    choose(page, "easy")
     overlay = page.locator("#overlay")
     slider = page.get_by_role("slider", name="Strength of the overlay")
-    before = overlay.screenshot()
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
     slider.focus()
-    slider.press("Home")
-    page.wait_for_function("getComputedStyle(document.querySelector('.overlay img + img')).opacity === '0'")
-    none = overlay.screenshot()
-    slider.press("End")
-    page.wait_for_function("getComputedStyle(document.querySelector('.overlay img + img')).opacity === '1'")
-    full = overlay.screenshot()
-    assert len({before, none, full}) == 3
+    screenshots = {overlay.screenshot()}
+    for key, opacity in (("Home", 0), ("End", 1)):
+        slider.press(key)
+        page.wait_for_function(f"{OPACITY} === '{opacity}'")
+        screenshots.add(overlay.screenshot())
+    assert len(screenshots) == 3
     assert not requested
     page.get_by_role("button", name="medium").click()  # the next image keeps the chosen strength
     page.get_by_text("The cutout is being written").or_(page.get_by_text("transparent PNG")).wait_for()
-    assert page.evaluate("getComputedStyle(document.querySelector('.overlay img + img')).opacity") == "1"
+    assert page.evaluate(OPACITY) == "1"
 
 
 def test_example_by_keyboard(page: Any, predictor: Predictor, tmp_path: Path) -> None:
@@ -163,7 +168,7 @@ def test_broken_file_is_named_and_the_next_one_works(
         assert page.get_by_role("alert").count() == 1  # it stays
         assert page.locator("figure").count() == page.get_by_text("Download").count() == 0
         upload(page, tmp_path / "pond.png")
-        page.get_by_role("button", name="transparent PNG").wait_for()
+        page.get_by_role("button", name=WRITTEN).wait_for()
         assert page.get_by_role("alert").count() == 0
     assert np.array_equal(cutout(page)[1], np.asarray(predictor.predict(picture).cutout()))
 
@@ -191,16 +196,14 @@ def test_paste_drop_and_remove(page: Any) -> None:
 
 def test_narrow_window_does_not_scroll_sideways(page: Any) -> None:
     page.set_viewport_size({"width": 400, "height": 800})
-    page.get_by_role("button", name="easy").click()
-    page.get_by_role("button", name="transparent PNG").wait_for()
+    choose(page, "easy")
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     left = {round(page.locator("figure").nth(index).bounding_box()["x"]) for index in range(5)}
     assert len(left) == 2  # columns of maps
 
 
 def test_controls_and_images_have_accessible_names(page: Any) -> None:
-    page.get_by_role("button", name="easy").click()
-    page.get_by_role("button", name="transparent PNG").wait_for()
+    choose(page, "easy")
     for element in page.locator("button:visible, input:visible").all():
         label = element.get_attribute("aria-label") or element.inner_text() or element.get_attribute("id")
         assert label, element.evaluate("(one) => one.outerHTML")
@@ -216,8 +219,7 @@ def test_demo_contacts_nobody_and_leaves_no_files(served: Served, chromium: Any)
     """The last test: two signals, as ``timeout`` sends them, end the server while a page is open."""
     page = chromium.new_page()
     page.goto(served.address)
-    page.get_by_role("button", name="easy").click()
-    page.get_by_role("button", name="transparent PNG").wait_for()
+    choose(page, "easy")
     assert list(served.temporary.rglob("easy_cutout.png"))
     for _ in range(2):
         served.process.send_signal(signal.SIGTERM)
