@@ -29,7 +29,7 @@ class Diagnosis:
 
     @property
     def would_stop(self) -> bool:
-        """Whether a run on these data would end in an error."""
+        """Return whether a run on these data would end in an error."""
         return self.count("error") > 0
 
     def describe(self) -> dict[str, Any]:
