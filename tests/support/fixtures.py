@@ -13,10 +13,11 @@ from ipsam.data import Data, TestSet, TrainSet
 from ipsam.engine.runs import store
 from ipsam.engine.runs.configuration import compose_experiment
 from ipsam.engine.runs.settings import Settings
+from ipsam.engine.train import trainer
 from ipsam.model import IPSAM
 from support.defaults import data_with, settings_with
 from support.run_folders import CONFIGS
-from support.training import PowerCutError
+from support.training import PowerCutError, fit, model_of
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +76,46 @@ def make_settings() -> Any:
         return settings_with(**given | options)
 
     return make
+
+
+@pytest.fixture
+def train(tmp_path: Path, train_set: TrainSet, make_settings: Any) -> Any:
+    """Trains a small model, in a folder below tmp_path, and returns it."""
+    four_scenes = train_set
+
+    def run(
+        folder: str = "",
+        *,
+        seed: int = 1,
+        model: IPSAM | None = None,
+        train_set: TrainSet | None = four_scenes,
+        val_set: TestSet | None = None,
+        resume: bool = False,
+        **settings: Any,
+    ) -> IPSAM:
+        model = model_of(seed) if model is None else model
+        return fit(model, train_set, tmp_path / folder, make_settings(**settings), val_set=val_set, resume=resume)
+
+    return run
+
+
+@pytest.fixture
+def at_forward_pass(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Calls an action with the losses of training's n-th forward pass, once."""
+
+    def install(number: int, action: Any) -> None:
+        loss, calls = trainer.ipsam_loss, []
+
+        def watched(*arguments: Any) -> Any:
+            losses = loss(*arguments)
+            calls.append(1)
+            if len(calls) == number:
+                action(losses)
+            return losses
+
+        monkeypatch.setattr(trainer, "ipsam_loss", watched)
+
+    return install
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
-"""Training tiny models, for the tests of the trainer and its log."""
+"""Train tiny models, and compare what they become."""
 
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ipsam.data import TrainSet
 from ipsam.engine.train.trainer import train
@@ -19,6 +21,17 @@ class PowerCutError(Exception):
 def fit(model: IPSAM, train_set: TrainSet | None, folder: Path, settings: Any, **options: Any) -> IPSAM:
     train(model, train_set, settings=settings, folder=folder, config=CONFIG, seed=0, **options)
     return model
+
+
+def same(one: Any, other: Any) -> bool:
+    """Compare to the bit, through dicts and lists of tensors and plain values."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(same(*pair) for pair in zip(one, other, strict=True))
+    return bool(one == other)
 
 
 def model_of(seed: int, **options: Any) -> IPSAM:

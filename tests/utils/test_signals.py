@@ -1,4 +1,4 @@
-"""Asked to stop, a run saves and can go on."""
+"""A run that receives a signal saves and can be resumed."""
 
 import multiprocessing
 import os
@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from support.training import fit, model_of
+from support.training import same
 
-from ipsam.data import TestSet, TrainSet
+from ipsam.data import TestSet
 from ipsam.engine.evaluate import evaluator
 from ipsam.engine.runs.checkpoint import load_training
 from ipsam.engine.train import trainer
@@ -23,21 +22,13 @@ from ipsam.utils.signals import Stop, StoppedError
 
 
 @pytest.fixture
-def signal_at(monkeypatch: pytest.MonkeyPatch) -> Any:
+def signal_at(at_forward_pass: Any) -> Any:
     """Sends this process a signal in the middle of a forward pass."""
+    return lambda forward_pass, number: at_forward_pass(forward_pass, lambda _: os.kill(os.getpid(), number))
 
-    def at(forward_pass: int, number: int) -> None:
-        loss, calls = trainer.ipsam_loss, []
 
-        def signalled(*arguments: Any) -> dict[str, torch.Tensor]:
-            calls.append(1)
-            if len(calls) == forward_pass:
-                os.kill(os.getpid(), number)
-            return loss(*arguments)
-
-        monkeypatch.setattr(trainer, "ipsam_loss", signalled)
-
-    return at
+def progress(folder: Path) -> Any:
+    return load_training(folder / "checkpoints" / "last")["progress"]
 
 
 @pytest.mark.parametrize(
@@ -49,61 +40,54 @@ def signal_at(monkeypatch: pytest.MonkeyPatch) -> Any:
     ],
 )
 def test_stopped_run_is_saved_and_resume_is_bit_exact(
-    tmp_path: Path, make_settings: Any, train_set: TrainSet, signal_at: Any, number: int, forward_pass: int, step: int
+    tmp_path: Path, train: Any, signal_at: Any, number: int, forward_pass: int, step: int
 ) -> None:
-    """At the next optimiser step, of two forward passes each; or, at the end of an epoch, after what it ends with."""
-    settings = make_settings(epochs=3, batch_size=1, accumulate=2)
-    straight = fit(model_of(1), train_set, tmp_path / "one", settings)
-    with pytest.MonkeyPatch.context() as patch:
-        loss = trainer.ipsam_loss
-        signal_at(forward_pass, number)
-        with pytest.raises(StoppedError, match=rf"stopped on request at step {step} of 6; .*continue with resume=true"):
-            fit(model_of(1), train_set, tmp_path / "two", settings)
-        patch.setattr(trainer, "ipsam_loss", loss)
-        saved = load_training(tmp_path / "two" / "checkpoints" / "last")["progress"]
-        assert saved["step"] == step
-        resumed = fit(model_of(2), train_set, tmp_path / "two", settings, resume=True)
-    assert all(torch.equal(tensor, resumed.state_dict()[key]) for key, tensor in straight.state_dict().items())
+    """The run stops at the next optimiser step, of two forward passes, or at the end of the epoch."""
+    settings = {"epochs": 3, "batch_size": 1, "accumulate": 2}
+    straight = train("one", **settings)
+    signal_at(forward_pass, number)
+    with pytest.raises(StoppedError, match=rf"stopped on request at step {step} of 6; .*continue with resume=true"):
+        train("two", **settings)
+    assert progress(tmp_path / "two")["step"] == step
+    resumed = train("two", seed=2, resume=True, **settings)
+    assert same(straight.state_dict(), resumed.state_dict())
 
 
-def test_stop_at_the_last_step_finishes_the_run(
-    tmp_path: Path, make_settings: Any, train_set: TrainSet, signal_at: Any
-) -> None:
+def test_stop_at_the_last_step_finishes_the_run(tmp_path: Path, train: Any, signal_at: Any) -> None:
     signal_at(4, signal.SIGTERM)
-    fit(model_of(1), train_set, tmp_path, make_settings(batch_size=1))
-    assert load_training(tmp_path / "checkpoints" / "last")["progress"]["epoch"] == 1
+    train(batch_size=1)
+    assert progress(tmp_path)["epoch"] == 1
 
 
 def test_stop_saves_before_validation(
-    tmp_path: Path, make_settings: Any, train_set: TrainSet, test_set: TestSet, signal_at: Any, monkeypatch: Any
+    tmp_path: Path, train: Any, test_set: TestSet, signal_at: Any, monkeypatch: Any
 ) -> None:
-    """Validation may take longer than a cluster waits; it comes when the run goes on."""
-    settings = make_settings(epochs=2, batch_size=2, save_every=100)
-    straight = fit(model_of(1), train_set, tmp_path / "one", settings, val_set=test_set)
+    """Validation may take longer than a cluster waits; it runs after resuming."""
+    settings = {"epochs": 2, "save_every": 100, "val_set": test_set}
+    straight = train("one", **settings)
     signal_at(2, signal.SIGTERM)  # the last of the first epoch
     validate, scored = trainer.validate, []
     monkeypatch.setattr(trainer, "validate", lambda *given: scored.append(1) or validate(*given))
     with pytest.raises(StoppedError):
-        fit(model_of(1), train_set, tmp_path / "two", settings, val_set=test_set)
+        train("two", **settings)
     assert scored == []
-    resumed = fit(model_of(2), train_set, tmp_path / "two", settings, val_set=test_set, resume=True)
+    resumed = train("two", seed=2, resume=True, **settings)
     assert len(scored) == 2
-    assert all(torch.equal(tensor, resumed.state_dict()[key]) for key, tensor in straight.state_dict().items())
-    one, two = (load_training(tmp_path / name / "checkpoints" / "last")["progress"] for name in ("one", "two"))
+    assert same(straight.state_dict(), resumed.state_dict())
+    assert progress(tmp_path / "one") == progress(tmp_path / "two")
+    one, two = ((tmp_path / name / "checkpoints" / "best").readlink() for name in ("one", "two"))
     assert one == two
-    links = [(tmp_path / name / "checkpoints" / "best").readlink() for name in ("one", "two")]
-    assert links[0] == links[1]
 
 
 def test_stop_in_validation_ends_all_its_processes(
-    tmp_path: Path, make_settings: Any, scenes: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, train: Any, scenes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster tells every process: those that read and those that score go on, until validation is done."""
-    of_other_tests = set(multiprocessing.active_children())  # a loader that nobody collected keeps its process
+    """A cluster signals every process; those that read and score continue until validation is done."""
+    of_other_tests = set(multiprocessing.active_children())  # a loader that was not collected keeps its process
     train_set, val_set = scenes(num_train=4).train_and_val(seed=0)[0], scenes(num_test=24).test_sets()["synthetic"]
     val_set.source = replace(val_set.source, size=300)  # too large for a pipe
-    settings = make_settings(epochs=2, num_workers=1, eval_batch_size=1)
-    straight = fit(model_of(1), train_set, tmp_path / "one", settings, val_set=val_set)
+    settings = {"train_set": train_set, "val_set": val_set, "epochs": 2, "num_workers": 1, "eval_batch_size": 1}
+    straight = train("one", **settings)
     forward, calls = evaluator.forward, []
 
     def signalled(*arguments: Any, **options: Any) -> Any:
@@ -118,11 +102,10 @@ def test_stop_in_validation_ends_all_its_processes(
     with monkeypatch.context() as patch:
         patch.setattr(evaluator, "forward", signalled)
         with pytest.raises(StoppedError, match=r"stopped on request at step 2 of 4"):
-            fit(model_of(1), train_set, tmp_path / "two", settings, val_set=val_set)
-    resumed = fit(model_of(2), train_set, tmp_path / "two", settings, val_set=val_set, resume=True)
-    assert all(torch.equal(tensor, resumed.state_dict()[key]) for key, tensor in straight.state_dict().items())
-    one, two = (load_training(tmp_path / name / "checkpoints" / "last")["progress"] for name in ("one", "two"))
-    assert one == two
+            train("two", **settings)
+    resumed = train("two", seed=2, resume=True, **settings)
+    assert same(straight.state_dict(), resumed.state_dict())
+    assert progress(tmp_path / "one") == progress(tmp_path / "two")
 
 
 FAILS = """
@@ -146,7 +129,7 @@ fit(micro_model(), data.train_and_val(0)[0], Path(sys.argv[1]), settings)
 
 
 def test_uncaught_error_ends_the_run(tmp_path: Path) -> None:
-    """Though it keeps alive who reads, and that ignores signals."""
+    """Although a reading process, which ignores signals, is still alive."""
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     command = [sys.executable, "-c", FAILS, str(tmp_path)]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=100)
@@ -168,7 +151,7 @@ def test_second_ctrl_c_ends_the_process() -> None:
 
 
 def test_duplicate_sigterm_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster tells every process, and torchrun, told as well, tells its own again."""
+    """A cluster signals every process and torchrun, which signals its own again."""
     now = [100.0]
     monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
     died: list[int] = []

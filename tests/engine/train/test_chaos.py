@@ -1,4 +1,4 @@
-"""A run that is killed at random moments, during saving included, ends as one that never was."""
+"""Chaos: a run killed at random moments, also while it saves, ends like an undisturbed one."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
+from support.training import same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ipsam.engine.runs.checkpoint import load_training
@@ -15,18 +15,8 @@ from ipsam.engine.runs.checkpoint import load_training
 WORKER = str(Path(__file__).parents[2] / "support" / "chaos_worker.py")
 
 
-def same(one: object, other: object) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)  # type: ignore[arg-type]
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(same(*pair) for pair in zip(one, other, strict=True))
-    return bool(one == other)
-
-
 def losses(folder: Path) -> dict[int, float]:
-    """By step, as TensorBoard shows them; an entry that was written twice is the later one."""
+    """Read TensorBoard's losses by step; the later of two entries counts."""
     accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     return {event.step: event.value for event in accumulator.Scalars("loss/total")}
 
@@ -38,11 +28,11 @@ def test_killed_and_resumed_run_is_bit_exact(tmp_path: Path) -> None:
         [sys.executable, WORKER, str(tmp_path), str(seed)], capture_output=True, text=True, check=False, timeout=900
     )
     assert done.returncode == 0, done.stderr[-5000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    sys.stdout.write(f"{told}\n")
-    assert told["killed"] + told["killed in saving"] >= 20
-    assert told["killed in saving"] >= 10
-    assert told["asked"] == 3
+    report = json.loads(done.stdout.splitlines()[-1])
+    sys.stdout.write(f"{report}\n")
+    assert report["killed"] + report["killed in saving"] >= 20
+    assert report["killed in saving"] >= 10
+    assert report["asked"] == 3
     log = (tmp_path / "chaos.log").read_text()
     assert log.count("continue with resume=true") == 3
 

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.training import fit, model_of
+from support.training import model_of, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from ipsam.data import TrainSet
 from ipsam.engine.runs.checkpoint import damage, load_training
 from ipsam.engine.train import state as run_state
 from ipsam.engine.train import trainer
@@ -23,87 +22,60 @@ BAD_STEP = 3
 
 
 @pytest.fixture
-def spoil(monkeypatch: pytest.MonkeyPatch) -> Any:
+def spoil(at_forward_pass: Any) -> Any:
     """Replace the loss or the gradient of one forward pass."""
 
     def at(forward_pass: int, kind: str) -> None:
-        loss, calls = trainer.ipsam_loss, []
+        def change(losses: dict[str, torch.Tensor]) -> None:
+            if kind == "gradient":
+                losses["total"].register_hook(lambda gradient: gradient * float("nan"))
+            else:
+                losses["total"] = losses["total"] + float(kind)
 
-        def spoilt(*arguments: Any) -> dict[str, torch.Tensor]:
-            losses = loss(*arguments)
-            calls.append(1)
-            if len(calls) == forward_pass:
-                if kind == "gradient":
-                    losses["total"].register_hook(lambda gradient: gradient * float("nan"))
-                else:
-                    losses["total"] = losses["total"] + float(kind)
-            return losses
-
-        monkeypatch.setattr(trainer, "ipsam_loss", spoilt)
+        at_forward_pass(forward_pass, change)
 
     return at
 
 
-def steps_to(step: int, train_set: TrainSet, folder: Path, settings: Any) -> IPSAM:
-    """Return the model after so many steps of a run that keeps all its checkpoints."""
-    model = model_of(1)
-    fit(model, train_set, folder, settings)
-    state = load_file(folder / "checkpoints" / f"step_{step:08d}" / "model.safetensors")
-    model.load_state_dict(state)
-    return model
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
 
 
 @pytest.mark.parametrize(
     "kind", [pytest.param("nan", marks=pytest.mark.slow), pytest.param("inf", marks=pytest.mark.slow), "gradient"]
 )
-def test_run_stops_and_saves_the_state_before_the_bad_step(
-    tmp_path: Path, make_settings: Any, train_set: TrainSet, spoil: Any, kind: str
-) -> None:
-    settings = make_settings(epochs=2, save_every=1, keep=9)
-    healthy = steps_to(BAD_STEP - 1, train_set, tmp_path / "healthy", settings)
+def test_run_stops_and_saves_the_state_before_the_bad_step(tmp_path: Path, train: Any, spoil: Any, kind: str) -> None:
+    train("healthy", epochs=2, save_every=1, keep=9)
+    healthy = weights(tmp_path / "healthy/checkpoints" / f"step_{BAD_STEP - 1:08d}")
     spoil(BAD_STEP, kind)
     model = model_of(1)
     with pytest.raises(ValueError, match=r"training diverged at step 3, in epoch 2: loss .*, gradient norm") as error:
-        fit(model, train_set, tmp_path / "run", settings)
-    assert all(torch.equal(tensor, healthy.state_dict()[key]) for key, tensor in model.state_dict().items())
+        train("run", model=model, epochs=2, save_every=1, keep=9)
     kept = tmp_path / "run" / "diverged" / "step_00000003"
     assert damage(kept) is None
-    assert load_training(kept)["progress"]["step"] == BAD_STEP - 1
-    assert all(
-        torch.equal(tensor, model.state_dict()[key]) for key, tensor in load_file(kept / "model.safetensors").items()
-    )
+    assert same(model.state_dict(), healthy)
+    assert same(weights(kept), healthy)
+    for folder in (kept, tmp_path / "run" / "checkpoints" / "last"):
+        assert load_training(folder)["progress"]["step"] == BAD_STEP - 1
     step = json.loads((kept / "step.json").read_text())
     assert len(step["images"]) == 2
-    for image in step["images"]:
-        assert image in str(error.value)
-    assert str(kept) in str(error.value)
-    assert "engine.on_divergence=skip" in str(error.value)
+    for named in (*step["images"], str(kept), "engine.on_divergence=skip"):
+        assert named in str(error.value)
     batch = load_file(kept / "batch.safetensors")
-    assert batch["image"].shape == (2, 3, 64, 64)
-    assert batch["image"].dtype == torch.uint8
-    newest = tmp_path / "run" / "checkpoints" / "last"
-    assert load_training(newest)["progress"]["step"] == BAD_STEP - 1
+    assert (batch["image"].shape, batch["image"].dtype) == ((2, 3, 64, 64), torch.uint8)
 
 
-def test_resume_after_divergence_is_bit_exact(
-    tmp_path: Path, make_settings: Any, train_set: TrainSet, spoil: Any
-) -> None:
-    settings = make_settings(epochs=2, save_every=1)
-    straight = fit(model_of(1), train_set, tmp_path / "one", settings)
-    with pytest.MonkeyPatch.context() as patch:
-        loss = trainer.ipsam_loss
-        spoil(BAD_STEP, "nan")
-        with pytest.raises(ValueError, match="diverged"):
-            fit(model_of(1), train_set, tmp_path / "two", settings)
-        patch.setattr(trainer, "ipsam_loss", loss)
-        resumed = fit(model_of(2), train_set, tmp_path / "two", settings, resume=True)
-    assert all(torch.equal(tensor, resumed.state_dict()[key]) for key, tensor in straight.state_dict().items())
+def test_resume_after_divergence_is_bit_exact(train: Any, spoil: Any) -> None:
+    straight = train("one", epochs=2, save_every=1)
+    spoil(BAD_STEP, "nan")
+    with pytest.raises(ValueError, match="diverged"):
+        train("two", epochs=2, save_every=1)
+    resumed = train("two", seed=2, resume=True, epochs=2, save_every=1)
+    assert same(straight.state_dict(), resumed.state_dict())
 
 
 @pytest.mark.parametrize("action", ["skip", "stop"])
-def test_batch_norm_statistics_are_restored(
-    tmp_path: Path, make_settings: Any, train_set: TrainSet, action: str
-) -> None:
+def test_batch_norm_statistics_are_restored(tmp_path: Path, train: Any, action: str) -> None:
     """A forward pass changes them before the loss is known."""
     model = model_of(1)
     model.norm = nn.BatchNorm2d(3)
@@ -115,22 +87,19 @@ def test_batch_norm_statistics_are_restored(
         return forward(image + 0 * model.norm(spoilt))
 
     model.forward = through_norm  # type: ignore[method-assign]
-    settings = make_settings(epochs=2, on_divergence=action, save_every=1, keep=9)
+    settings = {"epochs": 2, "on_divergence": action, "save_every": 1, "keep": 9}
     if action == "stop":
         with pytest.raises(ValueError, match="diverged"):
-            fit(model, train_set, tmp_path, settings)
-        kept = load_file(tmp_path / "diverged" / f"step_{BAD_STEP:08d}" / "model.safetensors")
-        before = load_file(tmp_path / "checkpoints" / f"step_{BAD_STEP - 1:08d}" / "model.safetensors")
-        assert all(torch.equal(tensor, before[key]) for key, tensor in kept.items())
+            train(model=model, **settings)
+        before = weights(tmp_path / "checkpoints" / f"step_{BAD_STEP - 1:08d}")
+        assert same(weights(tmp_path / "diverged" / f"step_{BAD_STEP:08d}"), before)
     else:
-        fit(model, train_set, tmp_path, settings)
+        train(model=model, **settings)
         assert model.norm.num_batches_tracked == len(calls) - 1
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
 
 
-def test_full_disk_does_not_hide_the_divergence(
-    tmp_path: Path, make_settings: Any, train_set: TrainSet, spoil: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_does_not_hide_the_divergence(train: Any, spoil: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -139,72 +108,60 @@ def test_full_disk_does_not_hide_the_divergence(
     with pytest.raises(
         ValueError, match=r"diverged at step 3.*could not be saved in .*diverged/step_00000003 \(No space"
     ):
-        fit(model_of(1), train_set, tmp_path, make_settings(epochs=2))
+        train(epochs=2)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_bad_step_is_skipped_and_counted(
-    tmp_path: Path, make_settings: Any, scenes: Any, spoil: Any, caplog: pytest.LogCaptureFixture, accumulate: int
+    tmp_path: Path, train: Any, scenes: Any, spoil: Any, caplog: pytest.LogCaptureFixture, accumulate: int
 ) -> None:
     train_set = scenes(num_train=8).train_and_val(seed=0)[0]
-    settings = make_settings(on_divergence="skip", accumulate=accumulate, save_every=1, keep=9)
     spoil(accumulate + 1, "nan")  # in the second step
-    model = fit(model_of(1), train_set, tmp_path, settings)
+    model = train(train_set=train_set, on_divergence="skip", accumulate=accumulate, save_every=1, keep=9)
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
     folders = sorted((tmp_path / "checkpoints").glob("step_*"))
-    states = [load_file(folder / "model.safetensors") for folder in folders]
-    same = [
-        all(torch.equal(tensor, after[key]) for key, tensor in before.items()) for before, after in pairwise(states)
-    ]
-    assert same == [True] + [False] * (len(same) - 1)
+    unchanged = [same(*pair) for pair in pairwise(weights(folder) for folder in folders)]
+    assert unchanged == [True] + [False] * (len(unchanged) - 1)
     assert load_training(folders[-1])["progress"]["skipped"] == 1
     assert "step 2 is skipped: {'images': [" in caplog.text
     assert not (tmp_path / "diverged").exists()
     accumulator = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert [event.value for event in accumulator.Scalars("optimiser/skipped")] == [0.0] + [1.0] * len(same)
+    assert [event.value for event in accumulator.Scalars("optimiser/skipped")] == [0.0] + [1.0] * len(unchanged)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("action", ["skip", "stop"])
 def test_verdicts_read_late_change_nothing(
-    tmp_path: Path, make_settings: Any, scenes: Any, spoil: Any, action: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, train: Any, scenes: Any, spoil: Any, action: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     train_set = scenes(num_train=12).train_and_val(seed=0)[0]
-    often = make_settings(on_divergence=action, save_every=1, keep=9)
-    seldom = make_settings(on_divergence=action, log_every=100)
-    folders, models = {"often": tmp_path / "often", "seldom": tmp_path / "seldom"}, {}
-    for name, settings in (("often", often), ("seldom", seldom)):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(trainer, "ipsam_loss", trainer.ipsam_loss)
-            spoil(BAD_STEP, "nan")
-            models[name] = model_of(1)
-            if action == "stop":
-                with pytest.raises(ValueError, match="training diverged at step 3, in epoch 1"):
-                    fit(models[name], train_set, folders[name], settings)
-            else:
-                fit(models[name], train_set, folders[name], settings)
-    early, late = models["often"].state_dict(), models["seldom"].state_dict()
-    assert all(torch.equal(tensor, late[key]) for key, tensor in early.items())
+    models = {}
+    for name, settings in (("often", {"save_every": 1, "keep": 9}), ("seldom", {"log_every": 100})):
+        spoil(BAD_STEP, "nan")
+        models[name] = model_of(1)
+        options = {"model": models[name], "train_set": train_set, "on_divergence": action, **settings}
+        if action == "stop":
+            with pytest.raises(ValueError, match="training diverged at step 3, in epoch 1"):
+                train(name, **options)
+        else:
+            train(name, **options)
+    assert same(*(model.state_dict() for model in models.values()))
     if action == "stop":
-        steps = [json.loads((folder / "diverged/step_00000003/step.json").read_text()) for folder in folders.values()]
-        assert str(steps[0]) == str(steps[1])  # NaN equals nothing
-        images = [
-            load_file(folder / "diverged/step_00000003/batch.safetensors")["image"] for folder in folders.values()
-        ]
-        assert torch.equal(*images)
-        kept = tmp_path / "seldom" / "diverged" / "step_00000003"
-        assert load_training(kept)["progress"] | {"history": []} == {
+        often, seldom = (tmp_path / name / "diverged" / "step_00000003" for name in models)
+        assert str(json.loads((often / "step.json").read_text())) == str(
+            json.loads((seldom / "step.json").read_text())
+        )  # NaN equals nothing
+        assert torch.equal(*(load_file(folder / "batch.safetensors")["image"] for folder in (often, seldom)))
+        assert load_training(seldom)["progress"] | {"history": []} == {
             **{"epoch": 0, "batch": 2, "step": 2, "skipped": 0},
             **{"best": None, "best_step": None, "history": []},
         }
     else:
         assert caplog.text.count("step 3 is skipped") == 2
-        assert load_training(folders["seldom"] / "checkpoints" / "last")["progress"]["skipped"] == 1
+        assert load_training(tmp_path / "seldom" / "checkpoints" / "last")["progress"]["skipped"] == 1
 
 
-def test_host_waits_for_the_device_on_log_steps_only(
-    tmp_path: Path, make_settings: Any, scenes: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_host_waits_for_the_device_on_log_steps_only(train: Any, scenes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     train_set = scenes(num_train=16).train_and_val(seed=0)[0]
     backward, asked, steps = trainer.Accelerator.backward, [], []
 
@@ -224,14 +181,14 @@ def test_host_waits_for_the_device_on_log_steps_only(
     monkeypatch.setattr(trainer.Accelerator, "backward", begins)
     for name in ("item", "tolist", "cpu", "__bool__", "__float__", "__int__", "__index__"):
         monkeypatch.setattr(torch.Tensor, name, counted(name))
-    fit(model_of(1), train_set, tmp_path, make_settings(log_every=4))
+    train(train_set=train_set, log_every=4)
     assert steps == list(range(1, 9))
     assert {step for step, _ in asked if 0 < step < 8} == {4}
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_no_step_synchronises_with_the_gpu(tmp_path: Path, make_settings: Any, scenes: Any) -> None:
+def test_no_step_synchronises_with_the_gpu(train: Any, scenes: Any) -> None:
     train_set = scenes(num_train=16).train_and_val(seed=0)[0]
     forward, calls = IPSAM.forward, []
 
@@ -243,7 +200,7 @@ def test_no_step_synchronises_with_the_gpu(tmp_path: Path, make_settings: Any, s
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(IPSAM, "forward", watched)
         try:
-            fit(model_of(1), train_set, tmp_path, make_settings(cpu=False, log_every=100))
+            train(train_set=train_set, cpu=False, log_every=100)
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert len(calls) == 8

@@ -1,4 +1,4 @@
-"""Every experiment trains what it should, for two steps at micro size, and is evaluated."""
+"""Every experiment trains the intended parameters for two steps at micro size, and is evaluated."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -9,9 +9,9 @@ import torch
 from support.builders import save_official_format
 from support.defaults import loss_weights_with
 from support.experiments import CONFIGS, FILES, rows_of, tiny
-from support.training import fit
+from support.training import same
 
-from ipsam.data import TestSet, TrainSet
+from ipsam.data import TestSet
 from ipsam.engine.evaluate.evaluator import evaluate
 from ipsam.engine.runs.checkpoint import load_weights, own_weights, save_checkpoint
 from ipsam.engine.runs.configuration import build_model, compose_experiment
@@ -33,32 +33,24 @@ PROMPT_ENCODER = (
     "backbone.prompt_encoder.point_embeddings.1.",
 )
 
-# What each comparison system trains, by the beginning of the parameters' names; nothing where it is only evaluated.
+# Parameters that each comparison system trains, by the beginning of their names; none if it is only evaluated.
 SAM_ADAPTER = tuple(f"backbone.model.vision_encoder.{part}." for part in ("of_patches", "of_frequencies", "tune", "up"))
 SAM2_ADAPTER = tuple(f"backbone.model.image_encoder.trunk.{part}." for part in ("stages", "frequencies"))
 TRAINED: dict[str, tuple[str, ...]] = {
-    "sam": (),
-    "sam_oracle": (),
-    "sam2": (),
-    "sam2_oracle": (),
-    "sam2_amg": (),
-    "yolov8_sam2": (),
+    **dict.fromkeys(("sam", "sam_oracle", "sam2", "sam2_oracle", "sam2_amg", "yolov8_sam2"), ()),
     "sam_adapter": (*SAM_ADAPTER, "backbone.model.mask_decoder."),
     "medsam": ("backbone.model.vision_encoder.", "backbone.model.mask_decoder."),
     "mdsam": ("adapters.", "necks.", "decoder.", "fusion.", "deep.", "detail."),
     "sam2_adapter": (*SAM2_ADAPTER, "backbone.model.sam_mask_decoder."),
     "sam2_r80": ("backbone.model.sam_mask_decoder.",),  # and LoRA
 }
-# Trained in name, as the comparison systems' own code has it: no loss on the one mask reaches these.
-OUT_OF_REACH = (
-    ".iou_prediction_head.",
-    ".pred_obj_score_head.",
-    *(f".output_hypernetworks_mlps.{i}." for i in (1, 2, 3)),
-)
+# Trainable in the comparison systems' own code, but a loss on one mask does not reach them.
+HYPERNETWORKS = tuple(f".output_hypernetworks_mlps.{i}." for i in (1, 2, 3))
+OUT_OF_REACH = (".iou_prediction_head.", ".pred_obj_score_head.", *HYPERNETWORKS)
 
 
 def intended(name: str, model: Segmenter) -> set[str]:
-    """The parameters that an experiment is to train."""
+    """Return the parameters that an experiment should train."""
     group, _, short = name.partition("/")
     keys = {key for key, _ in model.named_parameters()}
     lora = {key for key in keys if ".lora_" in key}
@@ -73,7 +65,7 @@ def intended(name: str, model: Segmenter) -> set[str]:
 
 
 def within_reach(name: str, keys: set[str]) -> set[str]:
-    """Those of an experiment's parameters that a loss reaches."""
+    """Return the parameters of an experiment that the loss reaches."""
     decoder = {key for key in keys if "mask_decoder." in key and any(part in key for part in OUT_OF_REACH)}
     return keys - decoder if name.startswith(("baseline/", "kvasir/")) else keys
 
@@ -83,16 +75,16 @@ def backward(model: Segmenter) -> None:
     ipsam_loss(output, torch.randint(2, (2, 1, 64, 64)).float(), loss_weights_with())["total"].backward()
 
 
-def no_effect(name: str) -> bool:
-    """A bias on the keys shifts all scores of a query alike, which softmax takes out again."""
-    return name.endswith("k_proj.bias")
+def effective(keys: set[str]) -> set[str]:
+    """Leave out biases on the keys: each shifts all scores of a query alike, which softmax removes."""
+    return {key for key in keys if not key.endswith("k_proj.bias")}
 
 
 @torch.no_grad()
 def tell_tokens_apart(model: Segmenter) -> None:
-    """Larger weights in SAM's decoder, whose fresh ones take all tokens nearly alike at this size.
+    """Enlarge the weights of SAM's decoder: fresh ones treat all tokens nearly alike at this size.
 
-    Some gradients are of 1e-17 then, and beside Adam's eps of 1e-8 it is left to rounding whether such a weight moves.
+    Some gradients are then about 1e-17; next to Adam's eps of 1e-8, rounding decides whether such a weight moves.
     """
     for name, parameter in model.named_parameters():
         if ".mask_decoder." in name and parameter.ndim > 1:
@@ -101,9 +93,7 @@ def tell_tokens_apart(model: Segmenter) -> None:
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_two_steps_change_only_the_intended_parameters(
-    name: str, train_set: TrainSet, test_set: TestSet, make_settings: Any, tmp_path: Path
-) -> None:
+def test_two_steps_change_only_the_intended_parameters(name: str, train: Any, test_set: TestSet) -> None:
     model = build_model(tiny(name).model)
     trainable = intended(name, model)
     assert {key for key, parameter in model.named_parameters() if parameter.requires_grad} == trainable
@@ -111,16 +101,16 @@ def test_two_steps_change_only_the_intended_parameters(
     assert (expected == trainable) or not model.uses_all_parameters
     tell_tokens_apart(model)
     before = {key: parameter.clone() for key, parameter in model.named_parameters()}
-    fit(model, train_set, tmp_path, make_settings(weight_decay=0.0))  # two steps, after which no zero start is left
+    train(model=model, weight_decay=0.0)  # two steps, after which nothing is zero as it started
     moved = {key for key, parameter in model.named_parameters() if not torch.equal(parameter, before[key])}
-    assert {key for key in moved ^ expected if not no_effect(key)} == set()
+    assert effective(moved ^ expected) == set()
 
     if expected:
         model.zero_grad()
         backward(model)
         gradients = {key: parameter.grad for key, parameter in model.named_parameters() if parameter.grad is not None}
         arrived = {key for key, gradient in gradients.items() if gradient.abs().sum() > 0}
-        assert {key for key in arrived ^ expected if not no_effect(key)} == set()
+        assert effective(arrived ^ expected) == set()
 
     scores = evaluate(model, {"synthetic": test_set}, device=torch.device("cpu"), batch_size=3).datasets["synthetic"]
     assert scores["num_images"] == 3
@@ -135,7 +125,7 @@ def test_every_comparison_system_has_an_experiment() -> None:
 
 @pytest.mark.parametrize("name", [name for name in [*TABLE_3, *SECTION_3_2] if name not in LORA])
 def test_toy_scale_narrows_every_part(name: str) -> None:
-    """The micro model's widths reach the parts that an experiment puts in another's place."""
+    """The micro model's widths also reach the parts that an experiment replaces."""
     model = build_model(compose_experiment(CONFIGS, name, ["+scale=toy", "data.image_size=64"]).model)
     assert model(torch.randn(1, 3, 64, 64)).logits.shape == (1, 1, 16, 16)
     if name.startswith("ablation/minimal_spg"):
@@ -167,8 +157,7 @@ def test_checkpoint_holds_a_trained_prompt_encoder(tmp_path: Path) -> None:
                 parameter += 1
     save_checkpoint(tmp_path / "last", trained, config="model: {}\n", training={})
     load_weights(fresh, tmp_path / "last")
-    found = fresh.state_dict()
-    assert all(torch.equal(found[key], tensor) for key, tensor in trained.state_dict().items())
+    assert same(fresh.state_dict(), trained.state_dict())
 
     config.backbone.train_prompt_encoder = False
     with pytest.raises(ValueError, match=r"does not fit the model.*\n.* unexpected: backbone\.prompt_encoder"):
@@ -177,7 +166,7 @@ def test_checkpoint_holds_a_trained_prompt_encoder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", EACH)
 def test_fast_paths_agree_with_plain_ones(name: str) -> None:
-    """Activation checkpointing to the bit; what is prepared for inference up to rounding; and memory can be told."""
+    """Activation checkpointing agrees to the bit, the prepared model up to rounding; memory can be estimated."""
     model = build_model(tiny(name).model)
     image = torch.randn(2, 3, 64, 64)
     assert all(next(block.parameters()).numel() for block in encoder_blocks(model))

@@ -1,12 +1,11 @@
-"""Fast training, and the plain way of each of its parts."""
+"""Fast training does what plain training does."""
 
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.training import fit, model_of
+from support.training import model_of
 from torch.utils.data import default_collate
 
 from ipsam.data import Batch
@@ -19,7 +18,7 @@ from ipsam.model import LoRA
 def test_fast_batches_move_themselves_to_the_device(
     monkeypatch: pytest.MonkeyPatch, scenes: Any, make_settings: Any, fast: bool, num_workers: int
 ) -> None:
-    """Else accelerate copies it on the stream of the steps, as without ``fast``; the content is the same."""
+    """Otherwise accelerate copies them, on the stream of the steps."""
     moved: list[tuple[torch.device, bool]] = []
     original = Batch.to
 
@@ -44,25 +43,21 @@ def test_fast_batches_move_themselves_to_the_device(
     assert next(order, None) is None
 
 
-def test_fast_and_plain_training_agree_up_to_rounding(tmp_path: Path, make_settings: Any, scenes: Any) -> None:
+def test_fast_and_plain_training_agree_up_to_rounding(train: Any, scenes: Any) -> None:
     """LoRA added by addmm, the fused optimiser, batches of our own."""
+    lora = LoRA(rank=2, alpha=3.0, dropout=0.3)
+    options = {"epochs": 2, "batch_size": 2, "warmup_steps": 0}
     train_set, _ = scenes(num_train=6, hflip=0.5).train_and_val(seed=0)
     fast, plain = (
-        fit(
-            model_of(0, lora=LoRA(rank=2, alpha=3.0, dropout=0.3)),
-            train_set,
-            tmp_path / str(is_fast),
-            make_settings(fast=is_fast, epochs=2, batch_size=2, warmup_steps=0),
-        )
-        for is_fast in (True, False)
+        train(name, model=model_of(0, lora=lora), train_set=train_set, fast=name == "fast", **options)
+        for name in ("fast", "plain")
     )
     adapted = [[module for module in model.modules() if hasattr(module, "lora_A")] for model in (fast, plain)]
     assert [sum("forward" in vars(module) for module in modules) for modules in adapted] == [10, 0]
-    start = model_of(0, lora=LoRA(rank=2, alpha=3.0, dropout=0.3)).state_dict()
+    start = model_of(0, lora=lora).state_dict()
     weights = plain.state_dict()
     moved = [name for name, value in weights.items() if not torch.equal(value, start[name])]
     assert sum(".lora_B" in name for name in moved) == 10
     for name, value in fast.state_dict().items():
-        if name.endswith("k_proj.bias"):  # its gradient is nothing but rounding, of which Adam makes steps
-            continue
-        torch.testing.assert_close(value, weights[name], rtol=0, atol=2e-5)
+        if not name.endswith("k_proj.bias"):  # its gradient is nothing but rounding, which Adam scales up
+            torch.testing.assert_close(value, weights[name], rtol=0, atol=2e-5)

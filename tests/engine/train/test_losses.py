@@ -5,18 +5,20 @@ import torch
 import torch.nn.functional as F
 from support.builders import micro_model
 from support.defaults import loss_weights_with
+from support.training import same
 from torch import Tensor
 
 from ipsam.engine.train.losses import EPS, ipsam_loss, mask_loss, soft_iou_loss
 from ipsam.model import IPSAMOutput
 
 PARTS = ("bce", "iou", "l1")
+OUTPUTS = ("coarse", "refined", "fg", "bg", "auxiliary")
 MASK = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
 LN3 = math.log(3)  # the logit of probability 3/4
 
 
 def output(value: float = 0.0, **changes: Tensor | list[Tensor] | None) -> IPSAMOutput:
-    """An output whose every logit is ``value``, but for ``changes``."""
+    """Make an output whose every logit is ``value``, except for ``changes``."""
     logits = torch.full((1, 1, 2, 2), value)
     given = {
         "mask_logits": logits.repeat(1, 4, 1, 1),
@@ -30,29 +32,29 @@ def output(value: float = 0.0, **changes: Tensor | list[Tensor] | None) -> IPSAM
     return IPSAMOutput(**given | changes)
 
 
-def test_golden_values_of_an_undecided_map() -> None:
-    """By hand: p = 1/2 everywhere; intersection 1/2, union 4/2 + 1 - 1/2 = 5/2, each plus one pixel."""
-    terms = mask_loss(torch.zeros(1, 1, 2, 2), MASK)
-    assert terms["bce"].item() == pytest.approx(math.log(2))
-    assert terms["iou"].item() == pytest.approx(1 - 1.5 / 3.5)
-    assert terms["l1"].item() == pytest.approx(0.5)
-
-
-def test_golden_values_of_a_mixed_map() -> None:
-    """By hand: p = 3/4, 3/4, 1/4, 1/4 against 1, 0, 0, 0."""
-    terms = mask_loss(torch.tensor([[[[LN3, LN3], [-LN3, -LN3]]]]), MASK)
-    assert terms["bce"].item() == pytest.approx(-(3 * math.log(0.75) + math.log(0.25)) / 4)
-    assert terms["iou"].item() == pytest.approx(1 - (0.75 + 1) / (2 + 1 - 0.75 + 1))
-    assert terms["l1"].item() == pytest.approx((0.25 + 0.75 + 0.25 + 0.25) / 4)
-
-
-def test_confident_correct_map_has_no_loss() -> None:
-    terms = mask_loss(MASK * 200 - 100, MASK)
-    assert [terms[part].item() for part in PARTS] == pytest.approx([0, 0, 0])
+@pytest.mark.parametrize(
+    ("logits", "bce", "iou", "l1"),
+    [
+        # p = 1/2 everywhere; intersection 1/2, union 4/2 + 1 - 1/2 = 5/2, each plus one pixel
+        (torch.zeros(1, 1, 2, 2), math.log(2), 1 - 1.5 / 3.5, 0.5),
+        # p = 3/4, 3/4, 1/4, 1/4 against 1, 0, 0, 0
+        (
+            torch.tensor([[[[LN3, LN3], [-LN3, -LN3]]]]),
+            -(3 * math.log(0.75) + math.log(0.25)) / 4,
+            1 - (0.75 + 1) / (2 + 1 - 0.75 + 1),
+            (0.25 + 0.75 + 0.25 + 0.25) / 4,
+        ),
+        (MASK * 200 - 100, 0, 0, 0),
+    ],
+    ids=["undecided", "mixed", "confident and correct"],
+)
+def test_golden_values_by_hand(logits: Tensor, bce: float, iou: float, l1: float) -> None:
+    terms = mask_loss(logits, MASK)
+    assert [terms[part].item() for part in PARTS] == pytest.approx([bce, iou, l1])
 
 
 def test_soft_iou_is_averaged_over_images() -> None:
-    """By hand: a perfect and a wholly wrong image; pooled over the batch it would be another number."""
+    """By hand: a perfect and a wholly wrong image; pooling over the batch would give another number."""
     mask = torch.stack([torch.ones(1, 2, 2), MASK[0]])
     prob = torch.stack([torch.ones(1, 2, 2), torch.tensor([[[0.0, 1.0], [1.0, 1.0]]])])
     assert soft_iou_loss(prob, mask).item() == pytest.approx((0 + (1 - EPS / (4 + EPS))) / 2)
@@ -71,9 +73,7 @@ def test_soft_iou_is_defined_on_empty_masks() -> None:
 def test_logits_are_resized_to_the_mask() -> None:
     logits, mask = torch.randn(2, 1, 4, 4), (torch.rand(2, 1, 16, 16) > 0.5).float()
     resized = F.interpolate(logits, size=(16, 16), mode="bilinear", align_corners=False)
-    expected = mask_loss(resized, mask)
-    terms = mask_loss(logits, mask)
-    assert all(torch.equal(terms[part], expected[part]) for part in PARTS)
+    assert same(mask_loss(logits, mask), mask_loss(resized, mask))
 
 
 def test_half_precision_logits_are_scored_in_single_precision() -> None:
@@ -97,25 +97,21 @@ def test_half_precision_logits_are_scored_in_single_precision() -> None:
 def test_terms_of_each_row_of_table_2(parts: dict[str, bool], supervised: list[str]) -> None:
     losses = ipsam_loss(micro_model(**parts)(torch.randn(1, 3, 64, 64)), torch.ones(1, 1, 64, 64), loss_weights_with())
     assert list(losses) == ["total", *(f"{name}/{part}" for name in supervised for part in PARTS)]
-    weights = loss_weights_with()
-    total = sum(getattr(weights, name.split("/")[0]) * value for name, value in losses.items() if name != "total")
-    torch.testing.assert_close(losses["total"], total)
     losses["total"].backward()
 
 
 def test_total_is_the_weighted_sum() -> None:
-    """By hand: every term of a flat map is known, so that a weight gone astray shows."""
     weights = loss_weights_with(coarse=1.0, refined=2.0, fg=3.0, bg=4.0, auxiliary=5.0)
+    # By hand, for a flat map:
     of_mask = math.log(2) + (1 - 1.5 / 3.5) + 0.5
     of_rest = math.log(2) + (1 - 2.5 / 4.5) + 0.5  # 1 - Y has three pixels: intersection 3/2, union 2 + 3 - 3/2
     losses = ipsam_loss(output(), MASK, weights)
     assert losses["total"].item() == pytest.approx((1 + 2 + 3 + 5) * of_mask + 4 * of_rest)
 
 
-@pytest.mark.parametrize("name", ["coarse", "refined", "fg", "bg", "auxiliary"])
+@pytest.mark.parametrize("name", OUTPUTS)
 def test_zero_weight_removes_only_its_output(name: str) -> None:
-    names = ("coarse", "refined", "fg", "bg", "auxiliary")
-    only = loss_weights_with(**{other: float(other == name) for other in names})
+    only = loss_weights_with(**{other: float(other == name) for other in OUTPUTS})
     losses = ipsam_loss(output(0.3), MASK, only)
     expected = sum(losses[f"{name}/{part}"].item() for part in PARTS)
     assert losses["total"].item() == pytest.approx(expected)

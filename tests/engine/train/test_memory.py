@@ -1,17 +1,16 @@
 """The memory of a step is estimated before it runs, and kept within a limit."""
 
 import logging
-from pathlib import Path
+from math import nan
 from typing import Any
 
 import pytest
 import torch
 from support.builders import micro_model
 from support.defaults import loss_weights_with
-from support.training import fit, model_of
+from support.training import model_of, same
 from torch.profiler import ProfilerActivity, profile
 
-from ipsam.data import TrainSet
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.engine.train.memory import GB, StepMemory, limit_memory, step_memory
 from ipsam.model import IPSAM, LoRA
@@ -21,13 +20,13 @@ CPU = torch.device("cpu")
 
 
 def measured(model: IPSAM) -> int:
-    """Peak of what one forward and backward pass allocates, in bytes."""
+    """Measure the bytes that one forward and backward pass allocates at its peak."""
     image, mask = torch.randn(2, 3, 128, 128), torch.zeros(2, 1, 128, 128)
 
     def step() -> None:
         ipsam_loss(model.train()(image), mask, loss_weights_with())["total"].backward()
 
-    step()  # gradients are there from now on
+    step()  # allocates the gradients
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
     events = sorted(profiler.profiler.kineto_results.events(), key=lambda event: event.start_ns())
@@ -52,7 +51,7 @@ def test_estimating_changes_no_model() -> None:
     model = micro_model(lora=LoRA(rank=4))
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     step_memory(model, batch_size=2, device=CPU, bf16=True)
-    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+    assert same(model.state_dict(), before)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
@@ -79,19 +78,16 @@ def test_fewest_blocks_within_the_limit_are_recomputed() -> None:
 
 
 @pytest.mark.slow
-def test_recomputing_blocks_changes_no_bit(
-    tmp_path: Path, make_settings: Any, train_set: TrainSet, caplog: pytest.LogCaptureFixture
-) -> None:
-    lora = LoRA(rank=4)
-    memory = step_memory(model_of(1, lora=lora), batch_size=2, device=CPU, bf16=False)
-    budget = memory.peak(2) / GB
-    straight = fit(model_of(1, lora=lora), train_set, tmp_path / "one", make_settings())
+def test_recomputing_blocks_changes_no_bit(train: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def state(folder: str, **settings: Any) -> dict[str, torch.Tensor]:
+        return train(folder, model=model_of(1, lora=LoRA(rank=4)), **settings).state_dict()
+
+    memory = step_memory(model_of(1, lora=LoRA(rank=4)), batch_size=2, device=CPU, bf16=False)
+    straight = state("one")
     with caplog.at_level(logging.INFO):
-        frugal = fit(model_of(1, lora=lora), train_set, tmp_path / "two", make_settings(memory_gb=budget))
+        assert same(straight, state("two", memory_gb=memory.peak(2) / GB))
     assert "2 of 5 blocks recomputed: about 0.0" in caplog.text
-    all_again = fit(model_of(1, lora=lora), train_set, tmp_path / "three", make_settings(activation_checkpointing=True))
-    for other in (frugal, all_again):
-        assert all(torch.equal(tensor, straight.state_dict()[key]) for key, tensor in other.state_dict().items())
+    assert same(straight, state("three", activation_checkpointing=True))
 
 
 def test_limit_too_small_is_named(make_settings: Any) -> None:
@@ -99,12 +95,13 @@ def test_limit_too_small_is_named(make_settings: Any) -> None:
         limit_memory(micro_model(), make_settings(memory_gb=0.001))
 
 
-@pytest.mark.parametrize("wrong", [0, -1, True, float("nan")])
-def test_memory_gb_is_checked(make_settings: Any, wrong: Any) -> None:
-    with pytest.raises(ValueError, match=r"engine.memory_gb must be a number above 0, or null"):
-        make_settings(memory_gb=wrong)
-
-
-def test_memory_gb_excludes_activation_checkpointing(make_settings: Any) -> None:
-    with pytest.raises(ValueError, match=r"leave activation_checkpointing=false"):
-        make_settings(memory_gb=4, activation_checkpointing=True)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        *(({"memory_gb": wrong}, "memory_gb must be a number above 0, or null") for wrong in (0, -1, True, nan)),
+        ({"memory_gb": 4, "activation_checkpointing": True}, "leave activation_checkpointing=false"),
+    ],
+)
+def test_wrong_settings_are_named(make_settings: Any, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_settings(**settings)

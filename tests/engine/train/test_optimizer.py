@@ -1,10 +1,11 @@
-"""The fused optimiser step, and how it is left out."""
+"""The fused optimiser step, and skipped steps."""
 
 from copy import deepcopy
 from typing import Any
 
 import pytest
 import torch
+from support.training import same
 from torch import Tensor, nn
 
 from ipsam.engine.train.optimizer import SkippableAdamW
@@ -22,6 +23,11 @@ def optimizer_of(network: nn.Module, *, fused: bool) -> SkippableAdamW:
     return SkippableAdamW(list(network.parameters()), lr=1e-2, weight_decay=0.1, fused=fused)
 
 
+def step(network: nn.Module, optimizer: SkippableAdamW, seed: int, lr: float = 1e-2) -> None:
+    give_gradients(network, seed)
+    optimizer.step_unless(GOOD, lr=lr)
+
+
 def give_gradients(network: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
@@ -37,10 +43,8 @@ def test_fused_and_plain_steps_agree(network: nn.Module) -> None:
     other = deepcopy(network)
     fused, plain = optimizer_of(network, fused=True), optimizer_of(other, fused=False)
     for seed in range(10):
-        give_gradients(network, seed)
-        give_gradients(other, seed)
-        fused.step_unless(GOOD, lr=1e-2)
-        plain.step_unless(GOOD, lr=1e-2)
+        step(network, fused, seed)
+        step(other, plain, seed)
     for one, two in zip(weights(network), weights(other), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
 
@@ -48,31 +52,26 @@ def test_fused_and_plain_steps_agree(network: nn.Module) -> None:
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("first", [True, False])
 def test_bad_step_changes_nothing(network: nn.Module, fused: bool, first: bool) -> None:
-    """Neither weights nor moments, nor the count of steps: the next one is as if it had not been."""
+    """Neither weights nor moments nor the count of steps, so that the next step is not affected."""
     other = deepcopy(network)
-    one, two = optimizer_of(network, fused=fused), optimizer_of(other, fused=fused)
+    pairs = [(network, optimizer_of(network, fused=fused)), (other, optimizer_of(other, fused=fused))]
     if not first:
-        for model, optimizer in ((network, one), (other, two)):
-            give_gradients(model, 1)
-            optimizer.step_unless(GOOD, lr=1e-2)
+        for pair in pairs:
+            step(*pair, seed=1)
     before = weights(network)
     give_gradients(network, 2)
-    assert network[0].weight.grad is not None
     network[0].weight.grad[0, 0] = float("nan")
-    one.step_unless(BAD, lr=1e-2)
-    assert all(torch.equal(*pair) for pair in zip(weights(network), before, strict=True))
+    pairs[0][1].step_unless(BAD, lr=1e-2)
+    assert same(weights(network), before)
     assert all(parameter.grad is None for parameter in network.parameters())
-    for model, optimizer in ((network, one), (other, two)):
-        give_gradients(model, 3)
-        optimizer.step_unless(GOOD, lr=1e-2)
-    assert all(torch.equal(*pair) for pair in zip(weights(network), weights(other), strict=True))
+    for pair in pairs:
+        step(*pair, seed=3)
+    assert same(weights(network), weights(other))
 
 
 def test_learning_rate_is_applied(network: nn.Module) -> None:
     before = weights(network)
-    optimizer = SkippableAdamW(list(network.parameters()), lr=1.0, weight_decay=0.0)
-    give_gradients(network, 0)
-    optimizer.step_unless(GOOD, lr=1e-3)
+    step(network, SkippableAdamW(list(network.parameters()), lr=1.0, weight_decay=0.0), seed=0, lr=1e-3)
     moved = max(float((after - start).abs().max()) for after, start in zip(weights(network), before, strict=True))
     assert moved == pytest.approx(1e-3, rel=1e-2)
 

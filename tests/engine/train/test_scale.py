@@ -1,9 +1,8 @@
-"""Any row that compares parts of the model can be run at toy scale, every one of them under the same budget."""
+"""Rows that compare parts of the model run at toy scale, all under the same budget."""
 
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from ipsam.engine.runs.configuration import build_model, compose_experiment
 from ipsam.tools.paper.changes import changes
@@ -14,7 +13,6 @@ NAMES = ("ablation/baseline", "ablation/spg", "ablation/spg_psg", "ablation/spg_
 
 @pytest.mark.parametrize("name", NAMES)
 def test_toy_scale_keeps_the_parts_of_a_row(name: str) -> None:
-    """The row's own parts, on the micro backbone with synthetic scenes."""
     config = compose_experiment(CONFIGS, name, ["+scale=toy"])
     assert config.model.backbone.variant == "micro"
     assert list(config.data.train) == list(config.data.test) == ["synthetic"]
@@ -31,10 +29,10 @@ def test_toy_scale_has_one_budget() -> None:
 
 def test_toy_run_is_compared_with_its_experiment_at_toy_scale() -> None:
     config = compose_experiment(CONFIGS, "ablation/spg", ["+scale=toy"])
-    OmegaConf.update(config, "name", "toy/ablation/spg")
+    config.name = "toy/ablation/spg"
     assert changes(config, CONFIGS) == []
     config.engine.epochs = 3
     [remark] = changes(config, CONFIGS)
     assert "engine.epochs 3 (15)" in remark
-    OmegaConf.update(config, "name", "huge/ablation/spg")
+    config.name = "huge/ablation/spg"
     assert changes(config, CONFIGS) == ["no such experiment: huge/ablation/spg"]
