@@ -1,4 +1,4 @@
-"""``torch.compile`` gives the same, and keeps what it made."""
+"""``torch.compile`` changes no result, and its cache is kept."""
 
 import shutil
 import subprocess
@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from support.training import fit, model_of
+from support.training import model_of
 from torch import nn
 
-from ipsam.data import TrainSet
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.model import LoRA
 
@@ -31,7 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def without_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole model goes through the compiler, but for the minutes that C++ takes."""
+    """Compile whole models, except for the C++ that would take minutes."""
     compile_whole = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda *a, **options: compile_whole(*a, **options, backend="aot_eager"))
 
@@ -59,29 +58,28 @@ print(counters["inductor"]["fxgraph_cache_miss"], counters["inductor"]["fxgraph_
 """
 
 
-def test_the_next_process_uses_what_was_compiled(cache: Path) -> None:
+def test_next_process_uses_the_cache(cache: Path) -> None:
     command = [sys.executable, "-c", COMPILES]
     first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
     assert (first, second) == ("1 0\n", "0 1\n")
     assert any(cache.rglob("*.so"))
 
 
-def test_the_same_prediction(without_cpp: None, untyped: None) -> None:
+@pytest.mark.usefixtures("without_cpp", "untyped")
+def test_compiled_predictions_agree() -> None:
     image = torch.rand(3, 50, 70)
     plain, compiled = (Predictor(model_of(0), image_size=64, device="cpu", compile=on) for on in (False, True))
     one, other = (predictor.predict(image) for predictor in (plain, compiled))
     torch.testing.assert_close(torch.from_numpy(one.prob), torch.from_numpy(other.prob), rtol=0, atol=1e-5)
 
 
-def test_the_same_training(
-    tmp_path: Path, make_settings: Any, train_set: TrainSet, without_cpp: None, untyped: None
-) -> None:
-    """With blocks that are computed again."""
-    lora = LoRA(rank=4)
-    settings = make_settings(compile=True, activation_checkpointing=True)
-    plain = fit(model_of(1, lora=lora), train_set, tmp_path / "one", make_settings()).state_dict()
-    compiled = fit(model_of(1, lora=lora), train_set, tmp_path / "two", settings).state_dict()
+@pytest.mark.usefixtures("without_cpp", "untyped")
+def test_compiled_training_with_recomputed_blocks_agrees(train: Any) -> None:
+    plain, compiled = (
+        train(name, model=model_of(1, lora=LoRA(rank=4)), **settings).state_dict()
+        for name, settings in (("one", {}), ("two", {"compile": True, "activation_checkpointing": True}))
+    )
     assert compiled.keys() == plain.keys()
     for key, tensor in plain.items():
-        if not key.endswith("k_proj.bias"):  # without any effect, so that rounding alone moves it
+        if not key.endswith("k_proj.bias"):  # has no effect: only rounding moves it
             torch.testing.assert_close(compiled[key], tensor, rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Files that are complete or absent, whoever writes to the same path at the same time."""
+"""Files are complete or absent, also with several writers to one path."""
 
 import os
 import subprocess
@@ -55,12 +55,8 @@ def test_interruption_leaves_the_old_file(tmp_path: Path) -> None:
 def test_errors_name_the_file_itself(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.png").mkdir()
 
-    def write() -> None:
-        with replacing(tmp_path / name) as part:
-            part.touch()
-
-    with pytest.raises(OSError, match=r"a\.png") as error:
-        write()
+    with pytest.raises(OSError, match=r"a\.png") as error, replacing(tmp_path / name) as part:
+        part.touch()
     assert error.value.filename == str(tmp_path / name)
     assert os.listdir(tmp_path) == ["a.png"]
 

@@ -1,4 +1,4 @@
-"""Files of strangers: plain YAML and JSON of bounded size, and torch archives that are safe to unpickle."""
+"""Untrusted files: plain YAML and JSON of bounded size, and torch archives that are safe to unpickle."""
 
 import io
 import pickle
@@ -41,7 +41,7 @@ def test_broken_json_and_large_texts_are_named(tmp_path: Path) -> None:
 
 
 def renamed(content: bytes, name: str) -> bytes:
-    """The same archive, with its pickle under another name."""
+    """Rename the pickle of an archive."""
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(file, "w") as new:
         for record in old.infolist():
@@ -66,10 +66,7 @@ BOMB = archived({"a": Payload(bytearray, 1 << 30)})  # takes a gigabyte when unp
             (renamed(BOMB, name), r"it names '.*bytearray', where only tensors belong")
             for name in ("data.pkl", "data.PKL", "Data.Pkl")
         ),
-        (
-            zipped(**{"a/data.pkl": pickle.dumps({}), "a/DATA.pkl": pickle.dumps({})}),
-            "two of its records have the same",
-        ),
+        (zipped(**dict.fromkeys(("a/data.pkl", "a/DATA.pkl"), pickle.dumps({}))), "two of its records have the same"),
         (compressed(), "it would unpack to more bytes than it has"),
         # Python's zipfile would find the archive, torch the pickle before it.
         (pickle.dumps(0x1950A86A20F9469CFC6C, 2) + archived({"a": torch.zeros(1)}), "it is not a torch archive"),

@@ -9,9 +9,9 @@ from ipsam.utils.weights import key_difference, sha256_of
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
-    path = tmp_path / "weights"
-    path.write_bytes(b"a" * (3 << 20))
-    assert sha256_of(path) == hashlib.sha256(b"a" * (3 << 20)).hexdigest()
+    content = b"a" * (3 << 20)
+    (tmp_path / "weights").write_bytes(content)
+    assert sha256_of(tmp_path / "weights") == hashlib.sha256(content).hexdigest()
 
 
 def test_key_difference_lists_each_kind() -> None:
@@ -25,7 +25,5 @@ def test_key_difference_lists_each_kind() -> None:
         "  1 of another type: type torch.int32 instead of torch.float32",
     ]
     assert key_difference(wanted, wanted) == ""
-    assert (
-        key_difference({f"key{i}": torch.zeros(1) for i in range(5)}, {}, most=2)
-        == "  5 missing: key0, key1 ... and 3 more"
-    )
+    five = {f"key{i}": torch.zeros(1) for i in range(5)}
+    assert key_difference(five, {}, most=2) == "  5 missing: key0, key1 ... and 3 more"

@@ -1,4 +1,4 @@
-"""Worker processes: results in order, errors as they are, and neither a hang nor an orphan."""
+"""Worker processes return results in order and errors unchanged, and never hang or stay behind."""
 
 import multiprocessing
 import os
@@ -42,6 +42,11 @@ def in_worker() -> bool:
     return os.getpid() != HERE
 
 
+def exit_in_worker(here: int) -> None:
+    if os.getpid() != here:
+        os._exit(9)
+
+
 class UnpicklableError(ValueError):
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} and {second}")
@@ -55,7 +60,7 @@ def test_results_keep_the_order_of_the_tasks(num_workers: int, options: dict[str
     assert run([], num_workers, **options) == []
 
 
-def test_workers_are_other_processes_that_the_initializer_sets_up() -> None:
+def test_initializer_runs_in_the_workers_only() -> None:
     assert all(run([in_worker] * 10))
     values = run([partial(os.getenv, "POOL")] * 10, initializer=partial(os.environ.update, POOL="set"))
     assert values == ["set"] * 10
@@ -64,7 +69,7 @@ def test_workers_are_other_processes_that_the_initializer_sets_up() -> None:
 
 @pytest.mark.parametrize("help_out", [False, True])
 def test_tasks_are_drawn_ahead_within_the_limit(help_out: bool) -> None:
-    """While workers lag, this process does tasks itself if it is to help."""
+    """With ``help_out``, this process does tasks itself while workers lag."""
     drawn: list[int] = []
 
     def tasks() -> Iterator[Any]:
@@ -97,15 +102,10 @@ def test_an_unpicklable_error_is_raised_as_its_traceback() -> None:
 @pytest.mark.parametrize(("position", "help_out"), [(0, False), (0, True), (39, False)])
 def test_a_killed_worker_is_an_error_and_no_hang(num_workers: int, help_out: bool, position: int) -> None:
     tasks = [partial(sleep_and_return, 0.001, index) for index in range(40)]
-    tasks[position] = partial(exit_elsewhere, os.getpid())  # type: ignore[assignment]
+    tasks[position] = partial(exit_in_worker, os.getpid())  # type: ignore[assignment]
     with pytest.raises(OSError, match=r"a worker process was killed \(exit status 9\), perhaps .* use fewer workers"):
         run(tasks, num_workers, chunk=4, ahead=8, help_out=help_out)
     assert not multiprocessing.active_children()
-
-
-def exit_elsewhere(here: int) -> None:
-    if os.getpid() != here:
-        os._exit(9)
 
 
 def size_of(array: np.ndarray) -> int:
@@ -115,7 +115,7 @@ def size_of(array: np.ndarray) -> int:
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 @pytest.mark.parametrize("after", [0.02, 0.1, 0.3])
-def test_a_worker_may_be_killed_while_it_receives_a_large_task(num_workers: int, after: float) -> None:
+def test_worker_killed_while_it_receives_a_large_task_is_an_error(num_workers: int, after: float) -> None:
     """ProcessPoolExecutor and pebble hang here."""
     others = set(multiprocessing.active_children())
 
@@ -133,16 +133,16 @@ def test_a_worker_may_be_killed_while_it_receives_a_large_task(num_workers: int,
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_lost_tasks_get_a_result_and_all_others_are_done(num_workers: int) -> None:
+def test_lost_tasks_get_a_result_and_all_others_finish(num_workers: int) -> None:
     tasks: list[Any] = [partial(sleep_and_return, 0, index) for index in range(20)]
-    tasks[3], tasks[8] = partial(exit_elsewhere, os.getpid()), partial(sleep_and_return, 60, 8)
+    tasks[3], tasks[8] = partial(exit_in_worker, os.getpid()), partial(sleep_and_return, 60, 8)
     results = run(tasks, num_workers, chunk=16, timeout=1.0, lost=lambda task, reason: reason)
     assert results[3] == "its process was killed (exit status 9)"
     assert results[8] == "not done after 1 seconds"
     assert [result for result in results if isinstance(result, int)] == [i for i in range(20) if i not in (3, 8)]
 
 
-def test_no_worker_is_left_where_one_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_worker_stays_if_one_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     start, started = multiprocessing.Process.start, []
 
     def third_fails(process: multiprocessing.Process) -> None:
@@ -163,11 +163,11 @@ def test_a_worker_that_ends_while_it_starts_is_an_error() -> None:
         run([os.getpid], initializer=partial(os._exit, 7), lost=lambda *_: None)
 
 
-def test_no_worker_is_left_behind_by_an_interruption() -> None:
+def test_no_worker_survives_an_interruption() -> None:
     results = WorkerPool(call, num_workers=2).map([os.getpid] * 100)
     next(results)
     assert len(multiprocessing.active_children()) >= 2
-    results.close()  # type: ignore[attr-defined]  # as an error or Ctrl-C does
+    results.close()  # type: ignore[attr-defined]  # like an error or Ctrl-C
     assert not multiprocessing.active_children()
 
 
@@ -198,8 +198,8 @@ def blur() -> float:
     return float(cv2.GaussianBlur(np.ones((200, 200), np.float32), (0, 0), 5).sum())
 
 
-def test_threads_of_opencv_in_the_parent_do_not_hang_the_workers() -> None:
-    """They don't survive a fork; a worker that waited for them would wait forever."""
+def test_opencv_threads_of_the_parent_do_not_hang_workers() -> None:
+    """Threads don't survive a fork; a worker would wait for them forever."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(4)
     try:
