@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.builders import micro_model
+from support.training import same
 from torch import Tensor, nn
 
 from ipsam.data import TestSet
@@ -28,7 +29,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Uneven(Source):
-    """Scenes whose masks, and images, have sizes of their own."""
+    """Scenes of different sizes."""
 
     sizes: Sequence[tuple[int, int]] = ((40, 60), (64, 64), (81, 33), (64, 48), (50, 50))
 
@@ -43,7 +44,7 @@ class Uneven(Source):
 
 
 class Recorded(Segmenter):
-    """Stands for a model: gives logits made from the image's own brightness, (b, 1, 16, 16)."""
+    """Stand-in for a model; its logits are the image's brightness, (b, 1, 16, 16)."""
 
     def forward(self, image: Tensor) -> IPSAMOutput:
         logits = nn.functional.avg_pool2d(image.mean(1, keepdim=True), 4) * 3
@@ -51,7 +52,7 @@ class Recorded(Segmenter):
 
 
 class Oracle(Recorded):
-    """Gives back the mask that it is shown, and remarks on the tall ones."""
+    """Return the mask that it receives, with a remark on tall ones."""
 
     oracle = True
 
@@ -66,30 +67,26 @@ def uneven() -> TestSet:
     return TestSet(Uneven(), image_size=64)
 
 
-def test_maps_are_rounded_not_truncated() -> None:
-    probabilities = torch.tensor([0.4 / 255, 0.6 / 255, 100.4 / 255, 100.6 / 255, 254.6 / 255]).double()
-    logits = torch.logit(probabilities).float().view(1, 1, 5)
-    assert to_map(logits, (1, 5)).tolist() == [[0, 1, 100, 101, 255]]
-    assert to_map(torch.tensor([[[-100.0, 0.0, 100.0]]]), (1, 3)).tolist() == [[0, 128, 255]]
+@pytest.mark.parametrize(
+    ("logits", "size", "expected"),
+    [
+        ([[-100.0, 0.0, 100.0]], (1, 3), [[0, 128, 255]]),
+        # p = 0.4, 0.6, 100.4, 100.6 and 254.6 of 255
+        ([[-6.4560, -6.0498, -0.4317, -0.4284, 6.4560]], (1, 5), [[0, 1, 100, 101, 255]]),
+        ([[-4.0, 2.0]], (1, 4), [[round(255 / (1 + np.exp(-value))) for value in (-4.0, -2.5, 0.5, 2.0)]]),
+    ],
+    ids=["limits", "rounded, not truncated", "resized before the sigmoid"],
+)
+def test_maps_by_hand(logits: Any, size: tuple[int, int], expected: Any) -> None:
+    assert to_map(torch.tensor([logits]), size).tolist() == expected
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", [(16, 16), (40, 60), (7, 100), (64, 64)])
-def test_maps_have_the_ground_truths_size(size: tuple[int, int]) -> None:
-    probability_map = to_map(torch.full((1, 16, 16), 2.0), size)
-    assert probability_map.shape == size
-    assert probability_map.dtype == torch.uint8
+def test_maps_have_the_ground_truths_size(size: tuple[int, int], dtype: torch.dtype) -> None:
+    probability_map = to_map(torch.full((1, 16, 16), 2.0, dtype=dtype), size)
+    assert (probability_map.shape, probability_map.dtype) == (size, torch.uint8)
     assert (probability_map == round(255 / (1 + np.exp(-2.0)))).all()
-
-
-def test_logits_are_resized_before_the_sigmoid() -> None:
-    """Half-way between logits -4 and 4 lies probability 1/2; resized probabilities would agree only there."""
-    logits = torch.tensor([[[-4.0, 2.0]]])
-    expected = torch.sigmoid(torch.tensor([-4.0, -2.5, 0.5, 2.0])).mul(255).round()
-    assert to_map(logits, (1, 4)).tolist() == [expected.int().tolist()]
-
-
-def test_half_precision_logits_are_accepted() -> None:
-    assert to_map(torch.zeros(1, 4, 4).bfloat16(), (4, 4)).tolist() == [[128] * 4] * 4
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -114,24 +111,24 @@ def test_evaluation_is_deterministic_and_changes_no_model(uneven: TestSet) -> No
     model = micro_model()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     assert evaluate(model, {"set": uneven}, device=CPU) == evaluate(model, {"set": uneven}, device=CPU)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert same(model.state_dict(), before)
 
 
 def test_bf16_is_used_on_request(uneven: TestSet) -> None:
-    seen = []
+    autocast = []
 
     class Watched(Recorded):
         def forward(self, image: Tensor) -> Any:
-            seen.append(torch.is_autocast_enabled("cpu"))
+            autocast.append(torch.is_autocast_enabled("cpu"))
             return super().forward(image)
 
     for bf16 in (False, True):
         evaluate(Watched(), {"set": uneven}, device=CPU, batch_size=5, bf16=bf16)
-    assert seen == [False, True]
+    assert autocast == [False, True]
 
 
 def test_the_protocol_decides_on_size_and_number_format(uneven: TestSet, tmp_path: Path) -> None:
-    """What reaches the metrics is what the model gave, not a map that was rounded or resized before."""
+    """Metrics receive the model's output without earlier rounding or resizing."""
     for protocol, maps in ((Protocol(eight_bit=False), None), (Protocol(size=24), tmp_path)):
         evaluation = evaluate(Recorded(), {"set": uneven}, device=CPU, protocol=protocol, num_workers=1, maps=maps)
         images = []

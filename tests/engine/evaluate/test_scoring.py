@@ -84,7 +84,7 @@ class SlowElsewhere:
 
 
 @pytest.mark.parametrize("predicting", [False, True])
-def test_a_process_that_predicts_scores_rather_than_wait(predicting: bool) -> None:
+def test_predicting_process_scores_instead_of_waiting(predicting: bool) -> None:
     jobs = [SlowElsewhere(os.getpid(), index) for index in range(40)]
     scored = score_images("set", jobs, 40, protocol=Protocol(), num_workers=1, predicting=predicting)
     assert [name.split()[0] for name, _ in scored] == [str(index) for index in range(40)]
@@ -103,7 +103,7 @@ class NotFinite:
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_an_image_that_cannot_be_scored_is_named(num_workers: int) -> None:
+def test_unscorable_image_is_named(num_workers: int) -> None:
     with pytest.raises(ValueError, match=r"^image7: a floating-point prediction must lie in \[0, 1\]"):
         scored([NotFinite()], num_workers)  # type: ignore[list-item]
 
@@ -132,7 +132,7 @@ class Large:
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 @pytest.mark.parametrize("predicting", [False, True])
-def test_a_killed_worker_is_an_error_while_large_maps_are_sent(predicting: bool, num_workers: int) -> None:
+def test_worker_killed_while_large_maps_are_sent_is_an_error(predicting: bool, num_workers: int) -> None:
     jobs = map(Large, range(60))
     with pytest.raises(OSError, match=r"a worker process was killed .*; use fewer workers"):
         score_images("set", jobs, 60, protocol=Protocol(), num_workers=num_workers, predicting=predicting)
