@@ -7,6 +7,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+import ipsam
+from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.runs.checkpoint import save_checkpoint
 from ipsam.engine.runs.configuration import build_model, compose_experiment
 from support.builders import randomise
@@ -16,7 +18,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the quickstart's model at 64 px, its weights random but lively."""
+    """Checkpoint of the quickstart's model at 64 px, with random weights that vary its maps."""
     torch.manual_seed(4)
     config = compose_experiment(CONFIGS, "quickstart", ["data.image_size=64", "name=small"])
     model = build_model(config.model)
@@ -25,6 +27,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     training = {"optimizer": {}, "rng": [], "progress": {"epoch": 9, "step": 10}}
     save_checkpoint(folder, model, config=OmegaConf.to_yaml(config, resolve=True), training=training)
     return folder
+
+
+@pytest.fixture(scope="session")
+def predictor(checkpoint: Path) -> Predictor:
+    return ipsam.load(checkpoint, device="cpu")
 
 
 @pytest.fixture

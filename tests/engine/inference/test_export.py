@@ -1,5 +1,7 @@
-"""Exported models give what PyTorch gives, for any number of images."""
+"""Exported models agree with PyTorch, for any number of images."""
 
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,6 @@ import torch
 from PIL import Image
 from support.builders import micro_model
 
-import ipsam
 from ipsam.engine.inference.export import export
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.model import inference
@@ -18,11 +19,6 @@ from ipsam.utils.imagenet import MEAN
 onnxruntime = pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.slow
 SCRIPTS = Path(__file__).parents[3] / "scripts"
-
-
-@pytest.fixture(scope="module")
-def predictor(checkpoint: Path) -> Predictor:
-    return ipsam.load(checkpoint, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +36,7 @@ def test_onnx_gives_the_same_logits(predictor: Predictor, onnx_file: Path, batch
     np.testing.assert_allclose(logits, expected.numpy(), atol=1e-3)
 
 
-def test_the_file_tells_what_it_takes(onnx_file: Path) -> None:
+def test_onnx_file_describes_its_input(onnx_file: Path) -> None:
     session = onnxruntime.InferenceSession(onnx_file)
     about = session.get_modelmeta().custom_metadata_map
     assert about["image_size"] == "64"
@@ -51,7 +47,7 @@ def test_the_file_tells_what_it_takes(onnx_file: Path) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("tokens", [16, 2048])
-def test_a_program_of_torch_export(
+def test_torch_export_gives_the_same_logits(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: int
 ) -> None:
     """The exported model is whole, though the predictor splits long token sequences into chunks."""
@@ -64,15 +60,11 @@ def test_a_program_of_torch_export(
 
 
 @pytest.mark.parametrize("size", [(70, 90), (33, 200), (300, 240), (64, 64)])
-def test_the_example_gives_the_map_of_the_api(
+def test_onnx_example_gives_the_map_of_the_api(
     predictor: Predictor, onnx_file: Path, tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By numpy and Pillow alone, within one level of 255."""
-    import runpy
-    import sys
-
-    rng = np.random.default_rng(1)
-    pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
@@ -88,7 +80,7 @@ def test_the_example_gives_the_map_of_the_api(
 
 
 @pytest.mark.usefixtures("untyped")
-def test_what_can_not_be_exported(tmp_path: Path) -> None:
+def test_export_errors_name_the_way_out(tmp_path: Path) -> None:
     plain: Any = Predictor(micro_model(), image_size=64, device="cpu")
     with pytest.raises(ValueError, match=r"model\.xyz: the ending selects the format, and must be \.onnx \(ONNX\)"):
         export(plain, tmp_path / "model.xyz")

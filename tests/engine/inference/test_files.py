@@ -1,4 +1,4 @@
-"""Files in, files out: structure kept, what is done left alone, broken ones listed."""
+"""Predicting files keeps their folders, skips what is done and lists what is broken."""
 
 import os
 import re
@@ -11,15 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import ipsam
 from ipsam.engine.inference.files import FileJob, _save, find_jobs, predict_files
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
-
-
-@pytest.fixture(scope="module")
-def predictor(checkpoint: Path) -> Predictor:
-    return ipsam.load(checkpoint, device="cpu")
 
 
 def save(path: Path, height: int = 30, width: int = 40, seed: int = 0) -> Path:
@@ -31,7 +25,7 @@ def save(path: Path, height: int = 30, width: int = 40, seed: int = 0) -> Path:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Pictures in folders, two of one stem, and what is none."""
+    """Images in folders, two with the same stem, a text file and a hidden folder."""
     root = tmp_path / "in"
     for number, name in enumerate(("a.png", "deep/er/b.jpg", "deep/a.jpg", "twice.png", "twice.jpg", "v1.2.png")):
         save(root / name, 30 + number, 40, number)
@@ -44,7 +38,7 @@ def written(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_the_structure_is_kept(predictor: Predictor, tree: Path, tmp_path: Path) -> None:
+def test_folders_are_kept(predictor: Predictor, tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     outcome = predict_files(predictor, find_jobs(str(tree), out, ["map"]), batch_size=4)
     assert (outcome.written, outcome.skipped, outcome.failed) == (6, 0, {})
@@ -53,27 +47,27 @@ def test_the_structure_is_kept(predictor: Predictor, tree: Path, tmp_path: Path)
         result = predictor.predict(tree / source)
         saved = cv2.imread(str(out / target), cv2.IMREAD_UNCHANGED)
         assert saved.shape == result.prob.shape
-        assert np.abs(saved.astype(int) - result.map).max() <= 1  # in a batch of another size
+        assert np.abs(saved.astype(int) - result.map).max() <= 1  # batches of different sizes differ by rounding
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 10])
-def test_no_map_is_another_pictures_where_some_are_broken(
-    predictor: Predictor, tmp_path: Path, batch_size: int
-) -> None:
+def test_broken_files_are_listed_and_shift_no_map(predictor: Predictor, tmp_path: Path, batch_size: int) -> None:
     root, out = tmp_path / "in", tmp_path / "out"
     for number in range(9):
         save(root / f"{number}.png", 20 + number, 40, number)
-    for broken in (0, 3, 4, 8):
-        (root / f"{broken}.png").write_bytes(b"nothing")
+    for broken, content in ((0, b"nothing"), (3, b""), (4, b"\x89PNG\r\n"), (8, b"nothing")):
+        (root / f"{broken}.png").write_bytes(content)
     outcome = predict_files(predictor, find_jobs(str(root), out, ["map"]), batch_size=batch_size)
-    assert sorted(path.name for path in outcome.failed) == ["0.png", "3.png", "4.png", "8.png"]
+    assert outcome.written == 5
+    assert sorted(outcome.failed) == [root / f"{broken}.png" for broken in (0, 3, 4, 8)]
+    assert all(str(path) in reason for path, reason in outcome.failed.items())
     assert written(out) == ["1.png", "2.png", "5.png", "6.png", "7.png"]
     for name in written(out):
         saved = cv2.imread(str(out / name), cv2.IMREAD_UNCHANGED)
         assert np.abs(saved.astype(int) - predictor.predict(root / name).map).max() <= 1
 
 
-def test_several_kinds_have_folders_of_their_own(predictor: Predictor, tree: Path, tmp_path: Path) -> None:
+def test_several_kinds_get_separate_folders(predictor: Predictor, tree: Path, tmp_path: Path) -> None:
     kinds = ["map", "mask", "overlay", "cutout"]
     predict_files(predictor, find_jobs(str(tree / "deep"), tmp_path / "out", kinds))
     assert written(tmp_path / "out") == sorted(f"{kind}/{name}" for kind in kinds for name in ("a.png", "er/b.png"))
@@ -81,7 +75,7 @@ def test_several_kinds_have_folders_of_their_own(predictor: Predictor, tree: Pat
         assert (cutout.mode, cutout.size) == ("RGBA", (40, 32))
 
 
-def test_a_file_and_a_glob(tree: Path, tmp_path: Path) -> None:
+def test_input_may_be_a_file_or_a_glob(tree: Path, tmp_path: Path) -> None:
     (only,) = find_jobs(str(tree / "deep/a.jpg"), tmp_path, ["map"])
     assert only.targets == {"map": tmp_path / "a.png"}
     found = find_jobs(str(tree / "**/*.jpg"), tmp_path, ["map"])
@@ -90,7 +84,7 @@ def test_a_file_and_a_glob(tree: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_done_is_left_alone(predictor: Predictor, tree: Path, tmp_path: Path) -> None:
+def test_finished_files_are_skipped(predictor: Predictor, tree: Path, tmp_path: Path) -> None:
     jobs = find_jobs(str(tree), tmp_path / "out", ["map"])
     predict_files(predictor, jobs[:2])
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
@@ -102,22 +96,9 @@ def test_what_is_done_is_left_alone(predictor: Predictor, tree: Path, tmp_path: 
     assert any(path.stat().st_mtime_ns != time for path, time in times.items())
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
-def test_broken_files_keep_nobody_back(predictor: Predictor, tree: Path, tmp_path: Path, batch_size: int) -> None:
-    for name, content in (("broken.png", b"\x89PNG\r\n"), ("deep/empty.jpg", b""), ("zz.jpg", b"no picture")):
-        (tree / name).write_bytes(content)
-    jobs = find_jobs(str(tree), tmp_path / "out", ["map"])
-    outcome = predict_files(predictor, jobs, batch_size=batch_size)
-    assert outcome.written == 6
-    assert set(outcome.failed) == {tree / "broken.png", tree / "deep/empty.jpg", tree / "zz.jpg"}
-    for path, reason in outcome.failed.items():
-        assert str(path) in reason
-    assert len(written(tmp_path / "out")) == 6
-
-
-def test_a_place_that_can_not_be_written_is_told(predictor: Predictor, tree: Path, tmp_path: Path) -> None:
+def test_unwritable_output_is_named(predictor: Predictor, tree: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "deep").write_text("a file where a folder should be")
+    (tmp_path / "out" / "deep").write_text("a file instead of a folder")
     outcome = predict_files(predictor, find_jobs(str(tree), tmp_path / "out", ["map"]))
     assert outcome.written == 4
     assert set(outcome.failed) == {tree / "deep/a.jpg", tree / "deep/er/b.jpg"}
@@ -155,19 +136,14 @@ def film(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("batch_size", "batches"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1])])
 def test_a_video_is_predicted_frame_by_frame(
-    predictor: Predictor,
-    film: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    batch_size: int,
-    batches: list[int],
+    predictor: Predictor, film: Path, tmp_path: Path, monkeypatch: Any, batch_size: int, batches: list[int]
 ) -> None:
-    seen, begin = [], predictor._start
-    monkeypatch.setattr(predictor, "_start", lambda images: seen.append(len(images)) or begin(images))
+    sizes, begin = [], predictor._start
+    monkeypatch.setattr(predictor, "_start", lambda images: sizes.append(len(images)) or begin(images))
     jobs = find_jobs(str(film.parent), tmp_path / "out", ["overlay", "map"])
     outcome = predict_files(predictor, jobs, batch_size=batch_size)
     assert (outcome.written, outcome.failed) == (1, {})
-    assert seen == batches
+    assert sizes == batches
     assert written(tmp_path / "out") == ["map/walk.mp4", "overlay/walk.mp4"]
     for kind in ("overlay", "map"):
         capture = cv2.VideoCapture(str(tmp_path / "out" / kind / "walk.mp4"))
@@ -179,7 +155,7 @@ def test_a_video_is_predicted_frame_by_frame(
     assert predict_files(predictor, jobs).skipped == 1
 
 
-def test_of_a_video_broken_off_nothing_stays(
+def test_interrupted_video_leaves_no_file(
     predictor: Predictor, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin, begun = predictor._start, []
@@ -198,7 +174,7 @@ def test_of_a_video_broken_off_nothing_stays(
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
-def test_videos_that_can_not_be(predictor: Predictor, film: Path, tmp_path: Path) -> None:
+def test_broken_videos_and_cutouts_of_videos_are_named(predictor: Predictor, film: Path, tmp_path: Path) -> None:
     (film.parent / "broken.mp4").write_bytes(b"no video")
     outcome = predict_files(predictor, find_jobs(str(film.parent), tmp_path / "out", ["mask"]))
     assert outcome.written == 1
@@ -217,7 +193,7 @@ def test_videos_that_can_not_be(predictor: Predictor, film: Path, tmp_path: Path
         ("in", [], "save takes some of map, mask, overlay, cutout, not nothing"),
     ],
 )
-def test_wrong_requests(
+def test_wrong_requests_are_named(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, kinds: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

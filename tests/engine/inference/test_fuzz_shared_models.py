@@ -1,4 +1,4 @@
-"""Broken and hostile folders of shared models, loaded by ``ipsam.load``; as in test_fuzz_checkpoints.py."""
+"""Fuzz ``ipsam.load`` with broken and hostile folders of shared models, like test_fuzz_checkpoints.py."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("untyped")
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of a shared model."""
+    """Read the files of an intact shared model."""
     made = tmp_path_factory.mktemp("whole")
     lay_down(made / "run", whole_run(made / "trained"))
     folder = save_pretrained(find_checkpoint(made / "run"), made / "shared")
@@ -39,7 +39,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Holds the model of a case, ``model``; nothing around it may change, and no program may start."""
+    """Folder for ``model``; nothing beside it may change, and no program may start."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "file").write_text("mine")
     monkeypatch.chdir(tmp_path / "outside")
@@ -77,12 +77,14 @@ def test_intact_model_predicts(place: Path, whole: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("change", list(mutations(3).values()), ids=list(mutations(3)))
 @pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION])
-def test_bytes(place: Path, whole: dict[str, bytes], name: str, change: Callable[[bytes], bytes]) -> None:
+def test_changed_bytes_give_clear_errors(
+    place: Path, whole: dict[str, bytes], name: str, change: Callable[[bytes], bytes]
+) -> None:
     use(place, whole | {name: change(whole[name])})
 
 
 @pytest.mark.parametrize("change", WEIGHTS_FILES)
-def test_weights(place: Path, whole: dict[str, bytes], change: str) -> None:
+def test_hostile_weights_are_refused(place: Path, whole: dict[str, bytes], change: str) -> None:
     assert use(place, whole | {WEIGHTS: WEIGHTS_FILES[change](whole[WEIGHTS])})
 
 
@@ -95,7 +97,7 @@ def test_calls_do_not_run(place: Path, whole: dict[str, bytes], target: str) -> 
     assert "model.decoder._target_ is" in error
 
 
-def test_values(place: Path, whole: dict[str, bytes]) -> None:
+def test_changed_values_give_clear_errors(place: Path, whole: dict[str, bytes]) -> None:
     rng = np.random.default_rng(0)
     paths = value_paths(json.loads(whole[DESCRIPTION]))
     pairs = {(paths[rng.integers(len(paths))], list(VALUES)[rng.integers(len(VALUES))]) for _ in range(NUM_VALUES)}
@@ -104,6 +106,6 @@ def test_values(place: Path, whole: dict[str, bytes]) -> None:
         use(place, whole | {DESCRIPTION: json.dumps(description).encode()})
 
 
-def test_the_count(capsys: pytest.CaptureFixture[str]) -> None:
-    """Last, as it checks that the tests before were enough."""
+def test_enough_models_were_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs last."""
     TALLY.check("shared models", capsys, least=100, of_each=5)

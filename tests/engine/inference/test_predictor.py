@@ -1,4 +1,4 @@
-"""ipsam.load and predict: any image, the same map as evaluation."""
+"""``ipsam.load`` and ``predict`` take any image and give the map of the evaluation."""
 
 import subprocess
 import sys
@@ -23,14 +23,7 @@ from ipsam.model import LoRA
 from ipsam.model.baselines import SAM2, NullPrompt, OraclePoint
 
 
-@pytest.fixture
-def predictor(checkpoint: Path) -> Predictor:
-    return ipsam.load(checkpoint, device="cpu")
-
-
-def test_a_path_an_image_an_array_a_tensor_are_the_same(
-    predictor: Predictor, picture: np.ndarray, tmp_path: Path
-) -> None:
+def test_all_kinds_of_input_agree(predictor: Predictor, picture: np.ndarray, tmp_path: Path) -> None:
     expected = predictor.predict(picture)
     assert expected.prob.shape == (70, 90)
     assert expected.prob.dtype == np.float32
@@ -47,7 +40,7 @@ def test_a_path_an_image_an_array_a_tensor_are_the_same(
         assert np.array_equal(result.image, picture)
 
 
-def test_grey_in_every_form(predictor: Predictor, picture: np.ndarray, tmp_path: Path) -> None:
+def test_all_kinds_of_grey_input_agree(predictor: Predictor, picture: np.ndarray, tmp_path: Path) -> None:
     grey = picture[..., 0]
     expected = predictor.predict(np.repeat(grey[..., None], 3, axis=2)).prob
     Image.fromarray(grey).save(tmp_path / "grey.png")
@@ -57,7 +50,7 @@ def test_grey_in_every_form(predictor: Predictor, picture: np.ndarray, tmp_path:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_photograph_is_the_right_way_up(
+def test_exif_orientation_is_applied(
     predictor: Predictor, picture: np.ndarray, tmp_path: Path, orientation: int
 ) -> None:
     exif = Image.Exif()
@@ -73,14 +66,14 @@ def test_a_turned_photograph_is_the_right_way_up(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (64, 64), (513, 40)])
-def test_any_size(predictor: Predictor, size: tuple[int, int]) -> None:
+def test_any_size_is_kept(predictor: Predictor, size: tuple[int, int]) -> None:
     result = predictor.predict(np.full((*size, 3), 90, np.uint8))
     assert result.prob.shape == result.mask.shape == result.map.shape == size
     assert result.prompts.fg.shape == result.prompts.bg.shape == result.gate.shape == size
     assert result.overlay().size == result.cutout().size == size[::-1]
 
 
-def test_a_stream_reads_no_more_than_a_batch_ahead(predictor: Predictor, picture: np.ndarray) -> None:
+def test_stream_reads_at_most_one_batch_ahead(predictor: Predictor, picture: np.ndarray) -> None:
     read: list[int] = []
 
     def pictures() -> Any:
@@ -97,9 +90,7 @@ def test_a_stream_reads_no_more_than_a_batch_ahead(predictor: Predictor, picture
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
-def test_what_comes_before_a_broken_image_is_not_lost(
-    predictor: Predictor, picture: np.ndarray, batch_size: int
-) -> None:
+def test_stream_yields_all_before_a_broken_image(predictor: Predictor, picture: np.ndarray, batch_size: int) -> None:
     results = predictor.stream([picture, picture[:40], picture[:50], "missing.png", picture], batch_size=batch_size)
     assert [next(results).prob.shape[0] for _ in range(3)] == [70, 40, 50]
     with pytest.raises(FileNotFoundError, match=r"missing\.png"):
@@ -107,7 +98,7 @@ def test_what_comes_before_a_broken_image_is_not_lost(
 
 
 @pytest.mark.usefixtures("untyped")
-def test_a_stream_is_of_several(predictor: Predictor, picture: np.ndarray) -> None:
+def test_stream_refuses_a_single_image(predictor: Predictor, picture: np.ndarray) -> None:
     for single in ("a.png", Path("a.png"), picture, torch.from_numpy(picture), Image.fromarray(picture)):
         with pytest.raises(TypeError, match="stream takes a sequence of images; predict takes a single one"):
             predictor.stream(single)  # type: ignore[arg-type]
@@ -117,7 +108,7 @@ def test_a_stream_is_of_several(predictor: Predictor, picture: np.ndarray) -> No
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_is_told_of_the_next_images_while_it_computes(checkpoint: Path, picture: np.ndarray) -> None:
+def test_next_images_are_sent_while_the_gpu_computes(checkpoint: Path, picture: np.ndarray) -> None:
     predictor = ipsam.load(checkpoint, device="cuda", precision="fp32")
     expected = predictor.predict(picture)
     torch.cuda.synchronize()
@@ -132,18 +123,16 @@ def test_a_gpu_is_told_of_the_next_images_while_it_computes(checkpoint: Path, pi
         np.testing.assert_allclose(streamed.prob, predictor.predict(one).prob, atol=1e-4)
 
 
-def test_batches_are_their_images(predictor: Predictor, picture: np.ndarray) -> None:
+def test_batches_agree_with_single_images(predictor: Predictor, picture: np.ndarray) -> None:
     pictures = [picture, picture[:40], picture[:, ::-1]]
-    together = predictor.predict(pictures, batch_size=2)
-    assert [result.prob.shape for result in together] == [(70, 90), (40, 90), (70, 90)]
-    for one, result in zip(pictures, together, strict=True):
-        np.testing.assert_allclose(result.prob, predictor.predict(one).prob, atol=1e-5)
+    for batch in (pictures, iter(pictures)):
+        for one, result in zip(pictures, predictor.predict(batch, batch_size=2), strict=True):
+            np.testing.assert_allclose(result.prob, predictor.predict(one).prob, atol=1e-5)
     assert predictor.predict([]) == []
-    assert len(predictor.predict(image for image in pictures)) == 3
 
 
-def test_the_map_is_that_of_evaluation(checkpoint: Path, picture: np.ndarray, tmp_path: Path) -> None:
-    """To the bit: a JPEG read by each in its own way, a model with and without its training code."""
+def test_map_equals_that_of_the_evaluation(checkpoint: Path, picture: np.ndarray, tmp_path: Path) -> None:
+    """To the bit: each reads the JPEG its own way, with and without the training code."""
     for kind in ("images", "masks"):
         (tmp_path / kind).mkdir()
     Image.fromarray(picture).save(tmp_path / "images/a.jpg")
@@ -163,15 +152,14 @@ def test_merged_lora_changes_the_map_by_a_level_at_most(picture: np.ndarray) -> 
     model = micro_model(lora=LoRA(rank=4, dropout=0.5)).eval()
     randomise(model)
     plain = model(torch.zeros(1, 3, 64, 64)).logits
-    names = {name for name, _ in model.named_parameters()}
-    assert any("lora_" in name for name in names)
+    assert any("lora_" in name for name, _ in model.named_parameters())
     predictor = Predictor(model, image_size=64, device="cpu")
     assert not any("lora_" in name for name, _ in predictor.model.named_parameters())
     torch.testing.assert_close(predictor.model(torch.zeros(1, 3, 64, 64)).logits, plain, atol=1e-4, rtol=1e-4)
     assert predictor.predict(picture).prob.shape == (70, 90)
 
 
-def test_half_precision_where_asked_for(checkpoint: Path, picture: np.ndarray) -> None:
+def test_bf16_changes_the_map_a_little(checkpoint: Path, picture: np.ndarray) -> None:
     full, half = (ipsam.load(checkpoint, device="cpu", precision=kind).predict(picture) for kind in ("fp32", "bf16"))
     assert not np.array_equal(full.prob, half.prob)
     np.testing.assert_allclose(full.prob, half.prob, atol=0.1)
@@ -208,12 +196,12 @@ class TestResults:
         assert np.array_equal(cutout[..., 3], result.map)
 
     @pytest.mark.parametrize(("kind", "mode"), [("map", "L"), ("mask", "L"), ("overlay", "RGB"), ("cutout", "RGBA")])
-    def test_saved_as_asked(self, result: Prediction, tmp_path: Path, kind: str, mode: str) -> None:
+    def test_every_kind_is_saved(self, result: Prediction, tmp_path: Path, kind: str, mode: str) -> None:
         path = result.save(tmp_path / "new" / f"{kind}.png", kind)
         with Image.open(path) as saved:
             assert (saved.mode, saved.size) == (mode, (90, 70))
 
-    def test_what_can_not_be_saved(self, result: Prediction, tmp_path: Path) -> None:
+    def test_saving_errors_name_the_way_out(self, result: Prediction, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"unknown kind of picture 'logits'; there are map, mask, overlay, cutout"):
             result.save(tmp_path / "a.png", "logits")
         with pytest.raises(ValueError, match=r"a\.xyz: can't be written as a picture .*; let it end in \.png"):
@@ -234,13 +222,13 @@ class TestResults:
         (torch.full((3, 4, 4), torch.nan), r"values from 0 to 1, not nan"),
     ],
 )
-def test_what_is_no_image(predictor: Predictor, image: Any, message: str) -> None:
+def test_invalid_image_is_named(predictor: Predictor, image: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         predictor.predict(image)
 
 
 @pytest.mark.usefixtures("untyped")
-def test_what_is_no_model_to_predict_with() -> None:
+def test_unusable_model_is_named() -> None:
     with pytest.raises(ValueError, match="OraclePoint needs the ground truth: it can be evaluated, not used"):
         Predictor(OraclePoint(SAM2("micro", image_size=64)), image_size=64)
     with pytest.raises(ValueError, match=r"precision must be one of auto, fp32, bf16, not 'fp8'"):
@@ -249,7 +237,7 @@ def test_what_is_no_model_to_predict_with() -> None:
         Predictor(micro_model(), image_size=64, device="cpu").save_pretrained("x")
 
 
-def test_nothing_is_imported_before_it_is_needed() -> None:
+def test_heavy_packages_are_imported_lazily() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import sys, ipsam; print(sorted({'torch', 'sam2', 'hydra'} & set(sys.modules)))"],
         capture_output=True,

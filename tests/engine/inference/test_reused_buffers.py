@@ -1,4 +1,4 @@
-"""Images in memory that the caller overwrites, as camera loops do, and results that the caller changes."""
+"""Results stay right when callers overwrite images, as camera loops do, or change results."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-import ipsam
 from ipsam.data.user_images import to_rgb
 from ipsam.engine.inference import files as files
 from ipsam.engine.inference.prediction import Prediction
@@ -18,11 +17,6 @@ from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.inference.video import predict_video
 
 SIZE = (48, 64)
-
-
-@pytest.fixture(scope="module")
-def predictor(checkpoint: Path) -> Predictor:
-    return ipsam.load(checkpoint, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +68,9 @@ BUFFERS: dict[str, Callable[[np.ndarray, Any], Any]] = {
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 @pytest.mark.parametrize("kind", BUFFERS)
-def test_stream_of_a_reused_buffer(predictor: Predictor, frames: list[np.ndarray], kind: str, batch_size: int) -> None:
+def test_stream_accepts_reused_buffers(
+    predictor: Predictor, frames: list[np.ndarray], kind: str, batch_size: int
+) -> None:
     write = BUFFERS[kind]
 
     def camera() -> Iterator[Any]:
@@ -121,7 +117,7 @@ def test_results_share_no_memory(predictor: Predictor, size: tuple[int, int]) ->
         assert result.prompts is not None
         assert result.gate is not None
         assert result.fg_logits is not None
-        result.fg_logits.add_(1)  # the caller's own by now
+        result.fg_logits.add_(1)  # belongs to the caller now
         results.append(result)
     parts = [
         (one.image, one.prob, one.map, one.prompts.fg, one.prompts.bg, one.gate, one.fg_logits.numpy())
