@@ -17,7 +17,7 @@ from ipsam.tools.figures.columns import Column, mechanism
 from ipsam.tools.figures.page import GAP, KEY, TITLE
 from ipsam.tools.figures.view import WIDTH, load_figure_model, resized, view
 
-NUM_FULL = 7  # columns of the full model without a baseline
+NUM_FULL = 8  # columns of the full model without a baseline
 
 
 def shows(picture: np.ndarray, columns: Sequence[Column]) -> bool:

@@ -37,16 +37,17 @@ class Column:
 
 
 def mechanism(ours: Sequence[View], baseline: Sequence[View]) -> list[Column]:
-    """Fill Fig. 4: image, baseline, ours, error, P+, P-, gate decision, energy change.
+    """Fill Fig. 4: image, truth, baseline, ours, error, P+, P-, gate decision, energy change.
 
-    Columns of parts that the model lacks are left out. The gate's colours span 0 to 1. Those of the energy change span
+    The paper's figure has no column for the truth. Columns of parts that the model lacks are left out. The gate's colours span 0 to 1. Those of the energy change span
     0 to the maximum over all rows, so that rows are comparable.
 
     Args:
         ours: the rows as the model sees them.
         baseline: the same rows as the baseline sees them; empty for no such column.
     """
-    columns = _predictions(ours, baseline)
+    image, *predictions = _predictions(ours, baseline)
+    columns = [image, _truth(ours), *predictions]
     wrong = [errors(row.image, row.prob, row.truth) for row in ours]
     columns.append(Column("Error", wrong, (patch(FALSE_POSITIVE), "FP", patch(FALSE_NEGATIVE), "FN")))
     if prompts := [(row.fg, row.bg) for row in ours if row.fg is not None and row.bg is not None]:
@@ -71,9 +72,8 @@ def comparison(
         ValueError, FileNotFoundError: a map can't be read.
     """
     image, *predictions = _predictions(ours, baseline)
-    truth = Column("Truth", [grey(row.truth) for row in ours])
     others = [Column(name, [None if path is None else _saved(path) for path in maps]) for name, maps in methods.items()]
-    return [image, truth, *reversed(predictions), *others]
+    return [image, _truth(ours), *reversed(predictions), *others]
 
 
 def _predictions(ours: Sequence[View], baseline: Sequence[View]) -> list[Column]:
@@ -81,6 +81,10 @@ def _predictions(ours: Sequence[View], baseline: Sequence[View]) -> list[Column]
     if baseline:
         columns.append(Column("Baseline", [grey(row.prob) for row in baseline]))
     return [*columns, Column("Ours", [grey(row.prob) for row in ours])]
+
+
+def _truth(ours: Sequence[View]) -> Column:
+    return Column("Truth", [grey(row.truth) for row in ours])
 
 
 def _saved(path: Path) -> RGBImage:

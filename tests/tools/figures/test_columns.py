@@ -27,7 +27,7 @@ from ipsam.tools.figures.columns import (
 from ipsam.tools.figures.view import WIDTH, FigureModel, View, view
 
 RED, GREEN, BLUE = range(3)
-FIGURE_4 = ["Image", "Baseline", "Ours", "Error", "P⁺", "P⁻", "Gate", "Energy change"]
+FIGURE_4 = ["Image", "Truth", "Baseline", "Ours", "Error", "P⁺", "P⁻", "Gate", "Energy change"]
 
 
 @pytest.fixture
@@ -57,6 +57,7 @@ def test_figure_4_shows_every_part(views: list[View]) -> None:
     shown = by_title(columns)
     expected: dict[str, list[Any]] = {
         "Image": [one.image for one in views],
+        "Truth": [grey(one.truth) for one in views],
         "Baseline": [grey(1 - one.prob) for one in views],
         "Ours": [grey(one.prob) for one in views],
         "Error": [errors(one.image, one.prob, one.truth) for one in views],
@@ -117,6 +118,7 @@ def test_figure_3_shows_saved_maps_of_any_format_and_size(views: list[View], tmp
         "Image": [one.image for one in views],
         "Truth": [grey(one.truth) for one in views],
         "Ours": [grey(one.prob) for one in views],
+        "Truth": [grey(one.truth) for one in views],
         "Baseline": [grey(1 - one.prob) for one in views],
         "One": [as_grey] * 2,
         "Another": [None, as_grey],
