@@ -124,10 +124,8 @@ def test_names_may_look_like_numbers(script: Callable[..., Any]) -> None:
     for old, new in zip("abc", ("007", "12", "1_2"), strict=True):
         for kind in ("images", "masks"):
             Path(f"own/{kind}/{old}.png").rename(f"own/{kind}/{new}.png")
-    assert rows(script("visualize", "ckpt=run", 'stems=[12,007,"1_2"]')) == ["12", "007", "1_2"]
-    failed = script("visualize", "ckpt=run", "stems=[1_3]")
-    assert "no image is called 13" in failed.err  # as Hydra reads numbers
-    assert "one that looks like a number in quotes (stems='[\"1_2\"]')" in failed.err
+    assert rows(script("visualize", "ckpt=run", "stems=[12,007,1_2]")) == ["12", "007", "1_2"]
+    assert "no image is called 1_3" in script("visualize", "ckpt=run", "stems=[1_3]").err
 
 
 def test_figure_3_shows_every_method(visualize: Callable[..., Any]) -> None:
