@@ -39,8 +39,8 @@ class Column:
 def mechanism(ours: Sequence[View], baseline: Sequence[View]) -> list[Column]:
     """Fill Fig. 4: image, truth, baseline, ours, error, P+, P-, gate decision, energy change.
 
-    The paper's figure has no column for the truth. Columns of parts that the model lacks are left out. The gate's colours span 0 to 1. Those of the energy change span
-    0 to the maximum over all rows, so that rows are comparable.
+    The paper's figure has no column for the truth. Columns of parts that the model lacks are left out. The gate's
+    colours span 0 to 1. Those of the energy change span 0 to the maximum over all rows, so that rows are comparable.
 
     Args:
         ours: the rows as the model sees them.

@@ -118,7 +118,6 @@ def test_figure_3_shows_saved_maps_of_any_format_and_size(views: list[View], tmp
         "Image": [one.image for one in views],
         "Truth": [grey(one.truth) for one in views],
         "Ours": [grey(one.prob) for one in views],
-        "Truth": [grey(one.truth) for one in views],
         "Baseline": [grey(1 - one.prob) for one in views],
         "One": [as_grey] * 2,
         "Another": [None, as_grey],
