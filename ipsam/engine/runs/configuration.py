@@ -26,15 +26,15 @@ def build_model(config: DictConfig) -> Segmenter:
     """Instantiate the ``model`` section of a configuration.
 
     Raises:
-        ValueError, FileNotFoundError: whatever a constructor complains of, with the key in front; a ``_target_`` that
-            is not one of this project's model classes; or a size that no model here has.
+        ValueError, FileNotFoundError: a constructor refuses its arguments, with the key in front; a ``_target_`` is not
+            a class that may be built; or the model is too large.
     """
     check_model_section(OmegaConf.to_container(config, resolve=True))
     try:
         with parameter_budget():
             model = hydra.utils.instantiate(config, _convert_="all")
     except InstantiationException as error:
-        _, found, key = str(error).rpartition("full_key:")  # which begins with "model" where the section has its parent
+        _, found, key = str(error).rpartition("full_key:")  # begins with "model" if the section has its parent
         key = key.strip() if found else ""
         where = key if key.startswith("model") else f"model.{key}".rstrip(".")
         if isinstance(error.__cause__, FileNotFoundError):
@@ -48,21 +48,21 @@ def build_model(config: DictConfig) -> Segmenter:
 
 
 def compose_experiment(configs: Path, name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """The configuration that ``train.py experiment=<name>`` would run.
+    """Compose the configuration that ``ipsam train experiment=<name>`` runs.
 
     Args:
         configs: the folder ``configs/`` of the repository.
         name: of the experiment, such as ``cod_r32`` or ``ablation/spg``.
         overrides: as on the command line.
     """
-    GlobalHydra.instance().clear()  # a script's own @hydra.main would be in the way
+    GlobalHydra.instance().clear()  # a command composed by Hydra is in the way
     with initialize_config_dir(str(configs.resolve()), version_base="1.3"):
         config: DictConfig = compose("train", [f"experiment={name}", f"name={name}", *overrides])
     return config
 
 
 def drop_checkpoints(model: DictConfig) -> None:
-    """Have a ``model`` section begin from random weights, in place, whatever files it names."""
+    """Set every checkpoint of a ``model`` section to None, in place, so that the weights are random."""
     for key in list(model):
         if key == "checkpoint":
             model[key] = None
@@ -71,10 +71,10 @@ def drop_checkpoints(model: DictConfig) -> None:
 
 
 def read_config(path: Path) -> DictConfig:
-    """The configuration saved with a run, as plain data: no tags, no interpolations.
+    """Read the configuration saved with a run, as plain data: no tags, no interpolations.
 
     Raises:
-        FileNotFoundError, ValueError: if there is none or it is not such a file.
+        FileNotFoundError, ValueError: the file is missing or not a run's configuration.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no configuration at {path}: is this the folder of a run or of a checkpoint?")
@@ -85,15 +85,15 @@ def read_config(path: Path) -> DictConfig:
 
 
 def plain(value: Any) -> Any:
-    """A value of a configuration as plain, resolved Python."""
+    """Convert a value of a configuration to plain, resolved Python."""
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def given(config: DictConfig, key: str) -> str:
-    """A value that has to be given on the command line.
+    """Return a required value of the command line.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is missing.
     """
     if OmegaConf.is_missing(config, key):
         raise ValueError(f"{key}=... is missing; --help tells what it takes")
@@ -101,7 +101,7 @@ def given(config: DictConfig, key: str) -> str:
 
 
 def as_dict(config: DictConfig) -> dict[str, Any]:
-    """A section as plain, resolved Python values, to be passed on as keyword arguments."""
+    """Convert a section to a dictionary of plain, resolved values."""
     container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
@@ -141,7 +141,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 
 def _reason(error: BaseException) -> str:
-    """The whole message of an error that is meant for users; of others their kind too, and the first line."""
+    """Return the whole message of a ValueError, and the type and first line of any other error."""
     if isinstance(error, ValueError):
         return str(error)
     return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])

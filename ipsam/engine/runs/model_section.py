@@ -1,4 +1,4 @@
-"""A configuration's ``model`` section, checked before anything of it is built: it may have come with a checkpoint."""
+"""Checks of a configuration's ``model`` section before it is built: it may have come with a checkpoint."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,14 +14,14 @@ import ipsam.model
 import ipsam.model.baselines
 from ipsam.engine.runs.plugins import class_of
 
-MAX_NUMBER = 8192  # width, depth, size or whatever a model's section sets; the largest in configs/ is 2048
+MAX_NUMBER = 8192  # of any width, depth or size; the largest in configs/ is 2048
 MAX_PARAMETERS = 1_000_000_000  # SAM with ViT-H, the largest model here, has 641 million
-MAX_TENSORS = 10_000  # parameters come in; several times what any model here has
+MAX_TENSORS = 10_000  # several times as many as any model here has
 
-NOT_BUILT = ("IPSAMOutput", "Segmenter", "SelfPrompts")  # what a model gives, and what all of them are
+NOT_BUILT = ("IPSAMOutput", "Segmenter", "SelfPrompts")  # outputs and base classes
 
-# Exactly the public classes of ipsam.model and its baselines. A configuration that came with somebody's checkpoint can
-# name nothing else, not even through them: if a prefix were enough, hydra would follow "ipsam.model.lora.torch.load".
+# Exactly the public classes of ipsam.model and its baselines. A prefix would not be enough: Hydra would follow
+# "ipsam.model.lora.torch.load" out of the package.
 TARGETS: dict[str, Any] = {
     f"{package.__name__}.{name}": getattr(package, name)
     for package in (ipsam.model, ipsam.model.baselines)
@@ -32,10 +32,10 @@ TARGET = "_target_"
 
 
 def check_model_section(section: Any) -> None:
-    """See that a section, resolved, calls nothing but this project's model classes, and those with what they take.
+    """Check that a resolved section builds only permitted classes, with arguments of the types that they take.
 
     Raises:
-        ValueError: it does; with the key.
+        ValueError: it does not; with the key.
     """
     _check_targets(section, "model")
     _check_values(section, "model")
@@ -51,7 +51,7 @@ def _check_targets(node: Any, key: str) -> None:
                 f"dataclasses of a package that you trust and name: plugins=[{package:.99}]"
             )
         if switches := [name for name in node if str(name).startswith("_") and name != TARGET]:
-            raise ValueError(f"{key}.{switches[0]} is Hydra's own, and no argument of a model's")
+            raise ValueError(f"{key}.{switches[0]} is a key of Hydra, not an argument of a model")
         for name, child in node.items():
             _check_targets(child, f"{key}.{name}")
     elif isinstance(node, list):
@@ -90,7 +90,7 @@ def _check_values(node: Any, key: str) -> None:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value of a configuration will be of an annotated type when it is built."""
+    """Return whether a value of a configuration has an annotated type once it is built."""
     if hint is Any:
         return True
     if get_origin(hint) in (Union, UnionType):
@@ -120,7 +120,7 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def parameter_budget() -> Iterator[None]:
-    """Within it a model's constructor fails by ValueError at the parameter with which it becomes too large."""
+    """Raise ValueError in a model's constructor as soon as its parameters exceed the limits."""
     num_tensors = num_parameters = 0
 
     def count(_: nn.Module, name: str, parameter: nn.Parameter | None) -> None:

@@ -27,7 +27,7 @@ class LossWeights(Options):
 
 
 class Settings(Options):
-    """How to train and evaluate; configs/engine/default.yaml holds what each key means, and its default.
+    """Options of training and evaluation; configs/engine/default.yaml holds each key's meaning and default.
 
     Raises:
         OptionsError: a value is impossible, or two exclude each other.
@@ -79,17 +79,17 @@ class Settings(Options):
 
     @property
     def device(self) -> torch.device:
-        """Where the run computes."""
+        """Device of the run."""
         return torch.device("cpu") if self.cpu else best_device()
 
     @property
     def fused(self) -> bool:
-        """Whether one kernel takes the optimiser's step; of Apple's it is not known whether it leaves out a bad one."""
+        """Use the fused optimiser. MPS is excluded: skipping a step is untested there."""
         return self.fast and self.device.type in ("cpu", "cuda")
 
     @property
     def bf16(self) -> bool:
-        """Whether to compute in bf16 (weights and optimiser stay in fp32)."""
+        """Compute in bf16; weights and optimiser stay in fp32."""
         return uses_bf16(self.precision, self.device)
 
     def lr_at(self, step: int, num_steps: int) -> float:

@@ -7,30 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from pydantic import Field
 
 from ipsam.data.pairs import Pair, warn_if_inverted
 from ipsam.data.saved_maps.map_pairs import Missing, SavedMap, pair_maps, truth_files
 from ipsam.data.saved_maps.map_sets import Truth, find_maps, find_truths, method_name, truth_named
 from ipsam.engine.metrics import Protocol
-from ipsam.engine.runs.options import path_or_none, true_or_false, whole_number
+from ipsam.utils.options import Options, PathOption
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScoreRequest:
+class ScoreRequest(Options):
     """Options of configs/score.yaml, which explains them."""
 
-    maps: Path
-    masks: Path
-    out: Path | None
-    images: Path | None
-    stems: Path | Mapping[str, Path] | None
+    maps: PathOption
+    masks: PathOption
+    out: PathOption | None
+    images: PathOption | None
+    stems: PathOption | Mapping[str, PathOption] | None
     missing: Missing
     resize: bool
     protocol: Protocol
-    cases: int
-    num_workers: int
+    cases: int = Field(ge=0)
+    num_workers: int = Field(ge=0)
 
     @classmethod
     def of(cls, config: DictConfig) -> "ScoreRequest":
@@ -44,18 +44,6 @@ class ScoreRequest:
                 f"{' and '.join(absent)} not given; say what to score: maps=<folder of maps> masks=<folder of masks>"
             )
         values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        for name in ("cases", "num_workers"):
-            whole_number(name, values[name])
-        true_or_false("resize", values["resize"])
-        if values["missing"] not in ("error", "exclude"):
-            raise ValueError(f"missing must be error or exclude, not {values['missing']!r}")
-        stems = values["stems"]
-        for name in ("maps", "masks", "out", "images"):
-            values[name] = path_or_none(name, values[name])
-        if isinstance(stems, dict):
-            values["stems"] = {str(name): path_or_none(f"stems.{name}", path) for name, path in stems.items()}
-        else:
-            values["stems"] = path_or_none("stems", stems)
         return cls(**values | {"protocol": Protocol.of(values["protocol"])})
 
 

@@ -178,8 +178,8 @@ def by_name(sets: Mapping[str, Sequence[str]], stems: Sequence[str]) -> dict[str
     if unknown := [stem for stem in stems if not any(stem in known for known in indices.values())]:
         known_names = "; ".join(f"{dataset} has {len(names)}: {some(names, 3)}" for dataset, names in sets.items())
         raise ValueError(
-            f"stems: no image is called {some(unknown)} ({known_names}). Give file names without their ending, one "
-            "that looks like a number in quotes (stems='[\"1_2\"]'), and choose the set with data.test=[NAME]"
+            f"stems: no image is called {some(unknown)} ({known_names}). Give file names without "
+            "their ending, and choose the set with data.test=[NAME]"
         )
     chosen = {name: [Chosen(known[stem], stem) for stem in stems if stem in known] for name, known in indices.items()}
     return {dataset: images for dataset, images in chosen.items() if images}

@@ -6,18 +6,27 @@ from pathlib import Path
 from statistics import median
 
 from omegaconf import DictConfig
+from pydantic import Field
 
 from ipsam.data import Data
 from ipsam.data.findings import SEVERITIES, Finding
 from ipsam.engine.metrics.tables import markdown
 from ipsam.engine.runs.configuration import plain, settings_of
-from ipsam.engine.runs.options import path_or_none, true_or_false, whole_number
 from ipsam.tools.prepare.doctor import Diagnosis, SetReport, diagnose
 from ipsam.utils.files import write_json
 from ipsam.utils.folders import writable_folder
+from ipsam.utils.options import Options, PathOption
 
 HEADER = ("set", "images", "masks", "pairs", "height", "width", "foreground", *(f"{word}s" for word in SEVERITIES))
 FILE = "check_data.json"
+
+
+class DataCheck(Options):
+    """Options of configs/check_data.yaml besides the data."""
+
+    num_workers: int = Field(ge=0)
+    duplicates: bool
+    out: PathOption | None
 
 
 def check_data(config: DictConfig) -> Diagnosis:
@@ -26,15 +35,13 @@ def check_data(config: DictConfig) -> Diagnosis:
     Raises:
         ValueError: an option is invalid.
     """
-    out = path_or_none("out", plain(config.out))
+    options = DataCheck(**{name: plain(config[name]) for name in DataCheck.model_fields})
     data = settings_of(Data, config.data, "data")
-    num_workers = whole_number("num_workers", plain(config.num_workers))
-    duplicates = true_or_false("duplicates", plain(config.duplicates))
-    if out is not None:
-        writable_folder(out, "out")  # fail before the files are read
-    diagnosis = diagnose(data, num_workers=num_workers, duplicates=duplicates)
-    if out is not None:
-        write_json(out / FILE, diagnosis.describe())
+    if options.out is not None:
+        writable_folder(options.out, "out")  # fail before the files are read
+    diagnosis = diagnose(data, num_workers=options.num_workers, duplicates=options.duplicates)
+    if options.out is not None:
+        write_json(options.out / FILE, diagnosis.describe())
     return diagnosis
 
 
