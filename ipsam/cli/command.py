@@ -38,7 +38,7 @@ def run(name: str) -> None:
             import_module(f"ipsam.cli.{name}").main(config)
 
     quoted = typed if SWEEP & set(typed) else [typed[0], *(as_typed(one, file) for one in typed[1:])]
-    # Hydra prints its own errors and exits, unless it is told to raise them.
+    # With HYDRA_FULL_ERROR=1 Hydra raises its errors instead of printing them.
     with user_errors(), _environment(FULL_ERROR, "1"), _arguments(quoted):
         try:
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)(task)()

@@ -3,6 +3,7 @@
 Sorted order never matches files: one missing file would shift every pair after it.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,8 +116,9 @@ def exclude_option(name: str, stems: Sequence[str]) -> str:
 
 
 def exclude_argument(entries: Sequence[str]) -> str:
-    """Format the `exclude` argument that leaves out some `NAME/stem`."""
-    return f"exclude=[{','.join(entries[:5])}{',...' if len(entries) > 5 else ''}]"
+    """Format the `exclude` argument that leaves out some `NAME/stem`; one with other characters in quotation marks."""
+    shown = [one if re.fullmatch(r"[\w./ -]+", one) else json.dumps(one, ensure_ascii=False) for one in entries[:5]]
+    return f"exclude=[{','.join(shown)}{',...' if len(entries) > 5 else ''}]"
 
 
 def _files(folder: Path, name: str, kind: str) -> dict[str, list[Path]]:

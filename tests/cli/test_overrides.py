@@ -137,7 +137,8 @@ TRAIN = {
     [
         ("own: set size_mismatch=resize", TRAIN, "own: set data.size_mismatch=resize"),
         ("exclude=[own/a,own/b]", TRAIN, "data.exclude=[own/a,own/b]"),
-        ("exclude=[own/img (1)]", TRAIN, "'data.exclude=[own/img (1)]'"),
+        ('exclude=["own/img (1)"]', TRAIN, "'data.exclude=[\"own/img (1)\"]'"),
+        ('exclude=["own/a,b"]', TRAIN, "'data.exclude=[\"own/a,b\"]'"),
         ("set root=FOLDER", TRAIN, "set paths.data=FOLDER"),
         ("set augment.crop=1 or image_size=32", TRAIN, "set data.augment.crop=1 or data.image_size=32"),
         ("model: gating=None, seed=1", TRAIN, "model: model.gating=null, seed=1"),
