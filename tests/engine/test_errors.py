@@ -50,7 +50,7 @@ ERRORS = [
     ),
     (
         lambda: check_model_section({"_target_": "ipsam.model.IPSAM", "_args_": [1]}),
-        r"model\._args_ is Hydra's own, and no argument of a model's",
+        r"model\._args_ is a key of Hydra, not an argument of a model",
     ),
     (lambda: check_model_section({"a": [{"b": 10_000}]}), r"model\.a\[0\]\.b must be at most 8192, not 10000"),
     (LargeModel, r"larger than any of this project.*\(the limit was met at weight\): make it narro"),
