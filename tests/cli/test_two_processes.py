@@ -63,7 +63,8 @@ def test_one_of_two_concurrent_trainings_runs(start: Start) -> None:
     told = [process.communicate(timeout=240)[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 1], told
     winner = both[0] if both[0].returncode == 0 else both[1]
-    assert re.search(in_use(winner.pid), told[1 - both.index(winner)])
+    # On a busy machine the winner may have ended before the other one begins; the next test holds it back.
+    assert re.search(f"{in_use(winner.pid)}|error: run already holds a run", told[1 - both.index(winner)])
     lr = (0.001, 0.002)[both.index(winner)]
     for config in (Path("run/config.yaml"), Path("run/checkpoints/last/config.yaml")):
         assert OmegaConf.load(config).engine.lr == lr
