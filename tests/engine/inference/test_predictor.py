@@ -38,15 +38,11 @@ def test_all_kinds_of_input_agree(predictor: Predictor, picture: np.ndarray, tmp
         result = predictor.predict(same)
         assert np.array_equal(result.prob, expected.prob)
         assert np.array_equal(result.image, picture)
-
-
-def test_all_kinds_of_grey_input_agree(predictor: Predictor, picture: np.ndarray, tmp_path: Path) -> None:
     grey = picture[..., 0]
-    expected = predictor.predict(np.repeat(grey[..., None], 3, axis=2)).prob
+    expected = predictor.predict(np.repeat(grey[..., None], 3, axis=2))
     Image.fromarray(grey).save(tmp_path / "grey.png")
-    tensor = torch.from_numpy(grey)[None]
-    for same in (grey, grey[..., None], Image.fromarray(grey), tmp_path / "grey.png", tensor):
-        assert np.array_equal(predictor.predict(same).prob, expected)
+    for same in (grey, grey[..., None], Image.fromarray(grey), tmp_path / "grey.png", torch.from_numpy(grey)[None]):
+        assert np.array_equal(predictor.predict(same).prob, expected.prob)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -87,6 +83,7 @@ def test_stream_reads_at_most_one_batch_ahead(predictor: Predictor, picture: np.
         assert len(read) == min(7, 2 * (-(-len(results) // 2)) + 2)
     for index, result in enumerate(results):
         np.testing.assert_allclose(result.prob, predictor.predict(picture[index:]).prob, atol=1e-5)
+    assert predictor.predict([]) == []
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
@@ -121,14 +118,6 @@ def test_next_images_are_sent_while_the_gpu_computes(checkpoint: Path, picture: 
     pictures = [picture[index:] for index in range(5)]
     for one, streamed in zip(pictures, predictor.stream(pictures, batch_size=2), strict=True):
         np.testing.assert_allclose(streamed.prob, predictor.predict(one).prob, atol=1e-4)
-
-
-def test_batches_agree_with_single_images(predictor: Predictor, picture: np.ndarray) -> None:
-    pictures = [picture, picture[:40], picture[:, ::-1]]
-    for batch in (pictures, iter(pictures)):
-        for one, result in zip(pictures, predictor.predict(batch, batch_size=2), strict=True):
-            np.testing.assert_allclose(result.prob, predictor.predict(one).prob, atol=1e-5)
-    assert predictor.predict([]) == []
 
 
 def test_map_equals_that_of_the_evaluation(checkpoint: Path, picture: np.ndarray, tmp_path: Path) -> None:
@@ -171,43 +160,28 @@ def test_a_model_without_prompts_and_gate(picture: np.ndarray) -> None:
     assert result.prob.shape == (70, 90)
 
 
-class TestResults:
-    @pytest.fixture
-    def result(self, picture: np.ndarray) -> Prediction:
-        prob = np.zeros((70, 90), np.float32)
-        prob[20:50, 30:60] = 0.8
-        prob[0, 0] = 0.5
-        return Prediction(picture, prob)
-
-    def test_mask_and_map(self, result: Prediction) -> None:
-        assert result.mask.sum() == 30 * 30 + 1
-        assert set(np.unique(result.map)) == {0, 128, 204}
-
-    def test_overlay_colours_the_object_alone(self, result: Prediction, picture: np.ndarray) -> None:
-        overlay = np.asarray(result.overlay(colour=(0, 255, 0), opacity=0.5))
-        assert np.array_equal(overlay[:15], np.where(np.arange(90)[None, :, None] > 0, picture[:15], overlay[:15]))
-        inside = picture[35, 45] * 0.6 + np.array([0, 255, 0]) * 0.4
-        np.testing.assert_allclose(overlay[35, 45], inside, atol=1)
-        assert tuple(overlay[20, 40]) == (0, 255, 0)  # the outline
-
-    def test_cutout_is_the_image_with_the_map_as_opacity(self, result: Prediction, picture: np.ndarray) -> None:
-        cutout = np.asarray(result.cutout())
-        assert np.array_equal(cutout[..., :3], picture)
-        assert np.array_equal(cutout[..., 3], result.map)
-
-    @pytest.mark.parametrize(("kind", "mode"), [("map", "L"), ("mask", "L"), ("overlay", "RGB"), ("cutout", "RGBA")])
-    def test_every_kind_is_saved(self, result: Prediction, tmp_path: Path, kind: str, mode: str) -> None:
-        path = result.save(tmp_path / "new" / f"{kind}.png", kind)
-        with Image.open(path) as saved:
+def test_pictures_of_a_result(picture: np.ndarray, tmp_path: Path) -> None:
+    prob = np.zeros((70, 90), np.float32)
+    prob[20:50, 30:60] = 0.8
+    prob[0, 0] = 0.5
+    result = Prediction(picture, prob)
+    assert result.mask.sum() == 30 * 30 + 1
+    assert set(np.unique(result.map)) == {0, 128, 204}
+    overlay = np.asarray(result.overlay(colour=(0, 255, 0), opacity=0.5))
+    assert np.array_equal(overlay[:15], np.where(np.arange(90)[None, :, None] > 0, picture[:15], overlay[:15]))
+    np.testing.assert_allclose(overlay[35, 45], picture[35, 45] * 0.6 + np.array([0, 255, 0]) * 0.4, atol=1)
+    assert tuple(overlay[20, 40]) == (0, 255, 0)  # the outline
+    assert np.array_equal(np.asarray(result.cutout()), np.dstack([picture, result.map]))
+    for kind, mode in (("map", "L"), ("mask", "L"), ("overlay", "RGB"), ("cutout", "RGBA")):
+        with Image.open(result.save(tmp_path / "new" / f"{kind}.png", kind)) as saved:
             assert (saved.mode, saved.size) == (mode, (90, 70))
-
-    def test_saving_errors_name_the_way_out(self, result: Prediction, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match=r"unknown kind of picture 'logits'; there are map, mask, overlay, cutout"):
-            result.save(tmp_path / "a.png", "logits")
-        with pytest.raises(ValueError, match=r"a\.xyz: can't be written as a picture .*; let it end in \.png"):
-            result.save(tmp_path / "a.xyz")
-        with pytest.raises(ValueError, match=r"a\.jpg: .*; a cutout needs an ending such as \.png"):
-            result.save(tmp_path / "a.jpg", "cutout")
+    for name, kind, message in (
+        ("a.png", "logits", r"unknown kind of picture 'logits'; there are map, mask, overlay, cutout"),
+        ("a.xyz", "map", r"a\.xyz: can't be written as a picture .*; let it end in \.png"),
+        ("a.jpg", "cutout", r"a\.jpg: .*; a cutout needs an ending such as \.png"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            result.save(tmp_path / name, kind)
 
 
 @pytest.mark.usefixtures("untyped")

@@ -9,15 +9,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors import safe_open
-from support.builders import micro_backbone, micro_model, save_official_format
+from support.builders import micro_backbone, save_official_format
 
 import ipsam
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.runs.checkpoint import save_checkpoint
 from ipsam.engine.runs.configuration import build_model, compose_experiment
 from ipsam.engine.runs.model_folder import read_description
-from ipsam.model import LoRA
-from ipsam.model.lora import merge_lora
 from ipsam.utils.files import write_json
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -92,6 +90,7 @@ def test_folder_holds_trained_weights_and_the_name_of_the_base(on_a_base: tuple[
     assert not any("base_layer" in name for name in names)
     assert "It needs `base.pt` (sha256 `" in (saved / "README.md").read_text()
     loaded = ipsam.load(saved, base=base, device="cpu")
+    assert not any("lora_" in name for name in loaded.model.state_dict())  # merged
     image = np.zeros((8, 8, 3), np.uint8)
     assert np.array_equal(loaded.predict(image).prob, ipsam.load(checkpoint, device="cpu").predict(image).prob)
     with pytest.raises(FileNotFoundError, match=r"no SAM2 checkpoint at base\.pt"):
@@ -100,11 +99,6 @@ def test_folder_holds_trained_weights_and_the_name_of_the_base(on_a_base: tuple[
     other = save_official_format(tmp_path / "other.pt", micro_backbone())
     with pytest.raises(ValueError, match=r"was trained on pretrained weights of sha256"):
         ipsam.load(saved, base=other, device="cpu")
-
-
-def test_lora_is_merged_when_loaded(on_a_base: tuple[Path, Path]) -> None:
-    loaded = ipsam.load(on_a_base[0], device="cpu")
-    assert not any("lora_" in name for name in loaded.model.state_dict())
 
 
 @pytest.mark.parametrize("place", ["nowhere", "/no/such/folder", "a/b/c", "./x/y", "."])
@@ -122,11 +116,7 @@ def test_missing_model_is_named(place: str, tmp_path: Path, monkeypatch: pytest.
         ("[1]", "describes no model: it must hold model"),
         ('{"model": {}}', "image_size must be a whole number of pixels up to 4096, not None"),
         ('{"model": {"a": "${oc.env:HOME}"}, "image_size": 64}', "holds interpolations"),
-        (
-            '{"model": {"_target_": "os.system", "command": "touch canary"}, "image_size": 64}',
-            "_target_ is 'os.system'",
-        ),
-        ('{"model": {"_target_": "ipsam.model.IPSAM", "x": {"_target_": "builtins.eval"}}, "image_size": 64}', "eval"),
+        ('{"model": {"_target_": "os.system", "command": "touch canary"}, "image_size": 64}', "is 'os.system'"),
     ],
 )
 def test_hostile_or_broken_configuration_is_refused(
@@ -138,10 +128,3 @@ def test_hostile_or_broken_configuration_is_refused(
     with pytest.raises(ValueError, match=message):
         ipsam.load(saved)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["saved"]
-
-
-def test_merging_changes_no_module_without_lora() -> None:
-    model = micro_model(lora=LoRA(rank=2))
-    before = [name for name, _ in model.named_modules()]
-    merge_lora(model.decoder)
-    assert [name for name, _ in model.named_modules()] == before
