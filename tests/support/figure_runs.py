@@ -40,7 +40,7 @@ def write_run(folder: str, test: Sequence[Any], *overrides: str, image_size: int
     return Path(folder, "checkpoints", "step_00000010")
 
 
-def write_set(name: str, stems: str = "abcd", size: tuple[int, int] = (48, 64)) -> dict[str, str]:
+def write_set(name: str, stems: Sequence[str] = "abcd", size: tuple[int, int] = (48, 64)) -> dict[str, str]:
     """Noise with a mask of each, in the current folder; returns the set as a configuration names it."""
     rng = np.random.default_rng(len(name))
     for number, stem in enumerate(stems):

@@ -43,7 +43,7 @@ def _stems(value: Any) -> Any:
         raise ValueError(f"is a list of images: write stems=[a,b], not {value!r}")
     for stem in value:
         if not isinstance(stem, str | int) or isinstance(stem, bool):
-            raise ValueError(f"must be names, not {stem!r}; if that is one, quote it twice: stems='[\"{stem}\"]'")
+            raise ValueError(f"must be names, not {stem!r}")
     return list(dict.fromkeys(normal_stem(str(stem)) for stem in value))
 
 

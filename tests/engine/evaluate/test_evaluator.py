@@ -10,15 +10,12 @@ import numpy as np
 import pytest
 import torch
 from support.builders import micro_model
-from support.training import same
 from torch import Tensor, nn
 
 from ipsam.data import TestSet
 from ipsam.data.sources import Sample, Source, SyntheticSource
-from ipsam.engine.evaluate import evaluator
 from ipsam.engine.evaluate.evaluator import evaluate, evaluate_constant
 from ipsam.engine.evaluate.scores import Evaluation
-from ipsam.engine.evaluate.scoring import score_images
 from ipsam.engine.inference.forward import to_map
 from ipsam.engine.metrics import METRICS, Protocol, means, measure
 from ipsam.model import IPSAMOutput, Segmenter
@@ -107,13 +104,6 @@ def test_batch_size_changes_scores_by_rounding_only(uneven: TestSet) -> None:
     assert one == pytest.approx(two, abs=1e-3)
 
 
-def test_evaluation_is_deterministic_and_changes_no_model(uneven: TestSet) -> None:
-    model = micro_model()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert evaluate(model, {"set": uneven}, device=CPU) == evaluate(model, {"set": uneven}, device=CPU)
-    assert same(model.state_dict(), before)
-
-
 def test_bf16_is_used_on_request(uneven: TestSet) -> None:
     autocast = []
 
@@ -142,19 +132,6 @@ def test_the_protocol_decides_on_size_and_number_format(uneven: TestSet, tmp_pat
     assert cv2.imread(str(tmp_path / "set" / "image0.png"), cv2.IMREAD_UNCHANGED).shape == (24, 24)
 
 
-def test_as_many_processes_score_as_read_beside_predicting(uneven: TestSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def spy(name: str, jobs: Any, total: int, *, protocol: Protocol, num_workers: int, predicting: bool) -> Any:
-        asked.append((num_workers, predicting))
-        return score_images(name, jobs, total, protocol=protocol, num_workers=0)
-
-    monkeypatch.setattr(evaluator, "score_images", spy)
-    for num_workers in (0, 1):
-        evaluate(Recorded(), {"set": uneven}, device=CPU, num_workers=num_workers)
-    assert asked == [(0, True), (1, True)]
-
-
 def test_logits_that_are_not_finite_are_an_error(uneven: TestSet) -> None:
     class Diverged(Recorded):
         def forward(self, image: Tensor) -> Any:
@@ -164,11 +141,6 @@ def test_logits_that_are_not_finite_are_an_error(uneven: TestSet) -> None:
 
     with pytest.raises(ValueError, match="image4: the model's logits are not finite; its training has diverged"):
         evaluate(Diverged(), {"set": uneven}, device=CPU, batch_size=5)
-
-
-def test_float_maps_are_not_rounded() -> None:
-    logits = torch.tensor([[[-1.0, 0.3, 2.0]]])
-    assert torch.equal(to_map(logits, (1, 3), eight_bit=False), logits[0].sigmoid())
 
 
 def test_maps_are_saved_under_their_images_stem(uneven: TestSet, tmp_path: Path) -> None:

@@ -5,15 +5,16 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf, nan
 from weakref import WeakSet
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ipsam.engine.evaluate.scores import Evaluation
+from ipsam.engine.evaluate.scores import Evaluation, ranking
 from ipsam.engine.evaluate.scoring import AHEAD, CHUNK, NICENESS, score_images, score_set
-from ipsam.engine.metrics import CURVES, METRICS, Pixels, Protocol
+from ipsam.engine.metrics import CURVES, Pixels, Protocol
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,6 @@ def test_workers_change_no_bit(protocol: Protocol) -> None:
         assert there == here
         assert all(np.array_equal(there.curves["set"][name], here.curves["set"][name]) for name in CURVES)
         assert [row["name"] for row in there.per_image] == [f"image{index}" for index in range(12)]
-
-
-def test_means_do_not_depend_on_the_order() -> None:
-    jobs = [Noise(index) for index in range(12)]
-    here, backwards = scored(jobs, 0), scored(jobs[::-1], 2)
-    assert backwards.datasets == here.datasets
-    assert backwards.per_image == here.per_image[::-1]
-    assert all(np.array_equal(backwards.curves["set"][name], here.curves["set"][name]) for name in CURVES)
 
 
 @dataclass(frozen=True)
@@ -108,15 +101,6 @@ def test_unscorable_image_is_named(num_workers: int) -> None:
         scored([NotFinite()], num_workers)  # type: ignore[list-item]
 
 
-def test_evaluation_has_every_metric_and_curve() -> None:
-    evaluation = scored([Noise(index) for index in range(12)], 0)
-    assert list(evaluation.datasets["set"]) == ["num_images", *METRICS]
-    assert evaluation.datasets["set"]["num_images"] == 12
-    assert list(evaluation.per_image[0]) == ["dataset", "name", *METRICS]
-    assert list(evaluation.curves["set"]) == list(CURVES)
-    assert evaluation.protocol == Protocol()
-
-
 @dataclass(frozen=True)
 class Large:
     """A map too large for a pipe; the third kills the worker that scores it."""
@@ -155,3 +139,13 @@ def test_predictions_are_drawn_ahead_within_a_limit(predicting: bool) -> None:
     assert len(scored) == len(ahead) == 60
     assert max(ahead) > CHUNK
     assert max(ahead) <= AHEAD * CHUNK + 2  # one being drawn, one being scored here
+
+
+@pytest.mark.parametrize(("metric", "order"), [("sm", [2, 0, 3, 1]), ("mae", [1, 3, 0, 2])])
+def test_ranking_is_from_best_to_worst(metric: str, order: list[int]) -> None:
+    assert ranking([0.5, 0.1, 0.9, 0.3], metric) == order
+
+
+@pytest.mark.parametrize("metric", ["sm", "mae"])
+def test_not_finite_scores_rank_last_and_ties_keep_their_order(metric: str) -> None:
+    assert ranking([nan, 0.5, inf, 0.5], metric) == [1, 3, 0, 2]

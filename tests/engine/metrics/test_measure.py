@@ -33,16 +33,6 @@ def test_perfect_map() -> None:
     assert scores == pytest.approx(dict.fromkeys(scores, 1.0), abs=1e-3)
 
 
-def test_foreground_is_above_128() -> None:
-    mask = np.where(ellipse() > 0, 129, 128).astype(np.uint8)
-    assert measure(ellipse(), mask, Protocol()).scores == measure(ellipse(), ellipse(), Protocol()).scores
-
-
-def test_shapes_must_agree() -> None:
-    with pytest.raises(ValueError, match=r"a prediction of \(40, 56\) pixels can't be scored against .* \(40, 57\)"):
-        measure(ellipse(), ellipse(40, 57), Protocol())
-
-
 def test_peaks_are_those_of_the_mean_curve() -> None:
     """Two images with their best thresholds far apart: the mean of maxima would be larger."""
     mask = ellipse()
@@ -66,12 +56,3 @@ def test_means_do_not_depend_on_the_order() -> None:
         scores, shuffled_curves = means(shuffled)
         assert scores == expected
         assert all(np.array_equal(shuffled_curves[name], curves[name]) for name in CURVES)
-
-
-def test_curves_run_from_the_highest_threshold_to_the_lowest() -> None:
-    prediction = np.array([[255, 100, 0, 0]], np.uint8)
-    mask = np.array([[255, 255, 0, 0]], np.uint8)
-    curves = dict(zip(CURVES, measure(prediction, mask, Protocol()).curves, strict=True))
-    assert curves["recall"][0] == 0.5  # only what is at 255
-    assert curves["recall"][255 - 100] == 1
-    assert curves["precision"][-1] == 0.5  # at 0 everything is predicted

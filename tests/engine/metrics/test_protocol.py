@@ -88,18 +88,11 @@ def test_float_predictions_are_rounded_by_default() -> None:
     assert measure(values, mask, Protocol(eight_bit=False)).scores != measure(prediction, mask, Protocol()).scores
 
 
-def test_presets_change_scores() -> None:
-    prediction, mask = case()
-    default, adapter = (measure(prediction, mask, PRESETS[name]).scores for name in ("default", "sam2_adapter"))
-    assert adapter["mae"] != default["mae"]
-    assert adapter["fw"] != default["fw"]
-
-
 def test_mask_threshold() -> None:
-    mask = np.array([[60, 60, 0], [0, 0, 0]], np.uint8)
     prediction = np.array([[255, 255, 0], [0, 0, 0]], np.uint8)
-    assert measure(prediction, mask, Protocol(gt_threshold=30)).scores["dice_50"] == 1
-    assert measure(prediction, mask, Protocol()).scores["dice_50"] == 0
+    for level, threshold, dice in ((60, 30, 1), (60, 128, 0), (128, 128, 0), (129, 128, 1)):
+        mask = prediction // 255 * np.uint8(level)
+        assert measure(prediction, mask, Protocol(gt_threshold=threshold)).scores["dice_50"] == dice
 
 
 @pytest.mark.parametrize(

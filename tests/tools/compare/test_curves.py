@@ -22,15 +22,6 @@ def test_every_method_has_a_line_and_its_name_in_the_legend(kind: str) -> None:
     assert [line.get_color() for line in axes.lines] == [*COLOURS[1:], COLOURS[0]]
 
 
-def test_axes_of_the_curves() -> None:
-    (line,) = draw_curve("pr", {"one": FALLING}).axes[0].lines
-    np.testing.assert_array_equal(line.get_xdata(), FALLING["recall"])
-    np.testing.assert_array_equal(line.get_ydata(), FALLING["precision"])
-    (line,) = draw_curve("f", {"one": FALLING}).axes[0].lines
-    assert np.asarray(line.get_xdata())[[0, 255]].tolist() == [255, 0]
-    np.testing.assert_array_equal(line.get_ydata(), FALLING["f"])
-
-
 def test_more_methods_than_colours_differ_in_dashes() -> None:
     (axes,) = draw_curve("f", {str(number): FLAT for number in range(20)}).axes
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 20

@@ -54,13 +54,3 @@ def test_pictures_of_an_example(tmp_path: Path, caplog: pytest.LogCaptureFixture
     (without,) = draw_examples(ROWS, [saved], 8, Protocol())
     assert without.image is None
     assert "image.png: the file is empty" in caplog.text
-
-
-@pytest.mark.parametrize("protocol", [Protocol(eight_bit=False), Protocol(size=64, binarise=True)])
-def test_pictures_follow_the_protocol(tmp_path: Path, protocol: Protocol) -> None:
-    mask = np.zeros((20, 30), np.uint8)
-    mask[5:9, 5:9] = 255
-    cv2.imwrite(str(tmp_path / "mask.png"), mask)
-    saved = SavedMap("a", tmp_path / "mask.png", tmp_path / "mask.png")
-    (drawn,) = draw_examples(ROWS, [saved], 1, protocol)
-    assert decoded(drawn.map).shape == ((64, 64, 3) if protocol.size else (20, 30, 3))

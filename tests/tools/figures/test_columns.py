@@ -129,10 +129,6 @@ def test_figure_3_shows_saved_maps_of_any_format_and_size(views: list[View], tmp
     assert list(by_title(comparison(views, [], {}))) == ["Image", "Truth", "Ours"]
 
 
-def test_probabilities_are_grey() -> None:
-    assert grey(row(0, 0.5, 1)).tolist() == [[[0] * 3, [128] * 3, [255] * 3]]
-
-
 def test_errors_are_coloured_by_kind_and_size_over_the_grey_image() -> None:
     image = np.array([[[255, 0, 0], [0, 255, 0], *[[200] * 3] * 4]], np.uint8)
     drawn = errors(image, row(0, 1, 1, 0, 0.5, 0.25), row(0, 1, 0, 1, 0, 1))
@@ -157,17 +153,3 @@ def test_gate_is_red_where_it_keeps_and_dark_blue_where_it_suppresses(views: lis
     assert half[GREEN] > half[[RED, BLUE]].max()
     assert mostly_suppressed[BLUE] > 2 * mostly_suppressed[RED]
     assert mostly_kept[RED] > 3 * mostly_kept[BLUE]
-
-
-def test_larger_changes_are_brighter_and_warmer() -> None:
-    drawn = coloured(np.linspace(0, 1, 9, dtype=np.float32)[None], ENERGY_COLOURS).astype(int)
-    assert drawn[0, 0].max() < 10
-    assert drawn[0, -1].min() > 150
-    assert (np.diff(drawn[0].sum(1)) > 0).all()
-    assert (drawn[0, 5:, RED] > 200).all()
-
-
-def test_keys_show_the_colours_of_the_maps() -> None:
-    assert patch((1, 2, 3)).tolist() == [[[1, 2, 3]]]
-    for colours in (GATE_COLOURS, ENERGY_COLOURS):
-        assert (ramp(colours)[0, [0, -1]] == coloured(row(0, 1), colours)[0]).all()

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.figure_runs import CONFIGS, SETS
 from support.figure_runs import figure_config as config
 
 from ipsam.engine.evaluate.scores import Evaluation
-from ipsam.engine.metrics import METRICS, Protocol
-from ipsam.tools.figures.draw import Chosen, FigureRequest, by_name, by_score, known_scores
+from ipsam.engine.metrics import Protocol
+from ipsam.tools.figures.draw import Chosen, FigureRequest, by_score, known_scores
 
 
 def test_request_of_the_configuration() -> None:
@@ -21,16 +20,6 @@ def test_request_of_the_configuration() -> None:
     other = FigureRequest.of(config(figure="comparison", maps="m", worst=3, metric="mae", protocol={"size": 64}))
     assert (other.figure, other.maps, other.worst, other.metric) == ("comparison", Path("m"), 3, "mae")
     assert other.protocol.size == 64
-
-
-def test_configuration_names_registered_metrics_only() -> None:
-    (line,) = [line for line in (CONFIGS / "visualize.yaml").read_text().splitlines() if line.startswith("metric:")]
-    assert set(line.partition("worst and best: ")[2].split(", ")) <= METRICS.keys()
-
-
-def test_by_name_keeps_the_order() -> None:
-    assert by_name(SETS, ["c", "a"]) == {"CAMO": [Chosen(2, "c"), Chosen(0, "a")]}
-    assert by_name(SETS, ["d", "b"]) == {"CAMO": [Chosen(1, "b")], "NC4K": [Chosen(1, "d"), Chosen(0, "b")]}
 
 
 def evaluated(folder: Path, *, epochs: int | None = 5, **scores: float) -> Path:

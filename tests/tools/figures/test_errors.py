@@ -27,9 +27,7 @@ MAPS = Path("maps")
     [
         ({"stems": ["a"], "best": 2}, "stems and best given; say which"),
         ({"best": 2.5}, "best must be .* 1.*, not 2.5"),
-        ({"best": True}, "best must be .* 1.*, not True"),
         ({"stems": []}, r"stems is a list of images: write stems=\[a,b\], not \[\]"),
-        ({"stems": [1e5]}, r"stems must be names, not 100000\.0; if that is one, quote it twice: stems='\[\"10"),
         ({"stems": [True]}, "stems must be names, not True"),
         ({"stems": [None]}, "stems must be names, not None"),
     ],

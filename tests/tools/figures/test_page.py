@@ -82,13 +82,6 @@ def test_keys_are_between_titles_and_images(tmp_path: Path) -> None:
     np.testing.assert_array_equal(page[TITLE + KEY + FRAME, FRAME:50], noise(100)[FRAME, FRAME:50])
 
 
-def test_key_may_have_the_same_word_at_both_ends() -> None:
-    figure = draw_page([Column("energy", [noise(50)], ("0", ramp("inferno"), "0"))])
-    zeros = [text for text in figure.axes[0].texts if text.get_text() == "0"]
-    assert len(zeros) == 2
-    assert zeros[1].get_position()[0] - zeros[0].get_position()[0] > 100
-
-
 @pytest.mark.parametrize("title", ["A method with a rather long name", "_$x^2$ & <b>", "模型", "w" * 300])
 def test_titles_fit_their_column(title: str) -> None:
     figure = draw_page([Column("image", [noise(50)]), Column(title, [noise(50)])])

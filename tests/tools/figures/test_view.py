@@ -22,7 +22,7 @@ from ipsam.model import (
     PurifiedAnchorGating,
     SubtractionFusion,
 )
-from ipsam.tools.figures.view import WIDTH, FigureModel, energy_changes, resized, shrunk, view
+from ipsam.tools.figures.view import WIDTH, FigureModel, energy_changes, shrunk, view
 from ipsam.utils.imagenet import normalise
 
 
@@ -127,24 +127,6 @@ def test_hook_is_removed_after_an_error(subject: FigureModel) -> None:
     assert not subject.model.gating._forward_hooks
 
 
-def test_untrained_gating_changes_nothing() -> None:
-    with torch.inference_mode(), energy_changes(model := micro_model().eval()) as changes:
-        model(torch.randn(1, 3, 64, 64))
-    assert not changes[0].any()
-
-
-def test_bf16_difference_is_computed_in_fp32() -> None:
-    gating = nn.Module()
-    gating.forward = lambda fg, bg: (fg + bg, None)
-    holder = nn.Module()
-    holder.gating = gating
-    foreground, background = torch.full((1, 1, 1, 1), 1.0), torch.full((1, 1, 1, 1), 2.0**-7)
-    with energy_changes(holder) as changes:
-        gating(foreground.bfloat16(), background.bfloat16())
-    assert changes[0].dtype == torch.float32
-    assert changes[0].item() == 2.0**-7
-
-
 def test_only_wide_images_are_shrunk() -> None:
     """They are averaged and keep their shape."""
     for size in [(100, WIDTH), (100, 10), (3 * WIDTH, WIDTH - 1)]:
@@ -154,12 +136,3 @@ def test_only_wide_images_are_shrunk() -> None:
     wide[:, ::2] = 1
     np.testing.assert_allclose(shrunk(wide), np.full((15, WIDTH), 0.5), atol=1e-6)
     assert shrunk(np.zeros((1, 9 * WIDTH, 3), np.uint8)).shape == (1, WIDTH, 3)
-
-
-def test_resized_interpolates() -> None:
-    pixels = np.array([[0, 255]], np.uint8)
-    assert resized(pixels, (1, 2)) is pixels
-    larger = resized(pixels, (2, 8))
-    assert larger.shape == (2, 8)
-    assert (np.diff(larger.astype(int)) >= 0).all()
-    assert larger[0, [0, -1]].tolist() == [0, 255]

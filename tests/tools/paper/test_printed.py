@@ -1,7 +1,6 @@
 """Transcription of the paper's tables: checksums, the text's statements, and look-ups."""
 
 from decimal import Decimal
-from itertools import pairwise
 
 import pytest
 
@@ -38,10 +37,6 @@ ROWS = {1: [5, 11, 6], 2: [5], 3: [6, 6, 3, 5], 4: [8]}  # by section
 
 def row(table: int, label: str) -> Row:
     return find_row(Reference(table, label))
-
-
-def score(label: str, dataset: str, metric: str, table: int = 1) -> float:
-    return row(table, label).scores[dataset][metric]
 
 
 def columns(table: PaperTable) -> list[list[int]]:
@@ -94,52 +89,6 @@ def test_parameters_are_consistent() -> None:
     assert full.param == full.t_param
 
 
-@pytest.mark.parametrize(
-    ("table", "label", "dataset", "metric", "value"),
-    [
-        (1, MAIN, "CAMO", "mae", 0.032),
-        (1, MAIN, "CAMO", "sm", 0.912),
-        (1, MAIN, "COD10K", "mae", 0.017),
-        (1, "ZoomNeXt [27]", "CAMO", "sm", 0.892),
-        (1, "SAM2-Adapter [3]", "CAMO", "sm", 0.884),
-        (1, "SAM2-AMG [28]", "CHAMELEON", "mae", 0.500),
-        (1, "SAM2 [28]", "CHAMELEON", "mae", 0.182),
-        (1, "SAM2 (Oracle, 1-pt GT)\u2217", "COD10K", "mae", 0.030),
-        (1, "YOLOv8+SAM2(Auto)", "COD10K", "mae", 0.318),
-        (2, "baseline: LoRA and decoder, null prompts", "COD10K", "mae", 0.024),
-        (2, "SPG + PSG + Lat.", "CAMO", "mae", 0.032),
-        (3, "Minimal-SPG (P⁺ Direct)", "COD10K", "mae", 0.051),
-        (3, "Minimal-SPG + PromptSpace", "COD10K", "mae", 0.040),
-        (3, "P⁺ (Direct output, no decoder)", "COD10K", "mae", 0.025),
-        (4, "IP-SAM (Ours)", "CVC-ClinicDB", "mdice", 0.840),
-    ],
-)
-def test_scores_that_the_text_quotes(table: int, label: str, dataset: str, metric: str, value: float) -> None:
-    assert score(label, dataset, metric, table) == value
-
-
-def test_orderings_that_the_text_claims() -> None:
-    for dataset in paper()[1].datasets:
-        for metric in ("fw", "sm"):
-            others = [entry.scores[dataset][metric] for part in paper()[1].sections[:2] for entry in part.rows]
-            assert score(MAIN, dataset, metric) > max(others)
-    for table in (2, 3):
-        assert all(entry.scores["COD10K"]["mae"] >= score(MAIN, "COD10K", "mae") for entry in paper()[table].rows)
-    for name in ("COD10K", "CAMO"):
-        for before, after in pairwise(paper()[2].rows):
-            assert after.scores[name]["mae"] <= before.scores[name]["mae"]
-            assert all(after.scores[name][metric] > before.scores[name][metric] for metric in ("fw", "sm", "em"))
-    *others, ours = paper()[4].rows
-    for theirs in others:
-        for metric in ("mdice", "miou", "sm"):
-            assert ours.scores["Kvasir-SEG"][metric] > theirs.scores["Kvasir-SEG"][metric]
-        assert ours.scores["Kvasir-SEG"]["mae"] < theirs.scores["Kvasir-SEG"]["mae"]
-        assert ours.scores["CVC-ClinicDB"]["mdice"] > theirs.scores["CVC-ClinicDB"]["mdice"]
-    sam_based = [entry for entry in others if "SAM" in entry.label]
-    assert len(sam_based) == 3
-    assert all(ours.scores["ETIS"]["mdice"] > entry.scores["ETIS"]["mdice"] for entry in sam_based)
-
-
 def test_contradictions_in_print_have_a_remark() -> None:
     for entry in paper()[4].rows:
         assert all(values["miou"] < values["mdice"] for values in entry.scores.values())
@@ -151,22 +100,13 @@ def test_contradictions_in_print_have_a_remark() -> None:
     ]
 
 
-def test_printed_digits_are_kept() -> None:
-    printed = [str(row(1, label).param) for label in ("FSPNet [14]", "DGNet [15]", "IP-SAM (SAM2-L, r64)")]
-    assert printed == ["274.2", "8.30", "242.30"]
-    assert str(row(1, "SAM [16]").t_param) == "0"
-    assert row(4, "IP-SAM (Ours)").param is row(4, "IP-SAM (Ours)").t_param is None
-
-
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"table": 2, "row": "SPG"}, "paper is a list of"),
         ("SPG", "paper is a list of"),
         ([{"table": "2", "row": "SPG"}], "each entry of paper is"),
         ([{"table": 2}], "each entry of paper is"),
         ([{"table": 2, "row": "SPG", "t_param": 17.0}], "each entry of paper is"),
-        ([{"table": 2, "row": "SPG", "why": 17.0}], "each entry of paper is"),
         (["SPG"], "each entry of paper is"),
         ([{"table": 2, "row": "spg"}], r'no Table 2, row "spg"; rows of that table: baseline: .*; SPG; SPG \+ PSG;'),
         ([{"table": 5, "row": "SPG"}], "the paper has no Table 5; its tables are 1, 2, 3, 4"),
@@ -184,13 +124,6 @@ def test_references() -> None:
     assert references(entries)[0].why == "so"
 
 
-@pytest.mark.parametrize(
-    ("label", "name"),
-    [
-        ("ZoomNeXt [27]", "zoomnext"),
-        ("SAM (Oracle, 1-pt GT)\u2217", "sam (oracle, 1-PT gt)"),
-        ("SAM2(SAM2-L, r80) [3]", "SAM2(SAM2-L,  r80)"),
-    ],
-)
+@pytest.mark.parametrize(("label", "name"), [("ZoomNeXt [27]", "zoomnext"), ("SAM (Oracle)\u2217", "sam  (ORACLE)")])
 def test_method_names_match_without_citation_and_case(label: str, name: str) -> None:
     assert method_key(label) == method_key(name)
