@@ -4,12 +4,18 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ipsam.utils.files import unreadable
+from ipsam.utils.files import is_absent, unreadable
+from ipsam.utils.untrusted import bounded_text
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+JPEG, TIFF = ("JPEG", "MPO"), ("TIFF",)  # Pillow's names; an MPO is a JPEG with further images behind the first
+FORMATS = {".jpg": JPEG, ".jpeg": JPEG, ".jpe": JPEG, ".jfif": JPEG, ".png": ("PNG",), ".bmp": ("BMP", "DIB")}
+FORMATS |= {".tif": TIFF, ".tiff": TIFF, ".webp": ("WEBP",)}
+EXTENSIONS = tuple(FORMATS)
+# Pictures that are not read: a reader for each would be one more way in for hostile files.
+NOT_READ = (".avif", ".exr", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".tga")
 TYPES = "/".join(extension[1:] for extension in EXTENSIONS)
 
 
@@ -23,7 +29,18 @@ def entries(folder: Path) -> list[Path]:
 
 def image_files(folder: Path) -> list[Path]:
     """List the image files directly in a folder by name; ValueError if it cannot be read."""
-    found = [path for path in entries(folder) if path.suffix.lower() in EXTENSIONS]
+    return _files_of(folder, EXTENSIONS)
+
+
+def pictures_not_read(folder: Path) -> str:
+    """Return a message about the pictures directly in a folder that are passed over; empty without any."""
+    names = [path.name for path in _files_of(folder, NOT_READ)]
+    formats = f"{len(names)} pictures in {folder} have a format that is not read: {some(names)}"
+    return f"{formats}; save them as PNG" if names else ""
+
+
+def _files_of(folder: Path, endings: Collection[str]) -> list[Path]:
+    found = [path for path in entries(folder) if path.suffix.lower() in endings]
     try:
         return [path for path in found if path.is_file()]
     except OSError as error:
@@ -68,17 +85,17 @@ def read_list(path: Path) -> list[str]:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read, or is not UTF-8.
     """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such list. An undivided dataset needs a list for each split (train.txt, val.txt, test.txt) "
-            "beside its folder of images, with a stem a line"
-        )
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = bounded_text(path).removeprefix("\ufeff").splitlines()  # the mark that Windows begins a text with
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: the list is not UTF-8 ({error}); save it as UTF-8, with a stem a line") from error
     except OSError as error:
-        raise ValueError(unreadable(path, error)) from error
+        if not is_absent(error):
+            raise ValueError(unreadable(path, error)) from error
+        raise FileNotFoundError(
+            f"{path}: no such list. An undivided dataset needs a list for each split (train.txt, val.txt, test.txt) "
+            "beside its folder of images, with a stem a line"
+        ) from error
     endings = f"({'|'.join(map(re.escape, EXTENSIONS))})$"
     return [normal_stem(re.sub(endings, "", name, flags=re.I)) for name in map(str.strip, lines) if name]
 

@@ -5,6 +5,7 @@ ignored, because image and mask of a dataset are aligned as stored; turning only
 separate them. TIFFs are the exception: OpenCV and Pillow always apply it.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from PIL import Image
 
 from ipsam.data.decoding.limits import MAX_BYTES, Size, check_size, open_header, quiet_pillow
 from ipsam.data.decoding.pixels import decode
-from ipsam.utils.files import unreadable
+from ipsam.utils.files import is_absent, open_regular, unreadable
 
 FOREGROUND_ABOVE = 128  # mask values above it are foreground, by the evaluation protocol
 PNG_BEGIN = b"\x89PNG"
@@ -166,10 +167,10 @@ def read_bytes(path: Path) -> bytes:
         FileNotFoundError: there is no such file.
         ValueError: the file is empty, too large or unreadable.
     """
-    with _explained(path):
-        if (num_bytes := path.stat().st_size) > MAX_BYTES:
+    with _explained(path), open_regular(path) as file:
+        if (num_bytes := os.fstat(file.fileno()).st_size) > MAX_BYTES:
             raise ValueError(f"{path}: {num_bytes:,} bytes, above the limit of {MAX_BYTES:,}; leave it out")
-        content = path.read_bytes()
+        content = file.read()
     if not content:
         raise ValueError(f"{path}: the file is empty; fetch it again or leave it out")
     return content
@@ -183,20 +184,19 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         FileNotFoundError: there is no such file.
         ValueError: the header cannot be read.
     """
-    with _explained(path):
-        image = open_header(path, path)
-    with image:
+    with _explained(path), open_regular(path) as file, open_header(file, path) as image:
         yield image
 
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Explain why a file cannot be read; pipes and devices, which might never end, count as missing files."""
+    """Explain why a file cannot be read."""
     try:
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path}: no such file; check the path, or that the dataset was unpacked completely"
-            )
         yield
-    except PermissionError as error:
-        raise ValueError(unreadable(path, error)) from error
+    except OSError as error:
+        if is_absent(error):
+            message = f"{path}: no such file; check the path, or that the dataset was unpacked completely"
+            raise FileNotFoundError(message) from error
+        if isinstance(error, PermissionError):
+            raise ValueError(unreadable(path, error)) from error
+        raise OSError(error.errno, error.strerror, str(path)) from error  # an error while reading has no path

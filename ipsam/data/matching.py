@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ipsam.data.files import TYPES, by_stem, normal_stem, repeated, some
+from ipsam.data.files import TYPES, by_stem, normal_stem, pictures_not_read, repeated, some
 from ipsam.data.findings import Finding
 
 Stems = Sequence[str | int]  # YAML reads a numbered stem as an int
@@ -74,7 +74,11 @@ def match_files(location: SetLocation, exclude: Stems = ()) -> Matched:
     """
     name, images, stems = location.label, location.images, location.stems
     image_of, mask_of = _files(images, name, "image"), _files(location.masks, name, "mask")
-    findings: list[Finding] = []
+    findings = [
+        Finding("pictures not read", "warning", f"{name}: {message}")
+        for folder in dict.fromkeys((images, location.masks))
+        if (message := pictures_not_read(folder))
+    ]
     chosen = {stem for stem in {*image_of, *mask_of} if stems is None or re.match(stems, stem)}
     if location.only is not None:
         listed = set(map(normal_stem, location.only))
@@ -128,7 +132,7 @@ def _files(folder: Path, name: str, kind: str) -> dict[str, list[Path]]:
     if not files:
         raise ValueError(
             f"{name}: the folder of {kind}s {folder} is empty (no {TYPES} file in it); "
-            "unpack the set there, or leave it out"
+            f"{pictures_not_read(folder) or 'unpack the set there'}, or leave it out"
         )
     return files
 

@@ -30,10 +30,7 @@ def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
         ValueError: the file is broken or not an image, or the shape, type or range is not one of those above.
     """
     if isinstance(image, str | Path):
-        path = Path(image).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: {'a folder, not an image' if path.is_dir() else 'no such image'}")
-        return read_image(path, upright=True)
+        return read_image(Path(image).expanduser(), upright=True)
     if isinstance(image, Image.Image):
         return _from_pillow(ImageOps.exif_transpose(image))
     pixels = _from_tensor(image) if isinstance(image, Tensor) else image

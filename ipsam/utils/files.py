@@ -14,9 +14,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from io import BufferedReader
 from pathlib import Path
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 DAY = 86400  # seconds
 PART = re.compile(r"\.(\d+)-([0-9a-f]{8})-[0-9a-f]{8}\.part(\.\w+)?")  # process, host, checksum of the file's name
 
@@ -50,6 +52,34 @@ def is_file(path: Path) -> bool:
 def is_folder(path: Path, *, follow: bool = True) -> bool:
     """Return whether a folder is there; raise OSError as ``mode_of`` does."""
     return stat.S_ISDIR(mode_of(path, follow=follow))
+
+
+def check_regular(path: str | Path) -> None:
+    """Check that a regular file is there: a pipe or a device may keep its reader waiting forever.
+
+    Raises:
+        ValueError: something else is there.
+        OSError: nothing is there, or the system cannot tell.
+    """
+    _refuse_irregular(os.stat(path).st_mode, path)
+
+
+def open_regular(path: str | Path) -> BufferedReader:
+    """Open a regular file to read its bytes; errors as of ``check_regular``."""
+    check_regular(path)  # even opening a device may have an effect
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+    try:
+        _refuse_irregular(os.fstat(file.fileno()).st_mode, path)  # it may have been replaced since
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _refuse_irregular(mode: int, path: str | Path) -> None:
+    if not stat.S_ISREG(mode):
+        kind = KINDS.get(stat.S_IFMT(mode), "a device")
+        raise ValueError(f"{path}: {kind}, not a file; name a file, or put one in its place")
 
 
 def remove(path: Path) -> None:

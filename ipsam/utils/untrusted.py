@@ -5,13 +5,17 @@ and pickles call functions.
 """
 
 import json
+import os
 import pickletools
 import zipfile
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ipsam.utils.files import open_regular
 
 MAX_BYTES = 1 << 16  # of a configuration; a run's has two thousand
 MAX_SCORES = 1 << 26  # bytes of a file of scores, for half a million images
@@ -54,10 +58,11 @@ def bounded_text(path: Path, limit: int = MAX_SCORES) -> str:
         ValueError: it is larger, or not UTF-8.
         OSError: it cannot be read; with its path.
     """
-    if (num_bytes := path.stat().st_size) > limit:
-        raise ValueError(f"{path} has {num_bytes:,} bytes, above the limit of {limit:,}")
     try:
-        return path.read_text(encoding="utf-8")
+        with open_regular(path) as file, TextIOWrapper(file, encoding="utf-8") as text:
+            if (num_bytes := os.fstat(file.fileno()).st_size) > limit:
+                raise ValueError(f"{path} has {num_bytes:,} bytes, above the limit of {limit:,}")
+            return text.read()
     except OSError as error:  # an error while reading has no path
         raise OSError(error.errno, error.strerror, str(path)) from error
 
@@ -121,7 +126,7 @@ def check_archive(path: Path, *, only_tensors: bool = True) -> None:
         ValueError: it takes more, or names such a global.
         OSError, zipfile.BadZipFile: the file cannot be read, or is not an archive.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if file.read(len(ZIP_START)) != ZIP_START:  # torch would read it as a bare pickle, its format before 1.6
             raise zipfile.BadZipFile("it is not a torch archive")
     with zipfile.ZipFile(path) as archive:

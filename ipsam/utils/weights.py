@@ -7,13 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ipsam.utils.files import open_regular
+
 FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
 def sha256_of(path: Path) -> str:
     """Return the hex digest of a file."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 from support.defaults import data_with
 from support.fuzzing import clear
 from support.map_files import MASK, pairs_in, save
@@ -90,8 +89,7 @@ def test_file_without_permission_is_named(read: Callable[[Path], Any], monkeypat
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    monkeypatch.setattr(Image, "open", refuse)
+    monkeypatch.setattr("ipsam.data.images.open_regular", refuse)
     error(lambda: read(Path("images/a.png")), "a.png", "Permission denied", "give yourself the right")
 
 

@@ -1,14 +1,20 @@
 """Files are complete or absent, also with several writers to one path."""
 
 import os
+import socket
 import subprocess
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
+from ipsam.data.files import read_list
+from ipsam.data.images import image_size, read_image
 from ipsam.utils import files
-from ipsam.utils.files import replacing, write_text
+from ipsam.utils.files import check_regular, open_regular, replacing, write_text
+from ipsam.utils.untrusted import bounded_text, check_archive
+from ipsam.utils.weights import sha256_of
 
 
 def write_often(path: Path, letter: str) -> None:
@@ -72,3 +78,27 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
     os.utime(tmp_path / long_ago, (0, 0))
     write_text(tmp_path / "a.json", "{}")
     assert sorted(os.listdir(tmp_path)) == sorted([".mine.part.png", alive, elsewhere, "a.json"])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "device"])
+@pytest.mark.parametrize(
+    "read", [open_regular, check_regular, bounded_text, check_archive, sha256_of, read_image, image_size, read_list]
+)
+def test_only_regular_files_are_read(tmp_path: Path, kind: str, read: Callable[[Path], object]) -> None:
+    path = tmp_path / "a.png"
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    else:
+        {"pipe": os.mkfifo, "folder": os.mkdir, "device": lambda name: os.symlink("/dev/zero", name)}[kind](path)
+    with pytest.raises(ValueError, match=rf"a\.png: a {kind}, not a file; name a file"):
+        read(path)
+
+
+def test_file_replaced_by_a_pipe_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "a.png")
+    regular = os.stat(tmp_path / "file")
+    monkeypatch.setattr(os, "stat", lambda path: regular)  # as it was when first looked at
+    with pytest.raises(ValueError, match=r"a\.png: a pipe, not a file"):
+        open_regular(tmp_path / "a.png")

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from threading import Lock
 
@@ -45,17 +45,14 @@ def quiet_pillow() -> Iterator[None]:
                 _restore.close()
 
 
-def open_header(file: Path | BytesIO, path: Path) -> Image.Image:
-    """Open a file or its content with Pillow, which reads the header only. Call it within `quiet_pillow`.
+def open_header(file: BufferedReader | BytesIO, path: Path) -> Image.Image:
+    """Open an image with Pillow, which reads the header only. Call it within `quiet_pillow`.
 
     Raises:
         ValueError: the header cannot be read; it names ``path``.
-        FileNotFoundError, PermissionError: the file cannot be read.
     """
     try:
         return Image.open(file, formats=FORMATS)
-    except (FileNotFoundError, PermissionError):
-        raise
     except Exception as error:
         raise unreadable_header(path, error) from error
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.data.decoding.limits import Size
-from ipsam.data.files import by_stem, hxw, read_list, repeated, some
+from ipsam.data.files import by_stem, hxw, pictures_not_read, read_list, repeated, some
 from ipsam.data.images import FOREGROUND_ABOVE, image_sizes, read_mask
 from ipsam.data.saved_maps.map_sets import MapFolder, Truth
 from ipsam.data.saved_maps.maps import read_map
@@ -64,7 +64,7 @@ def truth_files(truth: Truth, stems: Path | None = None) -> TruthFiles:
         ValueError: two masks share a stem; a header or the list cannot be read; the list is empty or names stems that
             have no mask.
     """
-    masks = by_stem(truth.masks)
+    masks = _by_stem(truth.masks, truth.name)
     num_all = len(masks)
     if stems is not None:
         if not stems.is_file():
@@ -105,7 +105,7 @@ def pair_maps(
     Raises:
         ValueError: maps are missing or differ in size; no map fits; two maps share a stem; a header cannot be read.
     """
-    maps = by_stem(found.folder)
+    maps = _by_stem(found.folder, found.label)
     extra = sorted(maps.keys() - truth.masks.keys())
     absent = sorted(truth.masks.keys() - maps.keys())
     if len(absent) == len(truth.masks):
@@ -145,6 +145,12 @@ def pair_maps(
         SavedMap(stem, path, truth.masks[stem], truth.images.get(stem), above, resize, any_size)
         for stem, path in chosen.items()
     ]
+
+
+def _by_stem(folder: Path, label: str) -> dict[str, list[Path]]:
+    if message := pictures_not_read(folder):
+        logger.warning("%s: %s", label, message)
+    return by_stem(folder)
 
 
 def _single(files: Mapping[str, Sequence[Path]], label: str) -> dict[str, Path]:

@@ -13,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ipsam.data.files import EXTENSIONS
+from ipsam.data.files import EXTENSIONS, NOT_READ
 from ipsam.data.user_images import to_rgb
 from ipsam.engine.inference.prediction import KINDS, Prediction
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.inference.video import VIDEOS, predict_video
 from ipsam.utils.files import replacing
 
-PICTURES = (*EXTENSIONS, ".webp")
-NOT_READ = (".avif", ".gif", ".heic", ".heif", ".jp2")  # pictures of other programs
 AHEAD = 4  # pictures read in advance
 NUM_THREADS = 2  # that read and write beside the model
 
@@ -65,7 +63,7 @@ def find_jobs(source: str, output: Path, kinds: Sequence[str]) -> list[FileJob]:
         files = [file for file in files if inside not in file.resolve().parents]
     if others := sorted({file.suffix.lower() for file in files} & set(NOT_READ)):
         logger.warning("%s: skipping files of %s; save them as PNG or JPEG", source, ", ".join(others))
-    endings = (*PICTURES, *VIDEOS)
+    endings = (*EXTENSIONS, *VIDEOS)
     names = {file: file.relative_to(root).with_suffix("") for file in files if file.suffix.lower() in endings}
     if not names:
         raise ValueError(

@@ -36,12 +36,14 @@ def test_maps_and_masks_share_their_stem(tree) -> None:
 
 def test_missing_and_extra_maps_are_logged(tree, caplog: pytest.LogCaptureFixture) -> None:
     tree("masks", "maps")
-    for name in ("masks/x.png", "maps/y.png", "maps/z.png"):
+    for name in ("masks/x.png", "maps/y.png", "maps/z.png", "masks/v.ppm", "maps/w.gif"):
         save(Path(name))
     caplog.set_level(logging.INFO)
     assert [p.stem for p in paired("maps", "masks", missing="exclude")] == ["a", "b"]
     assert "ONLY 2 OF 3 IMAGES ARE SCORED" in caplog.text
     assert "2 maps have no mask and are not scored: y, z" in caplog.text
+    assert "1 pictures in masks have a format that is not read: v.ppm; save them as PNG" in caplog.text
+    assert "1 pictures in maps have a format that is not read: w.gif; save them as PNG" in caplog.text
 
 
 def test_list_of_stems_selects_masks(tree, caplog: pytest.LogCaptureFixture) -> None:

@@ -33,8 +33,6 @@ from support.doctor_files import (
 )  # fmt: skip
 
 from ipsam.data.decoding.limits import MAX_BYTES
-from ipsam.data.files import EXTENSIONS
-from ipsam.tools.prepare.doctor.checks import FORMATS
 
 SMALL = mask((30, 30))
 MISSING = {"name": "own", "images": "own/img"}
@@ -101,6 +99,8 @@ def turned(orientation: int) -> Image.Exif:
         case("one inverted", put("gt/a.png", 255 - mask()), remark="inverted masks"),
         case("PNG named JPEG", put("img/a.jpg", picture(99), ".png"), remark=INSIDE),
         case("WebP named JPEG", put("img/a.jpg", picture(99), ".webp"), remark=INSIDE),
+        case("a format that is not read", put_mode("gt/z.gif", mask(), "L"), warning="pictures not read"),
+        case("JPEG of another ending", lambda own: (own / "img/a.jpg").rename(own / "img/a.jfif")),
         case("EXIF", put_mode("img/a.jpg", picture(99), "RGB", exif=turned(6)), remark="EXIF orientation"),
         case("EXIF in a PNG", put_mode("gt/a.png", mask(), "L", exif=turned(3)), remark="EXIF orientation"),
         case("a TIFF", put_mode("img/a.jpg", picture(99), "RGB", format="TIFF", tiffinfo={0x0112: 3}), remark=INSIDE,
@@ -263,7 +263,3 @@ def test_unexpected_error_concerns_one_file_only(tmp_path: Path, monkeypatch: py
         diagnosis, "unreadable file"
     )
     assert len(diagnosis.sets[0].shares) == 2
-
-
-def test_every_image_extension_has_a_format() -> None:
-    assert FORMATS.keys() == set(EXTENSIONS)

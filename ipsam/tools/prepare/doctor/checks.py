@@ -6,22 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ipsam.data.files import some
+from ipsam.data.files import FORMATS, some
 from ipsam.data.findings import Finding, Severity
 from ipsam.data.matching import exclude_argument, exclude_option
 from ipsam.data.pairs import Size, inverted_masks, unreadable_pairs
 from ipsam.tools.prepare.doctor.duplicates import ImageHash, find_copies, find_repetitions
 from ipsam.tools.prepare.doctor.examine import FileFacts
 
-# Pillow's formats by file ending; an MPO is a JPEG with further images behind the first.
-FORMATS = {
-    ".jpg": ("JPEG", "MPO"),
-    ".jpeg": ("JPEG", "MPO"),
-    ".png": ("PNG",),
-    ".bmp": ("BMP", "DIB"),
-    ".tif": ("TIFF",),
-    ".tiff": ("TIFF",),
-}
 ODDITIES = {
     "CMYK": "are in CMYK, whose conversion to RGB may change the colours; save them as RGB",
     "alpha": "have an alpha channel or a transparent colour, which is ignored; see that the hidden pixels are meant",
