@@ -44,8 +44,6 @@ def find_pairs(location: SetLocation, *, exclude: Stems = (), size_mismatch: Siz
         ValueError: a folder or the selection is empty; two files share a stem; an image has no mask or a mask no image;
             a folder, a header or a name cannot be read; sizes differ; ``exclude`` or the set's list name missing stems.
     """
-    if (size_mismatch := size_mismatch or location.size_mismatch) not in ("error", "resize", "exclude"):
-        raise ValueError(f"size_mismatch={size_mismatch} is none of error, resize, exclude")
     name, matched = location.label, match_files(location, exclude)
     log_or_raise(matched.findings, logger)
     pairs = matched_pairs(matched)
@@ -59,7 +57,7 @@ def find_pairs(location: SetLocation, *, exclude: Stems = (), size_mismatch: Siz
             sizes[path] = size
     if broken:
         raise ValueError(unreadable_pairs(broken, len(pairs), name))
-    pairs, findings = apply_size_mismatch(pairs, sizes, name, size_mismatch)
+    pairs, findings = apply_size_mismatch(pairs, sizes, name, size_mismatch or location.size_mismatch)
     log_or_raise(findings, logger)
     return pairs
 

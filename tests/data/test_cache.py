@@ -138,15 +138,6 @@ def test_key_changes_with_all_that_decides_the_content(pairs: list[Pair], tmp_pa
     assert len(set(keys)) == len(keys)
 
 
-def test_changed_file_is_read_again(make: Callable[..., Data], tmp_path: Path) -> None:
-    before = make().train_and_val(0)[0]
-    cv2.imwrite(str(tmp_path / "image" / "3.jpg"), np.zeros((43, 70, 3), np.uint8))
-    after = make().train_and_val(0)[0]
-    assert before[3]["image"].any()
-    assert not after[3]["image"].any()
-    assert len(whole(tmp_path / "cache")) == 2  # the owner may delete the old one
-
-
 @pytest.mark.parametrize("num_bytes", [0, RECORD, NUM_PAIRS * RECORD - 1, NUM_PAIRS * RECORD + 1])
 def test_cache_of_another_length_is_rebuilt(pairs: list[Pair], tmp_path: Path, num_bytes: int) -> None:
     path = cached(FolderSource(pairs), tmp_path, image_size=SIDE).path

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.defaults import data_with, synthetic_with
+from support.defaults import data_with
 from support.map_files import save
 
 from ipsam.data import Data
@@ -97,13 +97,6 @@ def test_sets_are_joined(data: Any, tmp_path: Path) -> None:
     assert names(train_set) == ["a", "b", "c", *(f"scene_000_{index:05d}" for index in range(6))]
 
 
-def test_folder_pair_is_tested_under_its_name(data: Any, tmp_path: Path) -> None:
-    spec = write_pairs(tmp_path / "own", "ab")
-    test_sets = data(test=[spec, "synthetic"]).test_sets()
-    assert list(test_sets) == ["own", "synthetic"]
-    assert test_sets["own"][1]["mask"].shape == (48, 60)
-
-
 @pytest.mark.parametrize(("crop", "train_shape"), [(1.0, (64, 80, 3)), (0.5, (128, 160, 3))])
 def test_scaled_decode_changes_no_mask_and_no_cropped_image(
     data: Any, tmp_path: Path, crop: float, train_shape: tuple[int, int, int]
@@ -118,9 +111,3 @@ def test_scaled_decode_changes_no_mask_and_no_cropped_image(
     tests = [given.test_sets()["own"] for given in (plain, scaled)]
     assert tests[1].source.read(0, 0).image.shape == (64, 80, 3)
     np.testing.assert_array_equal(tests[0][0]["mask"], tests[1][0]["mask"])
-
-
-def test_difficulty_reaches_the_scenes() -> None:
-    source = synthetic_with(difficulty=(0.3, 0.4)).source(split="train", size=64, seed=0)
-    assert source.difficulty == (0.3, 0.4)
-    assert source.size == 64

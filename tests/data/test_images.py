@@ -23,18 +23,6 @@ def turned_exif() -> Image.Exif:
     return exif
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.PNG", "a.bmp", "a.tif", "a.tiff"])
-def test_lossless_formats_are_read_as_rgb(tmp_path: Path, name: str) -> None:
-    Image.fromarray(RGB).save(tmp_path / name)
-    np.testing.assert_array_equal(read_image(tmp_path / name), RGB)
-
-
-def test_png_inside_jpg_is_read_by_its_content(tmp_path: Path) -> None:
-    Image.fromarray(RGB).save(tmp_path / "a.jpg", format="PNG")
-    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), RGB)
-    assert image_size(tmp_path / "a.jpg") == (6, 9)
-
-
 @pytest.mark.parametrize(
     ("at_least", "shape"), [(400, (401, 563)), (201, (401, 563)), (200, (201, 282)), (100, (101, 141)), (9, (51, 71))]
 )
@@ -63,13 +51,6 @@ def test_exif_orientation_is_ignored(tmp_path: Path, suffix: str) -> None:
     assert read_image(image).shape == (6, 9, 3)
     assert image_size(image) == (6, 9)
     np.testing.assert_array_equal(read_mask(mask), MASK)
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "LA"])
-@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
-def test_masks_of_all_modes_are_read_alike(tmp_path: Path, mode: str, suffix: str) -> None:
-    Image.fromarray(MASK).convert(mode).save(tmp_path / f"a.{suffix}", lossless=True)
-    np.testing.assert_array_equal(read_mask(tmp_path / f"a.{suffix}"), MASK)
 
 
 @pytest.mark.parametrize(("above", "foreground"), [(128, [129, 255]), (0, [1, 127, 128, 129, 255]), (200, [255])])

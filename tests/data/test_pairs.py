@@ -23,11 +23,6 @@ def stems(pairs: Iterable[Pair]) -> list[str]:
     return [pair.stem for pair in pairs]
 
 
-def test_pairs_share_their_stem(folders) -> None:
-    images, masks = folders
-    assert pairs_in(images, masks) == [Pair(stem, images / f"{stem}.jpg", masks / f"{stem}.png") for stem in "abc"]
-
-
 def test_pairs_do_not_depend_on_sorted_order(tmp_path: Path) -> None:
     for stem in ("a", "a-1", "a.c"):  # "a.c.jpg" < "a.jpg", but "a.bmp" < "a.c.bmp"
         save(tmp_path / "images" / f"{stem}.jpg")
@@ -57,14 +52,6 @@ def test_extra_masks_are_allowed_on_request(folders, caplog: pytest.LogCaptureFi
 def test_ambiguous_stem_can_be_excluded(folders, kind: str) -> None:
     save(folders[kind == "mask"] / "a.bmp")
     assert stems(pairs_in(*folders, exclude=["a"])) == ["b", "c"]
-
-
-@pytest.mark.parametrize(("policy", "left", "done"), [("resize", "abc", "scored"), ("exclude", "ac", "left out")])
-def test_size_mismatch_is_logged(folders, caplog: pytest.LogCaptureFixture, policy: str, left: str, done: str) -> None:
-    save(folders[1] / "b.png", MASK.T)
-    caplog.set_level(logging.INFO)
-    assert stems(pairs_in(*folders, size_mismatch=policy)) == list(left)
-    assert f"1 of 3 pairs differ in size and are {done}" in caplog.text
 
 
 def test_exclusions_are_logged(folders, caplog: pytest.LogCaptureFixture) -> None:

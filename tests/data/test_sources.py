@@ -36,13 +36,6 @@ def test_folder_is_read_as_stored_in_every_epoch(folder: FolderSource) -> None:
     assert len(folder) == 2
 
 
-def test_images_may_be_read_smaller_and_masks_may_not(folder: FolderSource, tmp_path: Path) -> None:
-    pair = Pair("one", save(tmp_path / "one.jpg", folder.read(0, 0).image), tmp_path / "one_mask.png")
-    sample = FolderSource([pair], at_least=20).read(0, epoch=0)
-    assert sample.image.shape == (20, 25, 3)
-    assert sample.mask.shape == (40, 50)
-
-
 def test_scenes_are_the_same_for_the_same_numbers_only() -> None:
     assert equal(SCENES.read(1, 2), SyntheticSource(9, 64, (0.0, 0.5), (1, 7)).read(1, 2))
     others = [
@@ -52,12 +45,6 @@ def test_scenes_are_the_same_for_the_same_numbers_only() -> None:
         SyntheticSource(3, 64, (0.0, 0.5), (0,)).read(1, 2),
     ]
     assert not any(equal(SCENES.read(1, 2), other) for other in others)
-
-
-def test_scene_names_hold_epoch_and_index() -> None:
-    names = {SCENES.read(index, epoch).name for index in range(3) for epoch in range(2)}
-    assert len(names) == 6
-    assert "scene_001_00002" in names
 
 
 def test_subset_and_joined_sources_map_indices(folder: FolderSource) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ipsam.data.matching import SetLocation
 from ipsam.data.pairs import Pair, find_pairs
+from support.fuzzing import clear
 
 MASK = np.zeros((6, 9), np.uint8)
 MASK[2:4, 3:7] = 255
@@ -33,3 +34,29 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     """Makes folders that hold a.png and b.png each, in an empty current folder."""
     monkeypatch.chdir(tmp_path)
     return lambda *folders: [save(Path(folder, name)) for folder in folders for name in ("a.png", "b.png")] and None
+
+
+@pytest.fixture
+def three_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three pairs in images/ and masks/ of the current folder, and maps for them in maps/."""
+    monkeypatch.chdir(tmp_path)
+    for stem in "abc":
+        for folder in ("images", "masks", "maps"):
+            save(Path(folder, f"{stem}.png"))
+
+
+def refused(action: Callable[[], Any], *parts: str, kind: type[Exception] = ValueError) -> str:
+    """Run what must fail, check the error's type and that it has all parts, and return its message."""
+    with pytest.raises(kind) as caught:
+        action()
+    message = clear(caught.value, *parts)
+    assert all(part in message for part in parts), message
+    return message
+
+
+def add(*names: str, size: tuple[int, int] = (6, 9)) -> Callable[[], None]:
+    return lambda: [save(Path(name), np.zeros(size, np.uint8)) for name in names] and None
+
+
+def write(content: bytes, *names: str) -> Callable[[], None]:
+    return lambda: [Path(name).write_bytes(content) for name in names] and None

@@ -56,12 +56,6 @@ def test_list_of_stems_selects_masks(tree, caplog: pytest.LogCaptureFixture) -> 
     assert "2 of 3 masks are in list.txt and scored" in caplog.text
 
 
-def test_accents_of_one_or_two_codes_are_the_same(tree) -> None:
-    save(Path("masks/caf\u00e9.png"))
-    save(Path("maps/cafe\u0301.png"))
-    assert [p.stem for p in paired("maps", "masks")] == ["caf\u00e9"]
-
-
 def test_maps_are_resized_on_request(tree, caplog: pytest.LogCaptureFixture) -> None:
     tree("masks", "maps")
     smaller = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20

@@ -1,6 +1,5 @@
 """The data doctor on the known benchmarks' layouts and peculiarities."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,62 +72,6 @@ def test_masks_of_the_other_split_are_ignored(tmp_path: Path) -> None:
     assert found(diagnosis) == NUMBER | {"masks of other splits": "remark"}
     assert len(diagnosis.sets[0].masks) == 4
     assert not stops(data)
-
-
-def test_sizes_may_differ_in_nc4k(tmp_path: Path) -> None:
-    for name in ("NC4K", "CHAMELEON"):
-        write_release(tmp_path, name)
-        save(tmp_path / name / "GT/b.png", mask((20, 20)))
-    data = only_tested(tmp_path, "NC4K")
-    diagnosis = examined(data)
-    assert found(diagnosis) == NUMBER | {"size mismatch": "remark"}
-    assert message(diagnosis, "size mismatch") == (
-        "NC4K/test: 1 of 6 pairs differ in size and are scored at the mask's size (size_mismatch=resize): "
-        "b.jpg 40x50 with mask 20x20"
-    )
-    assert not stops(data)
-    for data in (only_tested(tmp_path, "CHAMELEON"), only_tested(tmp_path, "NC4K", size_mismatch="error")):
-        assert found(examined(data)) == NUMBER | {"size mismatch": "error"}
-        assert stops(data)
-
-
-def test_chameleon_release(tmp_path: Path) -> None:
-    write_release(tmp_path, "CHAMELEON", stems=[f"animal-{number}" for number in range(76)])
-    for number in (7, 9):
-        save(tmp_path / f"CHAMELEON/Imgs/animal-{number}.jpg", picture(number), ".png")
-    for path in (tmp_path / "CHAMELEON/GT").iterdir():
-        save(path, 255 - mask())
-    data = only_tested(tmp_path, "CHAMELEON")
-    diagnosis = examined(data)
-    assert found(diagnosis) == {"another file type inside": "remark", "inverted masks": "warning"}
-    assert "animal-7.jpg is PNG, animal-9.jpg is PNG; their content" in message(diagnosis, "another file type inside")
-    assert "if they are the other way round, save each mask as 255 - mask" in message(diagnosis, "inverted masks")
-    assert not stops(data)
-
-
-def test_second_copy_and_missing_list_are_named(tmp_path: Path) -> None:
-    write_release(tmp_path, "a/NC4K")
-    shutil.copytree(tmp_path / "a", tmp_path / "b")
-    write_set(tmp_path, "Kvasir-SEG", 0, images="images", masks="masks")
-    diagnosis = examined(cod(tmp_path, train=["Kvasir-SEG"], test=["NC4K"]))
-    assert found(diagnosis, "NC4K/test").items() >= {"second copy": "warning"}.items()
-    assert diagnosis.sets[1].folders == (tmp_path / "a/NC4K/Imgs", tmp_path / "a/NC4K/GT")
-    assert found(diagnosis, "Kvasir-SEG/train") == {"set not found": "error"}
-    assert "beside its folder of images, with a stem a line" in message(diagnosis, "set not found")
-
-
-def test_subset_is_read_with_its_set(tmp_path: Path) -> None:
-    """PraNet's 62 of ClinicDB, one of which is missing; the others are examined."""
-    stems = [str(number) for number in range(1, 613) if number != 575]
-    for stem in stems:
-        for folder, pixels in (("images", picture(0)), ("masks", mask())):
-            save(tmp_path / f"CVC-ClinicDB/{folder}/{stem}.png", pixels)
-    data = only_tested(tmp_path, "CVC-ClinicDB", "CVC-ClinicDB-62")
-    diagnosis = diagnose(data, num_workers=0)
-    assert diagnosis.num_files == 2 * 611
-    assert [one.num_pairs for one in diagnosis.sets] == [611, 61]
-    assert found(diagnosis, "CVC-ClinicDB-62/test") == NUMBER | {"listed without image": "error"}
-    assert stops(data)
 
 
 @pytest.mark.data

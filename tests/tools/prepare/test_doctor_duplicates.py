@@ -141,13 +141,3 @@ def test_messages_name_copies_and_the_option_that_excludes_them(tmp_path: Path) 
     assert not found(diagnose(data, num_workers=0, duplicates=False))
     again = own_data(tmp_path, **sets, exclude=["one/train/a", "two/train/d", "two/train/c"])
     assert found(examined(again)) == {"left out by exclude": "remark"}  # the advice works
-
-
-def test_set_that_is_trained_and_tested_on_is_named(tmp_path: Path) -> None:
-    spec = write_set(tmp_path, "own", 0)
-    diagnosis = examined(own_data(tmp_path, train=[spec], test=[spec]))
-    assert found(diagnosis) == {"tested on training images": "warning"}
-    assert diagnosis.num_files == 12
-    text = message(diagnosis, "tested on training images")
-    assert "own/test: 6 of 6 images are among the training images too" in text
-    assert text.endswith("own/train/d,own/train/e,...]")

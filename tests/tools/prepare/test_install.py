@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ipsam.data.benchmarks import KNOWN, SPLITS, benchmark
+from ipsam.data.benchmarks import KNOWN, benchmark
 from ipsam.data.layouts import dataset_pairs, locate_set
 from ipsam.tools.prepare.install import check_free, community_layout, expected_layout, find_splits, install
 
@@ -112,11 +112,3 @@ def test_nothing_is_overwritten_and_no_partial_copy_is_left(tmp_path: Path) -> N
     with pytest.raises(FileNotFoundError):
         install(splits[0], tmp_path / "data")
     assert below(tmp_path / "data") == set()
-
-
-def test_expected_layout_names_page_and_splits() -> None:
-    for known in KNOWN.values():
-        text = expected_layout(known)
-        assert f"published at {known.page}" in text
-        assert known.page.startswith("https://")
-        assert all(f"  {split}: " in text for split in SPLITS if split in known.num_pairs)
