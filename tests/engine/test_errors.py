@@ -32,11 +32,11 @@ def fit_state(state: Any) -> None:
 
 MOMENTS = {"step": torch.ones(()), "exp_avg": torch.zeros(1, 1), "exp_avg_sq": -torch.ones(1, 1)}
 ERRORS = [
-    (lambda: Progress(step=-1), "progress.step must be a non-negative integer, not -1"),
-    (lambda: Progress(epoch=True), "progress.epoch must be a non-negative integer, not True"),
-    (lambda: Progress(best=float("nan")), "progress.best must be a finite number or None, not nan"),
-    (lambda: Progress(best_step=3, step=2), "progress.best_step must be from 0 to 2 or None, not 3"),
-    (lambda: Progress(history=[1]), "progress.history must be a list of scores"),
+    (lambda: Progress(step=-1), "step must be a whole number of at least 0 and below .*, not -1"),
+    (lambda: Progress(epoch=True), "epoch must be a whole number .*, not True"),
+    (lambda: Progress(best=float("nan")), "best must be a whole number, a number or null, not nan"),
+    (lambda: Progress(best_step=3, step=2), "best_step must be from 0 to 2, not 3"),
+    (lambda: Progress(history=[1]), "history must be a list of scores by name"),
     (lambda: fit_state({7: {}}), "the optimizer state belongs to other parameters"),
     (lambda: fit_state({0: {"step": torch.zeros(())}}), "state of parameter 0 must hold exp_avg, exp_avg_sq, step"),
     (

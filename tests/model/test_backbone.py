@@ -83,10 +83,6 @@ def test_prompt_encoder_is_frozen_by_default() -> None:
     assert not any(parameter.requires_grad for parameter in unfrozen.image_encoder.parameters())
 
 
-def test_random_weights_have_no_sha256() -> None:
-    assert micro_backbone().base_sha256 is None
-
-
 VARIANTS = {
     "large": (144, [2, 6, 36, 4], 256),
     "base_plus": (112, [2, 3, 16, 3], 256),

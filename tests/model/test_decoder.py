@@ -5,7 +5,7 @@ import torch
 from sam2.modeling.sam.mask_decoder import MaskDecoder as SAM2MaskDecoder
 from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from sam2.modeling.sam.transformer import TwoWayTransformer
-from support.builders import DIM, TRANSFORMER, micro_model
+from support.builders import micro_model
 
 from ipsam.model import IPSAM, MaskDecoder, SAM2Backbone
 
@@ -53,30 +53,3 @@ def test_null_prompt_baseline_equals_sam2(build) -> None:
     assert sparse.shape == (2, 0, dim)
     assert expected.std() > 1e-3  # not trivially equal
     torch.testing.assert_close(mask_logits, expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("num_mask_tokens", [1, 4])
-@pytest.mark.parametrize("num_sparse", [0, 3])
-def test_one_mask_a_token(num_mask_tokens: int, num_sparse: int) -> None:
-    decoder = MaskDecoder(DIM, num_mask_tokens=num_mask_tokens, own_mask_tokens=True, **TRANSFORMER)
-    features = torch.randn(2, DIM, 4, 5)
-    mask_logits = decoder(
-        features, position=features[:1], dense=torch.zeros_like(features), sparse=torch.randn(2, num_sparse, DIM)
-    )
-    assert mask_logits.shape == (2, num_mask_tokens, 16, 20)
-
-
-def test_each_mask_has_its_own_token_and_hypernetwork() -> None:
-    decoder = MaskDecoder(DIM, **TRANSFORMER)
-    features = torch.randn(1, DIM, 4, 4)
-
-    def decode() -> torch.Tensor:
-        return decoder(features, position=features, dense=features, sparse=features[:, :, 0, :2].mT, mask_tokens=tokens)
-
-    tokens = torch.randn(1, 4, DIM)
-    before = decode()
-    torch.nn.init.zeros_(decoder.output_hypernetworks_mlps[2].layers[2].weight)
-    torch.nn.init.zeros_(decoder.output_hypernetworks_mlps[2].layers[2].bias)
-    after = decode()
-    assert after[:, 2].abs().max() == 0
-    assert torch.equal(after[:, [0, 1, 3]], before[:, [0, 1, 3]])

@@ -52,10 +52,6 @@ PARTS: list[tuple[Callable[[], object], str]] = [
         r"self_prompt=None .* set backbone\.train_prompt_encoder=False",
     ),
     (lambda: micro_model(feature_addition=FeatureAddition(DIM)), "set gating=None and dense_prompt=None"),
-    (
-        lambda: micro_model(gating=False, feature_addition=FeatureAddition(DIM), dense_prompt=BinarisedPrompt()),
-        "set gating=None and dense_prompt=None",
-    ),
     (lambda: IPSAM(micro_backbone(), decoder=MaskDecoder(DIM, **TRANSFORMER)), r"set decoder\.own_mask_tokens=True"),
     (lambda: ipsam_of(self_prompt=MinimalSelfPromptGenerator(DIM)), r"set decoder\.own_mask_tokens=True"),
     (lambda: ipsam_of(decoder=own_tokens()), r"set self_prompt\.num_mask_tokens=0 with it"),
@@ -75,17 +71,14 @@ BACKBONES: list[tuple[Callable[[], object], str]] = [
             lambda size=size: SAM2Backbone("micro", image_size=size),
             f"image_size must be .* multiple of 32 pixels, not {size}",
         )
-        for size in (0, -32, 16, 100, 1000)
+        for size in (0, 100)
     ),
     (lambda: SAM2Backbone("micro", **SMALL, lora=LoRA(), fine_tune=True), "fine_tune .* set lora=None"),
     (lambda: LoRA(rank=0), "rank must be at least 1, not 0; for no LoRA set lora=None"),
-    (lambda: LoRA(rank=-4), "rank must be at least 1, not -4"),
     (lambda: LoRA(block_stride=0), "block_stride must be at least 1, not 0"),
-    (lambda: LoRA(projections=()), r"projections must be some of \['qkv', 'proj'\], not \[\]"),
     (lambda: LoRA(projections=("qkv", "mlp")), r"projections must be some of \['qkv', 'proj'\], not \['qkv', 'mlp'\]"),
     (lambda: LoRA(stages=()), r"stages must be some of \[1, 2, 3, 4\], not \[\]"),
     (lambda: LoRA(stages=(0, 1)), r"stages must be some of \[1, 2, 3, 4\], not \[0, 1\]"),
-    (lambda: LoRA(stages=(5,)), r"stages must be some of \[1, 2, 3, 4\], not \[5\]"),
     # Stage 2 of the micro trunk is block 1 alone, which is odd.
     (
         lambda: micro_backbone(lora=LoRA(stages=(2,), block_stride=2)),
@@ -93,25 +86,16 @@ BACKBONES: list[tuple[Callable[[], object], str]] = [
     ),
 ]
 OPERATORS: list[tuple[Callable[[], object], str]] = [
-    *(
-        (lambda heads=heads: CrossAttentionFusion(DIM, num_heads=heads), f"num_heads must divide .* 64, not be {heads}")
-        for heads in (0, 3, -4)
-    ),
+    (lambda: CrossAttentionFusion(DIM, num_heads=3), "num_heads must divide .* 64, not be 3"),
     *(
         (lambda alpha=alpha: LateralInhibition(DIM, alpha=alpha), rf"alpha .* must lie in \[0, 1\], not {alpha}")
-        for alpha in (-0.1, 1.1, float("nan"))
+        for alpha in (1.1, float("nan"))
     ),
     *(
-        (
-            lambda make=make, value=value: make(value),
-            f"{name} of the dense prompt must be a positive number, not {value}",
-        )
-        for value in (0.0, -1.0, float("inf"), float("nan"))
-        for name, make in (
-            ("magnitude", lambda value: BinarisedPrompt(magnitude=value)),
-            ("temperature", lambda value: ScaledPrompt(temperature=value)),
-        )
+        (lambda value=value: BinarisedPrompt(magnitude=value), f"magnitude of the dense prompt must be .*, not {value}")
+        for value in (0.0, float("nan"))
     ),
+    (lambda: ScaledPrompt(temperature=-1.0), "temperature of the dense prompt must be a positive number, not -1.0"),
     (lambda: generator(head_channels=(32, 16)), r"head_channels must hold four widths, not \[32, 16\]"),
 ]
 BASELINES: list[tuple[Callable[[], object], str]] = [
@@ -125,12 +109,9 @@ BASELINES: list[tuple[Callable[[], object], str]] = [
         lambda: SAM("micro", **SMALL, adapter=ViTAdapter(scale_factor=64)),
         "scale_factor must be between 1 and .* 48, not 64",
     ),
-    *(
-        (
-            lambda factor=factor: SAM2("micro", **SMALL, adapter=HieraAdapter(scale_factor=factor)),
-            f"scale_factor must be between 1 and .* 16, not {factor}",
-        )
-        for factor in (0, 17)
+    (
+        lambda: SAM2("micro", **SMALL, adapter=HieraAdapter(scale_factor=17)),
+        "scale_factor must be between 1 and .* 16, not 17",
     ),
     (
         lambda: SAM2("micro", **SMALL, lora=LoRA(), adapter=HieraAdapter(scale_factor=8)),

@@ -7,11 +7,6 @@ from support.builders import DIM, micro_model, randomise
 from ipsam.model import FeatureAddition
 
 
-def test_untrained_addition_changes_nothing() -> None:
-    features = torch.randn(2, DIM, 4, 5)
-    assert torch.equal(FeatureAddition(DIM)(features, torch.randn(2, 1, 16, 20)), features)
-
-
 def test_every_pixel_of_the_prompt_reaches_its_cell() -> None:
     module = FeatureAddition(DIM)
     randomise(module)
@@ -22,7 +17,7 @@ def test_every_pixel_of_the_prompt_reaches_its_cell() -> None:
 
 
 def test_decoder_and_refinement_see_it_and_the_null_prompt() -> None:
-    model = micro_model(gating=False, lateral=False, feature_addition=FeatureAddition(DIM)).eval()
+    model = micro_model(gating=False, feature_addition=FeatureAddition(DIM)).eval()
     randomise(model.feature_addition)
     image = torch.randn(2, 3, 64, 64)
     decoder, refine = [], []
@@ -30,10 +25,10 @@ def test_decoder_and_refinement_see_it_and_the_null_prompt() -> None:
     model.refine.register_forward_pre_hook(lambda _, args: refine.append(args))
     output = model(image)
     [((features,), conditions)], [(_, dense, refined_features)] = decoder, refine
-    embedding = model.backbone(image)[-1]
+    *finer, embedding = model.backbone(image)
     null = model.backbone.null_prompts(2)[1]
     assert torch.equal(features, model.feature_addition(embedding, output.fg_logits))
-    assert torch.equal(refined_features, features)
+    assert torch.equal(refined_features, model.lateral([*finer, features], output.coarse)[-1])
     assert not torch.equal(features, embedding)
     assert torch.equal(conditions["dense"], null)
     assert torch.equal(dense, null)
@@ -41,16 +36,3 @@ def test_decoder_and_refinement_see_it_and_the_null_prompt() -> None:
     assert torch.equal(conditions["mask_tokens"], prompts.mask_tokens)
     assert conditions["sparse"].shape == (2, 4, DIM)
     assert output.gate is None
-
-
-def test_lateral_inhibition_gates_the_injected_level() -> None:
-    model = micro_model(gating=False, feature_addition=FeatureAddition(DIM)).eval()
-    randomise(model.feature_addition)
-    image = torch.randn(1, 3, 64, 64)
-    refine = []
-    model.refine.register_forward_pre_hook(lambda _, args: refine.append(args))
-    output = model(image)
-    [(_, _, features)] = refine
-    *finer, embedding = model.backbone(image)
-    injected = model.feature_addition(embedding, output.fg_logits)
-    assert torch.equal(features, model.lateral([*finer, injected], output.coarse)[-1])

@@ -1,4 +1,4 @@
-"""The operators of Table 3, part II, in PSG's place."""
+"""PSG (equation 2), and the operators of Table 3, part II, in its place."""
 
 import pytest
 import torch
@@ -21,9 +21,8 @@ RESIDUAL = {
     "concatenation": lambda: ConcatenationFusion(DIM),
     "cross_attention": lambda: CrossAttentionFusion(DIM, num_heads=4),
 }
+GATED = ("psg", "purified_anchor")
 OPERATORS = RESIDUAL | {"purified_anchor": lambda: PurifiedAnchorGating(DIM, hidden=16)}
-operators = pytest.mark.parametrize("operator", OPERATORS)
-residual = pytest.mark.parametrize("operator", RESIDUAL)
 
 
 def embeddings() -> tuple[Tensor, Tensor]:
@@ -36,33 +35,18 @@ def randomised(operator: str) -> nn.Module:
     return module
 
 
-@operators
-def test_shapes_and_gate(operator: str) -> None:
-    foreground, background = embeddings()
-    dense, gate = randomised(operator)(foreground, background)
-    assert dense.shape == foreground.shape
-    if operator in ("psg", "purified_anchor"):
-        assert gate.shape == (2, 1, 4, 5)
-    else:
-        assert gate is None
-
-
-@operators
-def test_both_embeddings_matter(operator: str) -> None:
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_dense_prompt_depends_on_both_embeddings(operator: str) -> None:
     module = randomised(operator)
     foreground, background = embeddings()
-    dense = module(foreground, background)[0]
+    dense, gate = module(foreground, background)
+    assert dense.shape == foreground.shape
+    assert (None if gate is None else gate.shape) == ((2, 1, 4, 5) if operator in GATED else None)
     assert not torch.allclose(module(-foreground, background)[0], dense, atol=1e-3)
     assert not torch.allclose(module(foreground, -background)[0], dense, atol=1e-3)
 
 
-@residual
-def test_untrained_operator_returns_the_foreground_prompt(operator: str) -> None:
-    foreground, background = embeddings()
-    assert torch.equal(RESIDUAL[operator]()(foreground, background)[0], foreground)
-
-
-@residual
+@pytest.mark.parametrize("operator", RESIDUAL)
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_untrained_operator_changes_no_output(operator: str, training: bool) -> None:
     """To the bit."""
@@ -74,13 +58,6 @@ def test_untrained_operator_changes_no_output(operator: str, training: bool) -> 
     assert torch.equal(with_operator.coarse, without.coarse)
     assert torch.equal(with_operator.logits, without.logits)
     assert all(map(torch.equal, with_operator.auxiliary, without.auxiliary))
-    assert len(without.auxiliary) == (3 if training else 0)
-
-
-def test_untrained_purified_anchor_returns_the_purified_prompt() -> None:
-    foreground, background = embeddings()
-    dense, gate = PurifiedAnchorGating(DIM, hidden=16)(foreground, background)
-    assert torch.equal(dense, foreground * (1 - gate))
 
 
 def test_purified_anchor_is_psg_minus_the_suppressed_prompt() -> None:
@@ -124,3 +101,33 @@ def test_cross_attention_is_torchs() -> None:
     attended = reference(queries, keys, keys, need_weights=False)[0]
     expected = foreground + attended.transpose(1, 2).reshape(foreground.shape)
     torch.testing.assert_close(module(foreground, background)[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_equation_2() -> None:
+    gating = PromptSpaceGating(DIM, hidden=16)
+    randomise(gating)
+    weights = gating.state_dict()
+    foreground, background = embeddings()
+
+    def conv(name: str, x: Tensor) -> Tensor:
+        weight = weights[f"{name}.weight"]
+        return F.conv2d(x, weight, weights[f"{name}.bias"], padding=weight.shape[-1] // 2)
+
+    gate = torch.sigmoid(conv("predictor.2", F.gelu(conv("predictor.0", background))))
+    fused = conv("fuse.0.0", torch.cat([foreground * (1 - gate), foreground], dim=1))
+    fused = F.layer_norm(fused.movedim(1, -1), (DIM,), weights["fuse.0.1.weight"], weights["fuse.0.1.bias"], eps=1e-6)
+    expected = foreground + conv("out", conv("fuse.1", F.gelu(fused.movedim(-1, 1))))
+
+    result, found_gate = gating(foreground, background)
+    torch.testing.assert_close(found_gate, gate)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(result, foreground, atol=0.1)
+
+
+def test_background_acts_through_the_gate_alone() -> None:
+    """With a constant gate predictor nothing depends on the background prompt."""
+    gating = PromptSpaceGating(DIM, hidden=16)
+    randomise(gating)
+    torch.nn.init.zeros_(gating.predictor[2].weight)
+    foreground, background = embeddings()
+    assert torch.equal(gating(foreground, background)[0], gating(foreground, -background)[0])

@@ -53,17 +53,6 @@ def test_prepared_model_predicts_the_same(
     assert not predicted(model, image + 0.1, bf16=bf16).logits.equal(plain.logits)
 
 
-def test_weights_are_cast_as_autocast_casts_them() -> None:
-    """To the bit, where there is no LoRA to merge and no layout to change."""
-    model = micro_model().eval()
-    image = torch.randn(2, 3, 64, 64)
-    plain = predicted(model, image, bf16=True)
-    for module in model.modules():
-        if isinstance(module, CAST_BY_AUTOCAST):
-            module.to(torch.bfloat16)
-    assert torch.equal(predicted(model, image, bf16=True).logits, plain.logits)
-
-
 def test_prepared_model_has_no_lora_and_no_gradients(model: IPSAM) -> None:
     keys = len(list(model.parameters()))
     prepare_for_inference(model, bf16=True)

@@ -95,14 +95,6 @@ def test_prediction_is_the_decoders_or_the_foreground_prompt(refine: bool) -> No
     assert torch.equal(decoded.fg_logits, direct.fg_logits)
 
 
-def test_untrained_refinement_changes_nothing() -> None:
-    model = micro_model().eval()
-    image = images()
-    with_refinement = model(image).logits
-    model.refine = None
-    assert torch.equal(model(image).logits, with_refinement)
-
-
 class TestConditioning:
     """Inputs of the decoder, the gate and the refinement head (paper sections 3.2 to 3.4)."""
 
@@ -170,12 +162,6 @@ class TestConditioning:
         assert torch.equal(dense, inputs_of(model.decoder, model, image)[2]["dense"])
         assert torch.equal(features, model.lateral(model.backbone(image), output.coarse)[-1])
 
-    def test_without_lateral_inhibition_refinement_sees_the_image_embedding(self) -> None:
-        model = micro_model(lateral=False).eval()
-        image = images()
-        _, (_, _, features), _ = inputs_of(model.refine, model, image)
-        assert torch.equal(features, model.backbone(image)[-1])
-
 
 PARTS = {  # number of tensors
     "backbone": 95,
@@ -194,8 +180,3 @@ def test_checkpoint_keys_and_shapes_stay() -> None:
     assert {name: len(part.state_dict()) for name, part in model.named_children()} == PARTS
     lines = [f"{key} {tuple(tensor.shape)}" for key, tensor in sorted(model.state_dict().items())]
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == KEYS_AND_SHAPES
-
-
-def test_own_mask_tokens_are_in_the_checkpoint() -> None:
-    assert micro_model(self_prompt=False).state_dict()["decoder.mask_tokens.weight"].shape == (4, DIM)
-    assert "decoder.mask_tokens.weight" not in micro_model().state_dict()

@@ -22,26 +22,9 @@ def test_levels_are_gated_by_the_resized_coarse_probability(alpha: float) -> Non
         torch.testing.assert_close(result, level * alpha + level * (1 - alpha) * resized)
 
 
-@pytest.mark.parametrize(("logit", "left"), [(-100.0, 0.3), (100.0, 1.0)], ids=["background", "object"])
-def test_alpha_scales_certain_background(logit: float, left: float) -> None:
-    fpn = pyramid()
-    gated = LateralInhibition(DIM, alpha=0.3)(fpn, torch.full((2, 1, 16, 16), logit))
-    for level, result in zip(fpn, gated, strict=True):
-        torch.testing.assert_close(result, left * level)
-
-
 def test_gradient_reaches_the_pyramid_but_not_the_coarse_mask() -> None:
     fpn, coarse = pyramid(), torch.randn(2, 1, 16, 16, requires_grad=True)
     lateral = LateralInhibition(DIM, hidden=16)
     torch.stack([logits.square().mean() for logits in lateral.auxiliary(lateral(fpn, coarse))]).sum().backward()
     assert coarse.grad is None
     assert all(level.grad is not None and level.grad.abs().sum() > 0 for level in fpn)
-
-
-def test_one_head_serves_every_level() -> None:
-    lateral = LateralInhibition(DIM, hidden=16)
-    fpn = pyramid()
-    logits = lateral.auxiliary(fpn)
-    assert [tuple(level.shape) for level in logits] == [(2, 1, 16, 16), (2, 1, 8, 8), (2, 1, 4, 4)]
-    for level, expected in zip(fpn, logits, strict=True):
-        assert torch.equal(lateral.aux_head(level), expected)

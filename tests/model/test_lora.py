@@ -12,9 +12,6 @@ from torch import nn
 from ipsam.model import LoRA
 from ipsam.model.lora import add_lora_by_addmm, merge_lora
 
-STAGES = ((1,), (2,), (3,), (4,), (1, 2), (3, 4))
-MICRO_STAGES = {1: [0], 2: [1], 3: [2, 3], 4: [4]}  # stages [1, 1, 2, 1]
-
 
 @pytest.fixture(scope="module")
 def trunk() -> nn.Module:
@@ -26,16 +23,12 @@ def adapted(trunk: nn.Module) -> list[str]:
     return [name for name, module in trunk.named_modules() if hasattr(module, "lora_A")]
 
 
-def test_every_attention_projection_by_default(trunk: nn.Module) -> None:
-    names = LoRA().target_modules(trunk)
-    assert sorted(names) == sorted(f"blocks.{block}.attn.{layer}" for block in range(5) for layer in ("qkv", "proj"))
-    assert all(isinstance(trunk.get_submodule(name), nn.Linear) for name in names)
-
-
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
-        *(({"stages": stages}, [block for stage in stages for block in MICRO_STAGES[stage]]) for stages in STAGES),
+        ({}, [0, 1, 2, 3, 4]),
+        *(({"stages": (stage,)}, blocks) for stage, blocks in {1: [0], 2: [1], 3: [2, 3], 4: [4]}.items()),
+        ({"stages": (1, 2)}, [0, 1]),
         ({"block_stride": 2}, [0, 2, 4]),  # sparse 50 %: the even blocks
         ({"block_stride": 2, "stages": (3, 4)}, [2, 4]),
         *(({"projections": [projection]}, [0, 1, 2, 3, 4]) for projection in ("qkv", "proj")),
@@ -66,14 +59,6 @@ def test_injection_wraps_exactly_the_chosen_layers_and_starts_as_the_identity(lo
     assert trainable == {f"image_encoder.trunk.{name}.lora_{side}.default.weight" for name in expected for side in "AB"}
     for name in expected:
         assert trunk.get_submodule(name).lora_A["default"].out_features == lora.rank
-
-
-def test_trained_update_changes_the_features() -> None:
-    backbone = micro_backbone(lora=LoRA(rank=2)).eval()
-    image = torch.randn(1, 3, 64, 64)
-    before = backbone(image)[-1]
-    nn.init.ones_(backbone.image_encoder.trunk.blocks[0].attn.qkv.lora_B["default"].weight)
-    assert not torch.allclose(backbone(image)[-1], before, atol=1e-3)
 
 
 @pytest.mark.parametrize(("alpha", "scale"), [(None, 1.0), (8.0, 2.0), (2.0, 0.5)])

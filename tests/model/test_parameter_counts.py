@@ -120,18 +120,6 @@ def test_t_param_of_lora_as_printed(backbone: SAM2Backbone, rank: int, choice: d
     assert round((16_035_237 + rank * unit) / 1e6, 2) == printed
 
 
-@pytest.mark.parametrize("backbone", ["large"], indirect=True)
-def test_blocks_of_sam2_large(backbone: SAM2Backbone) -> None:
-    def blocks(**choice: object) -> list[int]:
-        names = LoRA(**choice).target_modules(backbone.image_encoder.trunk)
-        return sorted({int(name.split(".")[1]) for name in names})
-
-    assert blocks() == list(range(48))
-    assert blocks(stages=(1, 2)) == list(range(8))
-    assert blocks(stages=(3, 4)) == list(range(8, 48))
-    assert blocks(block_stride=2) == list(range(0, 48, 2))
-
-
 @pytest.mark.parametrize("rank", [1, 3])
 def test_the_unit_is_what_peft_adds(rank: int) -> None:
     backbone = micro_backbone()

@@ -11,7 +11,7 @@ from sam2.build_sam import instantiate
 from support.builders import micro_backbone
 from torch import Tensor
 
-from ipsam.model import LoRA, SAM2Backbone
+from ipsam.model import SAM2Backbone
 from ipsam.model.sam2_checkpoints import OFFICIAL_FILES, URL, load_sam2_checkpoint
 from ipsam.utils.weights import sha256_of
 
@@ -33,13 +33,6 @@ def test_every_weight_of_both_encoders_is_loaded(micro_checkpoint: Path) -> None
         assert {f"{prefix}.{key}" for key in state} == {key for key in stored if key.startswith(f"{prefix}.")}
         assert all(torch.equal(tensor, stored[f"{prefix}.{key}"]) for key, tensor in state.items())
     assert load_sam2_checkpoint(micro_checkpoint, parts) == sha256_of(micro_checkpoint) == backbone.base_sha256
-
-
-def test_weights_are_loaded_before_lora_renames_the_layers(micro_checkpoint: Path) -> None:
-    backbone = micro_backbone(checkpoint=micro_checkpoint, lora=LoRA(rank=2))
-    name = "trunk.blocks.3.attn.qkv"
-    layer = backbone.image_encoder.get_submodule(name)
-    assert torch.equal(layer.base_layer.weight, contents(micro_checkpoint)[f"image_encoder.{name}.weight"])
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +57,6 @@ def test_whole_sam2_model_is_read(sam2_tiny: Path) -> None:
     assert torch.equal(backbone.image_encoder.state_dict()[key], stored[f"image_encoder.{key}"])
 
 
-def test_wrong_variant_is_named(sam2_tiny: Path) -> None:
-    with pytest.raises(ValueError, match=r"does not fit the model \(is variant the right one\?\)"):
-        SAM2Backbone("small", checkpoint=sam2_tiny)
-
-
 def test_missing_file_is_named_with_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "checkpoints" / "sam2.1_hiera_large.pt"
     download = rf"no SAM2 checkpoint at {path}\n.*curl -L --create-dirs -o {path} {URL}/sam2.1_hiera_large.pt\n"
@@ -89,28 +77,13 @@ def test_official_name_needs_the_official_sha256(micro_checkpoint: Path, name: s
     assert OFFICIAL_FILES[name].url in str(error.value)
 
 
-def test_official_files_are_meta_s() -> None:
-    assert {name: (file.sha256[:8], len(file.sha256), file.num_bytes) for name, file in OFFICIAL_FILES.items()} == {
-        "sam2.1_hiera_tiny.pt": ("7402e0d8", 64, 156_008_466),
-        "sam2.1_hiera_small.pt": ("6d1aa6f3", 64, 184_416_285),
-        "sam2.1_hiera_base_plus.pt": ("a2345aed", 64, 323_606_802),
-        "sam2.1_hiera_large.pt": ("2647878d", 64, 898_083_611),
-    }
-
-
 @pytest.mark.parametrize(
     "content",
     [
         b"",
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:2647\nsize 898083611\n",
         b"<!DOCTYPE html><html><body>404</body></html>",
-        b'{"message": "Not Found"}',
         b"error: not found\n",  # as pickle code, these letters pop from an empty stack
-        b"access denied\n",
-        b"Moved permanently",
         b"Gone",  # as pickle code, an incomplete 8-byte float
-        b"J",
-        b"\x80\x02}",
         b"PK\x03\x04 half a zip file",
     ],
 )
@@ -121,15 +94,8 @@ def test_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
         micro_backbone(checkpoint=path)
 
 
-def test_interrupted_download_is_named(micro_checkpoint: Path) -> None:
-    micro_checkpoint.write_bytes(micro_checkpoint.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match="is damaged or not a PyTorch checkpoint"):
-        micro_backbone(checkpoint=micro_checkpoint)
-
-
-@pytest.mark.parametrize("form", ["zip", "legacy", "bare pickle"])
-@pytest.mark.parametrize("place", ["beside", "within"])
-def test_code_in_the_file_does_not_run(micro_checkpoint: Path, place: str, form: str) -> None:
+@pytest.mark.parametrize("form", ["zip", "bare pickle"])
+def test_code_in_the_file_does_not_run(micro_checkpoint: Path, form: str) -> None:
     path, canary = micro_checkpoint.with_name("mine.pt"), micro_checkpoint.with_name("canary")
 
     class Payload:
@@ -137,11 +103,11 @@ def test_code_in_the_file_does_not_run(micro_checkpoint: Path, place: str, form:
             return Path.touch, (canary,)
 
     content = {"model": contents(micro_checkpoint)}
-    (content if place == "beside" else content["model"])["payload"] = Payload()
+    content["model"]["payload"] = Payload()
     if form == "bare pickle":
         path.write_bytes(pickle.dumps(content, protocol=2))
     else:
-        torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
+        torch.save(content, path)
     with pytest.raises(ValueError, match=DAMAGED):
         micro_backbone(checkpoint=path)
     assert not canary.exists()
@@ -155,12 +121,9 @@ def test_code_in_the_file_does_not_run(micro_checkpoint: Path, place: str, form:
 @pytest.mark.parametrize(
     "content",
     [
-        {},
         [1, 2],
         torch.zeros(3),
         {"state_dict": {"a": torch.zeros(3)}},
-        {"a": torch.zeros(3)},
-        {"model": None},
         {"model": [torch.zeros(3)]},
         {"model": {"a": 1}},
         {"model": {1: torch.zeros(3)}},

@@ -11,7 +11,6 @@ import torch
 from support.training import model_of
 from torch import nn
 
-from ipsam.engine.inference.predictor import Predictor
 from ipsam.model import LoRA
 
 pytestmark = [
@@ -63,14 +62,6 @@ def test_next_process_uses_the_cache(cache: Path) -> None:
     first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
     assert (first, second) == ("1 0\n", "0 1\n")
     assert any(cache.rglob("*.so"))
-
-
-@pytest.mark.usefixtures("without_cpp", "untyped")
-def test_compiled_predictions_agree() -> None:
-    image = torch.rand(3, 50, 70)
-    plain, compiled = (Predictor(model_of(0), image_size=64, device="cpu", compile=on) for on in (False, True))
-    one, other = (predictor.predict(image) for predictor in (plain, compiled))
-    torch.testing.assert_close(torch.from_numpy(one.prob), torch.from_numpy(other.prob), rtol=0, atol=1e-5)
 
 
 @pytest.mark.usefixtures("without_cpp", "untyped")

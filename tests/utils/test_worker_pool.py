@@ -98,13 +98,12 @@ def test_an_unpicklable_error_is_raised_as_its_traceback() -> None:
         run([partial(fail, UnpicklableError, "this", "that")])
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
 @pytest.mark.parametrize(("position", "help_out"), [(0, False), (0, True), (39, False)])
-def test_a_killed_worker_is_an_error_and_no_hang(num_workers: int, help_out: bool, position: int) -> None:
+def test_a_killed_worker_is_an_error_and_no_hang(help_out: bool, position: int) -> None:
     tasks = [partial(sleep_and_return, 0.001, index) for index in range(40)]
     tasks[position] = partial(exit_in_worker, os.getpid())  # type: ignore[assignment]
     with pytest.raises(OSError, match=r"a worker process was killed \(exit status 9\), perhaps .* use fewer workers"):
-        run(tasks, num_workers, chunk=4, ahead=8, help_out=help_out)
+        run(tasks, chunk=4, ahead=8, help_out=help_out)
     assert not multiprocessing.active_children()
 
 
@@ -114,7 +113,7 @@ def size_of(array: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-@pytest.mark.parametrize("after", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("after", [0.02, 0.2])
 def test_worker_killed_while_it_receives_a_large_task_is_an_error(num_workers: int, after: float) -> None:
     """ProcessPoolExecutor and pebble hang here."""
     others = set(multiprocessing.active_children())
@@ -140,22 +139,6 @@ def test_lost_tasks_get_a_result_and_all_others_finish(num_workers: int) -> None
     assert results[3] == "its process was killed (exit status 9)"
     assert results[8] == "not done after 1 seconds"
     assert [result for result in results if isinstance(result, int)] == [i for i in range(20) if i not in (3, 8)]
-
-
-def test_no_worker_stays_if_one_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    start, started = multiprocessing.Process.start, []
-
-    def third_fails(process: multiprocessing.Process) -> None:
-        if len(started) == 2:
-            raise OSError("Resource temporarily unavailable")
-        started.append(process)
-        start(process)
-
-    monkeypatch.setattr(multiprocessing.Process, "start", third_fails)
-    with pytest.raises(OSError, match="temporarily unavailable"):
-        run([os.getpid], 3)
-    assert len(started) == 2
-    assert not multiprocessing.active_children()
 
 
 def test_a_worker_that_ends_while_it_starts_is_an_error() -> None:

@@ -2,16 +2,15 @@
 
 import json
 import logging
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors.torch
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from pydantic import ConfigDict, Field, model_validator
 from torch.utils.data import default_collate
 
 from ipsam.data import TrainSet
@@ -21,6 +20,7 @@ from ipsam.engine.runs.store import NAME, Store
 from ipsam.engine.train.divergence import DivergenceGuard, StepRecord
 from ipsam.engine.train.optimizer import fitting_state
 from ipsam.model import Segmenter
+from ipsam.utils.options import Options
 from ipsam.utils.rng import rng_state, set_rng_state
 from ipsam.utils.signals import StoppedError
 
@@ -30,8 +30,11 @@ MALFORMED = (TypeError, ValueError, AttributeError, RuntimeError, ArithmeticErro
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class Progress:
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+Score = int | Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Progress(Options):
     """Position of a run.
 
     Attributes:
@@ -43,27 +46,21 @@ class Progress:
         history: all scores of the held-out part.
     """
 
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    skipped: int = 0
-    best: float | None = None
-    best_step: int | None = None
-    history: list[dict[str, float]] = field(default_factory=list)
+    model_config = ConfigDict(frozen=False)
 
-    def __post_init__(self) -> None:
-        for name in ("epoch", "batch", "step", "skipped"):
-            value = getattr(self, name)
-            if type(value) is not int or not 0 <= value < 1 << 53:
-                raise ValueError(f"progress.{name} must be a non-negative integer, not {value!r:.99}")
-        if self.best is not None and not _is_finite(self.best):
-            raise ValueError(f"progress.best must be a finite number or None, not {self.best!r:.99}")
-        if self.best_step is not None and (type(self.best_step) is not int or not 0 <= self.best_step <= self.step):
-            raise ValueError(f"progress.best_step must be from 0 to {self.step} or None, not {self.best_step!r:.99}")
-        if not isinstance(self.history, list) or not all(
-            isinstance(scores, dict) and all(map(_is_finite, scores.values())) for scores in self.history
-        ):
-            raise ValueError("progress.history must be a list of scores by name, all finite numbers")
+    epoch: Count = 0
+    batch: Count = 0
+    step: Count = 0
+    skipped: Count = 0
+    best: Score | None = None
+    best_step: Count | None = None
+    history: list[dict[str, Score]] = Field([], description="a list of scores by name, all finite numbers")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "Progress":
+        if self.best_step is not None and self.best_step > self.step:
+            raise ValueError(f"best_step must be from 0 to {self.step}, not {self.best_step}")
+        return self
 
     def add_scores(self, scores: Mapping[str, float], metric: str) -> bool:
         """Add scores of the held-out part; return whether they are the best so far in ``metric``."""
@@ -73,10 +70,6 @@ class Progress:
             return False
         self.best, self.best_step = scores[metric], self.step
         return True
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 class RunState:
@@ -134,7 +127,7 @@ class RunState:
         try:
             saved, now = len(state["rng"]), self.accelerator.num_processes
             progress = Progress(**state["progress"])
-            if missing := asdict(progress).keys() - state["progress"].keys():
+            if missing := Progress.model_fields.keys() - state["progress"].keys():
                 raise ValueError(f"progress lacks {', '.join(sorted(missing))}")
             if progress.batch > num_batches:
                 raise ValueError(f"it is at batch {progress.batch} of an epoch of {num_batches} batches")
@@ -208,7 +201,7 @@ class RunState:
         return {
             "optimizer": self.optimizer.state_dict(),
             "rng": gather_object([rng_state()]),
-            "progress": asdict(self.progress),
+            "progress": self.progress.model_dump(),
         }
 
 

@@ -20,9 +20,10 @@ from ipsam.engine.train.memory import step_memory
 from ipsam.model import SAM2Backbone, Segmenter
 from ipsam.model.activation_checkpointing import encoder_blocks, recompute_blocks
 from ipsam.model.inference import prepare_for_inference
+from ipsam.tools.paper.changes import changes
 
 # Quick tests take one experiment of each kind.
-QUICK = {"cod_r32", "ablation/minimal_spg", "ablation/trainable_prompt_encoder", "baseline/sam2_oracle", "kvasir/mdsam"}
+QUICK = {"cod_r32", "ablation/trainable_prompt_encoder", "baseline/sam2_oracle", "kvasir/mdsam"}
 EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FILES]
 SECTION_3_2 = ["ablation/prompt_binarised", "ablation/prompt_scaled"]
 TABLE_3 = [name for name in FILES if any(row.table == 3 for row in rows_of(name)) and name != "cod_r32"]
@@ -134,6 +135,18 @@ def test_toy_scale_narrows_every_part(name: str) -> None:
         assert model.gating.predictor[0].out_channels == 16
     if name == "ablation/psg_cross_attention":
         assert model.gating.num_heads == 4
+
+
+def test_toy_scale_has_one_budget_and_its_runs_are_compared_with_it() -> None:
+    names = ("ablation/baseline", "ablation/spg_psg_lat", "cod_r32", "ablation/spg")
+    *others, config = [compose_experiment(CONFIGS, name, ["+scale=toy"]) for name in names]
+    assert all((other.data, other.engine) == (config.data, config.engine) for other in others)
+    assert config.paper == []
+    config.name = "toy/ablation/spg"
+    assert changes(config, CONFIGS) == []
+    config.engine.epochs = 3
+    [remark] = changes(config, CONFIGS)
+    assert "engine.epochs 3 (15)" in remark
 
 
 @pytest.mark.usefixtures("untyped")

@@ -58,9 +58,7 @@ def test_one_batch_is_overfitted(train: Any, repeated: TrainSet, monkeypatch: py
 
 
 @pytest.mark.usefixtures("untyped")  # beartype draws from Python's generator
-@pytest.mark.parametrize(
-    ("cuts", "num_workers"), [((3,), 0), ((2,), 2), pytest.param((1, 3, 4, 5), 2, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("cuts", "num_workers"), [((3,), 2), pytest.param((1, 2, 4, 5), 0, marks=pytest.mark.slow)])
 def test_resume_is_bit_exact(
     tmp_path: Path, train: Any, scenes: Any, interrupt: Any, num_workers: int, cuts: tuple[int, ...]
 ) -> None:
@@ -75,7 +73,7 @@ def test_resume_is_bit_exact(
     def model(seed: int) -> Any:
         return model_of(seed, lora=LoRA(rank=2, dropout=0.3))
 
-    straight = train("one", model=model(1), **options)
+    straight = train("one", model=model(1), **options | {"num_workers": 0})
     for number, cut in enumerate(cuts):
         interrupt(cut)
         with pytest.raises(PowerCutError):
@@ -102,15 +100,6 @@ def test_each_epoch_reads_every_sample_once(train: Any, repeated: TrainSet) -> N
     assert [index for _, index in passes[0]] != [index for _, index in passes[1]]
 
 
-def test_workers_change_nothing(train: Any) -> None:
-    models = [train(str(workers), epochs=2, num_workers=workers) for workers in (0, 2)]
-    assert same(*(model.state_dict() for model in models))
-
-
-def test_resume_without_checkpoint_starts_anew(train: Any) -> None:
-    assert same(train("one").state_dict(), train("two", resume=True).state_dict())
-
-
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, train: Any) -> None:
     def files() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in (tmp_path / "checkpoints").rglob("*.*") if path.is_file()}
@@ -121,7 +110,7 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, train: Any) -> 
 
 
 @pytest.mark.usefixtures("untyped")
-@pytest.mark.parametrize("name", ["model.safetensors", "training.pt"])
+@pytest.mark.parametrize("name", [pytest.param("model.safetensors", marks=pytest.mark.slow), "training.pt"])
 def test_damaged_checkpoint_is_named_and_the_previous_one_used(
     tmp_path: Path, train: Any, interrupt: Any, name: str, caplog: Any
 ) -> None:
@@ -172,14 +161,6 @@ def test_deterministic_runs_give_equal_bits(train: Any, make_settings: Any) -> N
     finally:
         torch.use_deterministic_algorithms(False)
     assert same(one.state_dict(), two.state_dict())
-
-
-def test_only_trainable_parameters_change(train: Any) -> None:
-    model = model_of(1, lora=LoRA(rank=2))
-    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    train(model=model, epochs=2)
-    for name, parameter in model.named_parameters():
-        assert torch.equal(parameter, before[name]) != parameter.requires_grad, name
 
 
 def test_accumulated_batches_equal_one_large_one(train: Any, repeated: TrainSet) -> None:
