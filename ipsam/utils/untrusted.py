@@ -8,6 +8,7 @@ import json
 import os
 import pickletools
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # how Python 3 reads Python 2's names
 from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
@@ -24,6 +25,10 @@ MAX_TEXT = 4096  # characters; as a path
 MAX_INT = 1 << 63
 MAX_PICKLE = 8 << 20  # bytes of the structure around the tensors; training SAM2-L takes 300 thousand
 ZIP_START = b"PK\x03\x04"
+MAX_COPIED = 1 << 20  # characters and items; training SAM2-L takes 40 thousand
+MAX_ENCODED = 4  # characters that an encoding makes of one
+# Besides the tensors', with parts of modules that other packages have pickled.
+MODULE_GLOBALS = {"builtins.set", "_codecs.encode", "torch.Size", "torch.device", "torch.nn.parameter.Parameter"}
 TENSOR_GLOBALS = ("collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter")
 
 
@@ -117,14 +122,16 @@ def _check_text(text: str, where: str) -> None:
 
 
 def check_archive(path: Path, *, only_tensors: bool = True) -> None:
-    """Check that unpickling a torch file takes no more memory than the file has bytes.
+    """Check that unpickling a torch file takes no more memory than the file has bytes, but for a small factor.
 
     Args:
-        only_tensors: refuse globals other than tensors and their containers.
+        only_tensors: refuse globals other than tensors and their containers. Otherwise those are allowed as well that
+            torch's restricted unpickler does not know by itself, so that the caller chooses what stands for them.
 
     Raises:
         ValueError: it takes more, or names such a global.
         OSError, zipfile.BadZipFile: the file cannot be read, or is not an archive.
+        LookupError: its pickle is malformed.
     """
     with open_regular(path) as file:
         if file.read(len(ZIP_START)) != ZIP_START:  # torch would read it as a bare pickle, its format before 1.6
@@ -140,10 +147,83 @@ def check_archive(path: Path, *, only_tensors: bool = True) -> None:
                 continue
             if record.file_size > MAX_PICKLE:
                 raise ValueError(f"its pickle has {record.file_size:,} bytes, above the limit of {MAX_PICKLE:,}")
-            for operation, argument, _ in pickletools.genops(archive.read(record)) if only_tensors else ():
-                if operation.name == "GLOBAL" and not _belongs_to_tensors(str(argument)):
-                    raise ValueError(f"it names {str(argument).replace(' ', '.')!r:.99}, where only tensors belong")
+            named = _checked_globals(archive.read(record))
+            for name in sorted(named - (set() if only_tensors else _of_modules(named, path))):
+                if not _belongs_to_tensors(name):
+                    what = "tensors" if only_tensors else "modules"
+                    raise ValueError(f"it names {name.replace(' ', '.')!r:.99}, where only {what} belong")
 
 
 def _belongs_to_tensors(name: str) -> bool:
     return name in TENSOR_GLOBALS or (name.startswith("torch ") and name.endswith("Storage"))
+
+
+def _of_modules(names: set[str], path: Path) -> set[str]:
+    """Return the globals that torch's restricted unpickler leaves to the caller, or makes something small of."""
+    import torch  # here: not every reader of YAML needs it
+
+    unknown, found = set(torch.serialization.get_unsafe_globals_in_checkpoint(path)), set()
+    for name in names:
+        module, _, attribute = name.partition(" ")
+        module, attribute = NAME_MAPPING.get((module, attribute), (IMPORT_MAPPING.get(module, module), attribute))
+        is_type = module == "torch" and isinstance(getattr(torch, attribute, None), torch.dtype)
+        if is_type or f"{module}.{attribute}" in unknown | MODULE_GLOBALS:
+            found.add(name)
+    return found
+
+
+class _Value:
+    """Value that a pickle makes: ``size`` is the length of a text, ``parts`` are what a container holds."""
+
+    def __init__(self, size: int, parts: list["_Value"]) -> None:
+        self.size, self.parts = size, parts
+
+    def __len__(self) -> int:
+        return self.size + len(self.parts)
+
+
+def _checked_globals(pickled: bytes) -> set[str]:
+    """Return the globals that a pickle names, without unpickling it; check that its calls copy few values.
+
+    A pickle can name a value many times, at a few bytes each, and each call may make a copy of it.
+
+    Raises:
+        ValueError: the calls copy more characters and items than the pickle has bytes; or it is malformed.
+        LookupError: it is malformed.
+    """
+    named: set[str] = set()
+    stack: list[_Value] = []
+    marks: list[int] = []
+    memo: dict[Any, _Value] = {}
+    copied = 0
+    for operation, argument, _ in pickletools.genops(pickled):
+        name, taken = operation.name, operation.stack_before
+        if name == "GLOBAL":
+            named.add(str(argument))
+        if name == "MARK":
+            marks.append(len(stack))
+        elif "PUT" in name:
+            memo[argument] = stack[-1]
+        elif "GET" in name:
+            stack.append(memo[argument])
+        else:
+            marked = pickletools.markobject in taken
+            first = marks.pop() - taken.index(pickletools.markobject) if marked else len(stack) - len(taken)
+            parts = stack[first:]
+            del stack[first:]
+            made = _Value(len(argument) if isinstance(argument, str) else 0, parts)
+            if name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS"):
+                made = parts[0]
+                made.parts += parts[1:]
+            elif name in ("REDUCE", "NEWOBJ"):
+                made.size = sum(map(len, parts[1].parts))
+                copied += made.size + len(parts[1])
+                made.size *= MAX_ENCODED
+            elif name == "BUILD":
+                made = parts[0]
+                copied += len(parts[1])
+            if operation.stack_after:
+                stack.append(made)
+            if copied > min(len(pickled), MAX_COPIED):
+                raise ValueError("its pickle copies the same values again and again")
+    return named

@@ -97,6 +97,14 @@ DOUBLED = (
     + b"q\x01h\x00h\x01X\x03\x00\x00\x00hex\x86R" * 34
     + b"."
 )
+# A pickle of 900 KB that makes 99,999 dictionaries of 9,999 pairs.
+COPIED = (
+    b"\x80\x02ccollections\nOrderedDict\nq\x00]("
+    + b"".join(b"M" + number.to_bytes(2, "little") + b"N\x86" for number in range(9999))
+    + b"eq\x01]("
+    + b"h\x00h\x01\x85R" * 99999
+    + b"e."
+)
 NAN, INFINITY = float("nan"), float("inf")
 
 # The settings of the run replace these, so that it resumes.
@@ -127,6 +135,7 @@ HOSTILE_STATES: dict[str, Change] = {
         content, lambda name, old: old[:-4] if "/data/" in name else old
     ),
     "a text doubled 34 times": _pickled(DOUBLED),
+    "a dictionary copied 99,999 times": _pickled(COPIED),
     "an array of 100 GB": _pickled(b"\x80\x02c__builtin__\nbytearray\n\x8a\x06\0\0\0\0\x19\0\x85R."),
     "a tensor of 4 TB": _pickled(b"\x80\x02ctorch\nTensor\n\x8a\x06\0\0\0\0\0\x01\x85R."),
     "a pickle of 9 MB": _pickled(b"\x80\x02]" + b"(K\x01e" * 2_300_000 + b"."),

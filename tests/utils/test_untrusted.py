@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.hostile_states import Payload, archived, zipped
+from support.hostile_states import Payload, archived, rebuilt, zipped
 
 from ipsam.utils.untrusted import bounded_text, check_archive, read_plain_json, read_plain_yaml
 
@@ -49,6 +49,11 @@ def renamed(content: bytes, name: str) -> bytes:
     return file.getvalue()
 
 
+def with_pickle(content: bytes) -> bytes:
+    """Make an archive with this pickle."""
+    return rebuilt(archived({}), lambda name, old: content if name.endswith(".pkl") else old)
+
+
 def compressed() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -79,3 +84,33 @@ def test_hostile_archives_are_refused(tmp_path: Path, content: bytes, message: s
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises((ValueError, zipfile.BadZipFile), match=message):
         check_archive(tmp_path / "a.pt")
+
+
+SET, ORDERED, ENCODE = (
+    b"c" + name + b"\nq\0" for name in (b"__builtin__\nset", b"collections\nOrderedDict", b"_codecs\nencode")
+)
+CALLS = 1000
+COPIES = {  # a function, and its argument that every call copies
+    "set": SET + b"](" + b"K\1" * 5000 + b"eq\1](" + b"h\0h\1\x85R" * CALLS + b"e",
+    "dictionary": ORDERED + b"](" + b"K\1K\2\x86" * 5000 + b"eq\1](" + b"h\0h\1\x85R" * CALLS + b"e",
+    "text": ENCODE + b"X\x10\x27\0\0" + b"a" * 10_000 + b"q\1](" + b"h\0h\1X\5\0\0\0utf-8\x86R" * CALLS + b"e",
+    "state": b"cmine\nConv\nq\0}(" + b"K\1N" * 5000 + b"uq\1](" + b"h\0)\x81h\1b" * CALLS + b"e",
+}
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_values_copied_again_and_again_are_refused(tmp_path: Path, kind: str) -> None:
+    """A megabyte would become gigabytes, of whole modules as well as of tensors."""
+    (tmp_path / "a.pt").write_bytes(with_pickle(b"\x80\2" + COPIES[kind] + b"."))
+    for only_tensors in (True, False):
+        with pytest.raises(ValueError, match="its pickle copies the same values again and again"):
+            check_archive(tmp_path / "a.pt", only_tensors=only_tensors)
+
+
+@pytest.mark.parametrize("name", ["__builtin__ bytearray", "builtins bytearray", "torch Tensor", "torch FloatTensor"])
+def test_allocation_by_number_is_refused_among_modules_too(tmp_path: Path, name: str) -> None:
+    """Torch's restricted unpickler would make 20 GB of these hundred bytes."""
+    call = b"c" + name.replace(" ", "\n").encode() + b"\n\x8a\5\0\0\0\0\5\x85R"
+    (tmp_path / "a.pt").write_bytes(with_pickle(b"\x80\2" + call + b"."))
+    with pytest.raises(ValueError, match=f"it names '{name.replace(' ', '.')}', where only modules belong"):
+        check_archive(tmp_path / "a.pt", only_tensors=False)
