@@ -4,7 +4,6 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -127,7 +126,7 @@ def restored(run: Path) -> None:
         return
     assert_holds(state.model, checkpoint)
     saved = torch.load(checkpoint / TRAINING, weights_only=True)
-    assert asdict(state.progress) == saved["progress"]
+    assert state.progress.model_dump() == saved["progress"]
     moments = state.optimizer.state_dict()["state"]
     for index, of_parameter in saved["optimizer"]["state"].items():
         assert all(torch.equal(moments[index][name], value.float()) for name, value in of_parameter.items())

@@ -54,7 +54,9 @@ class Progress(Options):
     skipped: Count = 0
     best: Score | None = None
     best_step: Count | None = None
-    history: list[dict[str, Score]] = Field([], description="a list of scores by name, all finite numbers")
+    history: list[dict[str, Score]] = Field(
+        default_factory=list, description="a list of scores by name, all finite numbers"
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> "Progress":
