@@ -15,8 +15,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from hydra.core.global_hydra import GlobalHydra
 from support.figure_runs import write_run, write_set
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+from support.small_run import SCRIPTS
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,15 @@ class Done:
     status: int
     out: str
     err: str
+
+    @property
+    def error(self) -> str:
+        """The message of a command that failed with one clean sentence."""
+        assert self.status == 1, self.err
+        assert "Traceback" not in self.err
+        assert 'File "' not in self.err
+        assert self.err.count("error: ") == 1
+        return self.err
 
 
 @pytest.fixture(autouse=True)

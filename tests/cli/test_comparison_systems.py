@@ -9,21 +9,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from support.builders import skip_without
 from support.saved_maps import write_maps, write_masks
+from support.small_run import TINY
 
 from ipsam.model.baselines import SAM, SAM2
 
-TINY = [
-    "data=synthetic",
-    "data.image_size=64",
-    "data.synthetic.num_train=4",
-    "data.synthetic.num_test=3",
-    "model.backbone.variant=micro",
-    "engine.epochs=1",
-    "engine.batch_size=2",
-    "engine.num_workers=0",
-    "engine.cpu=true",
+SMALL = [
+    *(option for option in TINY if not option.startswith(("experiment=", "run_dir="))),
+    *("data=synthetic", "run_dir=run", "model.backbone.variant=micro", "data.synthetic.num_test=3"),
 ]
+NARROW = ["model.detector.size=n", "model.detector.image_size=64", "model.detector.checkpoint=null"]
 
 
 @pytest.fixture(autouse=True)
@@ -39,57 +35,47 @@ def pretrained() -> None:
     SAM("micro", image_size=64).model.save_pretrained("checkpoints/sam-vit-micro")
 
 
-def test_oracle_counts_points_outside_the_object(script: Callable[..., Any], pairs: Callable[[str], str]) -> None:
+@pytest.mark.parametrize(
+    ("name", "options", "remark"),
+    [
+        ("mdsam", [], ""),  # it has running statistics too
+        ("sam2_adapter", ["model.backbone.adapter.scale_factor=8"], ""),
+        ("sam2_oracle", ["data.train=[]"], "own: centroid outside the object in 1 of 3 images (33.3%)"),
+        (
+            "yolov8_sam2",
+            [*NARROW, "data.train=[]"],
+            "own: nothing detected, the box is the whole image in 3 of 3",
+        ),
+    ],
+)
+def test_checkpoint_gives_the_same_scores(
+    script: Callable[..., Any], pairs: Callable[[str], str], name: str, options: list[str], remark: str
+) -> None:
+    """Pretrained weights are in no checkpoint; evaluation finds the run's own."""
     test = pairs("own")
     ring = np.full((64, 64), 255, np.uint8)
     ring[10:-10, 10:-10] = 0
     cv2.imwrite("own/masks/b.png", ring)
-    done = script("train", "experiment=baseline/sam2_oracle", *TINY, "data.train=[]", f"data.test=[{test}]")
+    if name == "yolov8_sam2":
+        skip_without("ultralytics")
+    done = script("train", f"experiment=baseline/{name}", *SMALL, *options, f"data.test=[{test}]")
     assert done.status == 0, done.err
-    assert "own: centroid outside the object in 1 of 3 images (33.3%)" in done.out
-    folder = Path("outputs/baseline/sam2_oracle/seed0")
-    assert json.loads((folder / "eval/metrics.json").read_text())["remarks"] == {
-        "own": {"centroid outside the object": 1}
-    }
-    again = script("eval", f"ckpt={folder}", "out=again")
-    assert again.status == 0, again.err
-    assert Path("again/metrics.json").read_bytes() == (folder / "eval/metrics.json").read_bytes()
-
-
-def test_undetected_objects_are_counted(script: Callable[..., Any]) -> None:
-    """Random weights detect nothing; evaluation finds the run's own detector again."""
-    pytest.importorskip("ultralytics")
-    narrow = ["model.detector.size=n", "model.detector.image_size=64", "model.detector.checkpoint=null"]
-    done = script("train", "experiment=baseline/yolov8_sam2", *TINY, *narrow, "data.train=[]")
-    assert done.status == 0, done.err
-    assert "synthetic: nothing detected, the box is the whole image in 3 of 3 images (100.0%)" in done.out
-    folder = Path("outputs/baseline/yolov8_sam2/seed0")
+    assert remark in done.out
+    assert ("remarks" in json.loads(Path("run/eval/metrics.json").read_text())) == bool(remark)
     Path("checkpoints/sam2.1_hiera_micro.pt").rename("elsewhere.pt")
-    again = script("eval", f"ckpt={folder}", "out=again", "base={backbone: elsewhere.pt}")
+    base = {"yolov8_sam2": "base={backbone: elsewhere.pt}", "mdsam": "base=null"}.get(name, "base=elsewhere.pt")
+    again = script("eval", "ckpt=run", "out=again", base)
     assert again.status == 0, again.err
-    assert Path("again/metrics.json").read_bytes() == (folder / "eval/metrics.json").read_bytes()
-    wrong = script("eval", f"ckpt={folder}", "base={head: elsewhere.pt}")
-    assert "base={head: ...}: the run's model has no head" in wrong.err
+    assert Path("again/metrics.json").read_bytes() == Path("run/eval/metrics.json").read_bytes()
+    wrong = script("eval", "ckpt=run", "base={head: elsewhere.pt}")
+    assert "base={head: ...}: the run's model has no head" in wrong.error
 
 
 @pytest.mark.parametrize("name", ["oracle", "amg"])
 def test_frozen_systems_cannot_be_trained(script: Callable[..., Any], name: str) -> None:
-    done = script("train", f"experiment=baseline/sam2_{name}", *TINY, "model.backbone.train_decoder=true")
-    assert done.status == 1
-    assert "can only be evaluated: leave everything in model.backbone frozen" in done.err
-    assert not list(Path("outputs").rglob("environment.jsonl"))
-
-
-@pytest.mark.parametrize("name", ["mdsam", "sam2_adapter"])
-def test_checkpoint_gives_the_same_scores(script: Callable[..., Any], name: str) -> None:
-    """MDSAM also has running statistics; pretrained weights are in neither checkpoint."""
-    narrow = ["model.backbone.adapter.scale_factor=8"] if name == "sam2_adapter" else []
-    done = script("train", f"experiment=baseline/{name}", *TINY, *narrow)
-    assert done.status == 0, done.err
-    folder = Path(f"outputs/baseline/{name}/seed0")
-    again = script("eval", f"ckpt={folder}", "out=again")
-    assert again.status == 0, again.err
-    assert Path("again/metrics.json").read_bytes() == (folder / "eval/metrics.json").read_bytes()
+    done = script("train", f"experiment=baseline/sam2_{name}", *SMALL, "model.backbone.train_decoder=true")
+    assert "can only be evaluated: leave everything in model.backbone frozen" in done.error
+    assert not Path("run/environment.jsonl").exists()
 
 
 def test_missing_weights_come_with_a_download_command(script: Callable[..., Any]) -> None:
@@ -98,9 +84,8 @@ def test_missing_weights_come_with_a_download_command(script: Callable[..., Any]
         ("sam2", "curl -L --create-dirs -o checkpoints/sam2.1_hiera_large.pt https://"),
     ):
         done = script("train", f"experiment=baseline/{name}", "data.test=[synthetic]", "data.image_size=64")
-        assert done.status == 1
-        assert told in done.err
-        assert done.err.startswith("error: model.backbone: no SAM")
+        assert told in done.error
+        assert done.error.startswith("error: model.backbone: no SAM")
 
 
 def test_specialists_maps_fill_their_rows(script: Callable[..., Any]) -> None:

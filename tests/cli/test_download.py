@@ -4,6 +4,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ipsam.data import benchmarks
 from ipsam.model import sam2_checkpoints
 from ipsam.model.sam2_checkpoints import OfficialFile
 
@@ -23,18 +25,16 @@ def pixels(seed: int) -> np.ndarray:
     return cv2.resize(coarse, (50, 40), interpolation=cv2.INTER_CUBIC)
 
 
-def release(
-    *stems: str, folder: str = "TestDataset/CAMO", kinds: tuple[str, str] = ("Imgs", "GT"), broken: bool = False
-) -> bytes:
-    """A ZIP of pairs."""
+def release(*stems: str, broken: bool = False) -> bytes:
+    """A ZIP of pairs of CAMO."""
     mask = np.zeros((40, 50), np.uint8)
     mask[10:20, 10:30] = 255
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for number, stem in enumerate(stems):
             image = cv2.imencode(".jpg", pixels(number))[1].tobytes()
-            archive.writestr(f"{folder}/{kinds[0]}/{stem}.jpg", image[:100] if broken else image)
-            archive.writestr(f"{folder}/{kinds[1]}/{stem}.png", cv2.imencode(".png", mask)[1].tobytes())
+            archive.writestr(f"TestDataset/CAMO/Imgs/{stem}.jpg", image[:100] if broken else image)
+            archive.writestr(f"TestDataset/CAMO/GT/{stem}.png", cv2.imencode(".png", mask)[1].tobytes())
     return content.getvalue()
 
 
@@ -77,9 +77,8 @@ def test_sam2_weights_are_downloaded_once(
 
     monkeypatch.setattr(sam2_checkpoints, "URL", serve(b"something else"))
     assert script("download", "sam2=tiny").status == 0  # it is there
-    done = script("download", "sam2=tiny", "paths.checkpoints=other")
-    assert done.status == 1
-    assert f"is not the expected file: its sha256 is not {sha256}" in done.err
+    refused = script("download", "sam2=tiny", "paths.checkpoints=other")
+    assert f"is not the expected file: its sha256 is not {sha256}" in refused.error
     assert not list(Path("other").iterdir())
 
 
@@ -96,10 +95,7 @@ def test_archive_is_downloaded_and_installed(script: Callable[..., Any], serve: 
     content = release("camourflage_00001", "camourflage_00002")
     address = f"{serve(content, drops=1)}/f/CAMO%20test.zip?x=1"
     mark = hashlib.sha256(address.encode()).hexdigest()[:8]
-    options = (
-        f'archive="{address}"',
-        f"sha256={hashlib.sha256(content).hexdigest()}",
-    )
+    options = (f'archive="{address}"', f"sha256={hashlib.sha256(content).hexdigest()}")
     done = script("download", "datasets=[CAMO]", *options)
     assert done.status == 0, done.err
     assert "| CAMO/test |      2 |     2 |" in done.out
@@ -111,9 +107,9 @@ def test_archive_is_downloaded_and_installed(script: Callable[..., Any], serve: 
         "data/TestDataset/CAMO/Imgs/camourflage_00002.jpg",
         f"data/archives/{mark}_CAMO test.zip",
     ]
-    done = script("download", "datasets=[CAMO]", *options)
-    assert done.status == 1
-    assert "there already: data/TestDataset/CAMO; remove it first" in done.err
+    assert (
+        "there already: data/TestDataset/CAMO; remove it first" in script("download", "datasets=[CAMO]", *options).error
+    )
 
 
 def test_broken_images_are_reported(script: Callable[..., Any]) -> None:
@@ -131,19 +127,12 @@ def test_dead_links_and_web_pages_are_named(script: Callable[..., Any], serve: C
             "_a.zip is a web page, not a complete ZIP or TAR: fetch the archive in a browser",
         ),
     ):
-        done = script("download", "datasets=[CAMO]", f"archive={address}/a.zip")
-        assert done.status == 1
-        assert message in done.err
+        assert message in script("download", "datasets=[CAMO]", f"archive={address}/a.zip").error
 
 
 def test_set_with_an_address_needs_only_its_name(
     script: Callable[..., Any], serve: Callable[..., str], monkeypatch: Any
 ) -> None:
-    """A set with an archive of its own address is fetched by its name alone."""
-    from dataclasses import replace
-
-    from ipsam.data import benchmarks
-
     known = replace(benchmarks.KNOWN["CAMO"], archive=f"{serve(release('camourflage_00001'))}/a.zip")
     monkeypatch.setitem(benchmarks.KNOWN, "CAMO", known)
     assert script("download", "datasets=[CAMO]").status == 0

@@ -11,16 +11,13 @@ import pytest
 from support.figure_runs import write_run, write_set
 from support.paper_runs import save_methods, scores
 from support.saved_maps import mask_of, save, write_maps, write_masks
+from support.small_run import TINY
 
 from ipsam.cli.errors import user_errors
 
 SET = "{name: own, images: own/images, masks: own/masks}"
-TRAIN = [
-    *("experiment=quickstart", "run_dir=new", "data.image_size=64", "engine.epochs=1", "engine.cpu=true"),
-    *("data.synthetic.num_train=2", "data.synthetic.num_test=1", "engine.batch_size=2", "engine.num_threads=1"),
-]
 GIVEN = {  # whatever the case is about
-    "train": TRAIN,
+    "train": [*TINY, "run_dir=new"],
     "eval": ["ckpt=run"],
     "predict": ["input=own/images", "output=out"],
     "score": ["maps=One", "masks=CAMO", "num_workers=0"],
@@ -34,12 +31,10 @@ CASES: list[tuple[str, list[str], list[str]]] = [
     ("train", ["data.image_size=100"], ["image_size", "multiple of 32", "100"]),
     ("train", ["data.image_size=null"], ["data.image_size"]),
     ("train", ["data.image_size='???'"], ["image_size"]),
-    ("train", ["engine.epochs=0"], ["engine.epochs", WHOLE, "0"]),
     ("train", ["engine.epochs=many"], ["engine.epochs", WHOLE, "'many'"]),
     ("train", ["engine.lr=1e-9"], ["engine", "min_lr", "lr=1e-09"]),
     ("train", ["engine.loss=null"], ["engine.loss"]),
     ("train", ["engine.best=accuracy"], ["engine.best", "mae, fw, sm", "accuracy"]),
-    ("train", ["engine.epoch=3"], ["engine.epoch"]),
     ("train", ["+engine.epoch=3"], ["engine.epoch", "epochs"]),
     ("train", ["+data.augment.colour=3"], ["data.augment.colour"]),
     ("train", ["+model.decoder.colour=red"], ["model.decoder", "colour"]),
@@ -65,7 +60,6 @@ CASES: list[tuple[str, list[str], list[str]]] = [
     ("train", ["resume=true", "overwrite=true"], ["resume", "overwrite"]),
     ("train", ["run_dir=run"], ["run", "resume=true", "overwrite=true"]),
     ("train", ["run_dir=a file/run"], ["a file/run"]),
-    ("train", ["experiment=cod_r33"], ["cod_r33", "cod_r32"]),
     (
         "train",
         ["experiment=cod_r32", "data.image_size=64", f"data.train=[{SET}]", "data.test=[]", "paths.data=."],
@@ -210,15 +204,6 @@ def snapshot(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in files}
 
 
-def one_sentence(done: Any) -> str:
-    """Check that a command failed with one clean error; return it."""
-    assert done.status == 1, done.err
-    assert "Traceback" not in done.err
-    assert 'File "' not in done.err
-    assert done.err.count("error: ") == 1
-    return done.err
-
-
 @pytest.mark.parametrize(
     ("command", "arguments", "words"), CASES, ids=lambda value: " ".join(value) if isinstance(value, list) else value
 )
@@ -232,7 +217,7 @@ def test_errors_name_option_and_way_out(
 ) -> None:
     monkeypatch.chdir(files)
     before = snapshot(files)
-    message = one_sentence(script(command, *GIVEN.get(command, []), *arguments))
+    message = script(command, *GIVEN.get(command, []), *arguments).error
     assert [word for word in words if word not in message] == [], message
     assert snapshot(files) == before
 
@@ -241,7 +226,7 @@ def test_errors_name_option_and_way_out(
 def test_missing_options_are_named(
     script: Callable[..., Any], command: str, arguments: list[str], missing: str
 ) -> None:
-    assert missing in one_sentence(script(command, *arguments))
+    assert missing in script(command, *arguments).error
     assert not list(Path.cwd().iterdir())
 
 
@@ -255,4 +240,4 @@ def test_system_errors_get_a_way_out(tmp_path: Path) -> None:
 def test_hydra_full_error_shows_the_traceback(script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(ValueError, match="epochs"):
-        script("train", *TRAIN, "engine.epochs=0")
+        script("train", *TINY, "engine.epochs=0")

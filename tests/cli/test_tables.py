@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from support.paper_runs import save_methods, save_run, scores
+from support.small_run import TINY
 
 NAMES = ("table1", "table2", "table3", "table4", "other")
 FILES = sorted(f"{name}.{end}" for name in NAMES for end in ("md", "csv", "tex"))
@@ -48,9 +49,7 @@ def test_tables_can_be_repeated_and_written_elsewhere(script: Callable[..., Any]
 
 def test_finished_training_is_in_the_tables(script: Callable[..., Any]) -> None:
     """A shortened quickstart is listed by name, with its changed settings."""
-    tiny = ["data.image_size=64", "data.synthetic.num_train=2", "data.synthetic.num_test=1", "engine.epochs=1"]
-    given = ["experiment=quickstart", *tiny, "engine.batch_size=2", "engine.cpu=true", "engine.references=false"]
-    assert script("train", *given).status == 0
+    assert script("train", *TINY, "run_dir=outputs/quickstart/seed0").status == 0
     done = script("tables")
     assert done.status == 0
     mae = json.loads(Path("outputs/quickstart/seed0/eval/metrics.json").read_text())["datasets"]["synthetic"]["mae"]

@@ -12,19 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
+from support.small_run import SCRIPTS, TINY
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-TRAIN = (
-    "experiment=quickstart",
-    "run_dir=run",
-    "data.image_size=64",
-    "data.synthetic.num_train=8",
-    "data.synthetic.num_test=1",
-    "engine.batch_size=4",
-    "engine.num_workers=2",
-    "engine.cpu=true",
-)
+TRAIN = (*TINY, "data.synthetic.num_train=8", "engine.num_workers=2")
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -55,21 +45,6 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 
 def in_use(pid: int) -> str:
     return rf"error: run is in use by process {pid} on {re.escape(socket.gethostname())} since .*run_dir="
-
-
-@pytest.mark.slow
-def test_one_of_two_concurrent_trainings_runs(start: Start) -> None:
-    both = [start("train", *TRAIN, "engine.epochs=1", f"engine.lr={lr}") for lr in ("0.001", "0.002")]
-    told = [process.communicate(timeout=240)[1] for process in both]
-    assert sorted(process.returncode for process in both) == [0, 1], told
-    winner = both[0] if both[0].returncode == 0 else both[1]
-    # On a busy machine the winner may have ended before the other one begins; the next test holds it back.
-    assert re.search(f"{in_use(winner.pid)}|error: run already holds a run", told[1 - both.index(winner)])
-    lr = (0.001, 0.002)[both.index(winner)]
-    for config in (Path("run/config.yaml"), Path("run/checkpoints/last/config.yaml")):
-        assert OmegaConf.load(config).engine.lr == lr
-    assert Path("run/eval/metrics.json").exists()
-    assert not Path("run/.lock").exists()
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
 """Small models for every test: the micro variant, 64 px, widths as in configs/model/micro.yaml; and the real data."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +25,12 @@ REAL_DATA = Path(os.environ.get("IPSAM_TEST_DATA") or Path(__file__).resolve().p
 
 DIM = 64
 TRANSFORMER: dict[str, Any] = {"depth": 2, "num_heads": 4, "mlp_dim": 128}
+
+
+def skip_without(package: str) -> None:
+    """Skip a test if a package is missing; without importing it, as ultralytics then replaces functions of Pillow."""
+    if find_spec(package) is None:
+        pytest.skip(f"needs {package}")
 
 
 def micro_parts(**overrides: nn.Module | None) -> dict[str, nn.Module | None]:

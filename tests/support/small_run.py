@@ -14,6 +14,12 @@ from ipsam.engine.runs.configuration import build_model, compose_experiment
 from support.builders import randomise
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+TINY = (  # options of ipsam train for seconds on a CPU
+    *("experiment=quickstart", "run_dir=run", "data.image_size=64", "data.synthetic.num_train=2"),
+    *("data.synthetic.num_test=1", "engine.epochs=1", "engine.batch_size=2", "engine.num_workers=0"),
+    *("engine.num_threads=1", "engine.cpu=true", "engine.references=false"),
+)
 
 
 @pytest.fixture(scope="session")
