@@ -2,8 +2,10 @@
 
 import sys
 from difflib import get_close_matches
+from pathlib import Path
 
 from ipsam import __version__
+from ipsam.utils.console import allow_any_text, show
 
 COMMANDS = {
     "train": "train a model, then evaluate it",
@@ -32,11 +34,12 @@ def main() -> None:
     """Run the command that the first argument names."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
-        print(HELP)
+        show(HELP)
     elif name == "--version":
-        print(__version__)
+        show(__version__)
     elif name in COMMANDS:
-        sys.argv = [f"ipsam {name}", *sys.argv[2:]]
+        program = "python -m ipsam" if Path(sys.argv[0]).name == "__main__.py" else "ipsam"
+        sys.argv = [f"{program} {name}", *sys.argv[2:]]
         run(name)
     else:
         close = get_close_matches(name, COMMANDS, n=1)
@@ -45,6 +48,7 @@ def main() -> None:
 
 def run(name: str) -> None:
     """Run a command with the arguments of ``sys.argv``."""
+    allow_any_text()
     if name == "benchmark":  # the only one without a configuration file
         from ipsam.cli.benchmark import main as benchmark
 

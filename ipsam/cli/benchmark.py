@@ -4,6 +4,7 @@ import argparse
 
 from ipsam.cli.errors import user_errors
 from ipsam.tools.benchmark.commands import add_parsers, reports
+from ipsam.utils.console import show
 from ipsam.utils.files import write_json
 
 
@@ -14,6 +15,6 @@ def main() -> None:
     options = vars(parser.parse_args())
     with user_errors():
         for text, figures in reports(options.pop("command"), options):
-            print(text, flush=True)
+            show(text)
             if options["out"] is not None:
                 write_json(options["out"], figures)

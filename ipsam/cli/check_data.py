@@ -6,10 +6,11 @@ from omegaconf import DictConfig
 
 from ipsam.cli.errors import with_keys
 from ipsam.tools.prepare.data_check import as_text, check_data
+from ipsam.utils.console import show
 
 
 def main(config: DictConfig) -> None:
     """Read every file and print the findings; exit with status 1 if a run would stop."""
     diagnosis = check_data(config)
-    print(with_keys(as_text(diagnosis), config))
+    show(with_keys(as_text(diagnosis), config))
     sys.exit(int(diagnosis.would_stop))

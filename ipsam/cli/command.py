@@ -1,10 +1,12 @@
 """Running a command: its configuration from files and the command line, with every error in one voice."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 import hydra
 from hydra.errors import HydraException
@@ -13,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from ipsam.cli.errors import FULL_ERROR, user_errors, written_value
 from ipsam.cli.help import help_of
 from ipsam.cli.overrides import as_typed, in_one_sentence, unknown_key
+from ipsam.utils.console import show
 from ipsam.utils.resources import CONFIGS
 
 SWEEP = {"-m", "--multirun"}  # where commas separate the runs of a sweep
@@ -24,7 +27,8 @@ def run(name: str) -> None:
     The module is imported only once Hydra has understood the command line: importing torch takes seconds.
     """
     if {"--help", "-h"} & set(sys.argv[1:]):
-        print(help_of(name))
+        with user_errors():
+            show(help_of(name))
         return
     typed, users_own = sys.argv, os.environ.get(FULL_ERROR)
     file = OmegaConf.load(CONFIGS / f"{name}.yaml")
@@ -32,7 +36,8 @@ def run(name: str) -> None:
 
     def task(config: DictConfig) -> None:
         with _environment(FULL_ERROR, users_own), _arguments(typed), user_errors(config):
-            _check(config, file)
+            _check(config, file, typed)
+            config = OmegaConf.create(_from_home(OmegaConf.to_container(config)), flags={"struct": True})
             if config.get("plugins"):
                 import_module("ipsam.engine.runs.plugins").trust(config.plugins)
             import_module(f"ipsam.cli.{name}").main(config)
@@ -46,11 +51,16 @@ def run(name: str) -> None:
             raise error if users_own == "1" else ValueError(in_one_sentence(error, typed[1:], file)) from error
 
 
-def _check(config: DictConfig, file: DictConfig) -> None:
+def _check(config: DictConfig, file: DictConfig, typed: list[str]) -> None:
     """Refuse keys that a command does not have (added by ``+``), and texts in the place of its switches.
 
-    A single value in the place of a list becomes a list of one.
+    The sections ``data``, ``engine``, ``model`` and ``protocol`` check their own keys. A single value in the place of a
+    list becomes a list of one.
     """
+    paths = {*(written_value(file, "paths") or OmegaConf.load(CONFIGS / "paths/default.yaml"))}
+    for added in filter(None, (re.match(r"\+{1,2}(paths\.(\w+))=(.*)", one) for one in typed)):
+        if added[2] not in paths:
+            raise ValueError(unknown_key(added[1], added[3], OmegaConf.create({"paths": dict.fromkeys(paths)})))
     groups = {str(name).rpartition("/")[2] for entry in file.defaults if not isinstance(entry, str) for name in entry}
     for name in map(str, config):
         if name not in {*file, *groups}:
@@ -60,6 +70,15 @@ def _check(config: DictConfig, file: DictConfig) -> None:
             raise ValueError(f"{name} must be true or false, not {config[name]!r}")
         if isinstance(default, ListConfig) and isinstance(config[name], str):
             config[name] = [config[name]]
+
+
+def _from_home(value: Any) -> Any:
+    """Replace ``~/`` at the start of texts by the home folder, which shells do only where a word begins with it."""
+    if isinstance(value, dict):
+        return {name: _from_home(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_from_home(one) for one in value]
+    return os.path.expanduser(value) if isinstance(value, str) and (value == "~" or value.startswith("~/")) else value
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 from ipsam.engine.inference.predictor import load
 from ipsam.engine.runs.model_folder import read_description
 from ipsam.tools.demo import free_port, require_gradio, serving, stop_requested
+from ipsam.utils.console import show
 
 
 def main(config: DictConfig) -> None:
@@ -16,6 +17,6 @@ def main(config: DictConfig) -> None:
     title = f"IP-SAM: {read_description(predictor.source).get('name') or config.ckpt}"
     stop = stop_requested()
     with serving(predictor, title=title, host=config.host, port=port, names=config.names) as address:
-        print(f"{title} is served at {address} (Ctrl-C ends it)", flush=True)
+        show(f"{title} is served at {address} (Ctrl-C ends it)")
         while not stop.wait(1):
             pass

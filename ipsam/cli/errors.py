@@ -1,5 +1,6 @@
 """Errors as every command prints them."""
 
+import errno
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 
+from ipsam.utils.console import printable
 from ipsam.utils.signals import StoppedError
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -20,6 +22,8 @@ LOST = r"connection (closed|reset|refused)|timed out|unhandled system error|remo
 # An argument that a message of ipsam.data or ipsam.model gives a value, and the value so far as it can hold spaces.
 ARGUMENT = re.compile(r"(?<![\w./=\-'\"])([a-z]\w*(?:\.\w+)?)=(\[[^\]]*\]|\{[^}]*\}|None\b|True\b|False\b)?")
 PYTHON = {"None": "null", "True": "true", "False": "false"}
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OUTPUTS = ("run_dir", "output", "out", "runs")  # keys of the folders and files that commands write
 OTHERWISE = {"root": "paths.data", "checkpoint": "base"}  # where a command has no key of an argument's own name
 
 
@@ -70,44 +74,65 @@ def _source(config: DictConfig, key: str) -> str:
 
 @contextmanager
 def user_errors(config: DictConfig | None = None) -> Iterator[None]:
-    """Turn what the user can mend into one message and exit status 1; HYDRA_FULL_ERROR=1 shows the traceback too.
+    """Turn what the user can mend into one message and exit status 1; HYDRA_FULL_ERROR=1 shows the traceback instead.
 
     Args:
-        config: of the command, for the keys of the arguments that a message names.
+        config: of the command, for the keys of the arguments and outputs that a message names.
     """
     try:
         yield
         if _is_distributed():
             sys.modules["torch"].distributed.destroy_process_group()
+    except SystemExit as end:
+        sys.exit(printable(end.code) if isinstance(end.code, str) else end.code)
     except StoppedError as stopped:
-        sys.stderr.write(f"{stopped}\n")
+        sys.stderr.write(f"{printable(str(stopped))}\n")
         sys.exit(stopped.status)
-    except RuntimeError as error:
-        if killed := re.search(r"DataLoader worker \(pid.*\) (is killed|exited).*", str(error)):
-            sys.exit(
-                f"error: a process that reads data has ended ({killed[0]:.200}). If memory ran out, lower "
+    except Exception as error:
+        message = _message(error, config)
+        if message is None or os.environ.get(FULL_ERROR) == "1":
+            raise
+        sys.exit(printable(f"error: {message}\n({FULL_ERROR}=1 shows where)"))
+
+
+def _message(error: Exception, config: DictConfig | None) -> str | None:
+    """Say what the user can do about an error; None if it is none of the user's."""
+    message = str(error).strip()
+    if isinstance(error, RuntimeError):
+        if killed := re.search(r"DataLoader worker \(pid.*\) (is killed|exited).*", message):
+            return (
+                f"a process that reads data has ended ({killed[0]:.200}). If memory ran out, lower "
                 "engine.num_workers or make room; then continue with resume=true"
             )
-        if not (_is_distributed() and re.search(LOST, str(error), re.I)):
-            raise
-        sys.exit(f"error: another process of this run is gone, see its message; continue with resume=true\n({error})")
-    except ImportError as error:
-        if "pip install" not in str(error):
-            raise
-        sys.exit(f"error: {error}")
-    except (ValueError, OSError, OmegaConfBaseException, HydraException) as error:
-        if os.environ.get(FULL_ERROR) == "1":
-            raise
-        message = str(error)
-        if isinstance(error, OSError) and error.filename is not None:  # as the system raised it, without a way out
-            message = f"{error.filename}: {error.strerror}; check the path, and your right to read or write there"
-        if isinstance(error, OmegaConfBaseException):
-            message = message.partition("\n")[0]  # what follows is omegaconf's own bookkeeping
-        if message.startswith("Caught "):
-            # From a DataLoader's worker, which passes its traceback on as text; the reason stands at the end.
-            message = message.rpartition("Error: ")[2]
-        message = message.strip() if config is None else with_keys(message.strip(), config)
-        sys.exit(f"error: {message}\n(HYDRA_FULL_ERROR=1 shows where)")
+        if not (_is_distributed() and re.search(LOST, message, re.I)):
+            return None
+        return f"another process of this run is gone, see its message; continue with resume=true ({message})"
+    if isinstance(error, ImportError):
+        return message if "pip install" in message else None
+    if isinstance(error, OSError) and error.errno is not None:  # as the system raised it, without a way out
+        return _of_system(error, config)
+    if isinstance(error, OmegaConfBaseException):
+        message = message.partition("\n")[0]  # what follows is omegaconf's own bookkeeping
+    elif not isinstance(error, ValueError | OSError | HydraException):
+        return None
+    if message.startswith("Caught "):
+        # From a DataLoader's worker, which passes its traceback on as text; the reason stands at the end.
+        message = message.rpartition("Error: ")[2]
+    return message if config is None else with_keys(message, config)
+
+
+def _of_system(error: OSError, config: DictConfig | None) -> str:
+    """Name the path, or else the command's output, and the way out of an error of the system."""
+    reason, given = error.strerror or type(error).__name__, {} if config is None else config
+    if error.errno in FULL:
+        outputs = [f"{key}={given[key]}" for key in OUTPUTS if given.get(key) is not None]
+        where = error.filename or " or ".join(outputs) or "an output file"
+        return (
+            f"{where}: can't be written ({reason}); make room there, or name another place, and run the command again"
+        )
+    if error.filename is None:
+        return reason
+    return f"{error.filename}: {reason}; check the path, and your right to read or write there"
 
 
 def _is_distributed() -> bool:

@@ -3,6 +3,7 @@
 from omegaconf import DictConfig
 
 from ipsam.tools.paper.ledger import ledger, ledger_table, paper_experiments, rows_of_others
+from ipsam.utils.console import show
 from ipsam.utils.resources import CONFIGS
 
 
@@ -10,4 +11,4 @@ def main(config: DictConfig) -> None:
     """Build the models, count their parameters and print the table."""
     names = [config.experiments] if isinstance(config.experiments, str) else config.experiments
     entries = ledger(CONFIGS, names or paper_experiments(CONFIGS))
-    print(ledger_table(entries if names else [*entries, *rows_of_others(entries)]))
+    show(ledger_table(entries if names else [*entries, *rows_of_others(entries)]))

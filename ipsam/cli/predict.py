@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from ipsam.engine.inference.files import find_jobs, predict_files
 from ipsam.engine.inference.predictor import load
 from ipsam.engine.runs.configuration import given, plain
+from ipsam.utils.console import show
 from ipsam.utils.folders import writable_folder
 
 
@@ -19,6 +20,6 @@ def main(config: DictConfig) -> None:
     how = {name: config[name] for name in ("device", "precision", "base", "fast", "compile")}
     predictor = load(config.ckpt, **how)
     outcome = predict_files(predictor, jobs, batch_size=config.batch_size, overwrite=config.overwrite)
-    print(f"{outcome.written} written, {outcome.skipped} there already, {len(outcome.failed)} failed: {output}")
+    show(f"{outcome.written} written, {outcome.skipped} there already, {len(outcome.failed)} failed: {output}")
     if outcome.failed:
         sys.exit("\n".join(["failed:", *(f"  {reason}" for reason in outcome.failed.values())]))

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from ipsam.tools.paper.run_scores import find_scores
 from ipsam.tools.paper.sheet import to_markdown, write
 from ipsam.tools.paper.tables import fill_tables
+from ipsam.utils.console import show
 from ipsam.utils.folders import check_stays_inside, writable_folder
 from ipsam.utils.resources import CONFIGS
 
@@ -19,7 +20,7 @@ def main(config: DictConfig) -> None:
     sheets, kept_out = fill_tables(results)
     out = writable_folder(runs / "tables" if config.out is None else Path(str(config.out)), "out")
     written = [write(sheet, out) for sheet in sheets]
-    print("\n".join(to_markdown(sheet) for sheet in sheets))
-    print("written:", *(" ".join(map(str, paths)) for paths in written), sep="\n  ")
+    show(*map(to_markdown, sheets))
+    show("written:", *("  " + " ".join(map(str, paths)) for paths in written))
     if left_out or kept_out:
-        print("left out:", *left_out, *kept_out, sep="\n  ")
+        show("left out:", *(f"  {one}" for one in (*left_out, *kept_out)))

@@ -3,9 +3,9 @@
 from omegaconf import DictConfig
 
 from ipsam.tools.figures.draw import draw_figures
+from ipsam.utils.console import show
 
 
 def main(config: DictConfig) -> None:
     """Draw the requested figure and print the files."""
-    for drawn in draw_figures(config):
-        print(drawn)
+    show(*draw_figures(config))

@@ -87,7 +87,7 @@ def test_page_and_layout_of_a_set_are_printed(script: Callable[..., Any]) -> Non
     assert done.status == 0
     assert "published at https://sites.google.com/view/ltnghia/research/camo" in done.out
     assert "test: 250 pairs of the same name in TestDataset/CAMO/Imgs and GT" in done.out
-    assert "python scripts/download.py datasets=[CAMO,NC4K] archive=FILE" in done.out
+    assert "ipsam download datasets=[CAMO,NC4K] archive=FILE" in done.out
     assert not Path("data").exists()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -89,6 +90,8 @@ def test_a_switch_is_no_path() -> None:
         ("train", ["epochs=1"], "epochs: unknown key; did you mean engine.epochs=1?"),
         ("train", ["experiments=cod_r16"], "experiments: unknown key; did you mean experiment=cod_r16?"),
         ("train", ["+sclae=toy"], "sclae: unknown key; did you mean scale?"),
+        ("train", ["+paths.dta=/data"], "paths.dta: unknown key; did you mean paths.data=/data?"),
+        ("eval", ["ckpt=micro", "++paths.datasets=x"], "paths.datasets: unknown key; did you mean paths.data=x?"),
         ("train", ["scale=toy"], "write +scale=toy"),
         ("train", ["seed=1,2"], "seed=1,2: commas separate the runs of a sweep (-m)"),
         ("train", ["experiment=quickstrt"], "experiment=quickstrt: no such file; did you mean experiment=quickstart?"),
@@ -107,17 +110,16 @@ def test_a_switch_is_no_path() -> None:
     ids=str,
 )
 def test_refused_overrides_are_explained(
-    script: Callable[..., object], command: str, arguments: list[str], message: str
+    script: Callable[..., Any], command: str, arguments: list[str], message: str
 ) -> None:
-    done = script(command, *arguments)
-    assert done.status == 1  # type: ignore[attr-defined]
-    assert f"error: {message}" in done.err or (message in done.err and done.err.startswith("error: "))  # type: ignore[attr-defined]
-    assert "Traceback" not in done.err  # type: ignore[attr-defined]
+    error = script(command, *arguments).error
+    assert error.startswith("error: ")
+    assert message in error
 
 
-def test_a_single_value_becomes_a_list(script: Callable[..., object], tmp_path: Path) -> None:
+def test_a_single_value_becomes_a_list(script: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    assert "input=photos: no picture or video" in script("predict", "input=photos", "output=o", "save=cutout").err  # type: ignore[attr-defined]
+    assert "input=photos: no picture or video" in script("predict", "input=photos", "output=o", "save=cutout").err
 
 
 TRAIN = {

@@ -42,13 +42,13 @@ def follow(guide: str, copy: Path) -> list[list[str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("guide", TINY)
 def test_guide_works_as_printed(tmp_path: Path, guide: str) -> None:
-    for folder in ("ipsam", "configs", "scripts"):
+    for folder in ("ipsam", "configs"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     count, train = follow(guide, tmp_path)
     tiny = [*TINY[guide].split(), "data.synthetic.num_test=2", "engine.num_workers=0", "engine.cpu=true"]
     for command in (count, [*train, *tiny]):
         done = subprocess.run(
-            [sys.executable, *command[1:]],
+            [sys.executable, "-m", *command],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": str(tmp_path)},
             capture_output=True,

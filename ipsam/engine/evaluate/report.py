@@ -1,4 +1,4 @@
-"""Evaluation report of a run, shared by train.py and eval.py so that their numbers agree."""
+"""Evaluation report of a run, shared by ``ipsam train`` and ``ipsam eval`` so that their numbers agree."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +16,7 @@ from ipsam.engine.runs.settings import Settings
 from ipsam.engine.runs.tensorboard import Log
 from ipsam.model import Segmenter
 from ipsam.model.inference import prepare_for_inference
+from ipsam.utils.console import show
 from ipsam.utils.device import compile_model
 
 MAX_BATCH_PIXELS = 1 << 27  # 128 images of the paper's size
@@ -89,16 +90,15 @@ def evaluate_run(
             board.scalars(f"test/{name}", scores, settings.epochs)
         board.close()
     methods = {name: reference.datasets for name, reference in (references or {}).items()}
-    print(evaluation.protocol)
-    print(scores_table({"model": evaluation.datasets, **methods}))
+    show(evaluation.protocol, scores_table({"model": evaluation.datasets, **methods}))
     for name, remarks in evaluation.remarks.items():
         num_images = evaluation.datasets[name]["num_images"]
         for remark, count in remarks.items():
-            print(f"{name}: {remark} in {count} of {num_images:.0f} images ({count / num_images:.1%})")
-    print(f"scores: {out / 'metrics.json'}, {out / 'per_image.csv'}")
+            show(f"{name}: {remark} in {count} of {num_images:.0f} images ({count / num_images:.1%})")
+    show(f"scores: {out / 'metrics.json'}, {out / 'per_image.csv'}")
     if save_maps:
-        print(f"maps: {out / 'maps'}")
-    print("pictures (image, mask, prompts, gate, coarse, refined):", *pictures, sep="\n  ")
+        show(f"maps: {out / 'maps'}")
+    show("pictures (image, mask, prompts, gate, coarse, refined):", *(f"  {path}" for path in pictures))
 
 
 def evaluate_references(

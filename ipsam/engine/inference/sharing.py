@@ -81,7 +81,7 @@ def model_card(description: Mapping[str, Any], base_sha256: str | None) -> str:
             "the model is loaded."
         )
     trained_on = ", ".join(map(_name, description.get("trained_on") or [])) or "unrecorded data"
-    made_by = f" Made by `python scripts/train.py experiment={name}`." if name else ""
+    made_by = f" Made by `ipsam train experiment={name}`." if name else ""
     summary = (
         f"Draws the mask of an image's objects without prompts. `{model.get('_target_')}` on the "
         f"{backbone.get('variant')} backbone, at {description['image_size']} px, trained on {trained_on}. "

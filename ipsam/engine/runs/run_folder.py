@@ -18,6 +18,7 @@ from ipsam.data import TestSet, TrainSet
 from ipsam.engine.runs.checkpoint import CONFIG
 from ipsam.engine.runs.configuration import as_dict, read_config
 from ipsam.engine.runs.provenance import DATA_FILE, environment, record_data
+from ipsam.utils.console import Formatter
 from ipsam.utils.files import mode_of, write_text
 from ipsam.utils.folders import check_stays_inside
 from ipsam.utils.lock import SOFT, hold, holder
@@ -59,7 +60,7 @@ def begin_run(config: DictConfig) -> Iterator[None]:
                 raise refusal
         folder.mkdir(parents=True, exist_ok=True)  # another node may have another disk
         handler = stack.enter_context(closing(logging.FileHandler(folder / LOG, encoding="utf-8")))
-        handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
+        handler.setFormatter(Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
         logging.getLogger().addHandler(handler)
         stack.callback(logging.getLogger().removeHandler, handler)
         yield

@@ -1,4 +1,4 @@
-"""Sub-commands of ``scripts/benchmark.py``. Each module of its name has ``DEFAULTS`` and ``benchmark``."""
+"""Sub-commands of ``ipsam benchmark``. Each module of its name has ``DEFAULTS`` and ``benchmark``."""
 
 import argparse
 from collections.abc import Iterator, Sequence

@@ -25,7 +25,7 @@ SCORING, FROM_MEMORY = "scoring alone", "scoring from memory"
 NOTES = """\
 {num_images} photographs of 768 x 1024, {num_files} different ones; random weights; one thread, one process that
 reads, one that scores; medians of {repeats} turns. Predicting: the same without scoring. Scoring: from saved maps by
-one process, as score.py does it; from memory: without decoding maps and masks."""
+one process, as ipsam score does it; from memory: without decoding maps and masks."""
 
 
 def benchmark(options: BenchmarkOptions) -> Report:

@@ -23,7 +23,7 @@ NUM_EXAMPLES = 6  # at each size
 PIXELS_SCORED = 120_000_000  # by one and by two processes; enough to make the start of a process negligible
 NOTES = """\
 All metrics that both compute, one thread, medians of {repeats}. Smooth: a few ellipses; speckled: 4 % of the pixels,
-scattered. Last column, medians of {slow}: from PNG files to scores, as score.py does it."""
+scattered. Last column, medians of {slow}: from PNG files to scores, as ipsam score does it."""
 Example = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # prediction, mask
 
 

@@ -1,4 +1,4 @@
-"""Options of scripts/score.py and the sets of maps that they name, checked before anything is computed."""
+"""Options of ``ipsam score`` and the sets of maps that they name, checked before anything is computed."""
 
 import logging
 from collections.abc import Mapping, Sequence

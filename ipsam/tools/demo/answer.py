@@ -24,7 +24,7 @@ def answer(predictor: Predictor, upload: Path) -> tuple[Prediction, str]:
         if height * width > MAX_PIXELS:
             raise ValueError(
                 f"{upload}: {height * width / 1e6:.0f} megapixels exceed this page's limit of {MAX_PIXELS / 1e6:.0f}; "
-                "make the image smaller, or use scripts/predict.py"
+                "make the image smaller, or use ipsam predict"
             )
         image = to_rgb(upload)
     except (ValueError, OSError) as error:

@@ -195,7 +195,8 @@ def by_score(request: FigureRequest, names: Sequence[str], scores: Sequence[floa
 def _evaluated(request: FigureRequest, dataset: str, test_set: TestSet, ours: FigureModel) -> list[float]:
     """Predict and score all images of a set."""
     settings = ours.settings
-    logger.info("%s: no scores at hand, so all %d images are predicted (eval.py keeps scores)", dataset, len(test_set))
+    told = "%s: no scores at hand, so all %d images are predicted; ipsam eval keeps scores"
+    logger.info(told, dataset, len(test_set))
     evaluation = evaluate(
         ours.model,
         {dataset: test_set},

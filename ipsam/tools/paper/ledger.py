@@ -24,7 +24,7 @@ in a part of the backbone that the text does not name. FT: the paper prints all 
 prompt encoder (0.006) stays frozen, as the text says. SAM2's printed Param includes its video memory (7.5), which no
 image needs and which is not built here."""
 
-OTHERS_CODE = "their own code is not part of this project; score.py fills their rows from saved maps"
+OTHERS_CODE = "their own code is not part of this project; ipsam score fills their rows from saved maps"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Scores found on disk: those of runs, and those of maps that ``scripts/score.py`` scored."""
+"""Scores found on disk: those of runs, and those of maps that ``ipsam score`` scored."""
 
 import json
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from ipsam.utils.untrusted import bounded_text
 
 METRICS_FILE = "metrics.json"
 LOOKED_FOR = (
-    f"runs, which are folders with {CONFIG} and eval/{METRICS_FILE} (scripts/train.py writes both), and every other "
-    f"{METRICS_FILE} with the key methods (of scripts/score.py)"
+    f"runs, which are folders with {CONFIG} and eval/{METRICS_FILE} (ipsam train writes both), and every other "
+    f"{METRICS_FILE} with the key methods (of ipsam score)"
 )
 NEITHER = (
-    "neither a run's last checkpoint on its own test sets nor methods by name; if scripts/score.py wrote it, "
+    "neither a run's last checkpoint on its own test sets nor methods by name; if ipsam score wrote it, "
     "score maps=<the folder above the method's>, so that the method has a name"
 )
 UNREADABLE = (ValueError, OSError, RecursionError, OmegaConfBaseException)

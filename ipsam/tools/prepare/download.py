@@ -97,7 +97,7 @@ class Download(Options):
             [
                 *(expected_layout(KNOWN[name]) for name in self.datasets),
                 f"in {self.root} (paths.data). Fetch the archive there, then:",
-                f"  python scripts/download.py datasets=[{','.join(self.datasets)}] archive=FILE",
+                f"  ipsam download datasets=[{','.join(self.datasets)}] archive=FILE",
             ]
         )
 

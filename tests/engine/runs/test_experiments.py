@@ -81,7 +81,7 @@ def test_header_names_its_command(name: str) -> None:
     first, *lines = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     assert first == "# @package _global_"
     comment = "\n".join(line for line in lines if line.startswith("#"))
-    assert f"python scripts/train.py experiment={name}" in comment
+    assert f"ipsam train experiment={name}" in comment
     rows = rows_of(name)
     if name.startswith("ablation/") and not rows:
         assert "Section 3.2" in comment
@@ -89,7 +89,7 @@ def test_header_names_its_command(name: str) -> None:
         assert "Table 4 without a row of its own" in comment
         assert not composed(name).paper  # not the rows of the COD experiment that it starts from
     for row in rows[:1]:
-        assert f"{row}: python scripts/train.py experiment={name}" in comment
+        assert f"{row}: ipsam train experiment={name}" in comment
     for row in rows:
         assert f"Table {row.table}" in comment
 

@@ -1,0 +1,63 @@
+"""Console: text that is safe to print, and commands named as the user called this one."""
+
+import io
+import logging
+import os
+import re
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+# Characters that steer a terminal, reorder the text around them, or belong to no encoding. Line breaks and tabs stay.
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+COMMAND = re.compile(r"(?<!-m )\bipsam ([a-z_]+)\b")
+COMMANDS = Path(__file__).parents[1] / "cli"  # one module a command
+
+
+def printable(text: str) -> str:
+    r"""Escape control characters, such as ``\x1b`` in a file's name, and name commands as the user called this one.
+
+    Messages name a command ``ipsam NAME``; a user of ``python scripts/train.py`` reads ``python scripts/NAME.py``.
+    """
+    return COMMAND.sub(_as_called, CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text))
+
+
+def _as_called(found: re.Match[str]) -> str:
+    if not (COMMANDS / f"{found[1]}.py").is_file():
+        return found[0]
+    if sys.argv[0].startswith("python -m "):
+        return f"python -m {found[0]}"
+    script = Path(sys.argv[0]).with_name(f"{found[1]}.py")
+    return f"python {script}" if script.parent.name == "scripts" else found[0]
+
+
+def show(*lines: object) -> None:
+    """Print each on a line of its own.
+
+    Raises:
+        OSError: standard output cannot be written, such as a file on a full disk.
+        SystemExit: nobody reads it any longer, as in ``ipsam tables | head``.
+    """
+    try:
+        print(*(printable(str(line)) for line in lines), sep="\n", flush=True)
+    except OSError as error:
+        with suppress(OSError):  # what is still buffered would fail again at the end of the process
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            sys.exit(128 + 13)  # as a process that SIGPIPE ends
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def allow_any_text() -> None:
+    """Escape what the console cannot encode, such as the letters outside of cp1252 on Windows, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class Formatter(logging.Formatter):
+    """Formatter of log records as printable text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        return printable(super().format(record))
