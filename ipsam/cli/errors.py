@@ -96,7 +96,7 @@ def user_errors(config: DictConfig | None = None) -> Iterator[None]:
 
 
 def _message(error: Exception, config: DictConfig | None) -> str | None:
-    """Say what the user can do about an error; None if it is none of the user's."""
+    """Explain an error that the user can mend, in one sentence; None for a fault of the program."""
     message = str(error).strip()
     if isinstance(error, RuntimeError):
         if killed := re.search(r"DataLoader worker \(pid.*\) (is killed|exited).*", message):
