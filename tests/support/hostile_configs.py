@@ -1,5 +1,6 @@
 """Broken and hostile configurations, made of a good one."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -14,33 +15,23 @@ CALLS: dict[str, Callable[[str], list[Any]]] = {
     "builtins.exec": lambda canary: [f"__import__('pathlib').Path({canary!r}).touch()"],
     "subprocess.call": lambda canary: [["touch", canary]],
     "pathlib.Path.touch": lambda canary: [{"_target_": "pathlib.Path", "_args_": [canary]}],
-    "shutil.copy": lambda canary: ["/etc/hostname", canary],
-    "numpy.savetxt": lambda canary: [canary, [1, 2]],
-    "runpy.run_path": lambda canary: [f"{canary}.py"],
     "ipsam.engine.runs.checkpoint.os.system": lambda canary: [f"touch {canary}"],
     "ipsam.model.backbone.torch.os.system": lambda canary: [f"touch {canary}"],
-    "ipsam.model.IPSAM.__init__.__globals__": lambda canary: [canary],
-    "hydra.utils.instantiate": lambda canary: [{"_target_": "os.mkdir", "_args_": [canary]}],
 }
 # Ways to put a call into a run's configuration.
 CALL_SITES: dict[str, Callable[[dict[str, Any], dict[str, Any]], object]] = {
     "the model": lambda config, call: config.update(model=call),
     "the decoder": lambda config, call: config["model"].update(decoder=call),
-    "an argument": lambda config, call: config["model"]["decoder"].update(dim=call),
     "a list": lambda config, call: config["model"]["self_prompt"].update(head_channels=[call, [call]]),
     "positional arguments": lambda config, call: config["model"].update(_args_=[call]),
     "an unknown argument": lambda config, call: config["model"].update(extra={"deep": [{"deeper": call}]}),
     "a partial call": lambda config, call: config["model"].update(gating=call | {"_partial_": True}),
-    "no recursion": lambda config, call: config["model"].update(_recursive_=False, gating=call),
-    "no conversion": lambda config, call: config["model"].update(_convert_="object", gating=call),
     "the data": lambda config, call: config["data"].update(call),
     "the test sets": lambda config, call: config["data"].update(test=[call]),
     "the data's folder": lambda config, call: config["data"].update(root=call),
     "the engine": lambda config, call: config["engine"].update(lr=call),
     "the top": lambda config, call: config.update(call),
-    "hydra's section": lambda config, call: config.update(
-        hydra={"job_logging": call, "callbacks": {"a": call}, "run": {"dir": "/"}, "searchpath": ["file:///"]}
-    ),
+    "hydra's section": lambda config, call: config.update(hydra={"callbacks": {"a": call}, "searchpath": ["file:///"]}),
     "paths": lambda config, call: config.update(paths=call, run_dir=call, name=call),
 }
 
@@ -49,22 +40,13 @@ def with_call(text: str, site: str, target: str, canary: str) -> str:
     """Put a call into a configuration at one of the ``CALL_SITES``."""
     config = yaml.safe_load(text)
     CALL_SITES[site](config, {"_target_": target, "_args_": CALLS[target](canary)})
-    return yaml.dump(config, Dumper=_NoAliases)
-
-
-class _NoAliases(yaml.SafeDumper):
-    """Dumper that writes shared parts several times."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
+    return yaml.safe_dump(json.loads(json.dumps(config)))  # parts of their own, as aliases are refused
 
 
 # Objects that YAML's tags would make where they are trusted.
 TAGS: dict[str, Callable[[str], str]] = {
     "apply os.system": lambda canary: f"!!python/object/apply:os.system ['touch {canary}']",
     "apply eval": lambda canary: f'!!python/object/apply:builtins.eval [\'open("{canary}", "w").close()\']',
-    "apply os.mkdir": lambda canary: f"!!python/object/apply:os.mkdir ['{canary}']",
-    "apply subprocess.call": lambda canary: f"!!python/object/apply:subprocess.call [[touch, '{canary}']]",
     "extended by exec": lambda canary: (
         f"!!python/object/new:type {{args: [z, !!python/tuple [], {{extend: !!python/name:exec }}], "
         f"listitems: \"open('{canary}', 'w').close()\"}}"
@@ -79,35 +61,22 @@ TAILS: dict[str, str] = {
     "a billion laughs": LAUGHS,
     "merged keys": MERGES,
     "an alias": "a: &a [1]\nb: *a\n",
-    "a circle": "a: &a [*a]\n",
     "100,000 levels": "a: " + "[" * 100_000,
-    "25,000 levels of keys": "a: " + "{a: " * 25_000,
     "40 levels": "a: " + "[" * 40 + "]" * 40,
-    "40,000 values": "a: [" + "1, " * 40_000 + "1]",
     "a megabyte": "a: '" + "x" * 1_000_000 + "'",
-    "a long text": "a: '" + "x" * 5000 + "'",
     "a long key": "x" * 1000 + ": 1",
     "5,000 digits": "a: " + "1" * 5000,
-    "100,000 hexadecimal digits": "a: 0x" + "f" * 100_000,
     "a time of 50,000 parts": "a: " + "1:" * 50_000 + "1",
     "the 99th of May": "a: 2001-05-99",
     "a date": "a: 2001-05-09",
-    "bytes": "a: !!binary aGVsbG8=",
-    "a set": "a: !!set {b}",
-    "pairs": "a: !!omap [b: 1]",
     "an unknown tag": "a: !thing 1",
     "a null key": "~: 1",
     "a number as key": "1: 1",
-    "a list as key": "? [a]\n: 1",
     "NaN": "a: .nan",
     "infinity": "a: .inf",
     "an environment variable": "a: ${oc.env:HOME}",
-    "an environment variable as key": "'${oc.env:HOME}': 1",
     "an interpolation": "a: ${model.decoder.dim}",
-    "decoded code": "a: ${oc.decode:'1'}",
     "an open value": "a: ???",
-    "two documents": "---\na: 1",
-    "a tab": "\ta: 1",
     "an open bracket": "a: [",
 }
 # Texts that replace a good configuration.
@@ -115,7 +84,6 @@ TEXTS: dict[str, str] = {
     "nothing": "",
     "zeros": "\0" * 100,
     "a list": "[model, data, engine]",
-    "sections that are lists": "model: [1]\ndata: [1]\nengine: [1]\n",
     "empty sections": "model: {}\ndata: {}\nengine: {}\n",
 }
 
@@ -124,7 +92,6 @@ VALUES: dict[str, Any] = {
     **{str(number): number for number in (10**30, 10**15, 10**6, 8192, -1, 0, 1e308, float("inf"), float("nan"))},
     **{repr(value): value for value in ("text", "../../canary", "/etc/passwd", "a\0b", None, True)},
     **{repr(value): value for value in ([], [[[1]]], {"a": {"b": 1}})},
-    "5,000 letters": "x" * 5000,
     "300 letters": "x" * 300,
 }
 

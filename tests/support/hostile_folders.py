@@ -16,9 +16,7 @@ REPLACEMENTS: dict[str, Change] = {
     "nothing": lambda path, outside: None,
     "a folder": lambda path, outside: path.mkdir(),
     "a pipe": lambda path, outside: os.mkfifo(path),
-    "an empty file": lambda path, outside: path.touch(),
     "a link to nothing": lambda path, outside: path.symlink_to("nowhere"),
-    "a link to itself": lambda path, outside: path.symlink_to(path.name),
     "a device": lambda path, outside: path.symlink_to("/dev/zero"),
     "a link to a foreign file": lambda path, outside: path.symlink_to(outside / "file"),
     "a sparse terabyte": lambda path, outside: os.truncate(os.open(path, os.O_WRONLY | os.O_CREAT), 1 << 40),
@@ -30,10 +28,8 @@ DEEP, LARGE = "[" * 100_000, "9" * 5000
 LINKS = {  # path in the run -> target
     "checkpoints/step_00000009": ("{outside}", "step_00000009"),
     "checkpoints/last": ("{outside}",),
-    "checkpoints/best": ("{outside}/none",),
     "eval": ("{outside}", "../outside"),
     "eval/metrics.json": ("{outside}/file",),
-    "eval/synthetic.png": ("{outside}/new.png",),
     "eval/maps": ("{outside}",),
     "tensorboard": ("{outside}",),
     **dict.fromkeys(("config.yaml", "data.json", "environment.jsonl"), ("{outside}/file",)),
@@ -52,7 +48,6 @@ TEXTS = {  # path in the run -> contents
 FOLDERS = {
     "a newer step": ["step_00000009"],
     "a step of 200 digits": ["step_" + "9" * 200],
-    "a step in Arabic digits": ["step_" + "\u0669" * 8],
     "2,000 steps": [f"step_{number:08}" for number in range(10, 2010)],
 }
 

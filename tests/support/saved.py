@@ -29,6 +29,15 @@ def unreadable(path: Path) -> None:
     path.symlink_to("/proc/self/mem")
 
 
+def failing(number: int) -> Any:
+    """Make a function that fails with an error of the system."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
 def forbid_links(monkeypatch: pytest.MonkeyPatch) -> None:
     """Imitate a file system without symbolic links."""
 

@@ -28,15 +28,13 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "metrics": Command("the fused metrics against PySODMetrics; one process against two"),
+    "metrics": Command("the fused metrics against PySODMetrics"),
     "data": Command("reading training pairs against Pillow and torchvision"),
     "inference": Command("the model against sam2's own image path", (*MODEL, "compile", "threads")),
     "train": Command(
         "the training loop against the straightforward one; memory of a step", (*MODEL, "compile", "threads")
     ),
-    "scaling": Command(
-        "cost by input size, batch size and number of files; time by part and operator", (*MODEL, "threads")
-    ),
+    "scaling": Command("cost by input size and batch size; time by part and operator", (*MODEL, "threads")),
     "evaluation": Command("evaluation against predicting alone and scoring alone", MODEL),
 }
 ALL = "all"

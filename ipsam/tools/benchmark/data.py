@@ -5,16 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from torch.utils.data import DataLoader
-from torchvision import transforms
 
 from ipsam.data import TrainSet, collate_train
 from ipsam.data.cache import cached
 from ipsam.data.pairs import Pair
 from ipsam.data.sources import FolderSource, Source
-from ipsam.data.transforms import Augment, network_input
+from ipsam.data.transforms import Augment
 from ipsam.engine.runs.configuration import settings_of
 from ipsam.tools.benchmark import Report
 from ipsam.tools.benchmark.inputs import write_pairs
@@ -40,13 +37,12 @@ The first epoch with the cache builds it, in one process of its own."""
 
 
 def benchmark(options: BenchmarkOptions) -> Report:
-    """Time a pass over generated pairs at each of ``IMAGE_SIZES``, and compare the pixels."""
+    """Time a pass over generated pairs at each of ``IMAGE_SIZES``."""
     with tempfile.TemporaryDirectory() as name, one_thread():
         pairs = write_pairs(Path(name), SIZES, quality=QUALITY, grain=GRAIN)
         times = [row for size in IMAGE_SIZES for row in _times(pairs, size, Path(name), options.repeats)]
-        pixels = [row for size in IMAGE_SIZES for row in _differences(pairs, size)]
     notes = NOTES.format(num_files=len(pairs), repeats=options.repeats)
-    return report([times, pixels], notes, "ipsam", "torch", "torchvision", "opencv-python-headless", "pillow")
+    return report([times], notes, "ipsam", "torch", "torchvision", "opencv-python-headless", "pillow")
 
 
 def _times(pairs: Sequence[Pair], size: int, folder: Path, repeats: int) -> list[dict[str, Any]]:
@@ -86,19 +82,3 @@ def _times(pairs: Sequence[Pair], size: int, folder: Path, repeats: int) -> list
         {"way": way, "size": size, "ms a pair": 1000 * taken / len(pairs), "times faster": peers[way] / taken}
         for way, taken in seconds.items()
     ]
-
-
-def _differences(pairs: Sequence[Pair], size: int) -> list[dict[str, Any]]:
-    """Compare the pixels of the ways before normalisation."""
-    resize = transforms.Resize((size, size))
-    plain, scaled = (
-        [network_input(FolderSource([pair], at_least=least).read(0, epoch=0).image, size).numpy() for pair in pairs]
-        for least in (None, size)
-    )
-    peers = [np.asarray(resize(Image.open(pair.image).convert("RGB"))).transpose(2, 0, 1) for pair in pairs]
-    rows = []
-    for between, others in ((f"{PLAIN} and {PEER}", peers), (f"{SCALED} and without", scaled)):
-        apart = np.abs(np.stack(plain).astype(np.int16) - np.stack(others))
-        row = {"pixels, of 255": between, "size": size, "mean": float(apart.mean())}
-        rows.append(row | {"99.9 %": float(np.quantile(apart, 0.999)), "largest": int(apart.max())})
-    return rows

@@ -1,16 +1,12 @@
-"""The fused metrics against PySODMetrics, and scoring by two processes against one."""
+"""The fused metrics against PySODMetrics."""
 
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ipsam.data.saved_maps.map_pairs import SavedMap
-from ipsam.engine.evaluate.scoring import score_set
 from ipsam.engine.metrics import Protocol, measure
 from ipsam.tools.benchmark import Report
 from ipsam.tools.benchmark.measure import one_thread, report, side_by_side
@@ -20,23 +16,21 @@ DEFAULTS: dict[str, dict[str, object]] = {}
 SIZES = ((300, 400), (640, 960), (1080, 1920))  # height, width
 SPECKLED = (640, 960)  # size of the masks of scattered pixels, the slowest to score
 NUM_EXAMPLES = 6  # at each size
-PIXELS_SCORED = 120_000_000  # by one and by two processes; enough to make the start of a process negligible
 NOTES = """\
 All metrics that both compute, one thread, medians of {repeats}. Smooth: a few ellipses; speckled: 4 % of the pixels,
-scattered. Last column, medians of {slow}: from PNG files to scores, as ipsam score does it."""
+scattered."""
 Example = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # prediction, mask
 
 
 def benchmark(options: BenchmarkOptions) -> Report:
     """Time both at each of ``SIZES``, and on speckled masks."""
-    slow = max(1, options.repeats // 3)
     kinds = [("smooth", smooth_example, size) for size in SIZES] + [("speckled", speckled_example, SPECKLED)]
     with one_thread():
         rows = [
-            _row(kind, [make(size, seed) for seed in range(NUM_EXAMPLES)], options.repeats, slow)
+            _row(kind, [make(size, seed) for seed in range(NUM_EXAMPLES)], options.repeats)
             for kind, make, size in kinds
         ]
-    notes = NOTES.format(repeats=options.repeats, slow=slow)
+    notes = NOTES.format(repeats=options.repeats)
     return report([rows], notes, "ipsam", "numpy", "opencv-python-headless", "pysodmetrics")
 
 
@@ -62,29 +56,16 @@ def speckled_example(size: tuple[int, int], seed: int) -> Example:
     return soft.clip(0, 255).astype(np.uint8), mask
 
 
-def _row(kind: str, examples: Sequence[Example], repeats: int, slow: int) -> dict[str, Any]:
-    protocol, size = Protocol(), examples[0][0].shape
+def _row(kind: str, examples: Sequence[Example], repeats: int) -> dict[str, Any]:
+    protocol = Protocol()
     tasks: dict[str, Callable[[], object]] = {
         "ipsam": lambda: [measure(*example, protocol) for example in examples],
         "PySODMetrics": lambda: [reference_scores(*example) for example in examples],
     }
     taken = side_by_side(tasks, repeats=repeats)
-    with tempfile.TemporaryDirectory() as name:
-        folder, saved = Path(name), []
-        for index, example in enumerate(examples):
-            job = SavedMap(str(index), folder / f"map{index}.png", folder / f"mask{index}.png")
-            for path, pixels in zip((job.map, job.mask), example, strict=True):
-                cv2.imwrite(str(path), pixels)
-            saved.append(job)
-        jobs = saved * (PIXELS_SCORED // (size[0] * size[1] * len(saved)))
-
-        def score(num_workers: int) -> None:
-            score_set("examples", jobs, len(jobs), protocol=protocol, num_workers=num_workers)
-
-        scored = side_by_side({"one": lambda: score(0), "two": lambda: score(2)}, repeats=slow)
     ours, theirs = (1000 * seconds / len(examples) for seconds in taken.values())
-    row = {"8-bit map": "{} x {}".format(*size), "mask": kind, "ipsam, ms": ours, "PySODMetrics, ms": theirs}
-    return row | {"times faster": theirs / ours, "two processes, times one": scored["one"] / scored["two"]}
+    row = {"8-bit map": "{} x {}".format(*examples[0][0].shape), "mask": kind}
+    return row | {"ipsam, ms": ours, "PySODMetrics, ms": theirs, "times faster": theirs / ours}
 
 
 def reference_scores(prediction: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[Any]:

@@ -1,8 +1,6 @@
-"""Cost of a forward pass by input size, batch size and number of files, and its division by part and operator."""
+"""Cost of a forward pass by input size and batch size, and its division by part and operator."""
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -12,12 +10,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from ipsam.engine.inference.files import find_jobs, predict_files
-from ipsam.engine.inference.predictor import Predictor
 from ipsam.model import IPSAM
 from ipsam.model.lora import merge_lora
 from ipsam.tools.benchmark import Report
-from ipsam.tools.benchmark.inputs import PHOTOGRAPH, experiment, forward_pass, predictor_of, random_model, write_pairs
+from ipsam.tools.benchmark.inputs import experiment, forward_pass, predictor_of, random_model
 from ipsam.tools.benchmark.measure import GB, bytes_of, peak_memory, report, side_by_side, timer
 from ipsam.tools.benchmark.options import BenchmarkOptions
 
@@ -26,7 +22,6 @@ DEFAULTS = {
     "cuda": {"sizes": (352, 512, 768, 1024, 1280, 1536), "batches": (1, 2, 4, 8), "repeats": 10},
 }
 PROFILED = 1024  # size that is profiled by part; else the largest
-NUM_FILES = {"cpu": (1, 2, 4), "cuda": (1, 8, 32)}
 MATRIX = {"cpu": 2048, "cuda": 8192}  # side of the matrices whose product defines the device's rate
 NUM_OPERATORS = 12
 PARTS = {
@@ -48,7 +43,7 @@ speed. Between parts the device is waited for, so the whole takes longer than in
 
 
 def benchmark(options: BenchmarkOptions) -> Report:
-    """Measure time, FLOPs and memory of inference by size, batch size, number of files, part and operator."""
+    """Measure time, FLOPs and memory of inference by size, batch size, part and operator."""
     device, precision = options.device, options.precision
     rate = matrix_rate(device, precision=precision, repeats=options.repeats)
     profiled = PROFILED if PROFILED in options.sizes else max(options.sizes)
@@ -66,8 +61,6 @@ def benchmark(options: BenchmarkOptions) -> Report:
             row = {"input": size, "batch": batch, "images/s": batch / seconds, "ms an image": 1000 * seconds / batch}
             row |= {"GFLOPs an image": flops[WHOLE] / 1e9, "of a product": flops[WHOLE] * batch / seconds / rate}
             forward.append(row | {"peak GB": (peak_memory(run, device) + bytes_of(predictor.model)) / GB})
-        if size == min(options.sizes):
-            files = _files(predictor, options)
         if size == profiled:
             run = forward_pass(predictor.model, batch_profiled, size, device, precision)
             times = seconds_of_parts(predictor.model, run, repeats=options.repeats)
@@ -79,7 +72,7 @@ def benchmark(options: BenchmarkOptions) -> Report:
             ]
             operators = [{f"operator, {where}": name} | row for name, row in top_operators(run, device).items()]
     notes = NOTES.format(repeats=options.repeats, precision=precision, rate=rate / 1e12)
-    return report([forward, files, parts, operators], notes, "ipsam", "torch", "sam2", options=options)
+    return report([forward, parts, operators], notes, "ipsam", "torch", "sam2", options=options)
 
 
 def matrix_rate(device: torch.device, *, precision: str, repeats: int, side: int | None = None) -> float:
@@ -160,20 +153,3 @@ def top_operators(run: Callable[[], object], device: torch.device) -> dict[str, 
         }
         for each in sorted(found, key=lambda each: -getattr(each, time))[:NUM_OPERATORS]
     }
-
-
-def _files(predictor: Predictor, options: BenchmarkOptions) -> list[dict[str, Any]]:
-    counts = NUM_FILES[options.device.type]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_pairs(folder, max(counts) * [PHOTOGRAPH])
-        jobs = find_jobs(str(folder / "images"), folder / "maps", ["map"])
-        (folder / "maps").mkdir()
-        tasks = {
-            str(count): lambda count=count: predict_files(predictor, jobs[:count], overwrite=True) for count in counts
-        }
-        seconds = side_by_side(tasks, repeats=min(3, options.repeats))
-    return [
-        {"input, from files": predictor.image_size, "files": count, "ms a file": 1000 * seconds[str(count)] / count}
-        for count in counts
-    ]

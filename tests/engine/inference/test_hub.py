@@ -3,35 +3,18 @@
 import base64
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from huggingface_hub import constants
 
+import ipsam
 from ipsam.engine.inference.predictor import Predictor
 
 COMMIT = "1" * 40
-LOAD = """
-import json, numpy as np, ipsam
-model = ipsam.load("me/small", device="cpu")
-np.save("prob.npy", model.predict(np.load("picture.npy")).prob)
-"""
-PUSH_AND_FAIL = """
-def outcome(call, name):
-    try:
-        return str(call(name))
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-
-outcomes = {name: outcome(model.push_to_hub, name) for name in ("you/new", "you/refused")}
-outcomes |= {name: outcome(ipsam.load, name) for name in ("me/none", "me/other", "me/down")}
-ipsam.load("you/new", device="cpu")
-print(json.dumps(outcomes))
-"""
 
 
 class Hub:
@@ -40,6 +23,7 @@ class Hub:
     def __init__(self) -> None:
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.asked: list[str] = []
+        self.refuse = False
         self.address = ""
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
@@ -61,8 +45,6 @@ class Hub:
 
             def do_GET(self) -> None:
                 hub.asked.append(f"{self.command} {self.path}")
-                if "me/down" in self.path:
-                    return self.answer({"error": "down"}, 500)
                 for repo, files in hub.repositories.items():
                     if self.path.startswith(f"/api/models/{repo}/revision/"):
                         siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
@@ -83,11 +65,13 @@ class Hub:
                 self.do_GET()
 
             def do_POST(self) -> None:
+                hub.asked.append(f"POST {self.path}")
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                if hub.refuse:
+                    return self.answer({"error": "You don't have the right"}, 403)
                 if self.path == "/api/repos/create":
-                    repo = "{organization}/{name}".format(**json.loads(body))
-                    if repo == "you/refused":
-                        return self.answer({"error": "You don't have the right"}, 403)
+                    asked = json.loads(body)
+                    repo = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
                     hub.repositories.setdefault(repo, {})
                     return self.answer({"url": f"{hub.address}/{repo}", "id": repo, "name": repo})
                 if "/preupload/" in self.path:
@@ -96,10 +80,11 @@ class Hub:
                     return self.answer({"files": files})
                 if "/commit/" in self.path:
                     repo = self.path.removeprefix("/api/models/").partition("/commit/")[0]
-                    for entry in map(json.loads, body.splitlines()):
+                    for line in body.splitlines():
+                        entry = json.loads(line)
                         if entry["key"] == "file":
-                            file = entry["value"]
-                            hub.repositories[repo][file["path"]] = base64.b64decode(file["content"])
+                            content = base64.b64decode(entry["value"]["content"])
+                            hub.repositories[repo][entry["value"]["path"]] = content
                     url = f"{hub.address}/{repo}/commit/{COMMIT}"
                     return self.answer({"commitUrl": url, "commitOid": COMMIT, "success": True, "hookOutput": ""})
                 return self.answer({})
@@ -107,45 +92,60 @@ class Hub:
         return Handler
 
 
-def test_models_are_fetched_once_and_pushed(
-    server: Any, predictor: Predictor, picture: np.ndarray, tmp_path: Path
-) -> None:
+@pytest.fixture
+def hub(server: Any, tmp_path: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """The Hub with a model ``me/small``; huggingface_hub asks it instead of the real one."""
     hub = Hub()
     hub.address = server(hub.handler())
     saved = predictor.save_pretrained(tmp_path / "saved")
     files = {path.name: path.read_bytes() for path in saved.iterdir()}
     hub.repositories["me/small"] = files | {"evil.py": b"raise SystemExit('run')", "notes.txt": b"not for us"}
+    monkeypatch.setenv("HF_TOKEN", "hf_loopback")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    point_to(hub.address, monkeypatch)
+    return hub
+
+
+def point_to(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do what HF_ENDPOINT does at the import of huggingface_hub."""
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+
+
+def test_model_is_fetched_once_and_gives_the_same_bits(
+    hub: Hub, predictor: Predictor, picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = predictor.predict(picture).prob
+    for offline in (False, True):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        hub.asked.clear()
+        assert np.array_equal(ipsam.load("me/small", device="cpu").predict(picture).prob, expected)
+        assert bool(hub.asked) != offline
+    fetched = {path.name for path in (tmp_path / "hf").rglob("*") if path.is_symlink()}
+    assert fetched == {"config.json", "model.safetensors", "README.md"}
+
+
+def test_pushed_model_is_the_saved_one(hub: Hub, predictor: Predictor, tmp_path: Path) -> None:
+    address = predictor.push_to_hub("you/new", private=True)
+    assert address == f"{hub.address}/you/new/commit/{COMMIT}"
+    assert hub.repositories["you/new"] == {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    hub.refuse = True
+    with pytest.raises(OSError, match="you/new could not be written on the Hugging Face Hub: "):
+        predictor.push_to_hub("you/new")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("me/none", "no model me/none on the Hugging Face Hub: "),
+        ("me/..", r"no model me/\.\. on the Hugging Face Hub: "),
+        ("me/other", r"me/other on the Hub is not an ipsam model: it has no config\.json and no model\.safetensors"),
+        ("me/unreached", "the model me/unreached could not be fetched from the Hugging Face Hub: "),
+    ],
+)
+def test_missing_model_or_hub_is_named(hub: Hub, source: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.repositories["me/other"] = {"README.md": b"x"}
-    np.save(tmp_path / "picture.npy", picture)
-
-    def run(code: str, **environment: str) -> str:
-        variables = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_loopback"}
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=os.environ | variables | environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    outcomes = json.loads(run(LOAD + PUSH_AND_FAIL))
-    assert outcomes["you/new"] == f"{hub.address}/you/new/commit/{COMMIT}"
-    assert hub.repositories["you/new"] == files
-    for name, message in (
-        ("you/refused", "OSError: you/refused could not be written on the Hugging Face Hub: "),
-        ("me/none", "FileNotFoundError: no model me/none on the Hugging Face Hub: "),
-        ("me/other", "ValueError: me/other on the Hub is not an ipsam model: it has no config.json and no model.saf"),
-        ("me/down", "FileNotFoundError: the model me/down could not be fetched from the Hugging Face Hub: "),
-    ):
-        assert outcomes[name].startswith(message)
-    cached = {path.name for path in (tmp_path / "hf").rglob("models--me--small/snapshots/*/*")}
-    assert cached == {"config.json", "model.safetensors", "README.md"}
-    hub.asked.clear()
-    online = np.load(tmp_path / "prob.npy")
-    run(LOAD, HF_HUB_OFFLINE="1")
-    assert hub.asked == []
-    assert np.array_equal(online, predictor.predict(picture).prob)
-    assert np.array_equal(np.load(tmp_path / "prob.npy"), online)
+    if source == "me/unreached":
+        point_to("http://127.0.0.1:9", monkeypatch)
+    with pytest.raises(ValueError if source == "me/other" else FileNotFoundError, match=message):
+        ipsam.load(source)

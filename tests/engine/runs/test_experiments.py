@@ -1,7 +1,6 @@
 """Experiments of the paper and those that ship beside them, and the paper's parameter counts to the printed digit."""
 
 import itertools
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,55 +17,16 @@ from ipsam.engine.runs.configuration import build_model, compose_experiment, set
 from ipsam.engine.runs.settings import Settings
 from ipsam.tools.paper.changes import settings_of_run
 from ipsam.tools.paper.ledger import Entry, ledger, ledger_table, paper_experiments, rows_of_others
-from ipsam.tools.paper.printed import Reference, find_row, paper, references
+from ipsam.tools.paper.printed import Reference, paper, references
 from ipsam.utils.rng import seed_everything
 
 PAPER = paper_experiments(CONFIGS)
 
-# T-Param in millions as printed in Tables 1 to 3, repeated here to check ipsam/tools/paper/printed.yaml.
-PRINTED = {
-    "cod_r16": 18.65,
-    "cod_r32": 21.26,
-    "cod_r64": 26.48,
-    "cod_b_r32": 18.07,
-    "cod_t_r32": 16.92,
-    "ablation/baseline": 9.15,
-    "ablation/spg": 17.00,
-    "ablation/spg_psg": 18.98,
-    "ablation/spg_psg_lat": 19.13,
-    "ablation/minimal_spg_direct": 13.85,
-    "ablation/minimal_spg": 13.85,
-    "ablation/spg_direct": 21.26,
-    "ablation/trainable_prompt_encoder": 21.26,
-    "ablation/psg_none": 19.27,
-    "ablation/psg_subtraction": 19.93,
-    "ablation/psg_cross_attention": 19.53,
-    "ablation/psg_purified_anchor": 21.26,
-    "ablation/lora_qkv": 19.51,
-    "ablation/lora_deep": 20.87,
-    "ablation/lora_shallow": 16.42,
-    "ablation/lora_sparse": 18.63,
-    "baseline/sam": 0,
-    "baseline/sam_oracle": 0,
-    "baseline/sam2": 0,
-    "baseline/sam2_oracle": 0,
-    "baseline/sam2_amg": 0,
-    "baseline/yolov8_sam2": 0,
-    "baseline/sam_adapter": 4.25,
-    "baseline/medsam": 93.73,
-    "baseline/mdsam": 14.57,
-}
-
-# Rows whose layers the paper does not specify: ours, and as printed.
-NEAR = {
-    "ablation/feat_add": (19.28, 19.02),
-    "ablation/psg_concatenation": (20.45, 20.37),
-    "ablation/default_mask_tokens": (21.19, 21.26),
-}
-FAR = {  # more than 2 % apart
-    "baseline/sam2_adapter": (4.35, 3.94),
-    "baseline/sam2_r80": (17.27, 18.96),
-}
+# Rows whose layers the paper does not specify, with our T-Param; those that are FAR are more than 2 % apart.
+NEAR = {"ablation/feat_add": "19.28", "ablation/psg_concatenation": "20.45", "ablation/default_mask_tokens": "21.19"}
+FAR = {"baseline/sam2_adapter": "4.35", "baseline/sam2_r80": "17.27"}
+UNFROZEN = "cod_ft"  # the paper counts the prompt encoder, which stays frozen
+COUNTED = [name for name in PAPER if rows_of(name)[0].table < 4 and name not in NEAR | FAR and name != UNFROZEN]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -118,14 +78,6 @@ def test_saved_configuration_has_no_interpolation(name: str) -> None:
     assert composed(name).run_dir == f"outputs/{name}/seed0"
 
 
-def test_targets_are_of_this_project_or_torch() -> None:
-    files = [path for path in CONFIGS.rglob("*.yaml") if FOLDER not in path.parents]
-    files += [FOLDER / f"{name}.yaml" for name in FILES]
-    targets = {target for path in files for target in re.findall(r"_target_:\s*([^\s,}]+)", path.read_text("utf-8"))}
-    assert {"ipsam.model.IPSAM", "ipsam.model.LoRA"} <= targets
-    assert all(re.match(r"(ipsam|torch|torchvision)\.", target) for target in targets)
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_experiment_holds_only_its_differences(name: str) -> None:
     """A value that repeats a default would stay behind when the default changes."""
@@ -148,33 +100,25 @@ def test_experiment_holds_only_its_differences(name: str) -> None:
     assert repeated(delta, OmegaConf.to_container(composed(base_name, *choices)), name) == []
 
 
-USERS_OWN = {
-    "mine": "engine: {lr: 3}\n",  # without header and command
-    "ablation/mine": "# @package _global_\npaper: []\nmodel: {colour: red}\n",
-    "kvasir/mine": "paper: [{table: 1, row: mine}]\n",
-    "target": "model: {_target_: my_lab.Model}\n",
-    "empty": "",
-    "list": "- 1\n",
-    "broken": "engine: {lr: [\n",
-    "latin": b"# \xe9t\xe9\n",
-}
-
-
-def test_users_own_experiment_is_not_judged(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("mine", "engine: {lr: 3}\n"),  # without header and command
+        ("kvasir/mine", "paper: [{table: 1, row: mine}]\n"),
+        *(("broken", content) for content in ("", "- 1\n", "engine: {lr: [\n", "# \xe9t\xe9\n")),
+    ],
+)
+def test_users_own_experiment_is_not_judged(tmp_path: Path, name: str, content: str) -> None:
     """Judged are files that name a row of the paper, and the fixed list ``WITHOUT_ROW`` in support.experiments."""
     shutil.copytree(CONFIGS, tmp_path / "configs")
-    for name, content in USERS_OWN.items():
-        path = tmp_path / "configs" / "experiment" / f"{name}.yaml"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path = tmp_path / "configs" / "experiment" / f"{name}.yaml"
+    path.write_bytes(content.encode("latin-1"))
     assert judged_experiments(tmp_path / "configs") == FILES
     path.write_text('paper: [{table: 2, row: "SPG"}]\n')
-    assert set(judged_experiments(tmp_path / "configs")) - set(FILES) == {"latin"}
+    assert set(judged_experiments(tmp_path / "configs")) - set(FILES) == {name}
 
 
 def test_every_row_of_ours_has_an_experiment() -> None:
-    assert PRINTED.keys() | NEAR.keys() | FAR.keys() | {"cod_ft", "kvasir_r32"} <= set(PAPER)
-    printed = PRINTED | {name: theirs for name, (_, theirs) in (NEAR | FAR).items()}
-    assert printed == {name: float(find_row(rows_of(name)[0]).t_param or 0) for name in printed}
     variants = {Reference(1, row.label) for row in paper()[1].sections[-1].rows}
     components = {Reference(2, row.label) for row in paper()[2].rows}
     choices = {Reference(3, row.label) for row in paper()[3].rows}
@@ -185,9 +129,9 @@ def test_every_row_of_ours_has_an_experiment() -> None:
 
 
 def check_t_param(name: str) -> None:
+    """The printed counts are those of the paper by the checksums of test_printed.py."""
     entry, *_ = ledger(CONFIGS, [name])
-    assert f"{entry.t_param:.2f}" == f"{PRINTED[name]:.2f}"
-    assert float(entry.printed.t_param) == PRINTED[name]
+    assert f"{entry.t_param:.2f}" == f"{entry.printed.t_param or 0:.2f}"
     assert entry.param > entry.t_param
 
 
@@ -196,7 +140,7 @@ def test_t_param_of_the_smallest_experiment() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(PRINTED.keys() - {"cod_t_r32"}))
+@pytest.mark.parametrize("name", sorted(set(COUNTED) - {"cod_t_r32"}))
 def test_t_param_to_the_printed_digit(name: str) -> None:
     check_t_param(name)
 
@@ -204,33 +148,19 @@ def test_t_param_to_the_printed_digit(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*NEAR, *FAR])
 def test_t_param_of_unspecified_rows_is_near_and_explained(name: str) -> None:
-    ours, printed = (NEAR | FAR)[name]
     entry, *_ = ledger(CONFIGS, [name])
-    assert f"{entry.t_param:.2f}" == f"{ours:.2f}"
-    assert float(entry.printed.t_param) == printed
-    assert (entry.t_param == pytest.approx(printed, rel=0.02)) == (name in NEAR)
-    assert entry.reference is not None
+    assert f"{entry.t_param:.2f}" == (NEAR | FAR)[name]
+    assert (entry.t_param == pytest.approx(float(entry.printed.t_param), rel=0.02)) == (name in NEAR)
     assert entry.reference.why
 
 
 def test_ledger_lists_rows_without_an_experiment() -> None:
     """These are the specialists, which share one reason."""
-    named = [Entry(name, row) for name in PAPER for row in rows_of(name)]
-    others = rows_of_others(named)
-    specialists = paper()[1].sections[0].rows
-    assert [entry.printed.label for entry in others] == [row.label for row in specialists]
-    assert [float(entry.printed.t_param) for entry in others] == [274.2, 33.4, 8.30, 71.3, 28.46]
+    others = rows_of_others([Entry(name, row) for name in PAPER for row in rows_of(name)])
+    assert [entry.printed.label for entry in others] == [row.label for row in paper()[1].sections[0].rows]
     table = ledger_table(others)
     assert [cell.strip() for cell in table.splitlines()[2].split("|")[1:5]] == ["", "1: FSPNet [14]", "", "274.20"]
     assert table.count("their own code is not part of this project") == 1
-
-
-def test_two_rows_of_one_model_have_the_same_count() -> None:
-    first, second = ledger(CONFIGS, ["ablation/psg_none"])
-    assert (str(first.printed.t_param), str(second.printed.t_param)) == ("19.27", "19.11")
-    assert first.t_param == second.t_param
-    assert second.reference is not None
-    assert second.reference.why
 
 
 def test_ledger_shows_differences_and_reasons() -> None:
@@ -241,17 +171,12 @@ def test_ledger_shows_differences_and_reasons() -> None:
             Entry("three", Reference(4, "IP-SAM (Ours)"), 233.9712, 21.26),
         ]
     )
-    header, _, first, second, third, *_ = table.splitlines()
-    assert [cell.strip() for cell in header.split("|")[1:-1]] == [
-        *("experiment", "table: row", "T-Param", "paper", "diff", "Param", "paper", "diff")
-    ]
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (first, second, third)]
-    assert cells[0] == ["one", "1: IP-SAM (SAM2-L, r32)", "21.26", "21.26", "+0.00", "233.97", "237.08", "-3.11"]
-    assert cells[1] == ["two", "2: SPG", "16.00", "17.00", "-1.00", "233.97", "", ""]
-    assert cells[2] == ["three", "4: IP-SAM (Ours)", "21.26", "", "", "233.97", "", ""]
-    assert len({len(line) for line in table.splitlines()[:5]}) == 1  # aligned
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[:5]]
+    assert rows[0] == ["experiment", "table: row", "T-Param", "paper", "diff", "Param", "paper", "diff"]
+    assert rows[2] == ["one", "1: IP-SAM (SAM2-L, r32)", "21.26", "21.26", "+0.00", "233.97", "237.08", "-3.11"]
+    assert rows[3] == ["two", "2: SPG", "16.00", "17.00", "-1.00", "233.97", "", ""]
+    assert rows[4] == ["three", "4: IP-SAM (Ours)", "21.26", "", "", "233.97", "", ""]
     assert table.endswith("\n- SPG: it is too small")
-    assert "does not name" in table  # the reason for the differences goes with them
 
 
 @pytest.mark.parametrize(

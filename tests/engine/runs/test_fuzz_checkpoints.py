@@ -67,20 +67,15 @@ def untouched(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def use(run: Path) -> list[str | None]:
     """Evaluate and resume; return the errors."""
-    found = []
+    found: list[str | None] = []
     for way in (evaluated, restored):
         with bounded(), AUDIT.allowing(run):
-            found.append(attempt(way, run))
+            try:
+                found.append(way(run))
+            except Exception as error:
+                found.append(clear(error, str(run), "model", "data", "engine"))
     TALLY["right results" if found == [None, None] else "clear errors"] += 1
     return found
-
-
-def attempt(way: Callable[[Path], None], run: Path) -> str | None:
-    try:
-        way(run)
-    except Exception as error:
-        return clear(error, str(run), "model", "data", "engine")
-    return None
 
 
 def trusted(call: Callable[[], object], canary: Path) -> None:
@@ -150,9 +145,7 @@ def test_changed_weights_differ_from_their_checksum(place: Path, whole: Files, m
 PICKLED = ("os.system", "os.mkdir", "os.mknod", "builtins.eval", "builtins.exec", "subprocess.call")
 HIDDEN_IN: dict[str, Callable[[Any], Any]] = {
     "the top": lambda call: call,
-    "progress": lambda call: {"optimizer": {}, "rng": [], "progress": call},
     "the optimiser": lambda call: {"optimizer": {"state": {0: {"exp_avg": call}}}, "rng": [], "progress": {}},
-    "the random states": lambda call: {"optimizer": {}, "rng": [{"torch": call}], "progress": {}},
 }
 
 
@@ -198,11 +191,11 @@ def test_calls_do_not_run(place: Path, whole: Files, canary: Path, site: str, ta
     assert (resuming is None) == (site in FREE)
 
 
-@pytest.mark.parametrize("target", [*PICKLED, "shutil.copy", "numpy.savetxt"])
+@pytest.mark.parametrize("target", PICKLED)
 def test_calls_would_run_where_they_are_trusted(target: str, canary: Path) -> None:
     function, arguments = payload(target, canary).call
     trusted(lambda: function(*arguments), canary)
-    if target in ("os.mkdir", "numpy.savetxt"):  # some of the others are refused by newer versions of Hydra
+    if target == "os.mkdir":  # some of the others are refused by newer versions of Hydra
         call = {"_target_": target, "_args_": CALLS[target](str(canary))}
         trusted(lambda: hydra.utils.instantiate({"_target_": "builtins.dict", "decoder": call}), canary)
 

@@ -83,20 +83,16 @@ def test_workers_that_outlive_a_killed_process_hold_nothing(folder: Path) -> Non
     worker.kill()
 
 
-def test_overwriting_keeps_the_lock(run_config: Any, folder: Path) -> None:
+def test_lock_is_held_while_overwriting_and_released(run_config: Any, folder: Path) -> None:
     finish(run_config())
     with begin_run(config := run_config("overwrite=true")):
         open_run(config, MODEL)
         refused(folder, f"in use by process {os.getpid()} ")
     assert not (folder / LOCK).exists()
-
-
-def test_error_releases_the_lock(run_config: Any, folder: Path) -> None:
-    finish(run_config())
-    for _ in range(2):
-        with pytest.raises(ValueError, match="already holds a run"), begin_run(run_config()):
-            pass
-    assert not (folder / LOCK).exists()
+    finish(config)
+    with pytest.raises(ValueError, match="already holds a run"), begin_run(run_config()):
+        pass
+    assert not (folder / LOCK).exists()  # an error releases it
 
 
 def test_lock_of_another_process_is_not_removed(folder: Path) -> None:
@@ -125,31 +121,18 @@ def test_run_killed_before_its_first_checkpoint_starts_over(run_config: Any, fol
 
 
 @pytest.mark.usefixtures("no_locks")
-class TestWithoutLocks:
-    def leave_lock(self, folder: Path, host: str) -> Path:
-        """Leave the lock file of a dead process."""
-        with subprocess.Popen(["true"]) as dead:
-            pass
-        folder.mkdir()
-        path = folder / f"{LOCK}{SOFT}"
-        path.write_text(f"{dead.pid}\n{host}\n")
-        return path
-
-    def test_soft_lock_is_used_and_logged(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-        with lock_folder(folder):
-            assert (folder / f"{LOCK}{SOFT}").exists()
-            refused(folder, f"in use by process {os.getpid()} on ")
-        assert "no locks on this file system (" in caplog.text
-        assert list(folder.iterdir()) == []
-
-    def test_dead_process_of_this_host_is_no_obstacle(self, folder: Path) -> None:
-        path = self.leave_lock(folder, HOST)
-        with lock_folder(folder):
-            assert path.read_text().startswith(f"{os.getpid()}\n")
-
-    def test_another_host_is_named_with_the_file_to_remove(self, folder: Path) -> None:
-        path = self.leave_lock(folder, "elsewhere")
-        refused(folder, rf"in use by process \d+ on elsewhere since .* \(.*remove {path}\)")
-        path.unlink()
-        with lock_folder(folder):
-            pass
+def test_without_locks_a_file_stands_for_one(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A dead process of this host is no obstacle; another host is named with the file to remove."""
+    path = folder / f"{LOCK}{SOFT}"
+    with lock_folder(folder):
+        assert path.exists()
+        refused(folder, f"in use by process {os.getpid()} on ")
+    assert "no locks on this file system (" in caplog.text
+    assert list(folder.iterdir()) == []
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    path.write_text(f"{dead.pid}\n{HOST}\n")
+    with lock_folder(folder):
+        assert path.read_text().startswith(f"{os.getpid()}\n")
+    path.write_text(f"{dead.pid}\nelsewhere\n")
+    refused(folder, rf"in use by process \d+ on elsewhere since .* \(.*remove {path}\)")

@@ -38,29 +38,6 @@ def step_of(checkpoint: Path) -> Any:
     return load_training(checkpoint)["progress"]["step"]
 
 
-def test_without_links_text_files_point(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    forbid_links(monkeypatch)
-    for step in (1, 2, 3):
-        save(store, step, best=step == 1)
-    assert names(store.folder) == ["best", "last", ONE, THREE]
-    assert (store.folder / "best").read_text() == f"{ONE}\n"
-    assert find_checkpoint(store.folder / "best") == store.folder / ONE
-    assert find_model(store.folder / "last") == store.folder / THREE
-    store.go_back_to(store.folder / THREE, best_step=3)
-    assert (store.folder / "best").read_text() == f"{THREE}\n"
-
-
-def test_each_kind_of_pointer_replaces_the_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    save(store, 1)
-    with monkeypatch.context() as patch:
-        forbid_links(patch)
-        save(store, 2)
-    assert (store.folder / "last").read_text() == f"{TWO}\n"
-    save(store, 3)
-    assert pointed(store) == {"last": THREE}
-    assert names(store.folder) == ["last", THREE]
-
-
 def test_results_of_best_have_their_own_folder_without_links(
     run_config: Any, eval_config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +66,35 @@ def test_pointer_names_only_a_checkpoint_beside_it(store: Store, text: str) -> N
         find_checkpoint(best)
 
 
+@pytest.mark.parametrize("step", ["gone", "damaged"])
+def test_copy_of_last_replaces_its_step(copied: Store, step: str) -> None:
+    if step == "gone":
+        shutil.rmtree(copied.folder / TWO)
+    else:
+        (copied.folder / TWO / WEIGHTS).write_bytes(b"")
+    copied.clean_up()
+    assert names(copied.folder) == ["best", *([f"damaged-{TWO}"] if step == "damaged" else []), "last", ONE, TWO]
+    assert copied.newest() == copied.folder / TWO
+    assert step_of(copied.folder / TWO) == 2
+
+
+def test_without_links_text_files_point(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kind of pointer replaces the other."""
+    save(store, 1)
+    with monkeypatch.context() as patch:
+        forbid_links(patch)
+        for step in (1, 2, 3):
+            save(store, step, best=step == 1)
+        assert names(store.folder) == ["best", "last", ONE, THREE]
+        assert (store.folder / "best").read_text() == f"{ONE}\n"
+        assert find_checkpoint(store.folder / "best") == store.folder / ONE
+        assert find_model(store.folder / "last") == store.folder / THREE
+        store.go_back_to(store.folder / THREE, best_step=3)
+        assert (store.folder / "best").read_text() == f"{THREE}\n"
+    save(store, 4)
+    assert (store.folder / "last").readlink() == Path("step_00000004")
+
+
 def test_copied_run_resumes(copied: Store) -> None:
     assert not (copied.folder / "last").is_symlink()
     assert step_of(find_checkpoint(copied.folder / "best")) == 1
@@ -102,39 +108,25 @@ def test_copied_run_resumes(copied: Store) -> None:
 def test_copied_run_is_saved_to_without_cleaning_up(copied: Store) -> None:
     (copied.folder / ".new-last" / "x").mkdir(parents=True)
     save(copied, 3, best=True)
-    assert names(copied.folder) == ["best", "last", THREE]
     assert pointed(copied) == {"best": THREE, "last": THREE}
 
 
-@pytest.mark.parametrize("step", ["gone", "damaged"])
-def test_copy_of_last_replaces_its_step(copied: Store, step: str) -> None:
-    if step == "gone":
-        shutil.rmtree(copied.folder / TWO)
-    else:
-        (copied.folder / TWO / WEIGHTS).write_bytes(b"")
-    copied.clean_up()
-    assert names(copied.folder) == ["best", *([f"damaged-{TWO}"] if step == "damaged" else []), "last", ONE, TWO]
-    assert copied.newest() == copied.folder / TWO
-    assert step_of(copied.folder / TWO) == 2
-
-
-def test_damaged_copy_is_set_aside(copied: Store) -> None:
-    (copied.folder / "last" / TRAINING).unlink()
-    copied.clean_up()
-    assert names(copied.folder) == ["best", "damaged-last", ONE, TWO]
-
-
-@pytest.mark.parametrize("info", ["5", '{"sha256": {}}'])
-def test_folder_that_is_not_a_checkpoint_is_set_aside(store: Store, info: str) -> None:
-    save(store, 1)
-    (store.folder / "best").mkdir()
-    (store.folder / "best" / INFO).write_text(info)
-    save(store, 2, best=True)
-    assert names(store.folder) == ["best", "damaged-best", "last", TWO]
-
-
-def test_another_checkpoint_of_the_same_step_is_set_aside(copied: Store) -> None:
+def other_checkpoint(last: Path) -> None:
     training = {"optimizer": {}, "rng": [1], "progress": {"step": 2}}
-    copied.save(2, MODEL, config="model: {}\n", training=training, best=False)
-    assert damage(copied.folder / "other-last") is None
-    assert (copied.folder / "last").readlink() == Path(TWO)
+    Store(last.parent).save(2, MODEL, config="model: {}\n", training=training, best=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda last: (last / TRAINING).unlink(), "damaged"),
+        (lambda last: (last / INFO).write_text("5"), "damaged"),
+        (lambda last: (last / INFO).write_text('{"sha256": {}}'), "damaged"),
+        (other_checkpoint, "other"),
+    ],
+)
+def test_damaged_or_other_copy_is_set_aside(copied: Store, change: Any, kind: str) -> None:
+    change(copied.folder / "last")
+    copied.clean_up()
+    assert f"{kind}-last" in names(copied.folder)
+    assert damage(copied.folder / TWO) is None

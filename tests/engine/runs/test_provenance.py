@@ -13,24 +13,21 @@ from support.defaults import data_with
 from support.run_folders import MODEL
 from support.saved import unreadable
 
-from ipsam.data import TestSet
 from ipsam.engine.runs.provenance import DATA_FILE, data_fingerprint, named_sets, record_data, warn_of_other_data
 from ipsam.engine.runs.run_folder import open_run
 
 
-def own_set(root: Path, folder: str = ".", image_size: int = 64) -> TestSet:
-    spec = {"name": "own", "images": f"{folder}/images", "masks": f"{folder}/masks"}
-    return data_with(image_size=image_size, root=root, test=[spec]).test_sets()["own"]
-
-
 @pytest.fixture
-def own(tmp_path: Path) -> Callable[[], dict[str, Any]]:
+def own(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Finds a dataset of three pairs again at each call."""
     for kind in ("images", "masks"):
         (tmp_path / kind).mkdir()
         for stem in "abc":
             cv2.imwrite(str(tmp_path / kind / f"{stem}.png"), np.zeros((8, 8), np.uint8))
-    return lambda: named_sets({"own": own_set(tmp_path)})
+    spec = {"name": "own", "images": "images", "masks": "masks"}
+    return lambda root=tmp_path, **options: named_sets(
+        data_with(**{"image_size": 64, "root": root, "test": [spec], **options}).test_sets()
+    )
 
 
 def test_environment_is_recorded_at_each_start(run_config: Any) -> None:
@@ -46,15 +43,6 @@ def test_environment_is_recorded_at_each_start(run_config: Any) -> None:
         assert environment.keys() >= {"command", "started", "python", "revision", "uncommitted"}
         revision = environment["revision"]  # None where the package came without a repository
         assert revision is None or (len(revision) == 40 and int(revision, 16))
-
-
-def test_moved_data_have_the_same_fingerprint(own: Any, tmp_path: Path) -> None:
-    before = data_fingerprint(own_set(tmp_path))
-    assert before["num_images"] == 3
-    (tmp_path / "moved").mkdir()
-    for kind in ("images", "masks"):
-        (tmp_path / kind).rename(tmp_path / "moved" / kind)
-    assert data_fingerprint(own_set(tmp_path, "moved", image_size=32)) == before
 
 
 @pytest.mark.parametrize("change", ["removed", "renamed", "changed"])
@@ -88,16 +76,21 @@ def test_training_data_differ_by_seed_split_and_scenes(scenes: Any) -> None:
     assert first != second
 
 
-def test_first_record_stays(own: Any, tmp_path: Path) -> None:
+def test_first_record_stays_and_moved_data_are_the_same(own: Any, tmp_path: Path) -> None:
     """A resumed run adds new sets and keeps the others as they were."""
     record_data(tmp_path, own())
     first = json.loads((tmp_path / DATA_FILE).read_text())
+    moved = tmp_path / "moved"
+    moved.mkdir()
     for kind in ("images", "masks"):
-        (tmp_path / kind / "b.png").unlink()
-    record_data(tmp_path, own() | {"test/more": own()["test/own"]})
+        (tmp_path / kind).rename(moved / kind)
+    assert data_fingerprint(own(moved, image_size=32)["test/own"]) == first["test/own"]
+    for kind in ("images", "masks"):
+        (moved / kind / "b.png").unlink()
+    record_data(tmp_path, own(moved) | {"test/more": own(moved)["test/own"]})
     again = json.loads((tmp_path / DATA_FILE).read_text())
     assert again["test/own"] == first["test/own"]
-    assert again["test/more"]["num_images"] == 2
+    assert [entry["num_images"] for entry in again.values()] == [3, 2]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"test/own": 3}', "{", "\x00"])

@@ -12,16 +12,12 @@ from ipsam.engine.runs.reopen import reopen_run
 from ipsam.engine.runs.run_folder import check_run
 
 
-def test_finished_run_is_reopened_as_it_was(run_config: Any, eval_config: Any) -> None:
+def test_run_is_reopened_as_it_was_with_a_folder_for_each_evaluation(run_config: Any, eval_config: Any) -> None:
     folder = finish(run_config())
-    checkpoint, config, out = reopen_run(eval_config())
-    assert checkpoint == folder / "checkpoints" / "step_00000002"
-    assert config == OmegaConf.to_container(run_config(), resolve=True)
-    assert out == folder / "eval"
-
-
-def test_other_evaluations_have_other_folders(run_config: Any, eval_config: Any) -> None:
-    folder = finish(run_config())
+    assert reopen_run(eval_config()) == (
+        *(folder / "checkpoints" / "step_00000002", OmegaConf.to_container(run_config(), resolve=True)),
+        folder / "eval",
+    )
     for name, out in {"last": ".", "best": "best", "step_00000001": "step_00000001", "step_00000002": "."}.items():
         found = reopen_run(eval_config(ckpt=str(folder / "checkpoints" / name)))
         assert (found[0], found[2]) == (folder / "checkpoints" / name, folder / "eval" / out)

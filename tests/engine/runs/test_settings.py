@@ -10,26 +10,21 @@ from support.defaults import settings_with
 @pytest.mark.parametrize(
     ("key", "value", "takes"),
     [
-        *(
-            (key, 0, "a whole number of at least 1")
-            for key in ("epochs", "accumulate", "log_every", "val_every", "keep")
-        ),
+        *((key, 0, "a whole number of at least 1") for key in ("accumulate", "log_every", "val_every", "keep")),
+        *(("epochs", value, "a whole number of at least 1") for value in (0, "many", 1.5, True, None)),
         *((key, 1025, "a whole number from 1 to 1,024") for key in ("batch_size", "eval_batch_size")),
-        *(("epochs", value, "a whole number of at least 1") for value in ("many", 1.5, True, None)),
-        ("save_every", 0, "a whole number of at least 1"),
         ("num_threads", -1, "a whole number from 0 to 1,024"),
         ("num_workers", 257, "a whole number from 0 to 256"),
         ("warmup_steps", -1, "a whole number of at least 0"),
         *(("weight_decay", value, "a number of at least 0") for value in (-1.0, math.nan)),
         *(("lr", value, "a number above 0") for value in (0.0, math.inf, math.nan, "fast", True)),
-        ("min_lr", 0.0, "a number above 0"),
         *(("clip", value, "a number above 0") for value in (0.0, math.nan)),
-        *(("precision", value, "one of auto, fp32, bf16") for value in ("fp16", 16)),
+        ("precision", "fp16", "one of auto, fp32, bf16"),
         ("best", "accuracy", "one of mae, .*sm.*"),
         ("on_divergence", "wait", "stop or skip"),
-        *(("cpu", value, "true or false") for value in ("yes", 1)),
+        ("cpu", 1, "true or false"),
         ("memory_gb", 0, "a number above 0, or null"),
-        *(("loss", value, "a section of keys") for value in (None, 3)),
+        ("loss", 3, "a section of keys"),
     ],
 )
 def test_impossible_values_are_named(key: str, value: Any, takes: str) -> None:
@@ -44,7 +39,6 @@ def test_impossible_values_are_named(key: str, value: Any, takes: str) -> None:
         ({"colour": 3}, r"engine\.colour: unknown key; there are epochs, batch_size, .*loss"),
         ({"loss": {"bgg": 1.0}}, r"engine\.loss\.bgg: unknown key; did you mean engine\.loss\.bg\?"),
         ({"loss": {"fg": -1.0}}, r"engine\.loss\.fg must be a number of at least 0, not -1\.0"),
-        ({"loss": {"fg": "much"}}, r"engine\.loss\.fg must be a number of at least 0, not 'much'"),
         ({"lr": 1e-7}, r"engine: min_lr must be at most lr, not min_lr=1e-06 with lr=1e-07"),
         ({"memory_gb": 1, "activation_checkpointing": True}, r"engine: .*leave activation_checkpointing=false"),
         ({"epochs": 0, "lr": 0}, r"engine\.epochs must .*, not 0\nengine\.lr must be a number above 0, not 0"),
@@ -70,14 +64,9 @@ def test_learning_rate_rises_and_falls() -> None:
     assert all(later < earlier for earlier, later in pairwise(rates[10:]))
 
 
-def test_without_warm_up_the_peak_comes_first() -> None:
+def test_learning_rate_without_warm_up_or_with_a_long_one() -> None:
     settings = settings_with(lr=1e-3, min_lr=1e-6, warmup_steps=0)
-    assert settings.lr_at(0, 10) == 1e-3
-    assert settings.lr_at(10, 10) == pytest.approx(1e-6)
-    assert settings.lr_at(11, 10) == pytest.approx(1e-6)
-
-
-def test_a_long_warm_up_never_passes_the_peak() -> None:
+    assert [settings.lr_at(step, 10) for step in (0, 10, 11)] == pytest.approx([1e-3, 1e-6, 1e-6])
     settings = settings_with(lr=1.0, min_lr=0.1, warmup_steps=100)
     assert max(settings.lr_at(step, 20) for step in range(20)) == pytest.approx(0.2)
 

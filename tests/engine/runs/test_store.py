@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.saved import forbid_links, names, save, unreadable
+from support.saved import failing, forbid_links, names, save, unreadable
 
 from ipsam.engine.runs.checkpoint import INFO, TRAINING, WEIGHTS, damage, load_training
 from ipsam.engine.runs.model_folder import find_checkpoint
@@ -36,13 +36,6 @@ def spoil(store: Store, *steps: int) -> None:
         (store.folder / step(number) / WEIGHTS).write_bytes(b"")
 
 
-def failing(number: int) -> Any:
-    def fail(*_: Any, **__: Any) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return fail
-
-
 def test_newest_and_best_are_kept(store: Store) -> None:
     assert store.newest() is None
     for number in (9, 10, 11, 100):  # by number, not by name
@@ -55,60 +48,6 @@ def test_newest_and_best_are_kept(store: Store) -> None:
     assert names(store.folder) == ["best", "last", step(100), step(101)]
 
 
-def test_damaged_checkpoints_are_named_and_skipped(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    for number in (1, 2):
-        save(store, number)
-    spoil(store, 2)
-    assert store.newest() == store.folder / step(1)
-    assert f"{step(2)}: model.safetensors is damaged" in caplog.text
-    (store.folder / step(1) / TRAINING).unlink()
-    with pytest.raises(ValueError, match=rf"all 2 checkpoints in .* are damaged \({step(2)}: model") as error:
-        store.newest()
-    assert f"{step(1)}: training.pt is missing" in str(error.value)
-    assert "resume=true" in str(error.value)
-    assert names(store.folder) == ["last", step(1), step(2)]
-    save(store, 2)
-    assert store.newest() == store.folder / step(2)
-
-
-def test_saved_checkpoint_is_never_removed_for_damaged_newer_ones(store: Store) -> None:
-    for number in (4, 10, 11):
-        save(store, number, best=number == 4)
-    spoil(store, 10, 11)
-    save(store, 5)
-    assert store.newest() == store.folder / step(5)
-    assert os.readlink(store.folder / "last") == step(5)
-
-
-def test_going_back_sets_newer_checkpoints_aside(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    for number in (2, 4, 5):
-        save(store, number, best=number in (2, 5))
-    spoil(store, 5)
-    for leftover in (f".gone-{step(1)}", f".new-{step(6)}"):
-        (store.folder / leftover).mkdir()
-    (store.folder / ".new-last").symlink_to("nowhere")
-    newest = store.newest()
-    assert newest == store.folder / step(4)
-    store.clean_up()
-    store.go_back_to(newest, best_step=None)
-    assert f"{step(5)} is set aside as damaged-{step(5)}" in caplog.text
-    assert names(store.folder) == ["best", f"damaged-{step(5)}", "last", step(4)]
-    assert len(names(store.folder / f"damaged-{step(5)}")) == 4
-    assert os.readlink(store.folder / "last") == step(4)
-    store.go_back_to(newest, best_step=4)
-    assert os.readlink(store.folder / "best") == step(4)
-
-
-def test_older_damaged_checkpoint_is_set_aside_and_not_counted(store: Store) -> None:
-    for number in (1, 2):
-        save(store, number)
-    spoil(store, 1)
-    store.go_back_to(store.folder / step(2), best_step=None)
-    for number in (3, 4):
-        save(store, number)
-    assert names(store.folder) == [f"damaged-{step(1)}", "last", step(3), step(4)]
-
-
 def test_saving_survives_an_old_checkpoint_that_cannot_be_removed(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -118,15 +57,6 @@ def test_saving_survives_an_old_checkpoint_that_cannot_be_removed(
     save(store, 3)
     assert store.newest() == store.folder / step(3)
     assert "older checkpoints in" in caplog.text
-
-
-def test_setting_aside_replaces_nothing(store: Store) -> None:
-    for _ in range(3):
-        save(store, 1)
-        save(store, 2)
-        spoil(store, 2)
-        store.go_back_to(store.folder / step(1), best_step=None)
-    assert names(store.folder) == [*(f"damaged-{step(2)}{suffix}" for suffix in ("", "-2", "-3")), "last", step(1)]
 
 
 def test_run_and_checkpoint_are_found(store: Store, tmp_path: Path) -> None:
@@ -157,10 +87,10 @@ def killed_at(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str
         patch.setattr(owner, name, call)
 
     with monkeypatch.context() as patch:
-        for owner, name in ((os, "fsync"), (os, "replace"), (shutil, "rmtree")):
-            count(owner, name)
-        for name in ("mkdir", "rename", "symlink_to"):
-            count(Path, name)
+        calls = {os: ("fsync", "replace"), shutil: ("rmtree",), Path: ("mkdir", "rename", "symlink_to")}
+        for owner, names_of in calls.items():
+            for name in names_of:
+                count(owner, name)
         yield made
 
 
@@ -191,39 +121,78 @@ def test_killed_anywhere_a_checkpoint_is_intact(tmp_path: Path, monkeypatch: pyt
     assert killed == len(made) > 10
 
 
-def rename_fails_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail when the new checkpoint is renamed, after the former one of its step was moved away."""
-    rename = Path.rename
+def test_damaged_checkpoints_are_named_and_skipped(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    for number in (1, 10, 11):
+        save(store, number, best=number == 1)
+    spoil(store, 10, 11)
+    assert store.newest() == store.folder / step(1)
+    assert f"{step(11)}: model.safetensors is damaged" in caplog.text
+    save(store, 5)  # not removed for the damaged newer ones
+    assert os.readlink(store.folder / "last") == step(5)
+    for number in (1, 5):
+        (store.folder / step(number) / TRAINING).unlink()
+    damaged = rf"all 3 checkpoints in .* are damaged \({step(11)}: model.*, {step(5)}: training\.pt is.*resume=true"
+    with pytest.raises(ValueError, match=damaged):
+        store.newest()
+    assert names(store.folder) == ["best", "last", *map(step, (1, 5, 11))]
 
-    def fail(path: Path, target: Path) -> None:
-        if path.name.startswith(".new-"):
-            raise error
-        rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", fail)
+def test_going_back_sets_newer_and_damaged_checkpoints_aside(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store.keep = 3
+    for number in (2, 4, 5):
+        save(store, number, best=number == 5)
+    spoil(store, 2, 5)
+    for leftover in (f".gone-{step(1)}", f".new-{step(6)}"):
+        (store.folder / leftover).mkdir()
+    (store.folder / ".new-last").symlink_to("nowhere")
+    store.clean_up()
+    store.go_back_to(store.folder / step(4), best_step=None)
+    assert f"{step(5)} is set aside as damaged-{step(5)}" in caplog.text
+    aside = [f"damaged-{step(2)}", f"damaged-{step(5)}"]
+    assert names(store.folder) == ["best", *aside, "last", step(4)]
+    assert os.readlink(store.folder / "last") == step(4)
+    store.go_back_to(store.folder / step(4), best_step=4)
+    assert os.readlink(store.folder / "best") == step(4)
+    for _ in range(2):  # nothing that was set aside is replaced
+        save(store, 5)
+        store.go_back_to(store.folder / step(4), best_step=4)
+    assert names(store.folder) == ["best", *aside, *(f"damaged-{step(5)}-{count}" for count in (2, 3)), "last", step(4)]
 
 
 def test_checkpoint_about_to_be_replaced_is_restored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.keep = 1
-    for number in (1, 2):
-        save(store, number)
+    """Renaming the new checkpoint fails, after the former one of its step was moved away."""
+    rename, store.keep = Path.rename, 1
+    save(store, 2)
+
+    def fail_with(error: BaseException, patch: pytest.MonkeyPatch) -> None:
+        def fail(path: Path, target: Path) -> None:
+            if path.name.startswith(".new-"):
+                raise error
+            rename(path, target)
+
+        patch.setattr(Path, "rename", fail)
+
     with monkeypatch.context() as patch:
-        rename_fails_with(KilledError(), patch)
+        fail_with(KilledError(), patch)
         with pytest.raises(KilledError):
             save(store, 2)
     assert store.newest() is None
     store.clean_up()
     assert store.newest() == store.folder / step(2)
-    assert names(store.folder) == ["last", step(2)]
     with monkeypatch.context() as patch:
-        rename_fails_with(OSError(errno.EIO, os.strerror(errno.EIO)), patch)
+        fail_with(OSError(errno.EIO, os.strerror(errno.EIO)), patch)
         with pytest.raises(OSError, match=f"Input/output error; {step(2)} is intact"):
             save(store, 2)
     assert names(store.folder) == ["last", step(2)]
 
 
-def test_full_disk_leaves_the_former_checkpoint_intact(store: Store) -> None:
-    """The kernel refuses to let files grow in the middle of the weights."""
+def test_full_disk_leaves_the_former_checkpoint_intact(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel refuses to let files grow in the middle of the weights, or to flush them."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing(errno.ENOSPC))
+        with pytest.raises(OSError, match=r"No space .*; there is no earlier one"):
+            save(store, 1)
+    assert names(store.folder) == []
     save(store, 1)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
@@ -233,46 +202,26 @@ def test_full_disk_leaves_the_former_checkpoint_intact(store: Store) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert f"{step(1)} is intact. Free some space" in str(error.value)
-    assert names(store.folder) == ["last", step(1)]
     assert store.newest() == store.folder / step(1)
-
-
-def test_full_disk_names_what_is_left(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", failing(errno.ENOSPC))
-        with pytest.raises(OSError, match=r"No space .*; there is no earlier one"):
-            save(store, 1)
-    assert names(store.folder) == []
-    save(store, 1)
-    monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC))
-    with pytest.raises(OSError, match=f"No space .*; {step(1)} is intact"):
-        save(store, 1)  # the same step again
     spoil(store, 1)
+    monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC))
     with pytest.raises(OSError, match=r"No space .*; all earlier ones are damaged"):
         save(store, 2)
+    assert names(store.folder) == ["last", step(1)]
 
 
 # A checkpoint that cannot be read now is neither damaged nor absent: nothing is removed or replaced because of it.
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, TRAINING, INFO])
-def test_unreadable_checkpoint_stops_resuming(store: Store, name: str) -> None:
+def test_unreadable_checkpoint_stops_resuming(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (1, 2):
         save(store, number)
     unreadable(store.folder / step(2) / name)
     with pytest.raises(OSError, match=rf"{step(2)}/{name} can't be read: Input/output error.*resume=true"):
         store.newest()
     assert names(store.folder) == ["last", step(1), step(2)]
-
-
-def test_unreadable_folder_is_not_empty(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    save(store, 1)
-    stat, stale = os.stat, failing(errno.ESTALE)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "stat", lambda path, **how: stale() if Path(path).name == step(1) else stat(path, **how))
-        with pytest.raises(OSError, match="Stale file handle"):
-            store.newest()
-    monkeypatch.setattr(Path, "iterdir", stale)
+    monkeypatch.setattr(Path, "iterdir", failing(errno.ESTALE))  # nor is the folder empty
     with pytest.raises(OSError, match="Stale file handle"):
         store.newest()
 

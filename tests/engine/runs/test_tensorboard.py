@@ -21,13 +21,11 @@ def steps(accumulator: EventAccumulator, tag: str) -> list[int]:
     return [event.step for event in accumulator.Scalars(tag)]
 
 
-@pytest.fixture
-def logged(tmp_path: Path, make_settings: Any, train_set: TrainSet, test_set: TestSet) -> EventAccumulator:
+def test_tensorboard_holds_every_term_every_score_and_the_panel(
+    tmp_path: Path, make_settings: Any, train_set: TrainSet, test_set: TestSet
+) -> None:
     fit(model_of(1), train_set, tmp_path, make_settings(epochs=2), val_set=test_set)
-    return events(tmp_path / "tensorboard")
-
-
-def test_tensorboard_holds_every_term_every_score_and_the_panel(logged: EventAccumulator) -> None:
+    logged = events(tmp_path / "tensorboard")
     scalars = set(logged.Tags()["scalars"])
     outputs = ("coarse", "refined", "fg", "bg", "auxiliary")
     terms = {"loss/total", *(f"loss/{output}/{part}" for output in outputs for part in ("bce", "iou", "l1"))}

@@ -37,14 +37,12 @@ def column(rows: list[dict[str, Any]], title: str) -> list[Any]:
 def test_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SIZES", ((30, 40), (48, 32)))
     monkeypatch.setattr(metrics, "SPECKLED", (20, 30))
-    monkeypatch.setattr(metrics, "PIXELS_SCORED", 20_000)
     monkeypatch.setattr(metrics, "NUM_EXAMPLES", 2)
     _, figures = metrics.benchmark(BenchmarkOptions(device=CPU, repeats=1))
     [rows] = figures["tables"]
     assert column(rows, "8-bit map") == ["30 x 40", "48 x 32", "20 x 30"]
     for row in rows:
         assert row["times faster"] == pytest.approx(row["PySODMetrics, ms"] / row["ipsam, ms"])
-        assert row["two processes, times one"] > 0
 
 
 def test_metrics_time_the_same_scores() -> None:
@@ -62,16 +60,12 @@ def test_data(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = cv2.getNumThreads(), torch.get_num_threads()
     text, figures = data.benchmark(BenchmarkOptions(device=CPU, repeats=1))
     assert (cv2.getNumThreads(), torch.get_num_threads()) == threads
-    times, pixels = figures["tables"]
+    [times] = figures["tables"]
     workers = (data.PEER_WORKER, data.PLAIN_WORKER)
     ways = [*workers, data.PEER, data.PLAIN, data.ON_CPU, data.SCALED, data.FIRST, data.LATER]
     assert column(times, "way") == 2 * ways
     assert [row["times faster"] for row in times if row["way"] in (data.PEER, data.PEER_WORKER)] == [1] * 4
     assert all(f"| {way} " in text for way in ways)
-    peer, whole, _, scaled = pixels
-    assert 0 < peer["mean"] < 0.25  # rounding; torch 2.5 differs by 0.15, 2.14 by 0.001
-    assert (whole["largest"], peer["largest"]) == (0, 1)  # no side is twice 64
-    assert scaled["mean"] > 0
 
 
 def test_scores_hardly_depend_on_the_reader(tmp_path: Path) -> None:
@@ -126,13 +120,11 @@ def test_train(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ours["times faster"] == pytest.approx(ours["images/s"] / plain["images/s"])
 
 
-def test_scaling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scaling, "NUM_FILES", {"cpu": (1, 2)})
+def test_scaling() -> None:
     text, figures = scaling.benchmark(tiny(sizes=[64, 96], batches=[1, 2]))
-    forward, files, parts, _ = figures["tables"]
+    forward, parts, _ = figures["tables"]
     assert [(row["input"], row["batch"]) for row in forward] == [(64, 1), (64, 2), (96, 1), (96, 2)]
     assert forward[0]["GFLOPs an image"] < forward[2]["GFLOPs an image"]
-    assert column(files, "files") == [1, 2]
     assert parts[-1]["share"] == 1
     assert "operator, at 96 px, batch 1" in text
 

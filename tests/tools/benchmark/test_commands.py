@@ -28,30 +28,24 @@ def run(*arguments: str) -> list[tuple[str, Any]]:
     return list(reports(given.pop("command"), given))
 
 
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
-def received(monkeypatch: pytest.MonkeyPatch) -> dict[str, BenchmarkOptions]:
+def received(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Options that each benchmark receives, instead of running."""
-    found: dict[str, BenchmarkOptions] = {}
+    found: dict[str, Any] = {}
 
     def fake(module: str) -> SimpleNamespace:
-        def benchmark(options: BenchmarkOptions) -> tuple[str, dict[str, Any]]:
-            found[module.rpartition(".")[2]] = options
-            return "table", {"device": options.device.type}
-
-        return SimpleNamespace(DEFAULTS=DEFAULTS, benchmark=benchmark)
+        name = module.rpartition(".")[2]
+        found.pop(name, None)
+        return SimpleNamespace(
+            DEFAULTS=DEFAULTS, benchmark=lambda given: ("table", {name: found.setdefault(name, given)})
+        )
 
     monkeypatch.setattr(commands, "import_module", fake)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: found.update(threads=count))
     return found
 
 
-def test_options_override_the_defaults_of_the_device(received: dict[str, BenchmarkOptions]) -> None:
+def test_options_override_the_defaults_of_the_device(received: dict[str, Any]) -> None:
     run("inference", "--device", "cpu")
     first = received["inference"]
     assert (first.sizes, first.batches, first.repeats) == ((32,), (1, 2), 3)
@@ -59,10 +53,10 @@ def test_options_override_the_defaults_of_the_device(received: dict[str, Benchma
     run("inference", "--device=cpu", "--sizes", "64", "96", "--repeats=1", "--compile", "--out=a.json", "--threads=1")
     second = received["inference"]
     assert (second.sizes, second.batches, second.repeats, second.compile) == ([64, 96], (1, 2), 1, True)
-    assert torch.get_num_threads() == 1
+    assert received["threads"] == 1
 
 
-def test_all_reports_after_each_part_and_compiles_for_inference(received: dict[str, BenchmarkOptions]) -> None:
+def test_all_reports_after_each_part_and_compiles_for_inference(received: dict[str, Any]) -> None:
     found = run("all", "--sizes", "64")
     assert [text.split("\n")[0] for text, _ in found] == [f"## {name}" for name in IN_ALL]
     assert [list(figures) for _, figures in found] == [list(IN_ALL[:count]) for count in (1, 2, 3)]
@@ -70,14 +64,11 @@ def test_all_reports_after_each_part_and_compiles_for_inference(received: dict[s
     assert all(given.sizes == [64] for given in received.values())
 
 
-@pytest.mark.parametrize(
-    ("command", "option"),
-    [("evaluation", "--threads=2"), ("evaluation", "--compile"), ("scaling", "--compile"), ("data", "--sizes=64")],
-)
-def test_option_without_effect_is_refused(command: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("arguments", [("evaluation", "--threads=2"), ("scaling", "--compile"), ("data", "--sizes=64")])
+def test_option_without_effect_is_refused(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parsed(command, option)
-    assert f"unrecognized arguments: {option}" in capsys.readouterr().err
+        parsed(*arguments)
+    assert f"unrecognized arguments: {arguments[1]}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
