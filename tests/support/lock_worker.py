@@ -5,9 +5,11 @@ import time
 from pathlib import Path
 
 if __name__ == "__main__":
-    from ipsam.engine.runs.run_folder import lock_folder
+    from ipsam.utils.lock import hold
 
-    with lock_folder(Path(sys.argv[1])):
+    folder = Path(sys.argv[1])
+    folder.mkdir()
+    with hold(folder / ".lock", wait=False):
         sys.stdout.write("held\n")
         sys.stdout.flush()
         time.sleep(600)
