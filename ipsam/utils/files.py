@@ -11,8 +11,8 @@ import stat
 import sys
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
@@ -113,25 +113,36 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException as error:
         with suppress(OSError):  # the first error is the one to report
             part.unlink()
-        if isinstance(error, OSError) and error.filename == str(part):
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):  # None: of writing
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write a text file completely or not at all, and flush it to the disk; make its folder.
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files to a folder, all of them completely or none, and flush them to the disk; make the folder.
 
     Raises:
-        OSError: it cannot be written; with the path.
+        OSError: one cannot be written; with its path.
     """
+    is_new = not folder.exists()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part, part.open("w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            for name, content in files.items():
+                with stack.enter_context(replacing(folder / name)).open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise OSError(error.errno, error.strerror, error.filename or str(folder)) from error
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text file as ``write_files`` does."""
+    write_files(path.parent, {path.name: content.encode()})
 
 
 def write_json(path: Path, content: object) -> None:

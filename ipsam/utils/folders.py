@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from ipsam.utils.files import unreadable
 
@@ -58,16 +59,32 @@ def writable_folder(path: Path, option: str) -> Path:
     Raises:
         ValueError: it cannot be made or written to.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        reason = None if os.access(path, os.W_OK | os.X_OK) else "no right to write there"
-    except OSError as error:
-        reason = error.strerror
-    if reason is not None:
+    if reason := _obstacle(path):
         raise ValueError(
             f"{option}={path}: can't be made or written to as a folder ({reason}); set {option}=FOLDER to one that can"
         )
     return path
+
+
+def writable_file(path: Path, option: str) -> Path:
+    """Check that a file can be written, and make its folder; see ``writable_folder``."""
+    try:
+        reason = "it is a folder" if path.is_dir() else _obstacle(path.parent)
+    except OSError as error:  # the name is too long
+        reason = error.strerror
+    if reason:
+        raise ValueError(f"{option}={path}: can't be written as a file ({reason}); set {option}=FILE to one that can")
+    return path
+
+
+def _obstacle(folder: Path) -> str | None:
+    """Return why a folder can't be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):  # what os.access says is wrong for root and for read-only systems
+            return None
+    except OSError as error:
+        return error.strerror
 
 
 def cache_folder() -> Path:

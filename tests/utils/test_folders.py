@@ -1,11 +1,14 @@
 """Folders: links followed once, messages for those that cannot be read or written."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.saved import failing
 
+from ipsam.utils import folders
 from ipsam.utils.folders import folders_below, writable_folder
 
 
@@ -41,6 +44,6 @@ def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_unwritable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert writable_folder(tmp_path / "a" / "b", "out").is_dir()
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(ValueError, match=r"^out=.*a: can't be made .* \(no right to write there\); set out=FOLDER"):
+    monkeypatch.setattr(folders, "TemporaryFile", failing(errno.EACCES))
+    with pytest.raises(ValueError, match=r"^out=.*a: can't be made .* \(Permission denied\); set out=FOLDER"):
         writable_folder(tmp_path / "a", "out")

@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.saved import failing, forbid_links, names, save, unreadable
+from support.saved import failing, forbid_links, limited_files, names, save, unreadable
 
 from ipsam.engine.runs.checkpoint import INFO, TRAINING, WEIGHTS, damage, load_training
 from ipsam.engine.runs.model_folder import find_checkpoint
@@ -194,13 +193,9 @@ def test_full_disk_leaves_the_former_checkpoint_intact(store: Store, monkeypatch
             save(store, 1)
     assert names(store.folder) == []
     save(store, 1)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    try:
-        with pytest.raises(OSError, match=r"checkpoint of step 2 .* to .*checkpoints: File too large") as error:
-            save(store, 2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    refused = r"checkpoint of step 2 .* to .*checkpoints: File too large"
+    with limited_files(100_000), pytest.raises(OSError, match=refused) as error:
+        save(store, 2)
     assert f"{step(1)} is intact. Free some space" in str(error.value)
     assert store.newest() == store.folder / step(1)
     spoil(store, 1)
