@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ipsam.model import Segmenter
-from ipsam.utils.files import is_absent, is_file, mode_of, remove
+from ipsam.utils.files import check_regular, is_absent, is_file, mode_of, remove
 from ipsam.utils.untrusted import bounded_text, check_archive
 from ipsam.utils.weights import key_difference, sha256_of
 
@@ -162,6 +162,23 @@ def checkpoint_info(folder: Path) -> dict[str, Any]:
     return content
 
 
+def read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """Read a file of weights, and the sha256 of the pretrained weights that they belong to; None for none.
+
+    Raises:
+        ValueError: the file is damaged, too large, or a pipe or device that might never end.
+    """
+    try:
+        check_regular(path)
+        if path.stat().st_size > LIMITS[WEIGHTS]:
+            raise ValueError(f"{path} exceeds the limit of {LIMITS[WEIGHTS]:,} bytes; fetch the model again")
+        with safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return weights, (file.metadata() or {}).get("base_sha256") or None
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
+
+
 def load_weights(model: Segmenter, folder: Path) -> None:
     """Load a checkpoint's weights, strictly.
 
@@ -172,12 +189,7 @@ def load_weights(model: Segmenter, folder: Path) -> None:
     path = folder / WEIGHTS
     if is_file(folder / INFO) and (wrong := damage(folder, [WEIGHTS])):
         raise ValueError(f"{folder}: {wrong}; name another checkpoint, or fetch this one again")
-    try:
-        with safe_open(path, framework="pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            base = (file.metadata() or {}).get("base_sha256") or None
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
+    weights, base = read_weights(path)
     if difference := key_difference(own_weights(model), weights):
         raise ValueError(f"{path} does not fit the model of {folder / CONFIG}\n{difference}")
     if base != model.base_sha256:

@@ -12,6 +12,7 @@ import torch
 from support.canary import Audit, contents
 from support.fuzzing import Tally, bounded, clear, mutations
 from support.hostile_configs import CALLS, VALUES, replaced, value_paths
+from support.hostile_folders import REPLACEMENTS
 from support.hostile_runs import lay_down, whole_run
 from support.hostile_weights import WEIGHTS_FILES, cast
 
@@ -49,13 +50,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert AUDIT.violations == []
 
 
-def use(place: Path, files: dict[str, bytes]) -> str | None:
+def use(place: Path, files: dict[str, bytes], change: Callable[[Path], object] = id) -> str | None:
     """Load the model of these files and predict; return the error."""
     folder = place / "model"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name, content in files.items():
         (folder / name).write_bytes(content)
+    change(folder)
     error: str | None = None
     with bounded(), AUDIT.allowing(folder):
         try:
@@ -86,6 +88,18 @@ def test_changed_bytes_give_clear_errors(
 @pytest.mark.parametrize("change", WEIGHTS_FILES)
 def test_hostile_weights_are_refused(place: Path, whole: dict[str, bytes], change: str) -> None:
     assert use(place, whole | {WEIGHTS: WEIGHTS_FILES[change](whole[WEIGHTS])})
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION])
+@pytest.mark.parametrize("replacement", REPLACEMENTS)
+def test_replaced_files_are_refused(place: Path, whole: dict[str, bytes], name: str, replacement: str) -> None:
+    """Pipes and devices too, which might never end."""
+
+    def replace(folder: Path) -> None:
+        (folder / name).unlink()
+        REPLACEMENTS[replacement](folder / name, place / "outside")
+
+    assert use(place, whole, replace)
 
 
 @pytest.mark.parametrize("target", CALLS)
