@@ -127,17 +127,17 @@ class Predictor:
 
         return wait
 
-    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
-        """Write the model to a folder to share, see ``sharing.save_pretrained``.
+    def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
+        """Write the model to a folder to share; the options are those of ``sharing.save_pretrained``.
 
         Raises:
             ValueError: the model was not loaded from a folder.
         """
         if self.source is None:
             raise ValueError("this model was not loaded from a folder: save a checkpoint of its training and load that")
-        return save_pretrained(self.source, folder, half=half)
+        return save_pretrained(self.source, folder, **options)
 
-    def push_to_hub(self, repo_id: str, *, private: bool = False, half: bool = False) -> str:
+    def push_to_hub(self, repo_id: str, *, private: bool = False, **options: Any) -> str:
         """Upload the model to the Hugging Face Hub, where you are logged in; return the address of the commit.
 
         Raises:
@@ -145,7 +145,7 @@ class Predictor:
             OSError: the Hub refused it, or cannot be reached.
         """
         with TemporaryDirectory() as folder:
-            return upload_model(self.save_pretrained(folder, half=half), repo_id, private=private)
+            return upload_model(self.save_pretrained(folder, repo_id=repo_id, **options), repo_id, private=private)
 
 
 def check_batch_size(value: object) -> None:

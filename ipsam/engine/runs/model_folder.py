@@ -1,6 +1,7 @@
 """Folders of a model, by the names that users give them: a run, a checkpoint or a shared model."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from ipsam.engine.runs.configuration import read_config
 from ipsam.engine.runs.fetch import find_base
 from ipsam.engine.runs.hub import DESCRIPTION, download_model
 from ipsam.engine.runs.model_section import check_model_section
+from ipsam.engine.runs.run_folder import ENVIRONMENT, FREE_ON_RESUME
 from ipsam.engine.runs.store import LAST, Store, follow
 from ipsam.utils.files import is_file
 from ipsam.utils.resources import CHECKPOINTS
 from ipsam.utils.untrusted import bounded_text, read_plain_json
 
 BUILTIN = ("micro",)
+OUTER_FOLDERS = re.compile(r"(?:~|[A-Za-z]:|(?<![\w.]))[/\\][^\s,'\"\[\]{}]*[/\\]")  # of an absolute path
 
 
 def find_model(source: str | Path, *, revision: str | None = None) -> Path:
@@ -68,7 +71,7 @@ def run_of(checkpoint: Path) -> Path:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read a model's description: ``model`` (its configuration), ``image_size``, and perhaps ``metrics``.
+    """Read a model's description: ``model`` (its configuration), ``image_size``, and perhaps where it comes from.
 
     Raises:
         FileNotFoundError, ValueError: it is missing or damaged.
@@ -86,6 +89,7 @@ def read_description(folder: Path) -> dict[str, Any]:
             "name": config.get("name"),
             "image_size": config["data"].get("image_size"),
             "trained_on": config["data"].get("train"),
+            "command": _command(folder),
             "metrics": _metrics(folder),
             "model": config["model"],
         }
@@ -115,6 +119,21 @@ def model_config(description: dict[str, Any], *, base: str | Path | None = None,
     if isinstance(backbone, DictConfig) and backbone.get("checkpoint") is not None:
         backbone.checkpoint = str(find_base(backbone.checkpoint, download=download) if base is None else base)
     return config
+
+
+def _command(checkpoint: Path) -> list[str] | None:
+    """Read the arguments of ``ipsam train`` that made a checkpoint; None if its run did not record them.
+
+    Arguments without influence on the result are left out, and so are the private parts of paths.
+    """
+    try:
+        last = bounded_text(run_of(checkpoint) / ENVIRONMENT).splitlines()[-1]  # a run resumes with the same settings
+        _, *arguments = json.loads(last)["command"]
+        kept = [one for one in arguments if not one.lstrip("+~").startswith(FREE_ON_RESUME)]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    is_sweep = any(one.startswith("-") for one in kept)  # whose arguments are those of several runs
+    return None if is_sweep else [OUTER_FOLDERS.sub(".../", one) for one in kept]
 
 
 def _metrics(checkpoint: Path) -> dict[str, Any]:

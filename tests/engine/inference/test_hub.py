@@ -128,7 +128,9 @@ def test_model_is_fetched_once_and_gives_the_same_bits(
 def test_pushed_model_is_the_saved_one(hub: Hub, predictor: Predictor, tmp_path: Path) -> None:
     address = predictor.push_to_hub("you/new", private=True)
     assert address == f"{hub.address}/you/new/commit/{COMMIT}"
-    assert hub.repositories["you/new"] == {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    pushed = dict(hub.repositories["you/new"])
+    assert b'ipsam.load("you/new")\n' in pushed.pop("README.md")
+    assert pushed == {name: (tmp_path / "saved" / name).read_bytes() for name in pushed}
     hub.refuse = True
     with pytest.raises(OSError, match="you/new could not be written on the Hugging Face Hub: "):
         predictor.push_to_hub("you/new")

@@ -1,22 +1,29 @@
 """A model saved as a folder predicts the same bits anywhere, and runs no code."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from PIL import Image
 from safetensors import safe_open
 from support.builders import micro_backbone, save_official_format
+from support.run_folders import finish
+from support.saved import limited_files, names
 
 import ipsam
 from ipsam.engine.inference.predictor import Predictor
+from ipsam.engine.inference.sharing import model_card, save_pretrained
 from ipsam.engine.runs.checkpoint import save_checkpoint
 from ipsam.engine.runs.configuration import build_model, compose_experiment
-from ipsam.engine.runs.model_folder import read_description
+from ipsam.engine.runs.model_folder import find_checkpoint, read_description
 from ipsam.utils.files import write_json
+from ipsam.utils.resources import CHECKPOINTS
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 LOAD_ELSEWHERE = """
@@ -61,8 +68,82 @@ def test_card_describes_the_model_and_its_scores(checkpoint: Path, tmp_path: Pat
         assert "# small" in text
         assert "`ipsam.model.IPSAM` on the micro backbone, at 64 px, trained on synthetic" in text
         assert "@misc{ipsam" in text
+        assert "Made by" not in text  # nothing recorded a command
         assert ("| synthetic |      7 | 0.0500 | 0.7000 | 0.8000 | 0.9000 | 0.7500 | 0.6500 |" in text) == shown
     evaluated.unlink()
+
+
+def card_of(source: Path, folder: Path, **options: Any) -> str:
+    return (save_pretrained(source, folder, **options) / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        (["experiment=quickstart", "engine.epochs=3", "resume=true", "paths.data=/home/me"], "engine.epochs=3"),
+        (
+            ["experiment=quickstart", "data.train=[{name: a, images: /home/me/img}]"],
+            "'data.train=[{name: a, images: .../img}]'",
+        ),
+        (["experiment=quickstart", "+model.extra=~/mine/x.py", "run_dir=/a/b"], "+model.extra=.../x.py"),
+        (["-m", "experiment=quickstart", "seed=1,2"], None),
+        (["experiment=quickstart", "name=a\n```\n<script>"], None),
+    ],
+    ids=str,
+)
+def test_card_names_the_command_that_made_the_model(
+    run_config: Any, tmp_path: Path, typed: list[str], shown: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without what has no influence, and without the private part of paths."""
+    for command in (["before.py", "experiment=cod_r32"], ["/home/me/scripts/train.py", *typed]):
+        monkeypatch.setattr(sys, "argv", command)
+        run = finish(run_config())
+    card = card_of(find_checkpoint(run), tmp_path / "saved")
+    made_by = [f"ipsam train experiment=quickstart {shown}"] if shown else []
+    assert [line for line in card.splitlines() if line.startswith("ipsam train")] == made_by
+    assert "/home" not in card + (tmp_path / "saved" / "config.json").read_text()
+    (run / "environment.jsonl").write_text("[]\n")
+    assert "ipsam train" not in card_of(find_checkpoint(run), tmp_path / "saved")
+
+
+def test_card_names_the_licence(run_config: Any, tmp_path: Path) -> None:
+    """It is that of the data unless all of them are generated; saving again keeps it."""
+    generated = find_checkpoint(finish(run_config()))
+    assert "\nlicense: apache-2.0\n" in card_of(generated, tmp_path / "generated")
+    own = find_checkpoint(finish(run_config("data.train=[synthetic, CAMO]", "overwrite=true")))
+    card = card_of(own, tmp_path / "own")
+    assert "\nlicense: other\n" in card
+    assert "The terms of its training data apply" in card
+    assert "\nlicense: cc-by-nc-4.0\n" in card_of(tmp_path / "own", tmp_path / "mine", license="cc-by-nc-4.0")
+    assert "\nlicense: cc-by-nc-4.0\n" in card_of(tmp_path / "mine", tmp_path / "again")
+    with pytest.raises(ValueError, match="license must be the Hub's name of one, such as mit or other, not 'MIT,"):
+        card_of(own, tmp_path / "own", license="MIT, but\nnot really")
+
+
+def test_cards_example_runs(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", card_of(checkpoint, tmp_path / "saved"), re.S)
+    monkeypatch.chdir(tmp_path / "saved")
+    Image.new("RGB", (30, 20)).save("image.jpg")
+    exec(example, {})
+    with Image.open("overlay.png") as overlay:
+        assert overlay.size == (30, 20)
+
+
+def test_shipped_card_is_up_to_date() -> None:
+    micro = CHECKPOINTS / "micro"
+    assert (micro / "README.md").read_text() == model_card(read_description(micro), None)
+    assert "ipsam train experiment=micro" in (micro / "README.md").read_text()
+
+
+def test_full_disk_leaves_the_former_folder(checkpoint: Path, tmp_path: Path) -> None:
+    saved = save_pretrained(checkpoint, tmp_path / "saved", half=True)
+    before = {path: path.read_bytes() for path in saved.iterdir()}
+    for folder in (saved, tmp_path / "new"):
+        with limited_files(100_000), pytest.raises(OSError, match="File too large") as error:
+            save_pretrained(checkpoint, folder)
+        assert error.value.filename == str(folder / "model.safetensors")
+    assert {path: path.read_bytes() for path in saved.iterdir()} == before
+    assert names(tmp_path) == ["saved"]
 
 
 @pytest.fixture
