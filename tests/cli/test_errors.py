@@ -57,6 +57,9 @@ CASES: list[tuple[str, list[str], list[str]]] = [
         ["model.backbone", "a file is damaged or not a PyTorch checkpoint"],
     ),
     ("train", ["seed=-1"], ["seed", WHOLE, "-1"]),
+    ("export", ["ckpt=nowhere", "output=model.xyz"], ["model.xyz", ".onnx"]),  # before the model is loaded
+    ("export", ["ckpt=nowhere", "output=own"], ["own", ".onnx"]),
+    ("export", ["ckpt=nowhere", "output=/proc/a.pt2"], ["output=/proc/a.pt2: can't be written", "set output=FILE"]),
     ("train", ["resume=true", "overwrite=true"], ["resume", "overwrite"]),
     ("train", ["run_dir=run"], ["run", "resume=true", "overwrite=true"]),
     ("train", ["run_dir=a file/run"], ["a file/run"]),
