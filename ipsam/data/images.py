@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,11 +27,24 @@ PNG_BEGIN = b"\x89PNG"
 OPAQUE = 250  # alpha from which a whole mask counts as opaque
 MAX_TINT = 16  # largest difference between the colours of a grey mask's pixel; JPEG and WebP round colours
 NUM_COLOURS, NUM_SAMPLED = 4, 100_000  # colours that a message names, and pixels searched for them
+ORIENTATION, SIDEWAYS = 0x0112, 5  # EXIF tag, and its first value that swaps height and width
 NUM_READERS = 16  # threads that read headers; they mostly wait for the file system
 
 
 class MaskError(ValueError):
     """Image file that can be read but is not a mask."""
+
+
+class Header(NamedTuple):
+    """Header of an image file: (height, width) as stored, and the EXIF orientation that reading ignores, or 1."""
+
+    size: Size
+    orientation: int = 1
+
+    @property
+    def upright(self) -> Size:
+        """Size that the image would have if its orientation were applied."""
+        return self.size[::-1] if self.orientation >= SIDEWAYS else self.size
 
 
 def read_image(path: str | Path, *, upright: bool = False, at_least: int | None = None) -> NDArray[np.uint8]:
@@ -139,25 +153,38 @@ def image_size(path: str | Path) -> Size:
         ValueError: the header cannot be read, or claims too many pixels.
     """
     with quiet_pillow():
-        return _header_size(Path(path))
+        return _header(Path(path)).size
 
 
-def image_sizes(paths: Sequence[Path]) -> list[Size | ValueError | FileNotFoundError]:
-    """Read the sizes of many images with a pool of threads; an unreadable one has its error in the list."""
+def image_headers(paths: Sequence[Path]) -> list[Header | ValueError | FileNotFoundError]:
+    """Read the headers of many images with a pool of threads; an unreadable one has its error in the list."""
 
-    def size_or_error(path: Path) -> Size | ValueError | FileNotFoundError:
+    def header_or_error(path: Path) -> Header | ValueError | FileNotFoundError:
         try:
-            return _header_size(path)
+            return _header(path)
         except (ValueError, FileNotFoundError) as error:
             return error
 
     with quiet_pillow(), ThreadPoolExecutor(NUM_READERS) as pool:
-        return list(pool.map(size_or_error, paths))
+        return list(pool.map(header_or_error, paths))
 
 
-def _header_size(path: Path) -> Size:
+def _header(path: Path) -> Header:
     with open_image(path) as image:
-        return check_size(image.height, image.width, path)
+        size = check_size(image.height, image.width, path)
+        return Header(size, 1 if image.format == "TIFF" else orientation_of(image))
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation of an opened image; 1 without one."""
+    # For a PNG without the tag in front, Pillow would decode the whole image to look for one behind the pixels.
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
+    try:
+        tag = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # a run never reads the metadata, so broken ones don't matter
+        return 1
+    return tag if isinstance(tag, int) and 2 <= tag <= 8 else 1
 
 
 def read_bytes(path: Path) -> bytes:

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ipsam.data.decoding.limits import Size
 from ipsam.data.files import hxw, some
-from ipsam.data.findings import Finding, log_or_raise
-from ipsam.data.images import FOREGROUND_ABOVE, image_sizes, read_mask
+from ipsam.data.findings import Finding, Severity, log_or_raise
+from ipsam.data.images import FOREGROUND_ABOVE, Header, image_headers, read_mask
 from ipsam.data.matching import Matched, SetLocation, SizeMismatch, Stems, exclude_option, match_files
 
 NUM_CHECKED_MASKS = 32  # of each set, when looking for inverted masks
@@ -47,17 +46,17 @@ def find_pairs(location: SetLocation, *, exclude: Stems = (), size_mismatch: Siz
     name, matched = location.label, match_files(location, exclude)
     log_or_raise(matched.findings, logger)
     pairs = matched_pairs(matched)
-    sizes: dict[Path, Size] = {}
+    headers: dict[Path, Header] = {}
     broken: dict[str, list[str]] = defaultdict(list)
     files = [(pair.stem, path) for pair in pairs for path in (pair.image, pair.mask)]
-    for (stem, path), size in zip(files, image_sizes([path for _, path in files]), strict=True):
-        if isinstance(size, Exception):
-            broken[stem].append(str(size))
+    for (stem, path), header in zip(files, image_headers([path for _, path in files]), strict=True):
+        if isinstance(header, Exception):
+            broken[stem].append(str(header))
         else:
-            sizes[path] = size
+            headers[path] = header
     if broken:
         raise ValueError(unreadable_pairs(broken, len(pairs), name))
-    pairs, findings = apply_size_mismatch(pairs, sizes, name, size_mismatch or location.size_mismatch)
+    pairs, findings = apply_size_mismatch(pairs, headers, name, size_mismatch or location.size_mismatch)
     log_or_raise(findings, logger)
     return pairs
 
@@ -92,36 +91,77 @@ def unreadable_pairs(reasons: Mapping[str, Sequence[str]], num_pairs: int, name:
 
 
 def apply_size_mismatch(
-    pairs: Sequence[Pair], sizes: Mapping[Path, Size], name: str, size_mismatch: SizeMismatch
+    pairs: Sequence[Pair], headers: Mapping[Path, Header], name: str, size_mismatch: SizeMismatch
 ) -> tuple[list[Pair], list[Finding]]:
-    """Return the pairs that ``size_mismatch`` keeps, and findings about those whose image and mask differ in size."""
-    differing = {
-        pair.stem: f"{pair.image.name} {hxw(sizes[pair.image])} with mask {hxw(sizes[pair.mask])}"
-        for pair in pairs
-        if sizes[pair.image] != sizes[pair.mask]
-    }
-    if not differing:
-        return list(pairs), []
-    files = tuple(path for pair in pairs if pair.stem in differing for path in (pair.image, pair.mask))
+    """Return the pairs that ``size_mismatch`` keeps, and findings about those whose image and mask do not fit."""
+    differing = [pair for pair in pairs if headers[pair.image].size != headers[pair.mask].size]
+    findings = _turned(pairs, headers, name, size_mismatch)
     if size_mismatch == "error":
-        message = (
-            f"{name}: in {len(differing)} of {len(pairs)} pairs image and mask differ in size (height x width): "
-            f"{some(differing.values())}; resize them with size_mismatch=resize, leave them out with "
-            f"size_mismatch=exclude, or {exclude_option(name, list(differing))}"
-        )
-        return list(pairs), [Finding("size mismatch", "error", message, files)]
+        told = {path for finding in findings for path in finding.files}
+        if differing := [pair for pair in differing if pair.image not in told]:
+            message = (
+                f"{name}: in {len(differing)} of {len(pairs)} pairs image and mask differ in size (height x width): "
+                f"{_sizes(differing, headers)}; resize them with size_mismatch=resize, leave them out with "
+                f"size_mismatch=exclude, or {exclude_option(name, [pair.stem for pair in differing])}"
+            )
+            findings.append(Finding("size mismatch", "error", message, _files(differing)))
+        return list(pairs), findings
+    if not differing:
+        return list(pairs), findings
     resize = size_mismatch == "resize"
     done = "scored at the mask's size" if resize else "left out"
     message = (
         f"{name}: {len(differing)} of {len(pairs)} pairs differ in size and are {done} "
-        f"(size_mismatch={size_mismatch}): {some(differing.values())}"
+        f"(size_mismatch={size_mismatch}): {_sizes(differing, headers)}"
     )
-    findings = [Finding("size mismatch", "remark", message, files)]
-    kept = [pair for pair in pairs if resize or pair.stem not in differing]
+    findings.append(Finding("size mismatch", "remark", message, _files(differing)))
+    kept = [pair for pair in pairs if resize or pair not in differing]
     if not kept:
         message = f"{name}: size_mismatch=exclude leaves no pair; use size_mismatch=resize"
         findings.append(Finding("no pair left", "error", message))
     return kept, findings
+
+
+def _turned(
+    pairs: Sequence[Pair], headers: Mapping[Path, Header], name: str, size_mismatch: SizeMismatch
+) -> list[Finding]:
+    """Find pairs that fit, or fit as well, if their EXIF orientation is applied: the mask may have been drawn so."""
+    torn: list[Pair] = []
+    unclear: list[Pair] = []
+    findings: list[Finding] = []
+    for pair in pairs:
+        image, mask = headers[pair.image], headers[pair.mask]
+        if image.orientation != mask.orientation and image.upright == mask.upright:
+            (unclear if image.size == mask.size else torn).append(pair)
+
+    def message(found: Sequence[Pair], what: str) -> str:
+        shown = some(f"{one.image.name} {headers[one.image].orientation}" for one in found)
+        return (
+            f"{name}: in {len(found)} of {len(pairs)} pairs {what} (orientation: {shown}); save both upright, as "
+            f"PIL.ImageOps.exif_transpose does, or leave them out with "
+            f"{exclude_option(name, [pair.stem for pair in found])}"
+        )
+
+    if torn and size_mismatch != "exclude":
+        what = (
+            f"the mask fits the image only as turned by its EXIF orientation, which is ignored: {_sizes(torn, headers)}"
+        )
+        severity: Severity = "error" if size_mismatch == "error" else "warning"
+        findings.append(Finding("torn by EXIF orientation", severity, message(torn, what), _files(torn)))
+    if unclear:
+        what = "image and mask differ in EXIF orientation, which is ignored, and may be turned against each other"
+        findings.append(Finding("EXIF orientations differ", "warning", message(unclear, what), _files(unclear)))
+    return findings
+
+
+def _sizes(pairs: Sequence[Pair], headers: Mapping[Path, Header]) -> str:
+    return some(
+        f"{pair.image.name} {hxw(headers[pair.image].size)} with mask {hxw(headers[pair.mask].size)}" for pair in pairs
+    )
+
+
+def _files(pairs: Sequence[Pair]) -> tuple[Path, ...]:
+    return tuple(path for pair in pairs for path in (pair.image, pair.mask))
 
 
 def border_is_foreground(mask: NDArray[np.uint8]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.defaults import data_with
 from support.doctor_files import png_header
 from support.map_files import add, pairs_in, refused, save, write
@@ -73,6 +74,12 @@ def test_mask_of_labels_is_named(values: Any) -> None:
     refused(lambda: read_mask("labels.png"), "labels.png", f"values are {shown}", "none above 128", "multiply by 255")
 
 
+def turn(name: str, orientation: int = 6) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(RGB).save(name, exif=exif)
+
+
 PAIRS: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "image without mask": (
         add(*(f"images/x{number}.jpg" for number in range(7))),
@@ -90,6 +97,11 @@ PAIRS: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         add("masks/b.png", size=(5, 4)),
         {},
         ("1 of 3 pairs", "b.png 6x9 with mask 5x4", "size_mismatch=resize", "size_mismatch=exclude", "=[set/b]"),
+    ),
+    "turned by EXIF": (
+        lambda: [turn("images/b.jpg"), Path("images/b.png").unlink(), add("masks/b.png", size=(9, 6))()],
+        {},
+        ("1 of 3 pairs the mask fits the image only as turned by its EXIF", "b.jpg 6x9 with mask 9x6", "save both up"),
     ),
     "no pair left": (
         add("masks/b.png", size=(5, 4)),
@@ -212,3 +224,15 @@ def test_impossible_scene_is_named(difficulty: float) -> None:
     action = lambda: camouflaged_scene(rng, size=64, difficulty=difficulty)  # noqa: E731
     refused(action, f"difficulty is {difficulty}", "between 0", "and 1")
     refused(lambda: camouflaged_scene(rng, size=31, difficulty=0.5), "size is 31 px", "at least 32")
+
+
+@pytest.mark.parametrize("size", [(9, 6), (6, 9)], ids=["torn", "unclear"])
+def test_mask_of_the_upright_image_is_not_resized_without_a_word(
+    size: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mask of a turned photograph may have been drawn on it as stored, or as programs show it."""
+    Path("images/b.png").unlink()
+    turn("images/b.jpg", orientation=6 if size == (9, 6) else 3)
+    add("masks/b.png", size=size)()
+    assert len(pairs_in(Path("images"), Path("masks"), size_mismatch="resize")) == 3
+    assert f"(orientation: b.jpg {6 if size == (9, 6) else 3}); save both upright" in caplog.text

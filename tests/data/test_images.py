@@ -12,7 +12,7 @@ from PIL import Image
 from support.map_files import MASK
 
 from ipsam.data.decoding.limits import quiet_pillow
-from ipsam.data.images import image_size, image_sizes, read_image, read_mask
+from ipsam.data.images import image_headers, image_size, read_image, read_mask
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
@@ -75,8 +75,8 @@ def test_large_image_gives_no_warning(tmp_path: Path) -> None:
 def test_sizes_of_many_files_hold_their_errors(tmp_path: Path) -> None:
     Image.fromarray(RGB).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"II*\0\x08")  # a TIFF cut off at once; Pillow warns about it
-    good, bad, missing = image_sizes([tmp_path / name for name in ("a.png", "b.png", "c.png")])
-    assert good == (6, 9)
+    good, bad, missing = image_headers([tmp_path / name for name in ("a.png", "b.png", "c.png")])
+    assert good == ((6, 9), 1)
     assert isinstance(bad, ValueError)
     assert isinstance(missing, FileNotFoundError)
 

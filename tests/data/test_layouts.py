@@ -8,7 +8,7 @@ from support.builders import REAL_DATA
 from support.map_files import save
 
 from ipsam.data.benchmarks import KNOWN, benchmark
-from ipsam.data.images import image_sizes, read_image, read_mask
+from ipsam.data.images import image_size, read_image, read_mask
 from ipsam.data.layouts import dataset_pairs
 from ipsam.data.pairs import Pair
 
@@ -228,6 +228,6 @@ def test_real_data(caplog, family: str, name: str, split: str, num_pairs: int, b
     assert len(caplog.records) == differs  # the samples of ETIS and CAMO are smaller; no masks look inverted
     for pair in pairs[:: max(1, len(pairs) // 5)]:
         image, mask = read_image(pair.image), read_mask(pair.mask)
-        assert image_sizes([pair.image]) == [image.shape[:2]] == [mask.shape]
+        assert image_size(pair.image) == image.shape[:2] == mask.shape
         assert mask.any()
         assert not mask.all()

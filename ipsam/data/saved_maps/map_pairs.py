@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ipsam.data.decoding.limits import Size
 from ipsam.data.files import by_stem, hxw, pictures_not_read, read_list, repeated, some
-from ipsam.data.images import FOREGROUND_ABOVE, image_sizes, read_mask
+from ipsam.data.images import FOREGROUND_ABOVE, image_headers, read_mask
 from ipsam.data.saved_maps.map_sets import MapFolder, Truth
 from ipsam.data.saved_maps.maps import read_map
 
@@ -132,9 +132,11 @@ def pair_maps(
     differing = {stem: size for stem, size in sizes.items() if size != truth.sizes[stem] and not any_size}
     shown = some(f"{chosen[stem].name} {hxw(size)}, mask {hxw(truth.sizes[stem])}" for stem, size in differing.items())
     if differing and not resize:
+        turned = sum(size == truth.sizes[stem][::-1] for stem, size in differing.items())
+        hint = f"; {turned} look turned by 90 degrees, perhaps by their image's EXIF orientation: turn them back"
         raise ValueError(
             f"{found.label}: {len(differing)} of {len(chosen)} maps differ from their mask in size (height x width): "
-            f"{shown}; save them at the mask's size, or have them resized with resize=true"
+            f"{shown}{hint if turned else ''}; save them at the mask's size, or have them resized with resize=true"
         )
     if differing:
         logger.info(
@@ -165,9 +167,9 @@ def _single(files: Mapping[str, Sequence[Path]], label: str) -> dict[str, Path]:
 def _sizes(files: Mapping[str, Path], label: str, kind: str) -> dict[str, Size]:
     sizes: dict[str, Size] = {}
     broken: list[str] = []
-    for (stem, path), size in zip(files.items(), image_sizes(list(files.values())), strict=True):
-        if not isinstance(size, Exception):
-            sizes[stem] = size
+    for (stem, path), header in zip(files.items(), image_headers(list(files.values())), strict=True):
+        if not isinstance(header, Exception):
+            sizes[stem] = header.size
             continue
         try:  # OpenCV reads some headers that Pillow cannot, and otherwise reading gives the better message
             height, width = (read_map if kind == "maps" else read_mask)(path).shape

@@ -34,6 +34,7 @@ MAPS: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "two maps": (add("maps/a.tif"), {}, ("maps with the same stem in maps", "a.png and a.tif", "remove one of each")),
     "two masks": (add("masks/a.tif"), {}, ("masks with the same stem", "a.png and a.tif", "remove one of each")),
     "other size": (add("maps/b.png", size=(3, 4)), {}, ("1 of 3 maps differ", "b.png 3x4, mask 6x9", "resize=true")),
+    "turned map": (add("maps/b.png", size=(9, 6)), {}, ("b.png 9x6, mask 6x9; 1 look turned by 90", "EXIF orient")),
     "unreadable maps": (write(b"", "maps/a.png", "maps/b.png"), {}, ("2 of 3 maps can't", "maps/a.png", "maps/b.png")),
     "unreadable mask": (write(b"", "masks/b.png"), {}, ("1 of 3 masks can't", "masks/b.png: the file is empty")),
     "listed without mask": (

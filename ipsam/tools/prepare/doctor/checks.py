@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ipsam.data.decoding.limits import Size
 from ipsam.data.files import FORMATS, some
 from ipsam.data.findings import Finding, Severity
 from ipsam.data.matching import exclude_argument, exclude_option
-from ipsam.data.pairs import Size, inverted_masks, unreadable_pairs
+from ipsam.data.pairs import inverted_masks, unreadable_pairs
 from ipsam.tools.prepare.doctor.duplicates import ImageHash, find_copies, find_repetitions
 from ipsam.tools.prepare.doctor.examine import FileFacts
 

@@ -124,14 +124,15 @@ def _report(one: _Set, facts: Mapping[File, FileFacts]) -> SetReport:
     if location is None or matched is None:
         return report
     pairs = matched_pairs(matched)
-    sizes = {file.path: size for file in (*one.images, *one.masks) if (size := facts[file].size) is not None}
-    with_size = [pair for pair in pairs if pair.image in sizes and pair.mask in sizes]
-    kept, findings = apply_size_mismatch(with_size, sizes, report.label, one.size_mismatch)
-    left_out = {path for pair in with_size for path in (pair.image, pair.mask)}
+    files = [*one.images, *one.masks]
+    headers = {file.path: header for file in files if (header := facts[file].header) is not None}
+    readable = [pair for pair in pairs if pair.image in headers and pair.mask in headers]
+    kept, findings = apply_size_mismatch(readable, headers, report.label, one.size_mismatch)
+    left_out = {path for pair in readable for path in (pair.image, pair.mask)}
     left_out -= {path for pair in kept for path in (pair.image, pair.mask)}
     report.images = [facts[file] for file in one.images if file.path not in left_out]
     report.masks = [facts[file] for file in one.masks if file.path not in left_out]
-    report.num_pairs = len(pairs) - (len(with_size) - len(kept))
+    report.num_pairs = len(pairs) - (len(readable) - len(kept))
     report.findings += findings
     report.findings += location.other_number(report.num_pairs)
     report.findings += file_findings(report)

@@ -15,12 +15,11 @@ from tqdm import tqdm
 from ipsam.data.decoding.limits import MAX_BYTES, Size, check_size, quiet_pillow
 from ipsam.data.decoding.pixels import decode
 from ipsam.data.files import normal_stem
-from ipsam.data.images import MaskError, binarise_mask, decode_mask, open_image, read_bytes
+from ipsam.data.images import Header, MaskError, binarise_mask, decode_mask, open_image, orientation_of, read_bytes
 from ipsam.data.pairs import border_is_foreground
 from ipsam.tools.prepare.doctor.duplicates import ImageHash, image_hash
 from ipsam.utils.worker_pool import WorkerPool
 
-ORIENTATION = 0x0112  # EXIF tag
 CHUNK = 16  # files sent to a worker at once
 SECONDS = 120.0  # for one file; the largest files of a dataset take a few
 
@@ -81,6 +80,13 @@ class FileFacts:
     oddity: str = ""
     mask: MaskFacts | None = None
     hash: ImageHash | None = None
+
+    @property
+    def header(self) -> Header | None:
+        """The header as a run reads it; None if it cannot be read."""
+        if self.size is None:
+            return None
+        return Header(self.size, 1 if self.format == "TIFF" else self.orientation)  # reading turns a TIFF
 
     def failed(self, reason: str, fault: Fault = "unreadable") -> "FileFacts":
         """Return a copy with a fault."""
@@ -143,20 +149,9 @@ def _with_header(facts: FileFacts) -> FileFacts:
             facts,
             size=check_size(image.height, image.width, path),
             format=image.format or "",
-            orientation=_orientation(image),
+            orientation=orientation_of(image),
             oddity=_oddity(image),
         )
-
-
-def _orientation(image: Image.Image) -> int:
-    # For a PNG without the tag in front, Pillow would decode the whole image to look for one behind the pixels.
-    if image.format == "PNG" and "exif" not in image.info:
-        return 1
-    try:
-        tag = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # a run never reads the metadata, so broken ones don't matter
-        return 1
-    return tag if isinstance(tag, int) and 2 <= tag <= 8 else 1
 
 
 def _oddity(image: Image.Image) -> str:
