@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import BufferedReader
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -194,9 +195,7 @@ def read_bytes(path: Path) -> bytes:
         FileNotFoundError: there is no such file.
         ValueError: the file is empty, too large or unreadable.
     """
-    with _explained(path), open_regular(path) as file:
-        if (num_bytes := os.fstat(file.fileno()).st_size) > MAX_BYTES:
-            raise ValueError(f"{path}: {num_bytes:,} bytes, above the limit of {MAX_BYTES:,}; leave it out")
+    with _opened(path) as file:
         content = file.read()
     if not content:
         raise ValueError(f"{path}: the file is empty; fetch it again or leave it out")
@@ -211,15 +210,18 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         FileNotFoundError: there is no such file.
         ValueError: the header cannot be read.
     """
-    with _explained(path), open_regular(path) as file, open_header(file, path) as image:
+    with _opened(path) as file, open_header(file, path) as image:
         yield image
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Explain why a file cannot be read."""
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    """Open a file of at most `MAX_BYTES`, and explain why it cannot be read."""
     try:
-        yield
+        with open_regular(path) as file:
+            if (num_bytes := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+                raise ValueError(f"{path}: {num_bytes:,} bytes, above the limit of {MAX_BYTES:,}; leave it out")
+            yield file
     except OSError as error:
         if is_absent(error):
             message = f"{path}: no such file; check the path, or that the dataset was unpacked completely"

@@ -19,6 +19,7 @@ from pathlib import Path
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+MAX_SUFFIX = 12  # characters
 DAY = 86400  # seconds
 PART = re.compile(r"\.(\d+)-([0-9a-f]{8})-[0-9a-f]{8}\.part(\.\w+)?")  # process, host, checksum of the file's name
 
@@ -102,10 +103,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Its name is that of this process alone, so that several processes may write the same file.
 
     Raises:
-        OSError: the system's, with ``path`` as the file's name.
+        OSError: the system's, with ``path`` as the file's name, which an error while writing has not.
     """
     _remove_leftovers(path.parent)
-    name = f".{os.getpid()}-{_host()}-{_checksum(path.name)}.part{path.suffix}"  # short: path.name may be the longest
+    suffix = path.suffix if len(path.suffix) <= MAX_SUFFIX else ""  # the name must be short: path's may be the longest
+    name = f".{os.getpid()}-{_host()}-{_checksum(path.name)}.part{suffix}"
     part = path.with_name(name)
     try:
         yield part

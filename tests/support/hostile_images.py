@@ -23,6 +23,16 @@ def bmp(width: int, height: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, *[0] * 6)
 
 
+def tiff_of_tags(number: int, megabytes: int) -> bytes:
+    """Build a TIFF whose tags all refer to the same bytes."""
+    content = bytes(megabytes << 20)
+    tags = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 273: 8, 278: 8, 279: 64}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    entries += b"".join(struct.pack("<HHII", 40_000 + tag, 1, len(content), 8) for tag in range(number))
+    start, directory = struct.pack("<I", 8 + len(content)), struct.pack("<H", len(tags) + number)
+    return b"II*\0" + start + content + directory + entries + bytes(4)
+
+
 def tiff(
     width: int,
     height: int,
@@ -130,6 +140,15 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "5,000 scans of a sequential JPEG": lambda: sequential_jpeg_of_scans(5000),
     "a JPEG of 2 million segments": lambda: b"\xff\xd8" + 2_000_000 * b"\xff\xe0\0\2" + encoder("JPEG")(colours())[2:],
     "a JPEG that begins with a million bytes 0xFF": lambda: b"\xff\xd8" + bytes([255]) * 1_000_000,
+    "a JPEG of fill bytes": lambda: b"\xff\xd8" + bytes([255]) * 20_000_000 + encoder("JPEG")(colours())[2:],
+    "fill bytes behind a segment": lambda: encoder("JPEG")(colours()).replace(
+        b"\xff\xdb", b"\xff" * 20_000_000 + b"\xdb", 1
+    ),
+    "a PNG of a million chunks": lambda: png(8, 8, zlib.compress(bytes(16)), extra=chunk(b"teXt", b"") * 1_000_000),
+    "a million chunks behind the pixels": lambda: png(8, 8, zlib.compress(bytes(16))).replace(
+        chunk(b"IEND", b""), chunk(b"teXt", b"") * 1_000_000
+    ),
+    "a TIFF of 1,500 tags of the same bytes": lambda: tiff_of_tags(1500, 4),
     "a TIFF of 2,000 pages": lambda: tiff(1000, 1000, zlib.compress(bytes(1_000_000)), pages=2000),
     "a TIFF whose page follows itself": lambda: tiff(9, 9, zlib.compress(bytes(81)), pages=3, last=2),
     "a TIFF whose strip is missing": lambda: tiff(300, 300, claimed=2**32 - 1),

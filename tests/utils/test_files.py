@@ -34,11 +34,11 @@ def test_several_processes_may_write_one_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["metrics.json"]
 
 
-@pytest.mark.parametrize("name", ["a.png", "a" * 251 + ".png"])
+@pytest.mark.parametrize("name", ["a.png", "a" * 251 + ".png", "a." + "p" * 253, "\u00e4" * 125 + ".png"])
 def test_longest_file_name_is_written(tmp_path: Path, name: str) -> None:
     with replacing(tmp_path / name) as path:
         assert path.name.startswith(f".{os.getpid()}-")
-        assert path.suffix == ".png"
+        assert path.suffix == (".png" if name.endswith(".png") else ".part")
         path.touch()
     assert os.listdir(tmp_path) == [name]
 

@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from ipsam.data.decoding.limits import Size, unreadable_header
+from ipsam.data.decoding.limits import HeaderReader, Size, unreadable_header
 
 JPEG_BEGIN, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 MAX_SCANS = 100  # a progressive JPEG has about ten; the decoder passes over the whole image for each
+MAX_CHUNKS = 500_000  # of a PNG; they usually have 8 KB
 MAX_SEGMENTS = 10_000  # most JPEGs have about ten
 PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF's
@@ -37,16 +38,18 @@ def check_jpeg(content: bytes, path: Path) -> None:
 
 
 def is_cut_off(content: bytes) -> bool:
-    """Tell whether a JPEG or PNG has lost its end.
+    """Tell whether a JPEG or PNG has lost its end, or lies beyond `MAX_CHUNKS`.
 
     Some versions of OpenCV fill such a JPEG up with grey. For a PNG it allocates as many bytes as a chunk claims. Call
     this after `check_jpeg` only, which bounds the time.
     """
     if content.startswith(PNG_BEGIN):
         at = len(PNG_BEGIN)
-        while content[at + 4 : at + 8] not in (PNG_END, b""):  # a chunk: length, kind, content, checksum
+        for _ in range(MAX_CHUNKS):
+            if content[at + 4 : at + 8] in (PNG_END, b""):  # of a chunk: length, kind, content, checksum
+                return content[at + 4 : at + 8] != PNG_END
             at += 12 + int.from_bytes(content[at : at + 4], "big")
-        return content[at + 4 : at + 8] != PNG_END
+        return True
     if not content.startswith(JPEG_BEGIN):
         return False
     # A thumbnail in the metadata, before the first scan, has an end of its own.
@@ -76,7 +79,7 @@ class TiffPage(NamedTuple):
 
 def read_tiff(content: bytes, path: Path) -> TiffPage:
     """Read the tags of a TIFF's first page; ValueError names ``path`` if they are broken."""
-    file = BytesIO(content)
+    file = HeaderReader(BytesIO(content))
     try:
         beginning = file.read(8)
         tags = ImageFileDirectory_v2(beginning + (file.read(8) if b"+" in beginning[2:4] else b""))
@@ -96,6 +99,6 @@ def read_tiff(content: bytes, path: Path) -> TiffPage:
     return TiffPage((height, width), (tile_height, tile_width), holds_floats, has_successor)
 
 
-def _load(tags: ImageFileDirectory_v2, file: BytesIO) -> None:
+def _load(tags: ImageFileDirectory_v2, file: HeaderReader) -> None:
     file.seek(tags.next)
-    tags.load(file)
+    tags.load(cast(IO[bytes], file))

@@ -3,9 +3,10 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from io import BufferedReader, BytesIO
+from io import SEEK_END, BufferedReader, BytesIO
 from pathlib import Path
 from threading import Lock
+from typing import Any, cast
 
 from PIL import Image, UnidentifiedImageError
 
@@ -13,6 +14,8 @@ from ipsam.data.files import hxw
 
 MAX_PIXELS = 100_000_000  # the field's images have a few million pixels, the largest cameras' a few dozen million
 MAX_BYTES = 1 << 30
+HEADER_READS = 20_000  # most headers take a hundred
+HEADER_BYTES = 1 << 26  # read of a header beyond the file's size; most of WebP is read whole
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # WebP files are found under the name of a JPEG
 
 Size = tuple[int, int]  # height, width
@@ -45,14 +48,44 @@ def quiet_pillow() -> Iterator[None]:
                 _restore.close()
 
 
+class HeaderReader:
+    """File whose header a library may read in bounded time and memory.
+
+    Pillow reads a JPEG's fill bytes one by one, and what each of 65,535 tags of a TIFF refers to, be it the same bytes.
+    """
+
+    def __init__(self, file: BufferedReader | BytesIO) -> None:
+        self._file = file
+        self.is_bounded = True
+        self._num_reads = self._num_bytes = 0
+        self._max_bytes = file.seek(0, SEEK_END) + HEADER_BYTES
+        file.seek(0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read as the file does; ValueError once this is more than a header."""
+        content = self._file.read(size)
+        if self.is_bounded:
+            self._num_reads += 1
+            self._num_bytes += len(content)
+            if self._num_reads > HEADER_READS or self._num_bytes > self._max_bytes:
+                raise ValueError("the header has no end")
+        return content
+
+
 def open_header(file: BufferedReader | BytesIO, path: Path) -> Image.Image:
     """Open an image with Pillow, which reads the header only. Call it within `quiet_pillow`.
 
     Raises:
         ValueError: the header cannot be read; it names ``path``.
     """
+    reader = HeaderReader(file)
     try:
-        return Image.open(file, formats=FORMATS)
+        image = Image.open(cast(BufferedReader, reader), formats=FORMATS)
+        reader.is_bounded = False
+        return image
     except Exception as error:
         raise unreadable_header(path, error) from error
 

@@ -66,8 +66,6 @@ def decode(
 
 def _check_content(content: bytes, path: Path, single: str) -> Size:
     """Return the size (height, width) of content that OpenCV can decode in bounded time and memory."""
-    if content.startswith(JPEG_BEGIN):
-        check_jpeg(content, path)
     tiff = read_tiff(content, path) if content.startswith(TIFF_BEGINNINGS) else None
     if tiff is not None:
         check_size(*tiff.tile, path)  # a whole tile is allocated
@@ -82,6 +80,8 @@ def _check_content(content: bytes, path: Path, single: str) -> Size:
             return check_size(*tiff.size, path)
         with image:
             size = check_size(image.height, image.width, path)
+            if content.startswith(JPEG_BEGIN):
+                check_jpeg(content, path)
             if image.mode == "LAB":
                 raise ValueError(f"{path}: in CIELAB, which would be taken for RGB; save it as RGB")
             if single and tiff is None and getattr(image, "n_frames", 1) > 1:

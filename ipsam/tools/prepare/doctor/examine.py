@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from ipsam.data.decoding.limits import MAX_BYTES, Size, check_size, quiet_pillow
+from ipsam.data.decoding.limits import Size, check_size, quiet_pillow
 from ipsam.data.decoding.pixels import decode
 from ipsam.data.files import normal_stem
 from ipsam.data.images import Header, MaskError, binarise_mask, decode_mask, open_image, orientation_of, read_bytes
@@ -142,7 +142,7 @@ def examine(file: File) -> FileFacts:
 
 def _with_header(facts: FileFacts) -> FileFacts:
     path = facts.file.path
-    if not 0 < path.stat().st_size <= MAX_BYTES:
+    if not path.stat().st_size:
         read_bytes(path)  # its error is clearer than the header's
     with quiet_pillow(), open_image(path) as image:
         return replace(
