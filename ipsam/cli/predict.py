@@ -5,8 +5,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from ipsam.engine.inference.files import find_jobs, predict_files
+from ipsam.engine.inference.files import predict_files
+from ipsam.engine.inference.jobs import find_jobs
 from ipsam.engine.inference.predictor import load
+from ipsam.engine.inference.record import claim, maker_of
 from ipsam.engine.runs.configuration import given, plain
 from ipsam.utils.console import show
 from ipsam.utils.folders import writable_folder
@@ -15,10 +17,13 @@ from ipsam.utils.folders import writable_folder
 def main(config: DictConfig) -> None:
     """Find the files, load the model, predict and print a summary."""
     source, output = given(config, "input"), Path(given(config, "output"))
-    jobs = find_jobs(source, output, plain(config.save))
+    kinds = plain(config.save)
+    jobs = find_jobs(source, output, kinds)
     writable_folder(output, "output")
     how = {name: config[name] for name in ("device", "precision", "base", "fast", "compile")}
     predictor = load(config.ckpt, **how)
+    targets = {kind: [job.targets[kind] for job in jobs] for kind in kinds}
+    claim(output, targets, maker_of(predictor, config.ckpt), overwrite=config.overwrite)
     outcome = predict_files(predictor, jobs, batch_size=config.batch_size, overwrite=config.overwrite)
     show(f"{outcome.written} written, {outcome.skipped} there already, {len(outcome.failed)} failed: {output}")
     if outcome.failed:

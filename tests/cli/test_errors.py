@@ -85,8 +85,6 @@ CASES: list[tuple[str, list[str], list[str]]] = [
     ("predict", ["input=none"], ["none"]),
     ("predict", ["save=[depth]"], ["depth"]),
     ("predict", ["ckpt=none"], ["no model at none: give the folder of a run"]),
-    ("predict", ["output=own/images"], ["own/images/a.png", "input"]),
-    ("predict", ["input=own", "output=own", "overwrite=true"], ["own/images/a.png is an input"]),
     ("predict", ["batch_size=0"], ["batch_size", WHOLE, "0"]),
     ("predict", ["batch_size=two"], ["batch_size", WHOLE, "'two'"]),
     ("predict", ["device=cuda:99"], ["device=cuda:99"]),

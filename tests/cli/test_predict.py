@@ -1,5 +1,6 @@
 """The command predict, and its agreement with all other ways to a map."""
 
+import json
 import runpy
 import sys
 from collections.abc import Callable
@@ -34,14 +35,14 @@ def test_broken_files_do_not_stop_others(script: Callable[..., Any]) -> None:
     assert done.status == 1
     assert "4 written, 0 there already, 1 failed: out" in done.out
     assert done.err.count("own/images/e.jpg: broken, or no image") == 1
-    assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "b.png", "c.png", "d.png"]
+    assert sorted(path.name for path in Path("out/map").iterdir()) == ["a.png", "b.png", "c.png", "d.png"]
     Path("own/images/e.jpg").unlink()
     done = script("predict", "input=own/images", "output=out")
     assert (done.status, "0 written, 4 there already, 0 failed" in done.out) == (0, True)
 
 
 def test_names_that_would_collide_are_kept_apart(script: Callable[..., Any]) -> None:
-    """WebP is read and GIF reported; predictions inside the input folder are not predicted again."""
+    """WebP is read and GIF reported."""
     write_set("own", stems="a")
     picture = Image.open("own/images/a.png")
     Path("in").mkdir()
@@ -49,10 +50,56 @@ def test_names_that_would_collide_are_kept_apart(script: Callable[..., Any]) -> 
         picture.save(Path("in", name))
     done = script("predict", "input=in", "output=in/out")
     assert "4 written, 0 there already, 0 failed" in done.out
-    assert "in: skipping files of .gif; save them as PNG or JPEG" in done.out
+    assert "in: 1 files are passed over (1 .gif); save pictures as PNG" in done.out
     names = ["a.bmp.png", "a.png.png", "a.png.png.png", "w.png"]
-    assert sorted(path.name for path in Path("in/out").iterdir()) == names
-    assert "0 written, 4 there already" in script("predict", "input=in", "output=in/out").out
+    assert sorted(path.name for path in Path("in/out/map").iterdir()) == names
+
+
+@pytest.mark.parametrize("output", ["own/images", "own", "own/images/out"])
+def test_predictions_are_not_predicted(script: Callable[..., Any], output: str) -> None:
+    """Of this and of other runs, wherever they lie in the input."""
+    write_set("own")
+    for save, written in (("map", 4), ("map", 0), ("mask", 4), ("map,mask", 0)):
+        for source in ("own/images", "own/images/**/*.png"):
+            done = script("predict", f"input={source}", f"output={output}", f"save=[{save}]")
+            assert f"{written} written, {4 - written} there already, 0 failed" in done.out
+            written = 0
+    assert "4 written" in script("predict", "input=own/images", "output=elsewhere").out
+
+
+def test_predictions_of_another_model_are_told_apart(script: Callable[..., Any], run: Path) -> None:
+    write_set("own")
+    images = "input=own/images"
+    assert script("predict", images, "output=out").status == 0
+    made = json.loads(Path("out/predictions.json").read_text())
+    assert made["map"]["ckpt"] == "micro"
+    first = grey("out/map/a.png")
+    for other in ("ckpt=run", "precision=bf16"):
+        done = script("predict", images, "output=out", other)
+        assert done.status == 1
+        assert "out/map holds 4 predictions by another model or precision (ckpt=micro, fp32); name" in done.err
+        assert "or say overwrite=true" in done.err
+    assert "4 written" in script("predict", images, "output=out", "ckpt=run", "save=[mask]").out  # another folder
+    done = script("predict", "input=own/images/a.png", "output=out", "ckpt=run", "overwrite=true")
+    assert "or remove that one" in done.err  # three would stay
+    assert np.array_equal(grey("out/map/a.png"), first)
+    assert "4 written" in script("predict", images, "output=out", "ckpt=run", "overwrite=true").out
+    assert not np.array_equal(grey("out/map/a.png"), first)
+    assert "4 there already" in script("predict", images, "output=out", "ckpt=run", "save=[map,mask]").out
+
+
+@pytest.mark.parametrize("record", [None, "[]", '{"map": {}}', '{"map": 1, "x": 2}', "x" * 100_000])
+def test_strangers_files_are_left_alone(script: Callable[..., Any], record: str | None) -> None:
+    write_set("own")
+    Path("out/map").mkdir(parents=True)
+    Path("out/map/a.png").write_bytes(b"mine")
+    if record is not None:
+        Path("out/predictions.json").write_text(record)
+    done = script("predict", "input=own/images", "output=out", "overwrite=true")
+    assert done.status == 1
+    assert "name another folder" in done.err
+    assert Path("out/map/a.png").read_bytes() == b"mine"
+    assert record is None or Path("out/predictions.json").read_text() == record
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
@@ -89,7 +136,7 @@ def test_every_way_gives_the_same_map(script: Callable[..., Any], run: Path, mon
         runpy.run_path(str(SCRIPTS / "predict_onnx.py"), run_name="__main__")
         by_api = predictor.predict(f"own/images/{stem}.png").map.astype(int)
         assert by_api.max() - by_api.min() > 10
-        for other in (f"by_script/{stem}.png", f"run/eval/maps/own/{stem}.png", f"{stem}_onnx.png"):
+        for other in (f"by_script/map/{stem}.png", f"run/eval/maps/own/{stem}.png", f"{stem}_onnx.png"):
             assert np.abs(grey(other) - by_api).max() <= 1, other
 
 
@@ -112,5 +159,5 @@ def test_real_images(script: Callable[..., Any], tmp_path: Path) -> None:
     assert "30 written, 0 there already, 1 failed: out" in done.out
     assert "in/unlabeled/broken.jpg: broken" in done.err
     for source in sources:
-        assert grey(Path("out", source.relative_to(cod)).with_suffix(".png")).shape == image_size(source)
-    assert len([path for path in Path("out").rglob("*") if path.is_file()]) == 30
+        assert grey(Path("out/map", source.relative_to(cod)).with_suffix(".png")).shape == image_size(source)
+    assert len([path for path in Path("out/map").rglob("*") if path.is_file()]) == 30

@@ -3,87 +3,76 @@
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import tee
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
+from tqdm import tqdm
 
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
+from ipsam.engine.inference.video_reader import Frame, VideoReader, open_video
+from ipsam.engine.inference.video_writer import VideoWriter, video_writer
 from ipsam.utils.files import replacing
-
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
-RATE = 25.0  # frames per second where a file does not say
 
 
 def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path], *, batch_size: int = 1) -> None:
-    """Write videos of the predictions, of the source's size and frame rate; leave nothing on an error.
+    """Write videos of the predictions, with the source's size, times and sound; leave nothing on an error.
 
     Frames are read ahead, and written while the next ones are predicted.
 
     Args:
-        source: a video that OpenCV can read.
+        source: a video in one of the usual containers, see ``video_reader``.
         targets: path of each kind of picture, as .mp4.
         batch_size: frames in one forward pass.
 
     Raises:
-        ValueError: the video cannot be read or has no frame; or no video can hold a kind (the others are written).
+        ValueError: the video is damaged, cut off or none; or no video can hold a kind (the others are written).
         OSError: a video cannot be written.
     """
     with ExitStack() as stack:
         possible = {kind: path for kind, path in targets.items() if kind != "cutout"}
-        parts = {kind: stack.enter_context(replacing(path)) for kind, path in possible.items()}
-        if parts:
-            _predict(predictor, source, parts, batch_size)
+        if possible:
+            reader = stack.enter_context(open_video(source))
+            parts = {kind: stack.enter_context(replacing(path)) for kind, path in possible.items()}
+            writers = {kind: stack.enter_context(video_writer(part, reader)) for kind, part in parts.items()}
+            _predict(predictor, reader, writers, batch_size)
     if "cutout" in targets:
         raise ValueError(f"{source}: a cutout has an alpha channel, which a video can't hold; save an overlay or mask")
 
 
-def _predict(predictor: Predictor, source: Path, targets: Mapping[str, Path], batch_size: int) -> None:
-    capture = cv2.VideoCapture(str(source))
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    writers: dict[str, cv2.VideoWriter] = {}
+def _predict(predictor: Predictor, reader: VideoReader, writers: Mapping[str, VideoWriter], batch_size: int) -> None:
+    def write(prediction: Prediction, frame: Frame) -> None:
+        sound = _taken(reader)
+        for kind, writer in writers.items():
+            writer.write(np.asarray(prediction.picture(kind).convert("RGB")), frame.start, frame.duration)
+            writer.write_sound(sound)
 
-    def write(prediction: Prediction) -> None:
-        for kind, path in targets.items():
-            if kind not in writers:
-                writers[kind] = _writer(path, rate if 0 < rate < 1000 else RATE, prediction.prob.shape)
-            rgb = np.asarray(prediction.picture(kind).convert("RGB"))
-            writers[kind].write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-
-    try:
-        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-            writing: Future[None] | None = None
-            for prediction in predictor.stream_decoded(_frames(capture, reader), batch_size=batch_size):
-                if writing is not None:
-                    writing.result()
-                writing = writer.submit(write, prediction)
-            if writing is not None:
-                writing.result()
-    finally:
-        capture.release()
-        for each in writers.values():
-            each.release()
-    if not writers:
-        raise ValueError(f"{source}: not a video that OpenCV can read")
+    progress = tqdm(total=reader.num_frames or None, unit="frame", desc=reader.path.name, leave=False, disable=None)
+    with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing, progress:
+        frames, again = tee(_one_ahead(reader.frames(), reading))
+        written: Future[None] | None = None
+        predictions = predictor.stream_decoded((frame.image for frame in frames), batch_size=batch_size)
+        for prediction, frame in zip(predictions, again, strict=True):
+            if written is not None:
+                written.result()
+            written = writing.submit(write, prediction, frame)
+            progress.update()
+        if written is not None:
+            written.result()
+    sound = _taken(reader)
+    for writer in writers.values():
+        writer.write_sound(sound)
 
 
-def _frames(capture: cv2.VideoCapture, reader: ThreadPoolExecutor) -> Iterator[NDArray[np.uint8]]:
-    """Yield all frames; read one ahead."""
-    reading = reader.submit(capture.read)
-    while True:
-        success, frame = reading.result()
-        if not success:
-            return
-        reading = reader.submit(capture.read)
-        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+def _one_ahead(frames: Iterator[Frame], reading: ThreadPoolExecutor) -> Iterator[Frame]:
+    """Yield the frames, each read while the one before is in use."""
+    following = reading.submit(next, frames, None)
+    while (frame := following.result()) is not None:
+        following = reading.submit(next, frames, None)
+        yield frame
 
 
-def _writer(path: Path, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    height, width = size
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
-    if not writer.isOpened():
-        raise OSError(f"{path}: OpenCV can't write this video")
-    return writer
+def _taken(reader: VideoReader) -> list[tuple[int, Any]]:
+    return [reader.sound.popleft() for _ in range(len(reader.sound))]

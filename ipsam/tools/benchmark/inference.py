@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ipsam.engine.inference.files import find_jobs, predict_files
+from ipsam.engine.inference.files import predict_files
+from ipsam.engine.inference.jobs import find_jobs
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.model.baselines import NullPrompt
 from ipsam.tools.benchmark import Report

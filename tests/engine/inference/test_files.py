@@ -1,17 +1,16 @@
 """Predicting files keeps their folders, skips what is done and lists what is broken."""
 
-import os
-import re
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from ipsam.engine.inference.files import FileJob, _save, find_jobs, predict_files
+from ipsam.engine.inference import files
+from ipsam.engine.inference.files import _save, predict_files
+from ipsam.engine.inference.jobs import FileJob, find_jobs
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 
@@ -42,10 +41,11 @@ def test_folders_are_kept(predictor: Predictor, tree: Path, tmp_path: Path) -> N
     out = tmp_path / "out"
     outcome = predict_files(predictor, find_jobs(str(tree), out, ["map"]), batch_size=4)
     assert (outcome.written, outcome.skipped, outcome.failed) == (6, 0, {})
-    assert written(out) == ["a.png", "deep/a.png", "deep/er/b.png", "twice.jpg.png", "twice.png.png", "v1.2.png"]
+    names = ["a.png", "deep/a.png", "deep/er/b.png", "twice.jpg.png", "twice.png.png", "v1.2.png"]
+    assert written(out) == [f"map/{name}" for name in names]
     for source, target in (("deep/er/b.jpg", "deep/er/b.png"), ("twice.jpg", "twice.jpg.png")):
         result = predictor.predict(tree / source)
-        saved = cv2.imread(str(out / target), cv2.IMREAD_UNCHANGED)
+        saved = cv2.imread(str(out / "map" / target), cv2.IMREAD_UNCHANGED)
         assert saved.shape == result.prob.shape
         assert np.abs(saved.astype(int) - result.map).max() <= 1  # batches of different sizes differ by rounding
 
@@ -61,9 +61,9 @@ def test_broken_files_are_listed_and_shift_no_map(predictor: Predictor, tmp_path
     assert outcome.written == 5
     assert sorted(outcome.failed) == [root / f"{broken}.png" for broken in (0, 3, 4, 8)]
     assert all(str(path) in reason for path, reason in outcome.failed.items())
-    assert written(out) == ["1.png", "2.png", "5.png", "6.png", "7.png"]
-    for name in written(out):
-        saved = cv2.imread(str(out / name), cv2.IMREAD_UNCHANGED)
+    assert written(out / "map") == ["1.png", "2.png", "5.png", "6.png", "7.png"]
+    for name in written(out / "map"):
+        saved = cv2.imread(str(out / "map" / name), cv2.IMREAD_UNCHANGED)
         assert np.abs(saved.astype(int) - predictor.predict(root / name).map).max() <= 1
 
 
@@ -75,13 +75,18 @@ def test_several_kinds_get_separate_folders(predictor: Predictor, tree: Path, tm
         assert (cutout.mode, cutout.size) == ("RGBA", (40, 32))
 
 
+def test_inputs_are_not_overwritten(tree: Path) -> None:
+    save(tree / "map" / "a.png")
+    with pytest.raises(ValueError, match=r"in/map/a\.png is an input and would be overwritten; name another folder"):
+        find_jobs(str(tree), tree, ["map"])
+
+
 def test_input_may_be_a_file_or_a_glob(tree: Path, tmp_path: Path) -> None:
     (only,) = find_jobs(str(tree / "deep/a.jpg"), tmp_path, ["map"])
-    assert only.targets == {"map": tmp_path / "a.png"}
+    assert only.targets == {"map": tmp_path / "map" / "a.png"}
     found = find_jobs(str(tree / "**/*.jpg"), tmp_path, ["map"])
-    assert [job.targets["map"].relative_to(tmp_path).as_posix() for job in found] == [
-        *("deep/a.png", "deep/er/b.png", "twice.png")
-    ]
+    names = ["deep/a.png", "deep/er/b.png", "twice.png"]
+    assert [job.targets["map"].relative_to(tmp_path / "map").as_posix() for job in found] == names
 
 
 def test_finished_files_are_skipped(predictor: Predictor, tree: Path, tmp_path: Path) -> None:
@@ -97,11 +102,59 @@ def test_finished_files_are_skipped(predictor: Predictor, tree: Path, tmp_path: 
 
 
 def test_unwritable_output_is_named(predictor: Predictor, tree: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "deep").write_text("a file instead of a folder")
+    (tmp_path / "out" / "map").mkdir(parents=True)
+    (tmp_path / "out" / "map" / "deep").write_text("a file instead of a folder")
     outcome = predict_files(predictor, find_jobs(str(tree), tmp_path / "out", ["map"]))
     assert outcome.written == 4
     assert set(outcome.failed) == {tree / "deep/a.jpg", tree / "deep/er/b.jpg"}
+
+
+def test_linked_folders_are_searched_once(tree: Path, tmp_path: Path) -> None:
+    """Also one outside, one that holds itself, and one that two links show."""
+    save(tmp_path / "elsewhere" / "c.jpg")
+    for link, target in (("link", tmp_path / "elsewhere"), ("again", tmp_path / "elsewhere"), ("deep/loop", tree)):
+        (tree / link).symlink_to(target)
+    for source in (str(tree), f"{tree}/**/*.*g"):
+        found = [job.source.relative_to(tree).as_posix() for job in find_jobs(source, tmp_path / "out", ["map"])]
+        assert len(found) == 7
+        assert found[1] in ("again/c.jpg", "link/c.jpg")
+
+
+def test_files_that_are_passed_over_are_counted(tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.ppm", "b.GIF", "c.gif", "README"):
+        save(tree / "x.png").rename(tree / name)
+    for name in ("d.jfif", "e.jpe", "f.webp"):
+        (tree / name).touch()
+    assert len(find_jobs(str(tree), tmp_path / "out", ["map"])) == 9
+    assert f"{tree}: 5 files are passed over (2 .gif, 1 .ppm, 1 .txt, 1 no ending)" in caplog.text
+
+
+def test_large_pictures_are_held_one_by_one(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number in memory depends on their pixels."""
+    for number in range(6):
+        save(tmp_path / "in" / f"{number}.png", 100, 100 if number < 3 else 200)
+    held, most, read, write = [0], [0], files.to_rgb, files._save
+
+    def counted_read(path: Path) -> np.ndarray:
+        image = read(path)
+        held[0] += image.size // 3
+        most.append(held[0])
+        return image
+
+    def counted_write(job: FileJob, prediction: Prediction) -> None:
+        write(job, prediction)
+        held[0] -= prediction.prob.size
+
+    monkeypatch.setattr(files, "to_rgb", counted_read)
+    monkeypatch.setattr(files, "_save", counted_write)
+    for limit, expected in ((60_000, 60_000), (30_000, 30_000), (10_000, 20_000)):
+        most.clear()
+        monkeypatch.setattr(files, "MAX_HELD", limit)
+        jobs = find_jobs(str(tmp_path / "in"), tmp_path / "out", ["map"])
+        assert predict_files(predictor, jobs, overwrite=True, batch_size=2).written == 6
+        assert max(most) <= expected
 
 
 def save_often(job: FileJob) -> None:
@@ -119,69 +172,6 @@ def test_two_processes_may_predict_into_one_folder(tmp_path: Path) -> None:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
     assert written(tmp_path) == ["a.png"]
-
-
-@pytest.fixture
-def film(tmp_path: Path) -> Path:
-    """Five frames of 48 x 64."""
-    path = tmp_path / "films" / "walk.avi"
-    path.parent.mkdir()
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
-    assert writer.isOpened()
-    for number in range(5):
-        writer.write(np.full((48, 64, 3), 40 * number, np.uint8))
-    writer.release()
-    return path
-
-
-@pytest.mark.parametrize(("batch_size", "batches"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1])])
-def test_a_video_is_predicted_frame_by_frame(
-    predictor: Predictor, film: Path, tmp_path: Path, monkeypatch: Any, batch_size: int, batches: list[int]
-) -> None:
-    sizes, begin = [], predictor._start
-    monkeypatch.setattr(predictor, "_start", lambda images: sizes.append(len(images)) or begin(images))
-    jobs = find_jobs(str(film.parent), tmp_path / "out", ["overlay", "map"])
-    outcome = predict_files(predictor, jobs, batch_size=batch_size)
-    assert (outcome.written, outcome.failed) == (1, {})
-    assert sizes == batches
-    assert written(tmp_path / "out") == ["map/walk.mp4", "overlay/walk.mp4"]
-    for kind in ("overlay", "map"):
-        capture = cv2.VideoCapture(str(tmp_path / "out" / kind / "walk.mp4"))
-        assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 5
-        assert capture.get(cv2.CAP_PROP_FPS) == 10
-        _, frame = capture.read()
-        assert frame.shape == (48, 64, 3)
-        capture.release()
-    assert predict_files(predictor, jobs).skipped == 1
-
-
-def test_interrupted_video_leaves_no_file(
-    predictor: Predictor, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begin, begun = predictor._start, []
-
-    def fails_at_the_fourth(images: Any) -> Any:
-        begun.append(sorted(path.name for path in (tmp_path / "out").rglob("*.mp4")))
-        if len(begun) == 4:
-            raise MemoryError
-        return begin(images)
-
-    monkeypatch.setattr(predictor, "_start", fails_at_the_fourth)
-    with pytest.raises(MemoryError):
-        predict_files(predictor, find_jobs(str(film), tmp_path / "out", ["map"]))
-    assert len(begun[3]) == 1
-    assert re.fullmatch(rf"\.{os.getpid()}-.*\.part\.mp4", begun[3][0])
-    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
-
-
-def test_broken_videos_and_cutouts_of_videos_are_named(predictor: Predictor, film: Path, tmp_path: Path) -> None:
-    (film.parent / "broken.mp4").write_bytes(b"no video")
-    outcome = predict_files(predictor, find_jobs(str(film.parent), tmp_path / "out", ["mask"]))
-    assert outcome.written == 1
-    assert "broken.mp4: not a video that OpenCV can read" in outcome.failed[film.parent / "broken.mp4"]
-    outcome = predict_files(predictor, find_jobs(str(film), tmp_path / "cut", ["cutout"]))
-    assert "a cutout has an alpha channel, which a video can't hold" in outcome.failed[film]
-    assert written(tmp_path / "cut") == []
 
 
 @pytest.mark.parametrize(

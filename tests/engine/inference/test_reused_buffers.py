@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.films import write_film
 
 from ipsam.data.user_images import to_rgb
-from ipsam.engine.inference import files as files
+from ipsam.engine.inference.files import predict_files
+from ipsam.engine.inference.jobs import find_jobs
 from ipsam.engine.inference.predictor import Predictor
-from ipsam.engine.inference.video import predict_video
 
 SIZE = (48, 64)
 
@@ -123,11 +124,6 @@ def test_files_and_videos_are_not_copied(
 
     monkeypatch.setattr("ipsam.engine.inference.predictor.to_rgb", refuse)
     Image.fromarray(frames[0]).save(tmp_path / "a.png")
-    outcome = files.predict_files(predictor, files.find_jobs(str(tmp_path / "a.png"), tmp_path / "out", ["map"]))
-    assert (outcome.written, outcome.failed) == (1, {})
-    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, SIZE[::-1])
-    for frame in frames:
-        writer.write(frame)
-    writer.release()
-    predict_video(predictor, tmp_path / "a.avi", {"map": tmp_path / "a.mp4"}, batch_size=2)
-    assert (tmp_path / "a.mp4").is_file()
+    write_film(tmp_path / "b.mp4", num=3)
+    outcome = predict_files(predictor, find_jobs(str(tmp_path), tmp_path / "out", ["map"]), batch_size=2)
+    assert (outcome.written, outcome.failed) == (2, {})
