@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from ipsam.engine.inference.files import predict_files
 from ipsam.engine.inference.jobs import find_jobs
-from ipsam.engine.inference.predictor import load
+from ipsam.engine.inference.predictor import check_batch_size, load
 from ipsam.engine.inference.record import claim, maker_of
 from ipsam.engine.runs.configuration import given, plain
 from ipsam.utils.console import show
@@ -19,6 +19,7 @@ def main(config: DictConfig) -> None:
     source, output = given(config, "input"), Path(given(config, "output"))
     kinds = plain(config.save)
     jobs = find_jobs(source, output, kinds)
+    check_batch_size(config.batch_size)
     writable_folder(output, "output")
     how = {name: config[name] for name in ("device", "precision", "base", "fast", "compile")}
     predictor = load(config.ckpt, **how)

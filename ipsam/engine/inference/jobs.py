@@ -15,8 +15,9 @@ from ipsam.engine.inference.prediction import KINDS
 from ipsam.engine.inference.record import RECORD, recorded_kinds
 from ipsam.utils.folders import folders_below
 
-VIDEOS = (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts")
-VIDEOS += (".webm", ".wmv")  # containers of video_reader
+# Of the containers that video_reader opens.
+MPEG = (".m2ts", ".mpeg", ".mpg", ".mts", ".ts")
+VIDEOS = (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".flv", ".ogv", ".wmv", *MPEG)
 
 logger = logging.getLogger(__name__)
 
