@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import Field
 
 from ipsam.data.images import FOREGROUND_ABOVE
@@ -94,7 +95,8 @@ class Protocol(Options):
         width_height = self.shape(mask)[::-1]
         if self.size is not None:
             prediction = cv2.resize(prediction, width_height, interpolation=cv2.INTER_LINEAR)
-            mask = np.asarray(cv2.resize(mask, width_height, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+            # By pixel centres, as SAM2-Adapter's code does through Pillow: OpenCV's nearest neighbour takes corners.
+            mask = np.array(Image.fromarray(mask).resize(width_height, Image.Resampling.NEAREST))
         if self.binarise:
             above = prediction > (127 if prediction.dtype == np.uint8 else 0.5)
             prediction = above.astype(np.uint8) * np.uint8(255)

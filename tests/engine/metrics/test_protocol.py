@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from support.metric_cases import Map, cases
 
 from ipsam.engine.metrics import METRICS, PRESETS, Protocol, measure
@@ -71,12 +72,38 @@ def test_at_another_size_both_are_resized() -> None:
     prediction, mask = case()
     expected = measure(
         cv2.resize(prediction, (50, 50), interpolation=cv2.INTER_LINEAR),
-        cv2.resize(mask, (50, 50), interpolation=cv2.INTER_NEAREST),
+        np.array(Image.fromarray(mask).resize((50, 50), Image.Resampling.NEAREST)),
         Protocol(),
     )
     assert measure(prediction, mask, Protocol(size=50)).scores == expected.scores
     assert Protocol(size=50).shape(mask) == (50, 50)
     assert Protocol().shape(mask) == mask.shape
+
+
+def ellipse(height: int, width: int) -> Map:
+    y, x = np.mgrid[:height, :width]
+    inside = ((2 * y - height) * 5 * width) ** 2 + ((3 * x - width) * 4 * height) ** 2 < (4 * width * height) ** 2
+    return inside.astype(np.uint8) * np.uint8(255)
+
+
+# By the code of SAM2-Adapter (github.com/tianrun-chen/SAM-Adapter-PyTorch, branch SAM2-Adapter-for-Segment-Anything-2, at
+# db7ee31): its classes in sod_metric.py, as utils.calc_cod calls them, on what test.py and datasets/wrappers.py make of
+# a map and a mask: pred = map / 255, pred[pred > 0.5] = 1, pred[pred < 0.5] = 0, and for the mask Pillow's
+# Image.open(file).convert("L").resize((1024, 1024), Image.NEAREST) / 255; both times 255.
+SAM2_ADAPTER = {
+    (97, 233): {"fw": 0.987835781, "sm": 0.963241437, "em": 0.985824481, "mae": 0.01126194},
+    (300, 451): {"fw": 0.992891937, "sm": 0.967300687, "em": 0.986930537, "mae": 0.010056496},
+    (1500, 1100): {"fw": 0.997347529, "sm": 0.981758185, "em": 0.992654478, "mae": 0.004403114},
+}
+
+
+@pytest.mark.parametrize("size", SAM2_ADAPTER, ids=str)
+def test_sam2_adapter_gives_the_scores_of_its_own_code(size: tuple[int, int]) -> None:
+    grain = np.random.default_rng(size[0]).integers(0, 128, (16, 16), dtype=np.uint8)
+    prediction = ellipse(1024, 1024) // 2 + np.kron(grain, np.ones((64, 64), np.uint8))
+    scores = measure(prediction, ellipse(*size), PRESETS["sam2_adapter"]).scores
+    expected = SAM2_ADAPTER[size]
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, rel=0, abs=1e-6)
 
 
 def test_float_predictions_are_rounded_by_default() -> None:
