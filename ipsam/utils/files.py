@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import io
 import json
 import os
 import re
@@ -11,16 +12,16 @@ import stat
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
-from io import BufferedReader
 from pathlib import Path
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 MAX_SUFFIX = 12  # characters
 DAY = 86400  # seconds
+FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # begins a cell that a spreadsheet takes for one, escaped or not
 PART = re.compile(r"\.(\d+)-([0-9a-f]{8})-[0-9a-f]{8}\.part(\.\w+)?")  # process, host, checksum of the file's name
 
 
@@ -65,7 +66,7 @@ def check_regular(path: str | Path) -> None:
     _refuse_irregular(os.stat(path).st_mode, path)
 
 
-def open_regular(path: str | Path) -> BufferedReader:
+def open_regular(path: str | Path) -> io.BufferedReader:
     """Open a regular file to read its bytes; errors as of ``check_regular``."""
     check_regular(path)  # even opening a device may have an effect
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
@@ -142,9 +143,14 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         raise OSError(error.errno, error.strerror, error.filename or str(folder)) from error
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write a text file as ``write_files`` does."""
-    write_files(path.parent, {path.name: content.encode()})
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file as ``write_files`` does."""
+    write_files(path.parent, {path.name: content})
+
+
+def write_text(path: Path, content: str, *, errors: str = "strict") -> None:
+    """Write a text file as ``write_bytes`` does; ``errors`` is that of ``str.encode``."""
+    write_bytes(path, content.encode("utf-8", errors))
 
 
 def write_json(path: Path, content: object) -> None:
@@ -152,13 +158,32 @@ def write_json(path: Path, content: object) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_csv(path: Path, rows: list[dict[str, str | float]]) -> None:
-    """Write rows of the same keys as CSV; make the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+def write_csv(path: Path, rows: Iterable[Mapping[str, object]], fields: Sequence[str] | None = None) -> None:
+    """Write rows as CSV, as ``write_text`` does; ``fields`` are their keys, by default those of all rows.
+
+    A spreadsheet takes a text such as ``=1+1`` for a formula, and names come from other people's files. Such a text
+    gets an apostrophe in front, which ``read_csv`` removes.
+    """
+    rows = list(rows)
+    content = io.StringIO(newline="")
+    writer = csv.DictWriter(content, fields or list(dict.fromkeys(key for row in rows for key in row)))
+    writer.writeheader()
+    writer.writerows({key: _escaped(value) for key, value in row.items()} for row in rows)
+    write_text(path, content.getvalue(), errors="replace")
+
+
+def read_csv(text: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of a text that ``write_csv`` wrote."""
+    for row in csv.DictReader(io.StringIO(text, newline="")):
+        yield {key: _unescaped(value) for key, value in row.items()}
+
+
+def _unescaped(value: str) -> str:  # or None, where a damaged row is too short
+    return value[1:] if isinstance(value, str) and value.startswith("'") and FORMULA.match(value) else value
+
+
+def _escaped(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
 
 
 @cache

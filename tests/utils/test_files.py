@@ -1,9 +1,12 @@
 """Files are complete or absent, also with several writers to one path."""
 
+import csv
+import errno
 import os
+import resource
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -12,7 +15,16 @@ import pytest
 from ipsam.data.files import read_list
 from ipsam.data.images import image_size, read_image
 from ipsam.utils import files
-from ipsam.utils.files import check_regular, open_regular, replacing, write_text
+from ipsam.utils.files import (
+    check_regular,
+    open_regular,
+    read_csv,
+    replacing,
+    write_bytes,
+    write_csv,
+    write_json,
+    write_text,
+)
 from ipsam.utils.untrusted import bounded_text, check_archive
 from ipsam.utils.weights import sha256_of
 
@@ -65,6 +77,58 @@ def test_errors_name_the_file_itself(tmp_path: Path, name: str) -> None:
         part.touch()
     assert error.value.filename == str(tmp_path / name)
     assert os.listdir(tmp_path) == ["a.png"]
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """Let no file grow above 100 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("full_disk")
+@pytest.mark.parametrize(
+    ("write", "content"),
+    [(write_bytes, b"x" * 101), (write_text, "x" * 101), (write_json, ["x"] * 50), (write_csv, [{"name": "x"}] * 50)],
+)
+def test_full_disk_is_named_and_keeps_the_old_file(tmp_path: Path, write: Callable[..., None], content: object) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+    with pytest.raises(OSError, match="File too large") as error:
+        write(path, content)
+    assert error.value.filename == str(path)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_error_that_names_no_file_gets_its_path(tmp_path: Path) -> None:
+    def write() -> None:
+        with replacing(tmp_path / "a") as part:
+            part.touch()
+            raise OSError(errno.ENOSPC, "No space left on device")  # as of a library
+
+    with pytest.raises(OSError, match="No space left") as error:
+        write()
+    assert error.value.filename == str(tmp_path / "a")
+    assert not os.listdir(tmp_path)
+
+
+TEXTS = ["=1+1", "+1", "-1", "@a", "\ta", "\ra", "\n=a", "'=a", "''-", "'a'", "a=b", "", 'a\u2028,"b"\nc', "\x1b[31m"]
+
+
+def test_names_are_no_formulas_in_a_spreadsheet(tmp_path: Path) -> None:
+    """Numbers stay as they are, and our own reader returns the names."""
+    path = tmp_path / "new" / "a.csv"
+    write_csv(path, [{"name": text, "change": -0.5} for text in TEXTS] + [{"name": "a", "left_out": "=b"}])
+    with path.open(newline="", encoding="utf-8") as file:
+        raw = list(csv.DictReader(file))
+    assert not [row for row in raw if row["name"][:1] in set("=+-@\t\r\n") - {""}]
+    assert {row["change"] for row in raw[:-1]} == {"-0.5"}
+    rows = list(read_csv(path.read_bytes().decode()))
+    assert [row["name"] for row in rows] == [*TEXTS, "a"]
+    assert (rows[-1]["change"], rows[-1]["left_out"]) == ("", "=b")
 
 
 def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ from tqdm import tqdm
 
 from ipsam.data import TestSet, collate_test
 from ipsam.engine.evaluate.scores import Evaluation
-from ipsam.engine.evaluate.scoring import score_images, summary
+from ipsam.engine.evaluate.scoring import Scored, score_images, summary
 from ipsam.engine.inference.forward import forward, to_map
-from ipsam.engine.metrics import METRICS, Pixels, Protocol, means, measure, to_eight_bit
+from ipsam.engine.metrics import METRICS, CurveSum, Pixels, Protocol, Scores, means, measure, to_eight_bit
 from ipsam.engine.runs.settings import Settings
 from ipsam.model import Segmenter
 from ipsam.utils.async_copy import one_ahead, to_host
-from ipsam.utils.files import replacing
+from ipsam.utils.files import write_bytes
 from ipsam.utils.signals import ignore_signals
 
 CONSTANTS = (0, 64, 128, 191, 255)  # grey values, from black to white
@@ -43,13 +43,7 @@ class Predicted:
     def __call__(self) -> tuple[str, Pixels, NDArray[np.uint8]]:
         """Save the prediction if it has a path; return name, prediction and mask."""
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with replacing(self.path) as unfinished:
-                    if not cv2.imwrite(str(unfinished), to_eight_bit(self.prediction)):
-                        raise OSError("OpenCV cannot write there")
-            except OSError as error:
-                raise OSError(f"cannot write the map {self.path}: {error.strerror or error}") from error
+            write_bytes(self.path, cv2.imencode(".png", to_eight_bit(self.prediction))[1].tobytes())
         return self.name, self.prediction, self.mask
 
 
@@ -134,6 +128,7 @@ def evaluate(
     for name, test_set in test_sets.items():
         folder = None if maps is None else maps / name
         remarks: Counter[str] = Counter()
+        total: Counter[str] = Counter()
         share = range(processes.process_index, len(test_set), processes.num_processes)
         predictions = predict(
             model,
@@ -150,9 +145,14 @@ def evaluate(
             name, predictions, len(share), protocol=protocol, num_workers=num_workers, predicting=True
         )
         shares = gather_object([(scored, remarks)])
-        in_order = [shares[i % len(shares)][0][i // len(shares)] for i in range(len(test_set))]
-        total = sum((counts for _, counts in shares), Counter[str]())
-        parts.append(replace(summary(name, in_order, protocol), remarks={name: dict(total)} if total else {}))
+        whole = Scored([shares[i % len(shares)][0].images[i // len(shares)] for i in range(len(test_set))])
+        for part, counts in shares:
+            whole.curves += part.curves
+            total.update(counts)
+        evaluation = summary(name, whole, protocol)
+        if total:
+            evaluation.remarks[name] = {**total, **evaluation.remarks.get(name, {})}
+        parts.append(evaluation)
     return Evaluation.joined(parts, protocol)
 
 
@@ -183,9 +183,14 @@ def evaluate_constant(test_sets: Mapping[str, TestSet], protocol: Protocol | Non
     evaluation = Evaluation(protocol=protocol)
     for name, test_set in test_sets.items():
         indices = tqdm(range(len(test_set)), desc=f"{name}, constant maps", unit="image", leave=False, disable=None)
-        masks = (test_set.source.read(index, epoch=0).mask for index in indices)
-        images = [[measure(np.full_like(mask, value), mask, protocol) for value in CONSTANTS] for mask in masks]
-        results = [means(of_value)[0] for of_value in zip(*images, strict=True)]
+        scored: list[tuple[list[Scores], CurveSum]] = [([], CurveSum()) for _ in CONSTANTS]
+        for index in indices:
+            mask = test_set.source.read(index, epoch=0).mask
+            for value, (scores, curves) in zip(CONSTANTS, scored, strict=True):
+                image = measure(np.full_like(mask, value), mask, protocol)
+                scores.append(image.scores)
+                curves.add(image.curves)
+        results = [means(*of_value)[0] for of_value in scored]
         best = {name: metric.best(result[name] for result in results) for name, metric in METRICS.items()}
         evaluation.datasets[name] = {"num_images": len(test_set), **best}
     return evaluation

@@ -13,7 +13,7 @@ from ipsam.data import TestSet
 from ipsam.engine.inference.forward import forward
 from ipsam.engine.runs.settings import Settings
 from ipsam.model import IPSAMOutput, Segmenter
-from ipsam.utils.files import replacing
+from ipsam.utils.files import write_bytes
 
 CELL = 160  # pixels a side
 HEADER = 20  # pixels
@@ -59,10 +59,7 @@ def save_panel(model: Segmenter, test_set: TestSet, path: Path, *, settings: Set
         mask = cv2.resize(item["mask"], (image.shape[-1], image.shape[-2]), interpolation=cv2.INTER_NEAREST)
         output = forward(model, image, [item["mask"]], device=settings.device, bf16=settings.bf16)
         panels.append(panel(image, torch.from_numpy(mask)[None, None] / 255, output))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as unfinished:
-        if not cv2.imwrite(str(unfinished), np.concatenate(panels)[..., ::-1]):
-            raise OSError(f"cannot write {path}")
+    write_bytes(path, cv2.imencode(".png", np.concatenate(panels)[..., ::-1])[1].tobytes())
     return path
 
 

@@ -56,7 +56,7 @@ def evaluate_run(
 ) -> None:
     """Score every test set. The main process writes scores and pictures, and prints the table.
 
-    The files are ``metrics.json``, ``per_image.csv`` and ``<dataset>.png`` (outputs for the first images).
+    The files are ``metrics.json``, ``per_image.csv``, ``curves.csv`` and ``<dataset>.png``, the first images' outputs.
 
     Args:
         model: model to evaluate; with ``settings.fast`` it is prepared for inference, in place.
@@ -90,12 +90,8 @@ def evaluate_run(
             board.scalars(f"test/{name}", scores, settings.epochs)
         board.close()
     methods = {name: reference.datasets for name, reference in (references or {}).items()}
-    show(evaluation.protocol, scores_table({"model": evaluation.datasets, **methods}))
-    for name, remarks in evaluation.remarks.items():
-        num_images = evaluation.datasets[name]["num_images"]
-        for remark, count in remarks.items():
-            show(f"{name}: {remark} in {count} of {num_images:.0f} images ({count / num_images:.1%})")
-    show(f"scores: {out / 'metrics.json'}, {out / 'per_image.csv'}")
+    show(evaluation.protocol, scores_table({"model": evaluation.datasets, **methods}), *evaluation.notes())
+    show(f"scores: {out / 'metrics.json'}, {out / 'per_image.csv'}, {out / 'curves.csv'}")
     if save_maps:
         show(f"maps: {out / 'maps'}")
     show("pictures (image, mask, prompts, gate, coarse, refined):", *(f"  {path}" for path in pictures))

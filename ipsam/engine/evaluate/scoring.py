@@ -6,7 +6,8 @@ their speed changes a bit of the result.
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -14,15 +15,25 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ipsam.engine.evaluate.scores import Evaluation
-from ipsam.engine.metrics import ImageScores, Pixels, Protocol, means, measure
+from ipsam.engine.metrics import CurveSum, ImageScores, Pixels, Protocol, Scores, means, measure
 from ipsam.utils.worker_pool import WorkerPool
 
 CHUNK = 4  # jobs sent to a worker at once
 AHEAD = 2  # chunks drawn ahead for each worker: enough to keep it busy, few enough to fit into memory
 NICENESS = 5  # of workers beside a model: where cores are scarce, everything waits for the predictions
+TOLERANCE = 1e-3  # by which E may exceed 1 unsaid; more needs an image of less than 1,000 pixels
+E_ABOVE_1 = "E-measure above 1 (by its definition, a perfect map of n pixels has n / (n - 1))"
 
 # A call that gives an image's name, prediction (h, w) and mask (h, w), mostly in another process.
 Job = Callable[[], tuple[str, Pixels, NDArray[np.uint8]]]
+
+
+@dataclass
+class Scored:
+    """Names and scores of images, and the sum of their curves."""
+
+    images: list[tuple[str, Scores]] = field(default_factory=list)
+    curves: CurveSum = field(default_factory=CurveSum)
 
 
 def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int) -> Evaluation:
@@ -32,8 +43,8 @@ def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol,
 
 def score_images(
     name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int, predicting: bool = False
-) -> list[tuple[str, ImageScores]]:
-    """Score each image of a dataset; return names and scores in the order of the jobs.
+) -> Scored:
+    """Score each image of a dataset; names and scores are in the order of the jobs.
 
     Args:
         name: dataset, for the progress bar.
@@ -49,6 +60,7 @@ def score_images(
         ValueError, OSError: a job or ``measure`` failed.
     """
     score = partial(_score, protocol=protocol)
+    results: Iterable[tuple[str, ImageScores]] = map(score, jobs)
     if num_workers:
         pool: WorkerPool[Job, tuple[str, ImageScores]] = WorkerPool(
             score,
@@ -58,19 +70,23 @@ def score_images(
             help_out=predicting,
             initializer=_be_nice if predicting else None,
         )
-        scored = pool.map(jobs)
-    else:
-        scored = map(score, jobs)
-    return list(tqdm(scored, total=total, desc=name, unit="image", leave=False, disable=None))
+        results = pool.map(jobs)
+    scored = Scored()
+    for image_name, image in tqdm(results, total=total, desc=name, unit="image", leave=False, disable=None):
+        scored.images.append((image_name, image.scores))
+        scored.curves.add(image.curves)
+    return scored
 
 
-def summary(name: str, scored: Sequence[tuple[str, ImageScores]], protocol: Protocol) -> Evaluation:
+def summary(name: str, scored: Scored, protocol: Protocol) -> Evaluation:
     """Aggregate the scores of a dataset's images."""
     rows: list[dict[str, str | float]] = [
-        {"dataset": name, "name": image_name, **image.scores} for image_name, image in scored
+        {"dataset": name, "name": image_name, **scores} for image_name, scores in scored.images
     ]
-    scores, curves = means([image for _, image in scored])
-    return Evaluation({name: {"num_images": len(scored), **scores}}, rows, {name: curves}, protocol)
+    scores, curves = means([scores for _, scores in scored.images], scored.curves)
+    num_above_1 = sum(scores["em_max"] > 1 + TOLERANCE for _, scores in scored.images)
+    remarks = {name: {E_ABOVE_1: num_above_1}} if num_above_1 else {}
+    return Evaluation({name: {"num_images": len(rows), **scores}}, rows, {name: curves}, protocol, remarks)
 
 
 def _score(job: Job, *, protocol: Protocol) -> tuple[str, ImageScores]:

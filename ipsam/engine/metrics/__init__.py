@@ -5,7 +5,7 @@
 (F, Dice, IoU) and ``weighted_f`` with ``distance``. ``registry`` lists the metrics.
 """
 
-from ipsam.engine.metrics.measure import ImageScores, means, measure
+from ipsam.engine.metrics.measure import CurveSum, ImageScores, Scores, means, measure
 from ipsam.engine.metrics.protocol import PRESETS, Protocol, to_eight_bit
 from ipsam.engine.metrics.registry import CURVES, HEADLINE, METRICS
 from ipsam.engine.metrics.statistics import Pixels
@@ -15,9 +15,11 @@ __all__ = [
     "HEADLINE",
     "METRICS",
     "PRESETS",
+    "CurveSum",
     "ImageScores",
     "Pixels",
     "Protocol",
+    "Scores",
     "means",
     "measure",
     "to_eight_bit",

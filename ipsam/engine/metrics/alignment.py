@@ -12,7 +12,8 @@ def e_measure(counts: Counts, truth: GroundTruth) -> Values:
     """Compute E of the prediction binarised at each threshold of ``counts``, in PySODMetrics' order.
 
     Alignment is the same for all pixels of a kind (predicted or not, foreground or background), so four counts suffice.
-    As in PySODMetrics the sum is divided by n - 1 pixels, so a small perfect prediction exceeds 1.
+    As in PySODMetrics the sum is divided by n - 1 pixels, so a small perfect prediction exceeds 1. A single pixel, for
+    which that gives 1 / eps = 4.5e15, is divided by 1.
     """
     predicted = counts.true + counts.false
     if truth.num_foreground == 0:
@@ -29,7 +30,7 @@ def e_measure(counts: Counts, truth: GroundTruth) -> Values:
             (truth.size - predicted - missed, 0 - p, 0 - g),
         )
         total = np.sum([_enhanced_alignment(a, b) * num for num, a, b in kinds], axis=0)
-    return np.asarray(total / (truth.size - 1 + EPS))
+    return np.asarray(total / (truth.size - 1 + EPS if truth.size > 1 else 1))
 
 
 def _enhanced_alignment(a: Values, b: float) -> Values:

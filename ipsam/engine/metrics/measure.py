@@ -1,7 +1,7 @@
 """All metrics of one prediction, and of a dataset."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,10 @@ from ipsam.engine.metrics.registry import CURVES, METRICS, Inputs, curves_of
 from ipsam.engine.metrics.statistics import Pixels, statistics_of_values
 from ipsam.engine.metrics.truth import GroundTruth
 
+BITS = 28  # of a digit in a sum of curves
+
+Scores = dict[str, float]  # by the names in METRICS
+
 
 @dataclass(frozen=True)
 class ImageScores:
@@ -23,7 +27,7 @@ class ImageScores:
         curves: (6, 256), in the order of ``CURVES``, at the thresholds 255/255, 254/255, ..., 0.
     """
 
-    scores: dict[str, float]
+    scores: Scores
     curves: NDArray[np.float64]
 
 
@@ -56,15 +60,41 @@ def measure(prediction: Pixels, mask: NDArray[np.uint8], protocol: Protocol) -> 
     return ImageScores({name: float(metric.score(inputs)) for name, metric in METRICS.items()}, curves)
 
 
-def means(images: Sequence[ImageScores]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-    """Average the scores and curves of at least one image, by the names in ``METRICS`` and ``CURVES``.
+class CurveSum:
+    """Sum of curves, exact until it is rounded once: neither the order of the images nor their grouping matters.
+
+    It takes the same memory for any number of images. The whole numbers of ``_digits`` count units of 2^-28, 2^-56 and
+    2^-84; what is left of a value of 0 to 2 below that is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._digits = np.zeros((3, len(CURVES), 256), np.int64)  # overflow after 10^10 images
+
+    def add(self, curves: NDArray[np.float64]) -> None:
+        """Add an image's curves, (6, 256)."""
+        for digits in self._digits:
+            curves = curves * 2.0**BITS
+            whole = np.floor(curves)
+            digits += whole.astype(np.int64)
+            curves = curves - whole
+
+    def __iadd__(self, other: "CurveSum") -> "CurveSum":
+        self._digits += other._digits
+        return self
+
+    def mean(self, num_images: int) -> dict[str, NDArray[np.float64]]:
+        """Divide by the number of images, and return the curves by the names in ``CURVES``."""
+        high, middle, low = self._digits.astype(object)  # Python's whole numbers
+        total = ((high << 2 * BITS) + (middle << BITS) + low) / (1 << 3 * BITS)
+        return dict(zip(CURVES, total.astype(np.float64) / num_images, strict=True))
+
+
+def means(images: Sequence[Mapping[str, float]], curves: CurveSum) -> tuple[Scores, dict[str, NDArray[np.float64]]]:
+    """Average the scores of at least one image and their curves, by the names in ``METRICS`` and ``CURVES``.
 
     Sums are rounded once, so that the order of the images does not matter.
     """
-    stacked = np.stack([image.curves for image in images])  # (n, 6, 256)
-    columns = stacked.reshape(len(images), -1).T.tolist()
-    mean = np.array([math.fsum(column) for column in columns]).reshape(stacked.shape[1:]) / len(images)
-    curves = dict(zip(CURVES, mean, strict=True))
-    scores = {name: math.fsum(image.scores[name] for image in images) / len(images) for name in METRICS}
-    peaks = {name: float(curves[metric.peak_of].max()) for name, metric in METRICS.items() if metric.peak_of}
-    return scores | peaks, curves
+    mean = curves.mean(len(images))
+    scores = {name: math.fsum(image[name] for image in images) / len(images) for name in METRICS}
+    peaks = {name: float(mean[metric.peak_of].max()) for name, metric in METRICS.items() if metric.peak_of}
+    return scores | peaks, mean

@@ -1,5 +1,6 @@
 """Layout of a figure: a row for each image, titles and colour keys above, thin gaps between. Lengths are in pixels."""
 
+import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from matplotlib.text import Text
 
 from ipsam.tools.figures.columns import Column, Key, RGBImage
 from ipsam.tools.figures.view import WIDTH, resized
+from ipsam.utils.files import write_bytes
 from ipsam.utils.fonts import boxes_for_unknown_letters, fonts, short
 
 DPI = 512  # a power of two, so that converting to inches and back loses no pixel
@@ -69,8 +71,10 @@ def save_page(figure: Figure, stem: str) -> list[Path]:
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every letter that it embeds
     # TrueType, as publishers refuse matplotlib's Type 3; no date, so that the same figure is the same file.
     with boxes_for_unknown_letters(), matplotlib.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(paths[0], dpi=DPI)
-        figure.savefig(paths[1], dpi=DPI, metadata={"CreationDate": None})
+        for path, options in zip(paths, ({}, {"metadata": {"CreationDate": None}}), strict=True):
+            content = io.BytesIO()
+            figure.savefig(content, format=path.suffix[1:], dpi=DPI, **options)
+            write_bytes(path, content.getvalue())
     return paths
 
 

@@ -1,6 +1,5 @@
 """Table ready to be written as Markdown, CSV and LaTeX."""
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ipsam.engine.metrics.tables import markdown
+from ipsam.utils.files import write_csv, write_text
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 LATEX = str.maketrans(
@@ -89,14 +89,10 @@ def to_latex(sheet: Sheet) -> str:
 
 def write(sheet: Sheet, folder: Path) -> list[Path]:
     """Write ``<name>.md``, ``.csv`` (one line for each number, in full precision) and ``.tex``; return the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{sheet.name}.{ending}" for ending in ("md", "csv", "tex")]
-    paths[0].write_text(to_markdown(sheet), encoding="utf-8")
-    with paths[1].open("w", newline="", encoding="utf-8", errors="replace") as file:
-        writer = csv.DictWriter(file, fieldnames=sheet.fields)
-        writer.writeheader()
-        writer.writerows(sheet.records)
-    paths[2].write_text(to_latex(sheet), encoding="utf-8")
+    write_text(paths[0], to_markdown(sheet))
+    write_csv(paths[1], sheet.records, sheet.fields)
+    write_text(paths[2], to_latex(sheet))
     return paths
 
 

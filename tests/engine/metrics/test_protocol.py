@@ -86,7 +86,7 @@ def ellipse(height: int, width: int) -> Map:
     return inside.astype(np.uint8) * np.uint8(255)
 
 
-# By the code of SAM2-Adapter (github.com/tianrun-chen/SAM-Adapter-PyTorch, branch SAM2-Adapter-for-Segment-Anything-2, at
+# By the code of SAM2-Adapter (github.com/tianrun-chen/SAM-Adapter-PyTorch, SAM2-Adapter-for-Segment-Anything-2, at
 # db7ee31): its classes in sod_metric.py, as utils.calc_cod calls them, on what test.py and datasets/wrappers.py make of
 # a map and a mask: pred = map / 255, pred[pred > 0.5] = 1, pred[pred < 0.5] = 0, and for the mask Pillow's
 # Image.open(file).convert("L").resize((1024, 1024), Image.NEAREST) / 255; both times 255.
