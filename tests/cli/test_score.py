@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from support.builders import REAL_DATA
 from support.saved_maps import failed, mask_of, quoted, row, save, write_maps, write_masks
@@ -23,20 +24,29 @@ def test_one_method_on_one_dataset(script: Callable[..., Any]) -> None:
     done = script("score", "maps=One", "masks=CAMO", "out=out", "num_workers=2")
     assert done.status == 0
     content = json.loads(Path("out/metrics.json").read_text())
-    assert list(content) == ["protocol", "datasets"]
+    assert list(content) == ["protocol", "methods", "datasets"]
     assert content["protocol"] == Protocol().describe()
+    assert content["methods"] == {"One": content["datasets"]}  # the key until 0.2, in the layout without methods
     assert list(content["datasets"]) == ["CAMO"]
     assert tuple(content["datasets"]["CAMO"]) == KEYS
     assert content["datasets"]["CAMO"]["num_images"] == 3
     with Path("out/per_image.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["dataset", "name", *METRICS]
+    assert list(rows[0]) == ["method", "dataset", "name", *METRICS]
     assert [one["name"] for one in rows] == ["a", "b", "c"]
     expected = measure(cv2.imread("One/b.png", cv2.IMREAD_UNCHANGED), mask_of(1), Protocol()).scores
     assert {metric: float(rows[1][metric]) for metric in METRICS} == expected
     written = {path.name for path in Path("out").iterdir()}
     curves = {"CAMO_pr.png", "CAMO_f.png", "CAMO_em.png"}
-    assert written == {"metrics.json", "per_image.csv", "report.html"} | curves
+    assert written == {"metrics.json", "per_image.csv", "curves.csv", "report.html"} | curves
+    with Path("out/curves.csv").open(newline="") as file:
+        points = list(csv.DictReader(file))
+    assert [(one["method"], one["dataset"], one["threshold"]) for one in points] == [
+        ("One", "CAMO", str(threshold)) for threshold in range(255, -1, -1)
+    ]
+    for curve, metric in {"em": "em", "f": "f", "dice": "mdice", "iou": "miou"}.items():
+        mean = sum(float(one[curve]) for one in points) / 256
+        assert mean == pytest.approx(content["datasets"]["CAMO"][metric], abs=1e-12)
     assert "out/report.html" in done.out
 
 
@@ -104,7 +114,7 @@ def test_lists_of_stems_belong_to_their_datasets(score: Callable[..., Any]) -> N
     }.items():
         assert message in failed(score(*given, f"stems={stems}"))
     done = score(*given, "stems={camo: list.txt}")
-    assert [row(done, name)[2] for name in ("CAMO", "NC4K")] == ["2", "3"]
+    assert [row(done, name)[2] for name in ("CAMO", "NC4K")] == ["2 of 3", "3"]
     assert "2 of 3 masks are in list.txt and scored" in done.out
 
 
@@ -120,22 +130,56 @@ def test_pranets_maps_score_as_its_paper_says(score: Callable[..., Any]) -> None
     Path("list.txt").write_text("\n".join(path.stem for path in maps.iterdir()))
     excluded, listed = score(*given, "missing=exclude", "out=out"), score(*given, "stems=list.txt")
     assert row(excluded, "CVC-ClinicDB") == row(listed, "CVC-ClinicDB")
-    assert row(listed, "CVC-ClinicDB")[:3] == ["CVC-ClinicDB", "PraNet", "62"]
+    assert row(listed, "CVC-ClinicDB")[:3] == ["CVC-ClinicDB", "PraNet", "62 of 612"]
     scores = json.loads(Path("out/metrics.json").read_text())["datasets"]["CVC-ClinicDB"]
     printed = {"mdice": 0.899, "miou": 0.849, "fw": 0.896, "sm": 0.936, "em_max": 0.979, "mae": 0.009}
     assert {name: round(scores[name], 3) for name in printed} == printed
 
 
-def test_missing_maps_are_excluded_on_request(score: Callable[..., Any]) -> None:
+def test_every_file_says_what_was_left_out(score: Callable[..., Any]) -> None:
     write_masks("CAMO")
     write_maps("One", ("a", "b", "z"))
     message = failed(score("maps=One", "masks=CAMO", "out=out"))
     assert "CAMO: 1 of 3 masks have no map of the same stem in One: c; add the missing maps" in message
     done = score("maps=One", "masks=CAMO", "missing=exclude", "out=out")
-    assert row(done, "CAMO")[2] == "2"
-    assert "ONLY 2 OF 3 IMAGES ARE SCORED" in done.out
+    assert row(done, "CAMO")[2] == "2 of 3"
+    note = "CAMO: only 2 of 3 images are scored, 1 without a map (missing=exclude): c"
+    assert f"\n{note}\n" in done.out
     assert "1 maps have no mask and are not scored: z" in done.out
-    assert json.loads(Path("out/metrics.json").read_text())["datasets"]["CAMO"]["num_images"] == 2
+    content = json.loads(Path("out/metrics.json").read_text())
+    assert [content["datasets"]["CAMO"][key] for key in ("num_images", "num_left_out")] == [2, 1]
+    assert content["left_out"] == {"One": {"CAMO": {"without a map (missing=exclude)": ["c"]}}}
+    with Path("out/per_image.csv").open(newline="") as file:
+        rows = {one["name"]: one for one in csv.DictReader(file)}
+    assert rows["c"]["left_out"] == "without a map (missing=exclude)"
+    assert [rows["a"]["left_out"], rows["c"]["sm"]] == ["", ""]
+    report = Path("out/report.html").read_text()
+    assert note in report
+    assert ">2 of 3</td>" in report
+
+    write_maps("maps/One", ("a", "b"))
+    write_maps("maps/Two")
+    Path("list.txt").write_text("a\nc\n")
+    done = score("maps=maps", "masks=CAMO", "stems=list.txt", "missing=exclude")
+    assert (
+        "One, CAMO: only 1 of 3 images are scored, 1 without a map (missing=exclude): c; 1 not in the list" in done.out
+    )
+    assert "Two, CAMO: only 2 of 3 images are scored, 1 not in the list (stems=list.txt): b" in done.out
+
+
+def test_masks_of_few_pixels_are_told(score: Callable[..., Any]) -> None:
+    """By the E-measure's definition; that of a single pixel is bounded."""
+    for folder in ("One", "CAMO"):
+        save(Path(folder, "a.png"), np.full((1, 1), 255, np.uint8))
+        save(Path(folder, "b.png"), np.array([[255, 0]], np.uint8))
+    done = score("maps=One", "masks=CAMO", "out=out")
+    assert (
+        "CAMO: E-measure above 1 (by its definition, a perfect map of n pixels has n / (n - 1)) in 1 of 2" in done.out
+    )
+    content = json.loads(Path("out/metrics.json").read_text())
+    assert content["datasets"]["CAMO"]["em_max"] == pytest.approx(1.5)
+    assert list(content["remarks"]["One"]["CAMO"].values()) == [1]
+    assert "E-measure above 1" in Path("out/report.html").read_text()
 
 
 def test_broken_map_is_named_by_a_worker_process(script: Callable[..., Any]) -> None:

@@ -48,12 +48,20 @@ class SavedMap:
 
 @dataclass(frozen=True)
 class TruthFiles:
-    """Files of a dataset to score on, by stem."""
+    """Files of a dataset to score on, by stem; ``left_out`` holds the stems that are not in the list, by the reason."""
 
     masks: Mapping[str, Path]
     sizes: Mapping[str, Size]
     images: Mapping[str, Path]
-    num_left_out: int  # masks that are not in the list
+    left_out: Mapping[str, list[str]]
+
+
+@dataclass(frozen=True)
+class PairedMaps:
+    """Maps of a dataset to score, and the stems that are left out, by the reason."""
+
+    maps: list[SavedMap]
+    left_out: dict[str, list[str]]
 
 
 def truth_files(truth: Truth, stems: Path | None = None) -> TruthFiles:
@@ -65,7 +73,7 @@ def truth_files(truth: Truth, stems: Path | None = None) -> TruthFiles:
             have no mask.
     """
     masks = _by_stem(truth.masks, truth.name)
-    num_all = len(masks)
+    left_out: dict[str, list[str]] = {}
     if stems is not None:
         if not stems.is_file():
             raise FileNotFoundError(f"stems={stems}: no such file; it is a list of the images to score, a stem a line")
@@ -77,12 +85,13 @@ def truth_files(truth: Truth, stems: Path | None = None) -> TruthFiles:
                 f"{truth.name}: {len(unknown)} of the {len(listed)} stems in {stems} have no mask in {truth.masks}: "
                 f"{some(unknown)}; correct the list, or set masks=FOLDER to the folder that has them"
             )
+        logger.info("%s: %d of %d masks are in %s and scored", truth.name, len(listed), len(masks), stems)
+        left_out = {f"not in the list (stems={stems})": sorted(masks.keys() - listed)}
         masks = {stem: files for stem, files in masks.items() if stem in listed}
-        logger.info("%s: %d of %d masks are in %s and scored", truth.name, len(masks), num_all, stems)
     chosen = _single(masks, f"{truth.name}: masks")
     sizes = _sizes(chosen, truth.name, "masks")
     images = {} if truth.images is None else {stem: files[0] for stem, files in by_stem(truth.images).items()}
-    return TruthFiles(chosen, sizes, images, num_all - len(chosen))
+    return TruthFiles(chosen, sizes, images, left_out)
 
 
 def pair_maps(
@@ -93,7 +102,7 @@ def pair_maps(
     resize: bool = False,
     any_size: bool = False,
     above: int = FOREGROUND_ABOVE,
-) -> list[SavedMap]:
+) -> PairedMaps:
     """Pair the maps of a folder with a dataset's masks; sorted by stem. Logs what is skipped or resized.
 
     Args:
@@ -105,12 +114,12 @@ def pair_maps(
     Raises:
         ValueError: maps are missing or differ in size; no map fits; two maps share a stem; a header cannot be read.
     """
-    maps = _by_stem(found.folder, found.label)
-    extra = sorted(maps.keys() - truth.masks.keys())
-    absent = sorted(truth.masks.keys() - maps.keys())
+    files = _by_stem(found.folder, found.label)
+    extra = sorted(files.keys() - truth.masks.keys())
+    absent = sorted(truth.masks.keys() - files.keys())
     if len(absent) == len(truth.masks):
         raise ValueError(
-            f"{found.label}: no map in {found.folder} has the stem of a mask: the maps are {some(sorted(maps), 3)}, "
+            f"{found.label}: no map in {found.folder} has the stem of a mask: the maps are {some(sorted(files), 3)}, "
             f"the masks {some(sorted(truth.masks), 3)}; name each map like its mask"
         )
     if absent and missing == "error":
@@ -120,14 +129,14 @@ def pair_maps(
             "or score what is there with missing=exclude"
         )
     if extra:
-        others = " (or their masks are not in the list)" if truth.num_left_out else ""
+        others = " (or their masks are not in the list)" if any(truth.left_out.values()) else ""
         logger.info("%s: %d maps have no mask%s and are not scored: %s", found.label, len(extra), others, some(extra))
     if absent:
         logger.warning(
             "%s: ONLY %d OF %d IMAGES ARE SCORED, as the others have no map (missing=exclude): %s",
             *(found.label, len(truth.masks) - len(absent), len(truth.masks), some(absent)),
         )
-    chosen = _single({stem: maps[stem] for stem in sorted(truth.masks) if stem in maps}, f"{found.label}: maps")
+    chosen = _single({stem: files[stem] for stem in sorted(truth.masks) if stem in files}, f"{found.label}: maps")
     sizes = _sizes(chosen, found.label, "maps")
     differing = {stem: size for stem, size in sizes.items() if size != truth.sizes[stem] and not any_size}
     shown = some(f"{chosen[stem].name} {hxw(size)}, mask {hxw(truth.sizes[stem])}" for stem, size in differing.items())
@@ -143,10 +152,12 @@ def pair_maps(
             "%s: %d of %d maps are resized to their mask's size (resize=true): %s",
             *(found.label, len(differing), len(chosen), shown),
         )
-    return [
+    maps = [
         SavedMap(stem, path, truth.masks[stem], truth.images.get(stem), above, resize, any_size)
         for stem, path in chosen.items()
     ]
+    reasons = {"without a map (missing=exclude)": absent, **truth.left_out}
+    return PairedMaps(maps, {reason: names for reason, names in reasons.items() if names})
 
 
 def _by_stem(folder: Path, label: str) -> dict[str, list[Path]]:

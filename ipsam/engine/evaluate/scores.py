@@ -1,7 +1,7 @@
 """Scores of datasets, and their files."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ipsam.data.files import some
 from ipsam.engine.metrics import METRICS, Protocol, Scores
+from ipsam.engine.metrics.tables import num_images
 from ipsam.utils.files import write_csv, write_json
 
 
@@ -18,7 +19,7 @@ class Evaluation:
     """Scores of one method on some datasets.
 
     Attributes:
-        datasets: ``num_images`` and the metrics of each dataset.
+        datasets: ``num_images``, ``num_left_out`` (if any) and the metrics of each dataset.
         per_image: rows of ``dataset``, ``name`` and the metrics.
         curves: by dataset and name of the curve, (256,) at the thresholds 255/255 to 0.
         protocol: rules of scoring.
@@ -47,55 +48,51 @@ class Evaluation:
             whole.left_out.update(part.left_out)
         return whole
 
-    def num_images(self, dataset: str) -> str:
-        """Return how many images were scored, and of how many, if some were left out."""
-        num, num_left_out = self.datasets[dataset]["num_images"], sum(map(len, self.left_out.get(dataset, {}).values()))
-        return f"{num:.0f} of {num + num_left_out:.0f}" if num_left_out else f"{num:.0f}"
+    def without(self, dataset: str, left_out: Mapping[str, list[str]]) -> "Evaluation":
+        """Record the images of a dataset that were not scored, by the reason."""
+        if left_out:
+            self.datasets[dataset]["num_left_out"] = sum(map(len, left_out.values()))
+            self.left_out[dataset] = dict(left_out)
+        return self
 
     def notes(self) -> list[str]:
         """Say in a line each which images were left out and why, and which remarks there are."""
         lines = []
         for dataset, reasons in self.left_out.items():
-            listed = "; ".join(f"{len(names)} {reason}: {some(names)}" for reason, names in reasons.items() if names)
-            lines += [f"{dataset}: {self.num_images(dataset)} images are scored, {listed}"] if listed else []
+            listed = "; ".join(f"{len(names)} {reason}: {some(names)}" for reason, names in reasons.items())
+            lines.append(f"{dataset}: only {num_images(self.datasets[dataset])} images are scored, {listed}")
         for dataset, remarks in self.remarks.items():
             num = self.datasets[dataset]["num_images"]
             lines += [f"{dataset}: {text} in {n} of {num:.0f} images ({n / num:.1%})" for text, n in remarks.items()]
         return lines
 
-    def rows(self) -> list[dict[str, str | float]]:
-        """Return the rows of ``per_image.csv``: scored images, then those left out with the reason."""
-        left_out = [
+    def files(self, **columns: str) -> dict[str, list[dict[str, str | float]]]:
+        """Return the rows of ``per_image.csv`` and ``curves.csv``, behind columns of the same text in every row.
+
+        Images that were left out have a row with the reason and without scores.
+        """
+        others: list[dict[str, str | float]] = [
             {"dataset": dataset, "name": name, "left_out": reason}
             for dataset, reasons in self.left_out.items()
             for reason, names in reasons.items()
             for name in names
         ]
-        return [*self.per_image, *left_out]
-
-    def content(self) -> dict[str, object]:
-        """Return the content of ``metrics.json``."""
-        optional = {"epochs": self.epochs, "remarks": self.remarks or None, "left_out": self.left_out or None}
-        return {
-            "protocol": self.protocol.describe(),
-            "datasets": self.datasets,
-            **{name: value for name, value in optional.items() if value is not None},
-        }
+        curves: list[dict[str, str | float]] = [
+            {"dataset": dataset, "threshold": 255 - index, **{name: float(curve[index]) for name, curve in of.items()}}
+            for dataset, of in self.curves.items()
+            for index in range(256)
+        ]
+        files = {"per_image.csv": [*self.per_image, *others], "curves.csv": curves}
+        return {name: [{**columns, **row} for row in rows] for name, rows in files.items()}
 
     def write(self, folder: Path) -> None:
         """Write ``metrics.json`` and, if there are scores of single images, ``per_image.csv`` and ``curves.csv``."""
-        write_json(folder / "metrics.json", self.content())
-        if self.per_image:
-            write_csv(folder / "per_image.csv", self.rows())
-        if self.curves:
-            write_csv(folder / "curves.csv", self.curve_rows())
-
-    def curve_rows(self) -> Iterator[dict[str, str | float]]:
-        """Yield the rows of ``curves.csv``: the curves' values at each threshold of a dataset."""
-        for dataset, curves in self.curves.items():
-            for index, threshold in enumerate(range(255, -1, -1)):
-                values = {name: float(curve[index]) for name, curve in curves.items()}
-                yield {"dataset": dataset, "threshold": threshold, **values}
+        optional = {"epochs": self.epochs, "remarks": self.remarks or None, "left_out": self.left_out or None}
+        content = {"protocol": self.protocol.describe(), "datasets": self.datasets, **optional}
+        write_json(folder / "metrics.json", {name: value for name, value in content.items() if value is not None})
+        for name, rows in self.files().items():
+            if rows:
+                write_csv(folder / name, rows)
 
 
 def ranking(scores: Sequence[float], metric: str) -> list[int]:

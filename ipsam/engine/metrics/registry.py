@@ -13,6 +13,7 @@ from ipsam.engine.metrics.structure import s_measure
 from ipsam.engine.metrics.truth import GroundTruth
 from ipsam.engine.metrics.weighted_f import weighted_f
 
+HIGHEST_E = 2.0  # of a perfect map of two pixels
 CURVES = ("precision", "recall", "f", "em", "dice", "iou")
 
 
@@ -60,6 +61,7 @@ class Metric:
         score: computes the score of one image.
         higher_is_better: False for an error.
         peak_of: a curve. A dataset's score is the peak of its mean over the images. None: the mean of all scores.
+        highest: score that cannot be exceeded; tables refuse files with higher ones.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Metric:
     score: Callable[[Inputs], float | np.floating | Vector]
     higher_is_better: bool = True
     peak_of: str | None = None
+    highest: float = 1.0
 
     @property
     def sign(self) -> int:
@@ -94,14 +97,22 @@ _ENTRIES = (
         lambda x: weighted_f(x.pixels, x.truth, x.statistics, low=x.low, high=x.high, beta2=x.fw_beta2),
     ),
     Metric("sm", "Sm", "S-measure, alpha = 0.5", lambda x: s_measure(x.statistics, x.truth)),
-    Metric("em", "Em", "E-measure, mean over 256 thresholds", lambda x: x.curves["em"].mean()),
+    Metric("em", "Em", "E-measure, mean over 256 thresholds", lambda x: x.curves["em"].mean(), highest=HIGHEST_E),
     Metric(
         "em_adp",
         "Em adp",
         "E-measure at the adaptive threshold, twice the prediction's mean",
         lambda x: e_measure(x.statistics.adaptive, x.truth),
+        highest=HIGHEST_E,
     ),
-    Metric("em_max", "Em max", "E-measure, peak of the mean curve", lambda x: x.curves["em"].max(), peak_of="em"),
+    Metric(
+        "em_max",
+        "Em max",
+        "E-measure, peak of the mean curve",
+        lambda x: x.curves["em"].max(),
+        peak_of="em",
+        highest=HIGHEST_E,
+    ),
     Metric("f", "F", "F-measure, beta^2 = 0.3, mean over 256 thresholds", lambda x: x.curves["f"].mean()),
     Metric(
         "f_adp",

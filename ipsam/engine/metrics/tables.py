@@ -23,10 +23,16 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def scores_table(methods: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """Format one row per method and dataset: number of images, then the metrics in ``SHOWN``."""
     rows = [
-        [dataset, method, f"{scores['num_images']:.0f}", *(f"{scores[metric]:.4f}" for metric in SHOWN)]
+        [dataset, method, num_images(scores), *(f"{scores[metric]:.4f}" for metric in SHOWN)]
         for method, datasets in methods.items()
         for dataset, scores in datasets.items()
     ]
     order = list(dict.fromkeys(dataset for datasets in methods.values() for dataset in datasets))
     rows.sort(key=lambda row: order.index(row[0]))  # by dataset; methods in the given order
     return markdown(["dataset", "method", "images", *(METRICS[metric].label for metric in SHOWN)], rows)
+
+
+def num_images(scores: Mapping[str, float]) -> str:
+    """Say how many images of a dataset were scored, and of how many, if some were left out."""
+    num, num_left_out = scores["num_images"], scores.get("num_left_out", 0)
+    return f"{num:.0f} of {num + num_left_out:.0f}" if num_left_out else f"{num:.0f}"

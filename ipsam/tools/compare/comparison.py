@@ -10,9 +10,9 @@ from ipsam.engine.metrics import Protocol
 from ipsam.engine.metrics.tables import scores_table
 from ipsam.tools.compare.curves import save_curves
 from ipsam.tools.compare.examples import draw_examples
-from ipsam.tools.compare.html_report import render
+from ipsam.tools.compare.html_report import notes, render
 from ipsam.tools.compare.request import MapSet
-from ipsam.utils.files import write_csv, write_json
+from ipsam.utils.files import write_csv, write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,9 @@ class Comparison:
     protocol: Protocol
 
     def __str__(self) -> str:
-        """Return the protocol in one line, then the table of scores."""
-        return f"{self.protocol}\n{scores_table(self._scores())}"
-
-    def _scores(self) -> dict[str, dict[str, dict[str, float]]]:
-        return {method: evaluation.datasets for method, evaluation in self.methods.items()}
+        """Return the protocol in one line, the table of scores, and lines on images that were left out and the like."""
+        scores = {method: one.datasets for method, one in self.methods.items()}
+        return "\n".join([str(self.protocol), scores_table(scores), *notes(self.methods)])
 
     def write(self, folder: Path, *, num_examples: int) -> Path:
         """Write ``metrics.json``, ``per_image.csv``, the curves and the report; return the report's path.
@@ -37,12 +35,16 @@ class Comparison:
             folder: created if missing.
             num_examples: number of best and of worst images that the report shows for each set.
         """
-        if any(one.named for one in self.sets):
-            write_json(folder / "metrics.json", {"protocol": self.protocol.describe(), "methods": self._scores()})
-            rows = [{"method": method, **row} for method, one in self.methods.items() for row in one.per_image]
-            write_csv(folder / "per_image.csv", rows)
-        else:
-            next(iter(self.methods.values())).write(folder)
+        content: dict[str, object] = {"protocol": self.protocol.describe()}
+        for key, name in {"datasets": "methods", "remarks": "remarks", "left_out": "left_out"}.items():
+            values = {method: getattr(one, key) for method, one in self.methods.items()}
+            content |= {name: values} if any(values.values()) else {}
+        if len(self.methods) == 1:  # the only key until 0.2
+            content["datasets"] = next(iter(self.methods.values())).datasets
+        write_json(folder / "metrics.json", content)
+        files = [one.files(method=method) for method, one in self.methods.items()]
+        for name in files[0]:
+            write_csv(folder / name, [row for of_method in files for row in of_method[name]])
         datasets = dict.fromkeys(one.dataset for one in self.sets)
         save_curves(
             {name: {method: one.curves.get(name) for method, one in self.methods.items()} for name in datasets}, folder
@@ -50,9 +52,9 @@ class Comparison:
         examples = {}
         for one in self.sets:
             rows = [row for row in self.methods[one.method].per_image if row["dataset"] == one.dataset]
-            examples[one.method, one.dataset] = draw_examples(rows, one.maps, num_examples, self.protocol)
+            examples[one.method, one.dataset] = draw_examples(rows, one.paired.maps, num_examples, self.protocol)
         report = folder / "report.html"
-        report.write_text(render(self.methods, examples), encoding="utf-8")
+        write_text(report, render(self.methods, examples), errors="replace")
         return report
 
 
@@ -64,7 +66,8 @@ def score_maps(sets: Sequence[MapSet], protocol: Protocol, *, num_workers: int) 
     """
     parts: dict[str, list[Evaluation]] = {}
     for one in sets:
-        evaluation = score_set(one.dataset, one.maps, len(one.maps), protocol=protocol, num_workers=num_workers)
-        parts.setdefault(one.method, []).append(evaluation)
+        maps = one.paired.maps
+        evaluation = score_set(one.dataset, maps, len(maps), protocol=protocol, num_workers=num_workers)
+        parts.setdefault(one.method, []).append(evaluation.without(one.dataset, one.paired.left_out))
     methods = {method: Evaluation.joined(of_method, protocol) for method, of_method in parts.items()}
     return Comparison(sets, methods, protocol)

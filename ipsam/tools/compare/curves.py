@@ -40,7 +40,7 @@ def draw_curve(kind: str, methods: Mapping[str, Curves | None], *, title: str | 
     axes.set_xlabel("recall" if kind == "pr" else "threshold")
     axes.set_ylabel("precision" if kind == "pr" else KINDS[kind])
     axes.set_xlim(0, 1 if kind == "pr" else 255)
-    axes.set_ylim(0, 1.01)
+    axes.set_ylim(0, max([1.01, *(np.max(line.get_ydata()) for line in axes.lines)]))  # E of small images exceeds 1
     if kind != "pr":
         axes.set_xticks(range(0, 256, 51))
     if title is not None:
@@ -62,7 +62,8 @@ def draw_histogram(label: str, methods: Mapping[str, Sequence[float]]) -> Figure
     figure, axes = _empty()
     finite = [[value for value in values if math.isfinite(value)] for values in methods.values()]
     everything = [value for values in finite for value in values] or [0.0]
-    low, high = math.floor(min(everything) * 10) / 10, max(0.1, math.ceil(max(everything) * 10) / 10)
+    high = max(0.1, math.ceil(max(everything) * 10) / 10)
+    low = min(math.floor(min(everything) * 10) / 10, high - 0.1)
     edges = np.linspace(low, high, NUM_BINS + 1).tolist()
     for line, values in enumerate(finite):
         colour, style = line_style(line)

@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 
 from ipsam.engine.evaluate.scores import Evaluation
 from ipsam.engine.metrics import METRICS
+from ipsam.engine.metrics.tables import num_images
 from ipsam.tools.compare.curves import KINDS, draw_curve, draw_histogram, line_style, png
 from ipsam.tools.compare.examples import FALSE_POSITIVE, MISSED, OBJECT, Example
 
@@ -38,7 +39,7 @@ def render(methods: Mapping[str, Evaluation], examples: Examples) -> str:
     datasets = list(dict.fromkeys(name for evaluation in methods.values() for name in evaluation.datasets))
     scored_methods = next(iter(methods)) if len(methods) == 1 else f"{len(methods)} methods"
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.filters |= {"number": _number, "data_uri": _data_uri, "sha256": _sha256}
+    environment.filters |= {"num_images": num_images, "number": _number, "data_uri": _data_uri, "sha256": _sha256}
     template = environment.from_string(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
     return template.render(
         title=f"{scored_methods} on {datasets[0] if len(datasets) == 1 else f'{len(datasets)} datasets'}",
@@ -46,10 +47,17 @@ def render(methods: Mapping[str, Evaluation], examples: Examples) -> str:
         metrics=METRICS,
         example_metrics=EXAMPLE_METRICS,
         errors=" and ".join(metric.label for metric in METRICS.values() if not metric.higher_is_better),
+        notes=notes(methods),
         rows=[row for dataset in datasets for row in _score_rows(dataset, methods)],
         datasets=[_dataset(dataset, methods, examples) for dataset in datasets],
         error_colours=ERROR_COLOURS,
     )
+
+
+def notes(methods: Mapping[str, Evaluation]) -> list[str]:
+    """Return the notes on all scores, with the method's name if there are several."""
+    several = len(methods) > 1
+    return [f"{name}, {note}" if several else note for name, one in methods.items() for note in one.notes()]
 
 
 def _score_rows(dataset: str, methods: Mapping[str, Evaluation]) -> Iterator[dict[str, Any]]:
@@ -82,7 +90,7 @@ def _dataset(name: str, methods: Mapping[str, Evaluation], examples: Examples) -
             "method": method,
             "examples": found,
             "pictures": [kind for kind in PICTURES if any(getattr(example, kind) for example in found)],
-            "total": one.datasets[name]["num_images"],
+            "total": num_images(one.datasets[name]),
         }
         for method, one in methods.items()
         if (found := examples.get((method, name)))

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
 from ipsam.data.pairs import Pair, warn_if_inverted
-from ipsam.data.saved_maps.map_pairs import Missing, SavedMap, pair_maps, truth_files
+from ipsam.data.saved_maps.map_pairs import Missing, PairedMaps, pair_maps, truth_files
 from ipsam.data.saved_maps.map_sets import Truth, find_maps, find_truths, method_name, truth_named
 from ipsam.engine.metrics import Protocol
 from ipsam.utils.options import Options, PathOption
@@ -49,12 +49,11 @@ class ScoreRequest(Options):
 
 @dataclass(frozen=True)
 class MapSet:
-    """Maps of one method on one dataset; ``named`` says that a folder gives the method its name."""
+    """Maps of one method on one dataset."""
 
     method: str
-    named: bool
     dataset: str
-    maps: Sequence[SavedMap]
+    paired: PairedMaps
 
 
 def find_sets(request: ScoreRequest) -> list[MapSet]:
@@ -82,7 +81,7 @@ def find_sets(request: ScoreRequest) -> list[MapSet]:
     above = request.protocol.gt_threshold
     sets = []
     for entry in found:
-        maps = pair_maps(
+        paired = pair_maps(
             entry,
             files[entry.truth.name],
             missing=request.missing,
@@ -92,7 +91,7 @@ def find_sets(request: ScoreRequest) -> list[MapSet]:
             above=above,
         )
         method = method_name(request.maps, truths) if entry.method is None else entry.method
-        sets.append(MapSet(method, entry.method is not None, entry.truth.name, maps))
+        sets.append(MapSet(method, entry.truth.name, paired))
     for truth in wanted:
         pairs = [Pair(stem, mask, mask) for stem, mask in files[truth.name].masks.items()]
         warn_if_inverted(pairs, truth.name, above)

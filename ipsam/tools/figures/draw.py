@@ -26,6 +26,7 @@ from ipsam.tools.figures.columns import comparison, mechanism
 from ipsam.tools.figures.method_maps import maps_of, method_folders
 from ipsam.tools.figures.page import draw_page, save_page
 from ipsam.tools.figures.view import FigureModel, load_figure_model, view
+from ipsam.utils.files import read_csv
 from ipsam.utils.folders import writable_folder
 from ipsam.utils.options import Options, one_of
 from ipsam.utils.untrusted import bounded_text
@@ -222,8 +223,8 @@ def known_scores(
     for folder in folders:
         try:
             evaluated = json.loads(bounded_text(folder / "metrics.json")).get("epochs")
-            table = csv.DictReader(bounded_text(folder / "per_image.csv").splitlines())
-            rows = {row["name"]: float(row[metric]) for row in table if row["dataset"] == dataset}
+            table = [row for row in read_csv(bounded_text(folder / "per_image.csv")) if row["dataset"] == dataset]
+            rows = {row["name"]: float(row[metric]) for row in table if not row.get("left_out")}
         except FileNotFoundError:
             continue
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:

@@ -12,7 +12,7 @@ from ipsam.engine.runs.checkpoint import CONFIG
 from ipsam.engine.runs.configuration import as_dict, read_config
 from ipsam.tools.paper.changes import changes, settings_of_run
 from ipsam.tools.paper.printed import Reference, method_key, references
-from ipsam.tools.paper.score_files import Scores, checked_scores, is_number, other_sizes, read_score_file
+from ipsam.tools.paper.score_files import Scores, checked_scores, is_number, read_score_file, remarks_on
 from ipsam.utils.folders import folders_below
 from ipsam.utils.untrusted import bounded_text
 
@@ -21,10 +21,7 @@ LOOKED_FOR = (
     f"runs, which are folders with {CONFIG} and eval/{METRICS_FILE} (ipsam train writes both), and every other "
     f"{METRICS_FILE} with the key methods (of ipsam score)"
 )
-NEITHER = (
-    "neither a run's last checkpoint on its own test sets nor methods by name; if ipsam score wrote it, "
-    "score maps=<the folder above the method's>, so that the method has a name"
-)
+NEITHER = "neither a run's last checkpoint on its own test sets nor methods by name; score the maps again"
 UNREADABLE = (ValueError, OSError, RecursionError, OmegaConfBaseException)
 
 
@@ -120,7 +117,7 @@ def _read_run(folder: Path, content: dict[str, Any], configs: Path) -> tuple[Run
     remarks = changes(config, configs)
     if isinstance(epochs, int) and isinstance(planned, int) and epochs < planned:
         remarks.append(f"evaluated after {epochs} of {planned} epochs")
-    remarks += other_sizes(scores)
+    remarks += remarks_on(scores)
     run = RunScores(str(folder), name, seed, scores, rows, settings_of_run(config), tuple(remarks))
     try:
         return replace(run, **_parameters(folder / "environment.jsonl")), []
@@ -157,6 +154,6 @@ def _add_methods(methods: dict[str, RunScores], path: Path, content: dict[str, A
             former.name if former else name,
             None,
             joined := scores | earlier,
-            remarks=other_sizes(joined),
+            remarks=remarks_on(joined),
         )
     return repeated

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ipsam.data.benchmarks import KNOWN, benchmark
+from ipsam.engine.evaluate.scoring import TOLERANCE
 from ipsam.engine.metrics import METRICS, Protocol
+from ipsam.engine.metrics.tables import num_images
 from ipsam.utils.untrusted import bounded_text
 
 PROTOCOL = "default"
+COUNTS = ("num_images", "num_left_out")
 
 Scores = dict[str, dict[str, float]]  # by dataset, then metric; num_images is one of them
 
@@ -58,10 +61,11 @@ def checked_scores(datasets: object, path: Path) -> Scores:
             raise ValueError(f"{path} has scores of {name} twice, under two names")
         if not isinstance(values, dict):
             raise ValueError(f"{path}: {given} holds no scores")
-        found[name] = {key: values[key] for key in ("num_images", *METRICS) if key in values}
+        found[name] = {key: values[key] for key in (*COUNTS, *METRICS) if key in values}
         for key, value in found[name].items():
-            if not is_number(value) or value < 0 or (value > 1 and key != "num_images"):
-                limits = "0 or above" if key == "num_images" else "from 0 to 1"
+            highest = math.inf if key in COUNTS else METRICS[key].highest
+            if not is_number(value) or not 0 <= value <= highest:
+                limits = "0 or above" if highest == math.inf else f"from 0 to {highest:g}"
                 raise ValueError(f"{path}: {key} of {given} must be a number {limits}, not {value!r}")
     return found
 
@@ -71,14 +75,17 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def other_sizes(scores: Scores) -> tuple[str, ...]:
-    """Name the benchmarks of which another number of images was scored than is published."""
+def remarks_on(scores: Scores) -> tuple[str, ...]:
+    """Name the datasets of which images were left out or are not as many as published, or whose E-measure exceeds 1."""
     found = []
     for name, values in scores.items():
         published = KNOWN[name].num_pairs.get("test", ()) if name in KNOWN else ()
         number = values.get("num_images")
-        if published and number is not None and number not in published:
-            found.append(f"{number:.0f} images of {name} (published: {' or '.join(map(str, published))})")
+        if number is not None and (values.get("num_left_out") or (published and number not in published)):
+            size = f" (published: {' or '.join(map(str, published))})" if published else ""
+            found.append(f"{num_images(values)} images of {name}{size}")
+        if any(score > 1 + TOLERANCE for key, score in values.items() if key in METRICS):
+            found.append(f"scores above 1 on {name}, whose images have few pixels")
     return tuple(found)
 
 

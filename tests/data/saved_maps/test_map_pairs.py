@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 from support.map_files import MASK, save
 
-from ipsam.data.saved_maps.map_pairs import SavedMap, pair_maps, truth_files
+from ipsam.data.saved_maps.map_pairs import PairedMaps, SavedMap, pair_maps, truth_files
 from ipsam.data.saved_maps.map_sets import find_maps, find_truths
 from ipsam.engine.metrics import Protocol, measure, to_eight_bit
 
 
-def paired(folder: str, masks: str, stems: Path | None = None, **options) -> list[SavedMap]:
+def pair(folder: str, masks: str, stems: Path | None = None, **options) -> PairedMaps:
     (truth,) = find_truths(Path(masks))
     (found,) = find_maps(Path(folder), [truth])
     return pair_maps(found, truth_files(truth, stems), **options)
+
+
+def paired(folder: str, masks: str, **options) -> list[SavedMap]:
+    return pair(folder, masks, **options).maps
 
 
 def test_maps_and_masks_share_their_stem(tree) -> None:
@@ -39,7 +43,9 @@ def test_missing_and_extra_maps_are_logged(tree, caplog: pytest.LogCaptureFixtur
     for name in ("masks/x.png", "maps/y.png", "maps/z.png", "masks/v.ppm", "maps/w.gif"):
         save(Path(name))
     caplog.set_level(logging.INFO)
-    assert [p.stem for p in paired("maps", "masks", missing="exclude")] == ["a", "b"]
+    found = pair("maps", "masks", missing="exclude")
+    assert [one.stem for one in found.maps] == ["a", "b"]
+    assert found.left_out == {"without a map (missing=exclude)": ["x"]}
     assert "ONLY 2 OF 3 IMAGES ARE SCORED" in caplog.text
     assert "2 maps have no mask and are not scored: y, z" in caplog.text
     assert "1 pictures in masks have a format that is not read: v.ppm; save them as PNG" in caplog.text
@@ -52,7 +58,9 @@ def test_list_of_stems_selects_masks(tree, caplog: pytest.LogCaptureFixture) -> 
     save(Path("masks/c.jpg"))  # two masks of one stem, neither of them in the list
     Path("list.txt").write_text("b.png\n\na\n", encoding="utf-8")
     caplog.set_level(logging.INFO)
-    assert [p.stem for p in paired("maps", "masks", Path("list.txt"))] == ["a", "b"]
+    found = pair("maps", "masks", Path("list.txt"))
+    assert [one.stem for one in found.maps] == ["a", "b"]
+    assert found.left_out == {"not in the list (stems=list.txt)": ["c"]}
     assert "2 of 3 masks are in list.txt and scored" in caplog.text
 
 

@@ -184,6 +184,7 @@ def test_metrics_and_per_image_files(uneven: TestSet, tmp_path: Path) -> None:
         (name, f"image{index}") for name in ("one", "two") for index in range(5)
     ]
     assert list(rows[0]) == ["dataset", "name", *METRICS]
+    assert len((tmp_path / "new" / "eval" / "curves.csv").read_text().splitlines()) == 1 + 2 * 256
     mean = np.mean([float(row["mae"]) for row in rows[:5]])
     assert mean == pytest.approx(evaluation.datasets["one"]["mae"])
 

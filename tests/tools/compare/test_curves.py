@@ -27,7 +27,9 @@ def test_more_methods_than_colours_differ_in_dashes() -> None:
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 20
 
 
-@pytest.mark.parametrize("methods", [{"a": [0.2, 0.9, 1.0]}, {"a": [0.5], "b": [0.0, float("nan")]}, {"a": [0.0]}])
+@pytest.mark.parametrize(
+    "methods", [{"a": [0.2, 0.9, 1.0]}, {"a": [0.5], "b": [0.0, float("nan")]}, {"a": [0.0]}, {"a": [1.0]}]
+)
 def test_histogram_counts_every_image(methods: dict[str, list[float]]) -> None:
     (axes,) = draw_histogram("S-measure", methods).axes
     low, high = axes.get_xlim()

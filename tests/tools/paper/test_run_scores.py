@@ -139,6 +139,19 @@ def test_links_to_runs_are_followed_once(tmp_path: Path) -> None:
     assert left_out == []
 
 
+def test_left_out_images_and_scores_above_1_are_remarked(tmp_path: Path) -> None:
+    datasets = {
+        "CAMO": scores(0.5, 249) | {"num_left_out": 1},
+        "mine": scores(0.5, 2, em_max=1.5) | {"num_left_out": 3},
+    }
+    save_run(tmp_path / "run", "cod_r32", datasets=datasets)
+    assert only(tmp_path).remarks == (
+        "249 of 250 images of CAMO (published: 250)",
+        "2 of 5 images of mine",
+        "scores above 1 on mine, whose images have few pixels",
+    )
+
+
 def content(datasets: Any, protocol: Any = "default") -> str:
     return json.dumps({"protocol": protocol, "datasets": datasets})
 
@@ -152,6 +165,7 @@ BROKEN = {
     "none": (content({}), "holds no scores of any dataset"),
     "nan": (content({"CAMO": {"mae": float("nan")}}), "mae of CAMO must be a number from 0 to 1, not nan"),
     "percent": (content({"CAMO": {"sm": 91.2}}), "sm of CAMO must be a number from 0 to 1, not 91.2"),
+    "one pixel": (content({"CAMO": {"em": 4.5e15}}), "em of CAMO must be a number from 0 to 2, not 4"),
     "negative": (content({"CAMO": {"num_images": -1}}), "num_images of CAMO must be a number 0 or above, not -1"),
     "twice": (content({"ETIS": {"mae": 0}, "etis": {"mae": 0}}), "has scores of ETIS twice, under two names"),
     "named": (content(CAMO, {"name": "float"}), f"scored by the protocol 'float'; {PROTOCOL}"),
@@ -227,7 +241,7 @@ def test_other_evaluations_and_unevaluated_runs_are_left_out(tmp_path: Path) -> 
     assert result.scores["CAMO"]["mae"] == 0.5
     assert first == f"{begun}: begun, but not evaluated"
     assert second.startswith(f"{best}: neither a run's last checkpoint on its own test sets nor methods by name; ")
-    assert "score maps=<the folder above the method's>" in second
+    assert second.endswith("score the maps again")
 
 
 def test_nothing_found(tmp_path: Path) -> None:
