@@ -71,9 +71,10 @@ def save_page(figure: Figure, stem: str) -> list[Path]:
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every letter that it embeds
     # TrueType, as publishers refuse matplotlib's Type 3; no date, so that the same figure is the same file.
     with boxes_for_unknown_letters(), matplotlib.rc_context({"pdf.fonttype": 42}):
-        for path, options in zip(paths, ({}, {"metadata": {"CreationDate": None}}), strict=True):
+        for path in paths:
             content = io.BytesIO()
-            figure.savefig(content, format=path.suffix[1:], dpi=DPI, **options)
+            no_date = {"CreationDate": None} if path.suffix == ".pdf" else None
+            figure.savefig(content, format=path.suffix[1:], dpi=DPI, metadata=no_date)
             write_bytes(path, content.getvalue())
     return paths
 
