@@ -46,7 +46,7 @@ def add_parsers(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     in_turn = Command(f"{', '.join(IN_ALL)} in turn, with --compile for inference", (*MODEL, "threads"))
     for name, command in {**COMMANDS, ALL: in_turn}.items():
-        added = commands.add_parser(name, help=command.help)
+        added = commands.add_parser(name, help=command.help, description=command.help)
         for option in ("repeats", *command.options):
             added.add_argument(f"--{option}", **OPTIONS[option])
         added.add_argument("--out", type=Path, help="also write the figures to this JSON file")

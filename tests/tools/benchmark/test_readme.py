@@ -1,0 +1,46 @@
+"""The section "Why is my run slow?": its code block and every command run as printed."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from ipsam.engine.runs.configuration import compose_experiment
+from ipsam.utils.resources import CONFIGS
+
+README = Path(__file__).parents[3] / "ipsam/tools/benchmark/README.md"
+SECTION = README.read_text(encoding="utf-8").partition("## Why is my run slow?")[2].partition("\n## ")[0]
+CODE, COMMANDS = re.findall(r"```\w*\n(.*?)```", SECTION, re.S)
+
+
+def output(folder: Path, *arguments: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(README.parents[3]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_profile_shows_the_wait_for_data(tmp_path: Path) -> None:
+    (tmp_path / "profile_run.py").write_text(CODE)
+    assert re.search(r"^ *enumerate\(DataLoader\)#.* \d", output(tmp_path, "profile_run.py"), re.M)
+    assert (tmp_path / "trace.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS.strip().splitlines())
+def test_benchmarks_run(tmp_path: Path, command: str) -> None:
+    assert "| " in output(tmp_path, "-m", *shlex.split(command, comments=True))
+
+
+def test_named_options_exist() -> None:
+    named = re.findall(r"`((?:engine|data)\.[\w.]+)(?:=([\w/]+))?`", SECTION)
+    assert len(named) >= 12
+    for key, value in named:
+        config = compose_experiment(CONFIGS, "quickstart", [f"{key}={value}"] if value else [])
+        assert OmegaConf.select(config, key, default=named) is not named, key
