@@ -91,7 +91,7 @@ def check_target(path: str | Path) -> Path:
         ValueError: the ending is another, or nothing can be written there.
         ImportError: ONNX needs the extra ``[export]``.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix not in FORMATS:
         known = ", ".join(f"{ending} ({what})" for ending, what in FORMATS.items())
         raise ValueError(f"{path}: the ending selects the format, and must be {known}")

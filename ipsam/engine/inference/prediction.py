@@ -107,7 +107,7 @@ class Prediction:
             ValueError: the kind is unknown, or the file's format cannot hold it.
             OSError: the file cannot be written.
         """
-        path, picture = Path(path), self.picture(kind)
+        path, picture = Path(path).expanduser(), self.picture(kind)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             picture.save(path, compress_level=PNG_LEVEL)  # ignored by other formats

@@ -61,7 +61,7 @@ def save_pretrained(
         ValueError: ``license`` is not such a name.
         OSError: the folder cannot be written; it is as it was.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     description = read_description(source)
     backbone = description["model"].get("backbone")
     if isinstance(backbone, dict) and backbone.get("checkpoint"):

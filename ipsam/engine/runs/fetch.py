@@ -34,7 +34,7 @@ def find_base(wanted: str | Path, *, download: bool = True) -> Path:
     Raises:
         ValueError, OSError: as ``fetch`` raises them.
     """
-    path = Path(wanted)
+    path = Path(wanted).expanduser()
     if path.exists() or path.name not in OFFICIAL_FILES:
         return path
     for folder in (Path("checkpoints"), CHECKPOINTS, cache_folder()):

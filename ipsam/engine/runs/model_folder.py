@@ -30,7 +30,7 @@ def find_model(source: str | Path, *, revision: str | None = None) -> Path:
     Raises:
         FileNotFoundError: it is nowhere.
     """
-    path = CHECKPOINTS / source if str(source) in BUILTIN and not Path(source).exists() else Path(source)
+    path = CHECKPOINTS / source if str(source) in BUILTIN and not Path(source).exists() else Path(source).expanduser()
     if (path / DESCRIPTION).is_file():
         return path
     if path.exists():
