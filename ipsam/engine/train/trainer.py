@@ -82,6 +82,8 @@ def train(
     loader, sampler = train_loader(train_set, settings, seed=seed)
     parallel, loader = accelerator.prepare(model, loader)
     num_steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
+    is_alone = accelerator.num_processes == 1  # several get full batches, as accelerate fills up the last ones
+    num_images = len(train_set) if is_alone else len(loader) * settings.batch_size
     run = RunState(model, optimizer.adamw, accelerator, folder=folder, config=config, keep=settings.keep)
     if resume:
         run.restore(num_batches=len(loader))
@@ -100,7 +102,8 @@ def train(
                 with accelerator.accumulate(parallel):
                     output = parallel(normalise(batch["image"]))
                     losses = ipsam_loss(output, batch["mask"].div(255), settings.loss)
-                    accelerator.backward(losses["total"])
+                    weight = loss_weight(progress.batch, settings, num_images=num_images)
+                    accelerator.backward(weight * losses["total"])
                     guard.record(batch, losses["total"])
                     if accelerator.sync_gradients:
                         norm = accelerator.clip_grad_norm_(trainable, settings.clip)
@@ -183,6 +186,20 @@ def train_loader(train_set: TrainSet, settings: Settings, *, seed: int) -> tuple
         pin_memory=settings.device.type == "cuda",
     )
     return loader, sampler
+
+
+def loss_weight(batch: int, settings: Settings, *, num_images: int) -> float:
+    """Return the factor of a forward pass's mean loss with which each image of an optimiser step counts the same.
+
+    It is 1 in complete steps. The last step of an epoch may have fewer passes, and its last pass fewer images.
+
+    Args:
+        batch: index of the forward pass in its epoch.
+        num_images: images of this process in an epoch.
+    """
+    size, passes = settings.batch_size, settings.accumulate  # accelerate divides the loss by ``accumulate``
+    left_at_step, left = (num_images - size * index for index in (batch - batch % passes, batch))
+    return passes * min(size, left) / min(size * passes, left_at_step)
 
 
 def progress_bar(num_steps: int, done: int, *, shown: bool) -> tqdm:

@@ -18,11 +18,10 @@ from ipsam.utils.imagenet import normalise
 
 
 class Repeated(Source):
-    """The same eight scenes in every pass, with a record of the reads."""
+    """The same scenes in every pass, with a record of the reads."""
 
-    scenes = SyntheticSource(8, 64, (0.0, 0.1), (9,))
-
-    def __init__(self) -> None:
+    def __init__(self, num_images: int) -> None:
+        self.scenes = SyntheticSource(num_images, 64, (0.0, 0.1), (9,))
         self.reads: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
@@ -35,7 +34,7 @@ class Repeated(Source):
 
 @pytest.fixture
 def repeated() -> TrainSet:
-    return TrainSet(Repeated(), image_size=64, augment=augment_with(hflip=0.0), seed=0)
+    return TrainSet(Repeated(8), image_size=64, augment=augment_with(hflip=0.0), seed=0)
 
 
 @pytest.mark.slow
@@ -163,14 +162,42 @@ def test_deterministic_runs_give_equal_bits(train: Any, make_settings: Any) -> N
     assert same(one.state_dict(), two.state_dict())
 
 
-def test_accumulated_batches_equal_one_large_one(train: Any, repeated: TrainSet) -> None:
-    options = {"train_set": repeated, "epochs": 2, "warmup_steps": 0, "clip": 0.5}
-    large, small = (train(str(n), **options, batch_size=8 // n, accumulate=n).state_dict() for n in (1, 4))
+@pytest.mark.parametrize(("num_images", "clip"), [(8, 0.5), (7, 0.5), (5, 100.0)])
+def test_accumulated_batches_equal_one_large_one(train: Any, num_images: int, clip: float) -> None:
+    """Also at the end of an epoch, where passes are missing or the last one has fewer images."""
+    train_set = TrainSet(Repeated(num_images), image_size=64, augment=augment_with(hflip=0.0), seed=0)
+    options = {"train_set": train_set, "epochs": 2, "warmup_steps": 0, "clip": clip}
+    large, *others = (train(str(n), **options, batch_size=4 // n, accumulate=n).state_dict() for n in (1, 2, 4))
     start = model_of(1).state_dict()
     for name, tensor in large.items():
-        torch.testing.assert_close(small[name], tensor, atol=2e-4, rtol=0, msg=name)
+        for small in others:
+            if not name.endswith("k_proj.bias"):  # its gradient is nothing but rounding, which Adam scales up
+                torch.testing.assert_close(small[name], tensor, atol=5e-4, rtol=0, msg=name)
     moved = max((tensor - start[name]).abs().max().item() for name, tensor in large.items())
-    assert moved > 1.5e-3  # by far more than that tolerance: two steps of 1e-3
+    assert moved > 1.5e-3  # by far more than that tolerance: several steps of 1e-3
+
+
+@pytest.mark.parametrize(("num_images", "accumulate"), [(5, 4), (4, 4), (1, 4), (7, 3)])
+def test_equal_images_give_every_step_the_same_gradient(
+    train: Any, monkeypatch: pytest.MonkeyPatch, num_images: int, accumulate: int
+) -> None:
+    class Same(Repeated):
+        def read(self, index: int, epoch: int) -> Sample:
+            return super().read(0, epoch)
+
+    norms: list[float] = []
+    check = trainer.DivergenceGuard.check
+
+    def watched(guard: Any, norm: torch.Tensor, **options: Any) -> Any:
+        norms.append(norm.item())
+        return check(guard, norm, **options)
+
+    monkeypatch.setattr(trainer.DivergenceGuard, "check", watched)
+    train_set = TrainSet(Same(num_images), image_size=64, augment=augment_with(hflip=0.0), seed=0)
+    train(train_set=train_set, batch_size=1, accumulate=accumulate, lr=1e-9, min_lr=1e-9, weight_decay=0.0)
+    assert len(norms) == -(-num_images // accumulate)
+    assert norms == pytest.approx([norms[0]] * len(norms), rel=1e-4)
+    assert norms[0] > 1
 
 
 def test_learning_rate_follows_the_schedule(train: Any, make_settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
