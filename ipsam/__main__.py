@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ipsam import __version__
-from ipsam.utils.console import allow_any_text, show
+from ipsam.utils.console import prepare_streams, show
 
 COMMANDS = {
     "train": "train a model, then evaluate it",
@@ -48,7 +48,7 @@ def main() -> None:
 
 def run(name: str) -> None:
     """Run a command with the arguments of ``sys.argv``."""
-    allow_any_text()
+    prepare_streams()
     if name == "benchmark":  # the only one without a configuration file
         from ipsam.cli.benchmark import main as benchmark
 

@@ -7,6 +7,7 @@ import re
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TextIO
 
 # Characters that steer a terminal, reorder the text around them, or belong to no encoding. Line breaks and tabs stay.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -48,11 +49,41 @@ def show(*lines: object) -> None:
         raise OSError(error.errno, error.strerror, "standard output") from error
 
 
-def allow_any_text() -> None:
-    """Escape what the console cannot encode, such as the letters outside of cp1252 on Windows, instead of failing."""
+class _Lenient:
+    """Standard error that drops what cannot be written: no message ends the work that it is about."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text if the stream can take it."""
+        with suppress(OSError, ValueError):  # a closed terminal, a full disk; a closed stream
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream if it can be."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+def prepare_streams() -> None:
+    """Make the standard streams usable for any text, and standard error in any state.
+
+    What the console cannot encode, such as the letters outside of cp1252 on Windows, is escaped. A stream that the
+    caller closed, as in ``2>&-``, is opened on the null device, as the next file would get its number.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if not isinstance(sys.stderr, _Lenient):
+        sys.stderr = _Lenient(sys.stderr)  # type: ignore[assignment]
 
 
 class Formatter(logging.Formatter):

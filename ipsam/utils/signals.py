@@ -1,4 +1,4 @@
-"""Stop on request: SIGTERM, which clusters send before they take a machine away, and Ctrl-C."""
+"""Stop on request: SIGTERM, which clusters send before they take a machine away, Ctrl-C, and a closed terminal."""
 
 import signal
 import time
@@ -6,8 +6,9 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-GRACE = 5  # seconds in which a second SIGTERM is a duplicate: clusters signal all processes, torchrun forwards its own
+HANG_UP = {signal.SIGHUP} if hasattr(signal, "SIGHUP") else set()  # Windows has none
+SIGNALS = (signal.SIGTERM, signal.SIGINT, *HANG_UP)
+GRACE = 5  # seconds in which a second signal is a duplicate: clusters signal all processes, torchrun forwards its own
 
 
 class StoppedError(Exception):
@@ -17,10 +18,11 @@ class StoppedError(Exception):
 
 
 class Stop:
-    """Context in which SIGTERM and Ctrl-C set ``requested`` instead of ending the process.
+    """Context in which ``SIGNALS`` set ``requested`` instead of ending the process.
 
-    A second Ctrl-C ends the process, and so does a second SIGTERM after ``GRACE``. Outside the main thread, where
-    Python handles no signals, the context has no effect.
+    A second Ctrl-C ends the process, and so does a second other signal after ``GRACE``. Signals that the process
+    ignores, as SIGHUP under ``nohup``, stay ignored. Outside the main thread, where Python handles no signals, the
+    context has no effect.
     """
 
     def __init__(self) -> None:
@@ -31,7 +33,9 @@ class Stop:
 
     def __enter__(self) -> "Stop":
         with suppress(ValueError):  # not the main thread
-            self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,7 +63,7 @@ class Stop:
         return bool(requests.item())
 
 
-def ignore_signals(_: int) -> None:
-    """Ignore signals in a DataLoader's worker; the main process handles those sent to the process group."""
+def ignore_signals(_: int = 0) -> None:
+    """Ignore signals in a worker process; the main process handles those sent to the process group."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

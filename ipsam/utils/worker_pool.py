@@ -19,6 +19,8 @@ from typing import Any, Generic, TypeVar, cast
 
 import cv2
 
+from ipsam.utils.signals import ignore_signals
+
 T = TypeVar("T")
 R = TypeVar("R")
 LOOK_SECONDS = 1.0  # between two checks of the timeouts
@@ -217,7 +219,7 @@ class WorkerPool(Generic[T, R]):
 def _serve(connection: Connection, function: Callable[[T], R], initializer: Callable[[], object] | None) -> None:
     """Answer calls in a worker, until it is killed or its parent is gone."""
     begin_worker()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # clusters send it to all processes; the parent decides what to do
+    ignore_signals()  # clusters and terminals send them to all processes; the parent decides what to do
     if initializer is not None:
         initializer()
     connection.send(None)  # ready

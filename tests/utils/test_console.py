@@ -5,10 +5,11 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from ipsam.utils.console import Formatter, allow_any_text, printable, show
+from ipsam.utils.console import Formatter, prepare_streams, printable, show
 
 ESCAPES = "a\x1b]0;owned\x07b\r\x9b2J\u202egnp.exe\udcff"
 
@@ -40,7 +41,7 @@ def test_commands_are_named_as_called(monkeypatch: pytest.MonkeyPatch, called: s
 def test_any_console_takes_any_text(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     content = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, encoding=encoding))
-    allow_any_text()
+    prepare_streams()
     show("± 名", ESCAPES)
     assert b"\\u540d" in content.getvalue() or encoding == "utf-8"
 
@@ -57,3 +58,28 @@ def test_standard_output_that_is_full_or_closed() -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+WRITES = """
+import os, sys
+from ipsam.utils.console import prepare_streams
+from tqdm import tqdm
+prepare_streams()
+for _ in tqdm(range(3), mininterval=0):
+    pass
+sys.stderr.write("a message")
+sys.stderr.flush()
+os.write(os.open("written", os.O_WRONLY | os.O_CREAT), str(os.fstat(2).st_size).encode())
+print("done")
+"""
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_standard_error_ends_no_command(tmp_path: Path, redirection: str) -> None:
+    """Closed, on a full disk, or gone with the others; and no file gets its number."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = f"{sys.executable} -c '{WRITES}' {redirection}"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, timeout=60)
+    assert done.returncode == 0
+    assert (tmp_path / "written").read_text() == "0"
+    assert b"done" in done.stdout or ">&-" in redirection

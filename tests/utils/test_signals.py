@@ -36,6 +36,7 @@ def progress(folder: Path) -> Any:
     [
         (signal.SIGTERM, 3, 2),
         pytest.param(signal.SIGINT, 4, 2, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 4, 2, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 1, 1, marks=pytest.mark.slow),
     ],
 )
@@ -139,7 +140,7 @@ def test_uncaught_error_ends_the_run(tmp_path: Path) -> None:
     assert "RuntimeError: CUDA out of memory" in done.stderr
 
 
-@pytest.mark.parametrize(("number", "duplicates"), [(signal.SIGINT, 0), (signal.SIGTERM, 2)])
+@pytest.mark.parametrize(("number", "duplicates"), [(signal.SIGINT, 0), (signal.SIGTERM, 2), (signal.SIGHUP, 2)])
 def test_second_request_ends_the_process(monkeypatch: pytest.MonkeyPatch, number: int, duplicates: int) -> None:
     """A cluster signals every process and torchrun, which signals its own again: within seconds that is one request."""
     now, died = [100.0], []
@@ -156,6 +157,17 @@ def test_second_request_ends_the_process(monkeypatch: pytest.MonkeyPatch, number
             assert died == [number]
     finally:
         signal.signal(number, former)
+
+
+def test_ignored_signals_stay_ignored() -> None:
+    """As ``nohup`` asks for: the terminal may be closed, and the run goes on."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, former)
 
 
 def test_other_threads_ignore_signals() -> None:
