@@ -1,5 +1,6 @@
 """What a run leaves for TensorBoard."""
 
+import errno
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 from support.training import PowerCutError, fit, model_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from ipsam.data import TestSet, TrainSet
+from ipsam.engine.runs.checkpoint import load_training
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -54,3 +57,22 @@ def test_resuming_leaves_no_entry_twice(
     interrupt(None)
     fit(model_of(1), train_set, tmp_path, make_settings(epochs=3), resume=True)
     assert steps(events(tmp_path / "tensorboard"), "loss/total") == list(range(1, 7))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own thread
+@pytest.mark.parametrize("fails", ["at the first entry", "later", "at the end"])
+def test_full_disk_ends_the_log_but_not_the_run(
+    tmp_path: Path, train: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: str
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if fails == "at the first entry":
+        (tmp_path / "tensorboard").write_text("not a folder")
+    elif fails == "later":
+        monkeypatch.setattr(RecordWriter, "write", full)
+    else:
+        monkeypatch.setattr(RecordWriter, "close", full)
+    train(epochs=3)
+    assert load_training(tmp_path / "checkpoints" / "last")["progress"]["epoch"] == 3
+    assert caplog.text.count(f"the log in {tmp_path / 'tensorboard'} ends here: ") == 1
