@@ -3,8 +3,8 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,18 @@ FIGURES = "figures"  # a folder of the run, too
 DATA_ROOT = "data"  # as in configs/paths/default.yaml
 ENVIRONMENT, LOG, LOCK = "environment.jsonl", "train.log", ".lock"
 FREE_ON_RESUME = (
-    *("resume", "overwrite", "run_dir", "paper", "paths", "plugins", "data.root", "data.cache", "data.test"),
+    *(
+        "resume",
+        "overwrite",
+        "allow_change",
+        "run_dir",
+        "paper",
+        "paths",
+        "plugins",
+        "data.root",
+        "data.cache",
+        "data.test",
+    ),
     # Another path of the pretrained weights is fine: their sha256 is checked.
     *("model.backbone.checkpoint", "model.detector.checkpoint"),
     *("engine.num_workers", "engine.num_threads", "engine.eval_batch_size", "engine.references"),
@@ -68,15 +79,17 @@ def begin_run(config: DictConfig) -> Iterator[None]:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Make a run's folder and hold its lock.
+    """Make a run's folder and hold its lock; on an error remove what was made, unless the run has left something.
 
     Raises:
         ValueError: another process holds it; or the lock file is a link that leads out of the folder.
         OSError: the lock file cannot be written.
     """
     check_stays_inside(folder, (LOCK, LOCK + SOFT))
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        stack.push(lambda error, *_: _remove_empty(made) if error else None)
         try:
             stack.enter_context(hold(folder / LOCK, wait=False))
         except Timeout as busy:
@@ -84,7 +97,20 @@ def lock_folder(folder: Path) -> Iterator[None]:
                 f"{folder} is in use by {holder(Path(busy.lock_file))}: wait until it ends, stop it, "
                 "or name another folder with run_dir=..."
             ) from busy
-        yield
+        before = {path.name for path in folder.iterdir()}
+        try:
+            yield
+        except BaseException:
+            if not any((folder / name).exists() for name in OWN_FOLDERS):
+                for name in {LOG, CONFIG, DATA_FILE, ENVIRONMENT} - before:
+                    (folder / name).unlink(missing_ok=True)
+            raise
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    with suppress(OSError):  # not empty
+        for folder in folders:
+            folder.rmdir()
 
 
 def check_run(config: DictConfig) -> None:
@@ -92,8 +118,8 @@ def check_run(config: DictConfig) -> None:
 
     Raises:
         ValueError: the folder holds a run and neither ``resume`` nor ``overwrite`` is set, or both are; a run would be
-            resumed with other settings; the seed is not a whole number from 0; or an entry of the folder is a link that
-            leads out of it.
+            resumed with settings changed that ``allow_change`` does not name; the seed is not a whole number from 0; or
+            an entry of the folder is a link that leads out of it.
     """
     if not isinstance(config.seed, int) or config.seed < 0:
         raise ValueError(f"seed must be a whole number, 0 or above, not {config.seed!r}")
@@ -158,16 +184,29 @@ def _discard(folder: Path) -> None:
 def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Path) -> None:
     before, now = dict(_flat(saved, "")), dict(_flat(current, ""))
     new = {key for key, value in ADDED.items() if key not in before and now.get(key) == value}
-    changed = [
-        f"{key:.99}: {before.get(key)!s:.99} -> {now.get(key)!s:.99}"
+    changed = {
+        key: f"{key:.99}: {before.get(key)!s:.99} -> {now.get(key)!s:.99}"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key) and not key.startswith(FREE_ON_RESUME) and key not in new
-    ]
-    if changed:
+    }
+    allowed = {str(key) for key in current.get("allow_change", [])}
+    if wrong := sorted(key for key in allowed if key not in now or not _may_change(key)):
+        able = ", ".join(key for key in now if _may_change(key) and not key.startswith(FREE_ON_RESUME))
+        raise ValueError(f"allow_change=[{','.join(wrong):.99}]: only these can change in a run: {able}")
+    if refused := [text for key, text in changed.items() if key not in allowed]:
+        able = ",".join(key for key in changed if _may_change(key) and key in now)
+        also = f"allow the change with allow_change=[{able}], " if able else ""
         raise ValueError(
-            f"{folder} was begun with other settings ({'; '.join(changed[:5])}): resume with the same settings, "
+            f"{folder} was begun with other settings ({'; '.join(refused[:5])}): resume with the same settings, {also}"
             "or name another folder with run_dir=..."
         )
+    for text in changed.values():
+        logger.warning("resuming with another setting, %s", text)
+
+
+def _may_change(key: str) -> bool:
+    """Return whether a setting can change in a run: those of training, but for the steps that an epoch has."""
+    return key.startswith("engine.") and key not in ("engine.batch_size", "engine.accumulate")
 
 
 def _flat(node: Any, prefix: str) -> list[tuple[str, Any]]:

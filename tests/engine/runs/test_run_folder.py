@@ -12,7 +12,7 @@ from support.run_folders import CONFIGS, MODEL, finish
 from support.saved import failing
 
 from ipsam.engine.runs.configuration import compose_experiment, read_config
-from ipsam.engine.runs.run_folder import ADDED, OWN_FOLDERS, check_run, open_run
+from ipsam.engine.runs.run_folder import ADDED, OWN_FOLDERS, begin_run, check_run, open_run
 
 
 def begin(config: DictConfig) -> Path:
@@ -103,6 +103,57 @@ def test_resuming_may_change_settings_without_influence(run_config: Any, overrid
     check_run(run_config("resume=true", override))
     assert open_run(run_config("resume=true", override), MODEL)[0] == folder
     assert all((folder / name / "file").read_text() == "old" for name in OWN_FOLDERS)
+
+
+def test_change_that_is_allowed_by_name_is_logged(run_config: Any, caplog: pytest.LogCaptureFixture) -> None:
+    begin(run_config())
+    change = ("resume=true", "engine.lr=0.5", "engine.clip=0.1")
+    with pytest.raises(ValueError, match=r"engine\.clip: .*allow_change=\[engine\.clip,engine\.lr\]"):
+        check_run(run_config(*change))
+    with pytest.raises(ValueError, match=r"other settings \(engine\.clip: 1\.0 -> 0\.1\)"):
+        check_run(run_config(*change, "allow_change=[engine.lr]"))
+    check_run(run_config(*change, "allow_change=[engine.lr,engine.clip]"))
+    assert "resuming with another setting, engine.lr: 0.0007 -> 0.5" in caplog.text
+    open_run(run_config(*change, "allow_change=[engine.lr,engine.clip]"), MODEL)
+    check_run(run_config(*change))  # now the settings of the run
+
+
+@pytest.mark.parametrize("key", ["seed", "model.lateral", "data.augment.hflip", "engine.accumulate", "engine.lrr"])
+def test_only_training_can_be_allowed_to_change(run_config: Any, key: str) -> None:
+    begin(run_config())
+    with pytest.raises(
+        ValueError, match=rf"allow_change=\[{key}\]: only these can change .*: engine\.epochs, engine\.lr"
+    ):
+        check_run(run_config("resume=true", f"allow_change=[{key}]"))
+
+
+def fail(config: DictConfig, *folders: str) -> None:
+    """Begin a run that runs out of memory, after it has made these folders."""
+    with begin_run(config):
+        run, _ = open_run(config, MODEL)
+        for name in folders:
+            (run / name).mkdir()
+        raise MemoryError
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_failed_start_leaves_nothing(run_config: Any, tmp_path: Path, existed: bool) -> None:
+    run = tmp_path / "outputs" / "run"
+    if existed:
+        run.mkdir(parents=True)
+        (run / "train.log").write_text("mine\n")
+    before = everything(tmp_path)
+    with pytest.raises(MemoryError):
+        fail(run_config(f"run_dir={run}"))
+    assert everything(tmp_path) == before
+    assert run.parent.exists() is existed
+
+
+@pytest.mark.parametrize("name", OWN_FOLDERS)
+def test_failed_run_keeps_what_it_has_done(run_config: Any, tmp_path: Path, name: str) -> None:
+    with pytest.raises(MemoryError):
+        fail(run_config(), name)
+    assert {"config.yaml", "train.log", name} <= {path.name for path in (tmp_path / "run").iterdir()}
 
 
 @pytest.mark.parametrize("key", ADDED)
