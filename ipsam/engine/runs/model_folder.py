@@ -17,6 +17,7 @@ from ipsam.engine.runs.model_section import check_model_section
 from ipsam.engine.runs.run_folder import ENVIRONMENT, FREE_ON_RESUME
 from ipsam.engine.runs.store import LAST, Store, follow
 from ipsam.utils.files import is_file
+from ipsam.utils.options import close_to
 from ipsam.utils.resources import CHECKPOINTS
 from ipsam.utils.untrusted import bounded_text, read_plain_json
 
@@ -27,19 +28,36 @@ OUTER_FOLDERS = re.compile(r"(?:~|[A-Za-z]:|(?<![\w.]))[/\\][^\s,'\"\[\]{}]*[/\\
 def find_model(source: str | Path, *, revision: str | None = None) -> Path:
     """Find the folder of a model: a checkpoint's, or one with ``config.json``; download it from the Hub if necessary.
 
+    A folder that is called as a model that comes with ipsam is given with its path, such as ``./micro``.
+
     Raises:
         FileNotFoundError: it is nowhere.
+        ValueError: a model's folder is called as one that comes with ipsam.
     """
-    path = CHECKPOINTS / source if str(source) in BUILTIN and not Path(source).exists() else Path(source).expanduser()
+    path = Path(source).expanduser()
+    if source in BUILTIN:
+        if any((path / name).exists() for name in (DESCRIPTION, WEIGHTS, "checkpoints")):
+            raise ValueError(
+                f"{source} is a model that comes with ipsam, and a model's folder here; write ./{source} for the "
+                "folder, or rename it"
+            )
+        path = CHECKPOINTS / source
     if (path / DESCRIPTION).is_file():
         return path
     if path.exists():
         return find_checkpoint(path)
-    if str(source).count("/") == 1 and not str(source).startswith((".", "/", "~")):
-        return download_model(str(source), revision=revision)
+    missing = next(part for part in (*reversed(path.parents), path) if not part.exists())
+    if missing.parent == Path() and str(source).count("/") == 1 and not str(source).startswith("."):
+        try:
+            return download_model(str(source), revision=revision)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}; and there is no folder {source}") from error
+    known = [entry.name for entry in missing.parent.iterdir()] if missing.parent.is_dir() else []
+    meant = close_to(missing.name, known + [name for name in BUILTIN if missing.parent == Path()])
     raise FileNotFoundError(
-        f"no model at {source}: give the folder of a run, of a checkpoint or of a saved model, a model's id on the "
-        f"Hugging Face Hub (name/model), or one that comes with ipsam: {', '.join(BUILTIN)}"
+        f"no model at {source}{f' (did you mean {missing.with_name(meant)}?)' if meant else ''}: give the folder of a "
+        "run, of a checkpoint or of a saved model, a model's id on the Hugging Face Hub (name/model), or one that "
+        f"comes with ipsam: {', '.join(BUILTIN)}"
     )
 
 

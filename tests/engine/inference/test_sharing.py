@@ -182,6 +182,35 @@ def test_folder_holds_trained_weights_and_the_name_of_the_base(on_a_base: tuple[
         ipsam.load(saved, base=other, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("source", "meant"),
+    [("runs/quikstart", "runs/quickstart"), ("runs/quickstart/sead0", "runs/quickstart/seed0"), ("mirco", "micro"),
+     ("./rums", "runs"), ("rums/quickstart/seed0", "runs")],
+)  # fmt: skip
+def test_mistyped_path_is_not_asked_of_the_hub(
+    source: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ipsam.engine.runs.model_folder.download_model", None)
+    (tmp_path / "runs" / "quickstart" / "seed0").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=rf"no model at {source} \(did you mean {meant}\?\): give the folder"):
+        ipsam.load(source)
+
+
+def test_folder_called_micro_does_not_hide_the_model(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "micro").mkdir()
+    (tmp_path / "micro" / "photo.jpg").touch()
+    assert ipsam.load("micro", device="cpu").source != Path("micro")
+    predictor.save_pretrained("micro")
+    with pytest.raises(ValueError, match=r"micro is a model that comes with ipsam, .* write \./micro for the folder"):
+        ipsam.load("micro")
+    for own in ("./micro", Path("micro")):
+        assert ipsam.load(own, device="cpu").source == Path("micro")
+
+
 @pytest.mark.parametrize("place", ["nowhere", "/no/such/folder", "a/b/c", "./x/y", "."])
 def test_missing_model_is_named(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
