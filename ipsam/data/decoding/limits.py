@@ -83,7 +83,7 @@ def open_header(file: BufferedReader | BytesIO, path: Path) -> Image.Image:
     """
     reader = HeaderReader(file)
     try:
-        image = Image.open(cast(BufferedReader, reader), formats=FORMATS)
+        image = Image.open(cast(BufferedReader, reader), formats=FORMATS)  # noqa: TID251 (the one way)
         reader.is_bounded = False
         return image
     except Exception as error:

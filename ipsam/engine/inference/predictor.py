@@ -1,5 +1,6 @@
 """Prediction for any images: a trained model, loaded with one call."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -88,11 +89,17 @@ class Predictor:
             return next(self.stream([images], batch_size=batch_size))
         return list(self.stream(images, batch_size=batch_size))
 
-    def stream(self, images: Iterable[ImageLike], *, batch_size: int = 1) -> Iterator[Prediction]:
+    def stream(
+        self, images: Iterable[ImageLike], *, batch_size: int = 1, return_exceptions: bool = False
+    ) -> Iterator[Any]:
         """Yield the predictions for any number of images, without holding all of them.
 
-        A batch is yielded once the next one has been read, which happens while the device computes. The arguments are
-        those of ``predict``.
+        A batch is yielded once the next one has been read, which happens while the device computes.
+
+        Args:
+            images, batch_size: as for ``predict``.
+            return_exceptions: for an image that cannot be read, yield the error in place of its prediction, and
+                continue.
 
         Raises:
             FileNotFoundError, ValueError: as ``predict``, after the predictions for the images before.
@@ -100,7 +107,11 @@ class Predictor:
         """
         if isinstance(images, SINGLE):
             raise TypeError("stream takes a sequence of images; predict takes a single one")
-        return self.stream_decoded(map(to_rgb, images), batch_size=batch_size)
+        if not return_exceptions:
+            return self.stream_decoded(map(to_rgb, images), batch_size=batch_size)
+        errors: deque[Exception | None] = deque()  # of each image read, in order
+        predictions = self.stream_decoded(_readable(images, errors), batch_size=batch_size)
+        return _with_errors(predictions, errors)
 
     def stream_decoded(self, images: Iterable[NDArray[np.uint8]], *, batch_size: int = 1) -> Iterator[Prediction]:
         """Yield the predictions for images RGB (height, width, 3), which are not copied and must not change.
@@ -174,6 +185,29 @@ def start_predictions(output: IPSAMOutput, images: Sequence[NDArray[np.uint8]]) 
         ]
 
     return wait
+
+
+def _readable(images: Iterable[ImageLike], errors: deque[Exception | None]) -> Iterator[NDArray[np.uint8]]:
+    """Yield the images that can be read; note the error of each image, or None."""
+    for image in images:
+        try:
+            pixels = to_rgb(image)
+        except (ValueError, OSError) as error:
+            errors.append(error)
+        else:
+            errors.append(None)
+            yield pixels
+
+
+def _with_errors(
+    predictions: Iterator[Prediction], errors: deque[Exception | None]
+) -> Iterator[Prediction | Exception]:
+    """Put the errors that reading notes among the predictions of the other images."""
+    for prediction in predictions:
+        while (error := errors.popleft()) is not None:
+            yield error
+        yield prediction
+    yield from filter(None, errors)
 
 
 def _in_batches(images: Iterable[NDArray[np.uint8]], size: int) -> Iterator[list[NDArray[np.uint8]]]:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
+from ipsam.data.decoding.limits import FORMATS
 from ipsam.engine.inference.prediction import PNG_LEVEL
 from ipsam.model import SAM2Backbone
 from ipsam.model.baselines import SAM2, NullPrompt
@@ -49,7 +50,7 @@ def predict_one_by_one(
     """Predict maps as sam2's examples do: open the image, set it, predict with one point, save to ``folder`` as PNG."""
     for file in files:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            image = np.array(Image.open(file).convert("RGB"))
+            image = np.array(Image.open(file, formats=FORMATS).convert("RGB"))  # noqa: TID251 (timed)
             predictor.set_image(image)
             height, width = image.shape[:2]
             logits, _, _ = predictor.predict(

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from support.builders import micro_model
 
+from ipsam.data.decoding import limits
 from ipsam.engine.inference.export import export
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.model import inference
@@ -77,6 +78,16 @@ def test_onnx_example_gives_the_map_of_the_api(
     assert found.shape == expected.shape == size[::-1]
     assert expected.max() - expected.min() > 20
     assert np.abs(found - expected).max() <= 1
+
+
+def test_onnx_example_reads_the_same_formats(onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And starts no Ghostscript for an EPS called .jpg."""
+    script = SCRIPTS / "predict_onnx.py"
+    assert runpy.run_path(str(script))["FORMATS"] == limits.FORMATS
+    (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n")
+    monkeypatch.setattr(sys, "argv", ["", str(onnx_file), str(tmp_path / "a.jpg"), str(tmp_path / "map.png")])
+    with pytest.raises(UnidentifiedImageError):
+        runpy.run_path(str(script), run_name="__main__")
 
 
 @pytest.mark.usefixtures("untyped")

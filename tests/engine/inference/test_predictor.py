@@ -94,6 +94,21 @@ def test_stream_yields_all_before_a_broken_image(predictor: Predictor, picture: 
         next(results)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_stream_continues_after_broken_images(
+    predictor: Predictor, picture: np.ndarray, tmp_path: Path, batch_size: int
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
+    images = ["missing.png", picture, picture[:40], tmp_path / "broken.png", tmp_path, picture[:50], "missing.png"]
+    results = list(predictor.stream(images, batch_size=batch_size, return_exceptions=True))
+    kinds = [type(result).__name__ for result in results]
+    found, missing, broken = "Prediction", "FileNotFoundError", "ValueError"
+    assert kinds == [missing, found, found, broken, broken, found, missing]
+    assert [results[index].prob.shape[0] for index in (1, 2, 5)] == [70, 40, 50]
+    assert "broken.png" in str(results[3])
+    assert [type(one) for one in predictor.stream(["missing.png"], return_exceptions=True)] == [FileNotFoundError]
+
+
 @pytest.mark.usefixtures("untyped")
 def test_stream_refuses_a_single_image(predictor: Predictor, picture: np.ndarray) -> None:
     for single in ("a.png", Path("a.png"), picture, torch.from_numpy(picture), Image.fromarray(picture)):
