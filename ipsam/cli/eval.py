@@ -11,6 +11,7 @@ from ipsam.engine.runs.model_folder import run_of
 from ipsam.engine.runs.provenance import named_sets, warn_of_other_data
 from ipsam.engine.runs.reopen import reopen_run
 from ipsam.engine.runs.settings import Settings
+from ipsam.utils.folders import writable_folder
 
 
 def main(config: DictConfig) -> None:
@@ -24,5 +25,6 @@ def main(config: DictConfig) -> None:
     model = build_model(run_config.model)
     check_fits(model, test_sets, settings)
     load_weights(model, checkpoint)
+    writable_folder(out, "out")  # complain now, not after the evaluation
     epochs = finished_epochs(checkpoint)
     evaluate_run(model, test_sets, settings, out=out, epochs=epochs, protocol=protocol, save_maps=config.maps)

@@ -20,7 +20,12 @@ def printable(text: str) -> str:
 
     Messages name a command ``ipsam NAME``; a user of ``python scripts/train.py`` reads ``python scripts/NAME.py``.
     """
-    return COMMAND.sub(_as_called, CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text))
+    return COMMAND.sub(_as_called, visible(text))
+
+
+def visible(text: str) -> str:
+    r"""Escape control characters, such as ``\x1b`` in a file's name."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _as_called(found: re.Match[str]) -> str:

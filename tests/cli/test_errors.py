@@ -77,6 +77,7 @@ CASES: list[tuple[str, list[str], list[str]]] = [
     ("eval", ["data.test=[CAMO]", "paths.data=nowhere"], ["CAMO/test: not found in nowhere"]),
     ("eval", ["data.test=[]"], ["nothing to evaluate", "data.test=["]),
     ("eval", ["engine.eval_batch_size=0"], ["engine.eval_batch_size", WHOLE, "0"]),
+    ("eval", ["out=a file"], ["out=a file: can't be made or written to as a folder (File exists)"]),
     ("eval", ["base=nowhere.pt"], ["no SAM2 checkpoint at nowhere.pt"]),
     ("eval", ["engine.epochs=3"], ["epochs"]),
     ("eval", ["protocol=best"], ["protocol", "'best'", "default, float, sam2_adapter"]),

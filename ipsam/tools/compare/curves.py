@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ipsam.utils.files import write_bytes
 from ipsam.utils.fonts import boxes_for_unknown_letters, fonts, short
 
 # Okabe and Ito's palette, distinct under every colour blindness; without its black and yellow.
@@ -93,12 +94,11 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
 
 def save_curves(datasets: Mapping[str, Mapping[str, Curves | None]], folder: Path) -> list[Path]:
     """Write ``<dataset>_pr.png``, ``_f.png`` and ``_em.png`` for each dataset; return the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for dataset, methods in datasets.items():
         for kind, name in KINDS.items():
             written.append(folder / f"{dataset}_{kind}.png")
-            written[-1].write_bytes(png(draw_curve(kind, methods, title=f"{dataset}: {name}")))
+            write_bytes(written[-1], png(draw_curve(kind, methods, title=f"{dataset}: {name}")))
     return written
 
 

@@ -1,7 +1,7 @@
 """Report of scores as a single HTML file that any browser opens without other files.
 
-Names come from file names and may hold anything. Jinja2 escapes them, and the page's content security policy allows
-no script but the template's.
+Names come from file names and may hold anything. Jinja2 and ``visible`` escape them, and the page's content security
+policy allows no script but the template's.
 """
 
 import base64
@@ -18,6 +18,7 @@ from ipsam.engine.metrics import METRICS
 from ipsam.engine.metrics.tables import num_images
 from ipsam.tools.compare.curves import KINDS, draw_curve, draw_histogram, line_style, png
 from ipsam.tools.compare.examples import FALSE_POSITIVE, MISSED, OBJECT, Example
+from ipsam.utils.console import visible
 
 HISTOGRAMS = {"sm": "S-measure of an image", "fw": "weighted F-measure of an image", "mae": "MAE of an image"}
 EXAMPLE_METRICS = ("sm", "mae", "fw", "em", "mdice", "miou")
@@ -38,7 +39,9 @@ def render(methods: Mapping[str, Evaluation], examples: Examples) -> str:
     """
     datasets = list(dict.fromkeys(name for evaluation in methods.values() for name in evaluation.datasets))
     scored_methods = next(iter(methods)) if len(methods) == 1 else f"{len(methods)} methods"
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_visible
+    )
     environment.filters |= {"num_images": num_images, "number": _number, "data_uri": _data_uri, "sha256": _sha256}
     template = environment.from_string(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
     return template.render(
@@ -97,6 +100,11 @@ def _dataset(name: str, methods: Mapping[str, Evaluation], examples: Examples) -
     ]
     legend = [(method, colour, BORDERS[style]) for method, colour, style in styles] if len(methods) > 1 else []
     return {"name": name, "plots": plots, "legend": legend, "shown": shown, "open": len(methods) == 1}
+
+
+def _visible(value: Any) -> Any:
+    """Escape the control characters of a text, but not in what is HTML already."""
+    return visible(value) if type(value) is str else value
 
 
 def _number(value: float, digits: int) -> str:

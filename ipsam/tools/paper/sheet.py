@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ipsam.engine.metrics.tables import markdown
+from ipsam.utils.console import visible
 from ipsam.utils.files import write_csv, write_text
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -97,8 +98,8 @@ def write(sheet: Sheet, folder: Path) -> list[Path]:
 
 
 def _plain(text: str) -> str:
-    """Join a text into one line and replace what UTF-8 cannot encode: names come from other people's files."""
-    return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
+    """Join a text into one line of visible characters: names come from other people's files."""
+    return visible(" ".join(text.split()))
 
 
 def _latex(text: str) -> str:

@@ -11,7 +11,7 @@ from ipsam.tools.paper.run_scores import find_scores
 from ipsam.tools.paper.sheet import Sheet, to_latex, to_markdown, write
 from ipsam.tools.paper.tables import fill_tables
 
-NASTY = "[a]*|_%&#$~^\\{}<>\"`' ± − ⁺ ∗ é\n\ud800"  # noqa: RUF001
+NASTY = "[a]*|_%&#$~^\\{}<>\"`' ± − ⁺ ∗ é\n\ud800\x1b"  # noqa: RUF001
 
 
 @pytest.fixture(scope="module")
@@ -96,5 +96,5 @@ def test_latex_escapes_labels_and_names(sheets: list[Sheet]) -> None:
         assert text in three
     assert other.partition("\\midrule\n")[2].partition(" & ours")[0] == (
         r"{[}a{]}{*}$|$\_\%\&\#\$\textasciitilde{}\textasciicircum{}\textbackslash{}\{\}$<$$>$'''' "
-        r"$\pm$ $-$ $^{+}$ $^{*}$ é ?"
+        r"$\pm$ $-$ $^{+}$ $^{*}$ é \textbackslash{}ud800\textbackslash{}x1b"
     )

@@ -1,0 +1,59 @@
+"""A full disk: the file is named, and none is half written."""
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.figure_runs import write_run, write_set
+from support.paper_runs import save_methods, scores
+from support.saved_maps import write_maps, write_masks
+
+# Command and arguments, the size in bytes that no file may exceed, and the first file that does.
+FULL = [
+    ("score", ["maps=One", "masks=CAMO", "out=out", "num_workers=0"], 1000, "out/metrics.json"),
+    ("score", ["maps=One", "masks=CAMO", "out=out", "num_workers=0"], 20_000, "out/curves.csv"),
+    ("score", ["maps=One", "masks=CAMO", "out=out", "num_workers=0"], 60_000, "out/report.html"),
+    ("eval", ["ckpt=run", "out=out", "maps=true"], 100, "out/maps/own/a.png"),
+    ("eval", ["ckpt=run", "out=out"], 50_000, "out/own.png"),
+    ("tables", ["runs=scores", "out=out"], 1000, "out/table1.md"),
+    ("visualize", ["ckpt=run", "out=out", "stems=[a]"], 50_000, "out/mechanism_own.png"),
+]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a run, maps, masks and scores."""
+    folder = tmp_path_factory.mktemp("inputs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_run("run", [write_set("own", "ab")])
+        write_masks("CAMO")
+        write_maps("One")
+        save_methods(Path("scores"), {"ZoomNeXt": {"CAMO": scores(0.5, 250)}})
+    return folder
+
+
+@pytest.mark.parametrize(("command", "arguments", "size", "file"), FULL, ids=str)
+def test_file_is_named_and_not_half_written(
+    script: Callable[..., Any],
+    inputs: Path,
+    tmp_path: Path,
+    command: str,
+    arguments: list[str],
+    size: int,
+    file: str,
+) -> None:
+    for path in inputs.iterdir():
+        Path(path.name).symlink_to(path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        done = script(command, *arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert done.status == 1
+    assert f"error: {file}: can't be written (File too large); make room there" in done.err
+    assert not Path(file).exists()
+    assert not [path for path in Path("out").rglob("*") if path.name.startswith(".")]
