@@ -20,7 +20,10 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 # What gloo and NCCL say when they no longer reach another process.
 LOST = r"connection (closed|reset|refused)|timed out|unhandled system error|remote process exited|socket"
 # An argument that a message of ipsam.data or ipsam.model gives a value, and the value so far as it can hold spaces.
-ARGUMENT = re.compile(r"(?<![\w./=\-'\"])([a-z]\w*(?:\.\w+)?)=(\[[^\]]*\]|\{[^}]*\}|None\b|True\b|False\b)?")
+ARGUMENT = re.compile(
+    r"(?<![\w./=\-'\"])([a-z]\w*(?:\.\w+)?)="
+    r"""(\[(?:"(?:\\.|[^"\\])*"|[^\]"])*\]|\{[^}]*\}|None\b|True\b|False\b)?"""
+)
 PYTHON = {"None": "null", "True": "true", "False": "false"}
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OUTPUTS = ("run_dir", "output", "out", "runs")  # keys of the folders and files that commands write

@@ -11,14 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ipsam.cli.errors import keys_of, written_value
-from ipsam.utils.options import close_to
+from ipsam.utils.options import close_to, quoted
 from ipsam.utils.resources import CONFIGS
 
 # Keys of paths and names. Hydra would read 2024_02_20 as a whole number, 1e3 as 1000.0, and = or ( as its own grammar.
 TEXTS = r"ckpt|input|output|out|baseline|maps|masks|images|archive|sha256|runs|run_dir|paths\.\w+|data\.(root|cache)"
 TEXTS += r"|model\.(\w+\.)*checkpoint"
 LISTS = r"base|stems|experiments|plugins|data\.(exclude|train|test|val)"  # or mappings; of texts
-ELEMENT = re.compile(r"""(?:(?<=[\[,])|(?<=:\s))\s*([^\[\]{},:"'\s][^\[\]{},:"']*?)\s*(?=[\],}])""")
+ELEMENT = re.compile(  # quoted, or else in the group
+    r"""(?s:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
+    r"""|(?:(?<=[\[,])|(?<=:\s))\s*([^\[\]{},:"'\s][^\[\]{},:"']*?)\s*(?=[\],}])"""
+)
 
 
 def as_typed(argument: str, file: DictConfig) -> str:
@@ -36,8 +39,12 @@ def as_typed(argument: str, file: DictConfig) -> str:
     if value in ("", "null") or "${" in value or (len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"):
         return argument
     if is_list and value[0] + value[-1] in ("[]", "{}"):
-        return f"{key}={ELEMENT.sub(lambda found: found[0].replace(found[1], _quoted(found[1])), value)}"
-    return f"{key}={_quoted(value)}"
+        return f"{key}={ELEMENT.sub(_element, value)}"
+    return f"{key}={quoted(value)}"
+
+
+def _element(found: re.Match[str]) -> str:
+    return found[0].replace(found[1], quoted(found[1])) if found[1] else found[0]
 
 
 def in_one_sentence(error: HydraException, arguments: Sequence[str], file: DictConfig) -> str:
@@ -97,7 +104,7 @@ def _unreadable(override: str, arguments: Sequence[str], file: DictConfig) -> st
             if _is_closed(joined := " ".join(words[:number])):
                 return f"{override}: the shell split this value at its spaces; write {shlex.quote(joined)}"
         return f"{override}: {opening} is not closed; write {shlex.quote(override + {'[': ']', '{': '}'}[opening])}"
-    return f"{override}: this value cannot be read; write {shlex.quote(f'{key}={_quoted(value)}')}"
+    return f"{override}: this value cannot be read; write {shlex.quote(f'{key}={quoted(value)}')}"
 
 
 def _is_closed(text: str) -> bool:
@@ -106,11 +113,3 @@ def _is_closed(text: str) -> bool:
 
 def _files(folder: Path) -> Iterator[Path]:
     return folder.rglob("*.yaml")
-
-
-def _quoted(text: str) -> str:
-    """Quote a text for Hydra, in which a backslash counts only before a quotation mark."""
-    if text == "null":
-        return text
-    escaped = re.sub(r'(\\*)"', r"\1\1\\" + '"', text)
-    return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'

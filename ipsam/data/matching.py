@@ -3,7 +3,6 @@
 Sorted order never matches files: one missing file would shift every pair after it.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,10 @@ from typing import Literal
 
 from ipsam.data.files import TYPES, by_stem, normal_stem, pictures_not_read, repeated, some
 from ipsam.data.findings import Finding
+from ipsam.utils.options import quoted
+
+NUM_LISTED = 50  # stems that a message names to leave out
+BARE = re.compile(r"[\w./ -]+")  # needs no quotation marks on the command line
 
 Stems = Sequence[str | int]  # YAML reads a numbered stem as an int
 Files = Mapping[str, Sequence[Path]]  # by stem
@@ -120,9 +123,10 @@ def exclude_option(name: str, stems: Sequence[str]) -> str:
 
 
 def exclude_argument(entries: Sequence[str]) -> str:
-    """Format the `exclude` argument that leaves out some `NAME/stem`; one with other characters in quotation marks."""
-    shown = [one if re.fullmatch(r"[\w./ -]+", one) else json.dumps(one, ensure_ascii=False) for one in entries[:5]]
-    return f"exclude=[{','.join(shown)}{',...' if len(entries) > 5 else ''}]"
+    """Format the `exclude` argument that leaves out some `NAME/stem`, as it can be typed; of many, only its form."""
+    if len(entries) > NUM_LISTED:
+        return "exclude=[NAME/stem,...]"
+    return f"exclude=[{','.join(one if BARE.fullmatch(one) else quoted(one) for one in entries)}]"
 
 
 def _files(folder: Path, name: str, kind: str) -> dict[str, list[Path]]:

@@ -1,5 +1,6 @@
 """Options of a section or command: types, ranges and choices, and one sentence for each value that breaks them."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -79,6 +80,14 @@ class Options(BaseModel):
                 super().__init__(**values)
             except ValidationError as error:
                 raise OptionsError(list(_problems(error, type(self).model_fields, values))) from None
+
+
+def quoted(text: str) -> str:
+    """Quote a text for Hydra's command line, in which a backslash counts only before a quotation mark."""
+    if text == "null":
+        return text
+    escaped = re.sub(r'(\\*)"', r"\1\1\\" + '"', text)
+    return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
 
 
 def close_to(name: str, known: Iterable[str]) -> str:

@@ -1,6 +1,9 @@
 """The command check_data: output, files and exit status."""
 
 import json
+import re
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,3 +101,32 @@ def test_data_is_chosen_by_name(check: Callable[..., Any]) -> None:
     assert check("data.train=[]", "data.test=[]").out == (
         "nothing that would stop a run; 0 warnings, 0 remarks (0 files read)\n"
     )
+
+
+ODD = (
+    "img (1)",
+    "it's",
+    'say "x"',
+    "br{a}ce[1]",
+    "back\\slash",
+    "end\\",
+    "$HOME",
+    "1e5",
+    "007",
+    "null",
+    "a: b",
+    "a,b,c",
+    '"]',
+)
+
+
+def test_printed_exclude_can_be_typed(check: Callable[..., Any], own: list[str]) -> None:
+    """In a shell, whatever the stems hold."""
+    for stem in ODD:
+        shutil.copy("own/images/a.jpg", f"own/images/{stem}.jpg")
+    printed = check(*own).out
+    assert f"{len(ODD)} of {len(ODD) + 3} images have no mask" in printed
+    (argument,) = shlex.split(re.search(r"leave these out with (.*)", printed)[1])
+    again = check(*own, argument)
+    assert again.status == 0
+    assert f"{len(ODD)} left out by exclude" in again.out
