@@ -1,13 +1,17 @@
 """Archives: kept files, and refused archives."""
 
+import errno
+import gzip
 import io
 import os
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from support.fuzzing import bounded
 
 from ipsam.tools.prepare import archives
 from ipsam.tools.prepare.archives import unpack
@@ -16,16 +20,16 @@ FILES = {"set/Imgs/a.jpg": b"image", "set/GT/a.png": b"mask", "set/train.txt": b
 OTHERS = {"set/readme.pdf": b"x", "set/a.mat": b"x", "__MACOSX/set/Imgs/a.jpg": b"x", "set/Imgs/._a.jpg": b"x"}
 
 
-def zipped(path: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def zipped(path: Path, files: dict[str, bytes], kind: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", kind) as archive:
         archive.writestr("set/", b"")
         for name, content in files.items():
             archive.writestr(name, content)
     return path
 
 
-def tarred(path: Path, files: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
+def tarred(path: Path, files: dict[str, bytes], mode: Any = "w:gz") -> Path:
+    with tarfile.open(path, mode) as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
@@ -33,7 +37,12 @@ def tarred(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-WRITERS: dict[str, Callable[[Path, dict[str, bytes]], Path]] = {"zip": zipped, "tar": tarred}
+WRITERS: dict[str, Callable[[Path, dict[str, bytes]], Path]] = {
+    "zip": zipped,
+    "tar": lambda path, files: tarred(path, files, "w"),
+    "gz": tarred,
+    "bz2": lambda path, files: tarred(path, files, "w:bz2"),
+}
 
 
 def below(folder: Path) -> dict[str, bytes]:
@@ -101,6 +110,84 @@ def test_damaged_archive_is_named(tmp_path: Path, kind: str) -> None:
             unpack(tmp_path / "a.zip", tmp_path / "folder")
         except ValueError as error:
             assert str(error).startswith(str(tmp_path / "a.zip"))  # noqa: PT017 (some damage is in nothing that is read)
+
+
+def pax_bomb(path: Path, *, gigabytes: int = 1) -> Path:
+    """A TAR whose only header claims gigabytes, and holds them, packed to a thousandth."""
+    header = tarfile.TarInfo("a.png")
+    header.type, header.size = tarfile.XHDTYPE, gigabytes << 30
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(header.tobuf(tarfile.USTAR_FORMAT))
+        for _ in range(header.size >> 24):
+            file.write(bytes(1 << 24))
+    return path
+
+
+def endless_sparse_map(path: Path) -> Path:
+    """A sparse file whose map has no end."""
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("a.png")
+        member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}
+        member.size = 1 << 26
+        archive.addfile(member, cast(Any, Numbers()))
+    return path
+
+
+class Numbers:
+    """Numbers without end, a line each; the first is how many there are."""
+
+    def read(self, size: int) -> bytes:
+        return b"9999999\n" + b"1\n" * (size // 2 - 4)
+
+
+def chain(path: Path, number: int, kind: bytes) -> Path:
+    """A TAR that puts one header in front of another."""
+    header = tarfile.TarInfo("a.png")
+    header.type, header.size = kind, 2
+    with gzip.open(path, "wb") as file:
+        file.write((header.tobuf(tarfile.USTAR_FORMAT) + b"a\0".ljust(512, b"\0")) * number)
+    return path
+
+
+BOMBS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "header of gigabytes": (pax_bomb, "a header of more than 1,048,576 bytes"),
+    "sparse map without end": (endless_sparse_map, "a header of more than"),
+    "600 long names": (lambda path: chain(path, 600, tarfile.GNUTYPE_LONGNAME), "recursion|header"),
+    "5,000 long names": (lambda path: chain(path, 5000, tarfile.GNUTYPE_LONGNAME), "recursion|header"),
+    **{
+        f"{kind} of {what}": (lambda path, write=write, name=name: write(path, {name: b"x"}), "which is too deep or lo")
+        for kind, write in WRITERS.items()
+        for what, name in (("1,000 folders", "a/" * 1000 + "a.png"), ("a name of 300 bytes", "\u00e4" * 150 + ".png"))
+    },
+    "ZIP by LZMA": (lambda path: zipped(path, FILES, zipfile.ZIP_LZMA), "compressed by LZMA; unpack it yourself"),
+    "TAR by XZ": (lambda path: tarred(path, FILES, "w:xz"), "is XZ, .*: unpack it with its own program"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_are_refused(tmp_path: Path, name: str) -> None:
+    write, message = BOMBS[name]
+    archive = write(tmp_path / "a.zip")
+    with bounded(megabytes=100), pytest.raises(ValueError, match=f"a.zip .*({message})"):
+        unpack(archive, tmp_path / "folder")
+
+
+def test_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.zip")
+    with pytest.raises(ValueError, match=r"a\.zip: a pipe, not a file"):
+        unpack(tmp_path / "a.zip", tmp_path / "folder")
+
+
+def test_full_disk_is_named_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Iterator[bytes]:
+        yield b"half"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(archives, "_chunks", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        unpack(zipped(tmp_path / "a.zip", FILES), tmp_path / "folder")
+    assert error.value.filename == str(tmp_path / "folder/set/Imgs/a.jpg")
+    assert below(tmp_path / "folder") == {}
 
 
 def test_encrypted_archive_is_named(tmp_path: Path) -> None:
