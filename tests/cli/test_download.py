@@ -87,7 +87,7 @@ def test_page_and_layout_of_a_set_are_printed(script: Callable[..., Any]) -> Non
     assert done.status == 0
     assert "published at https://sites.google.com/view/ltnghia/research/camo" in done.out
     assert "test: 250 pairs of the same name in TestDataset/CAMO/Imgs and GT" in done.out
-    assert "ipsam download datasets=[CAMO,NC4K] archive=FILE" in done.out
+    assert "datasets=[CAMO,NC4K] archive=FILE" in done.out
     assert not Path("data").exists()
 
 
@@ -128,6 +128,14 @@ def test_dead_links_and_web_pages_are_named(script: Callable[..., Any], serve: C
         ),
     ):
         assert message in script("download", "datasets=[CAMO]", f"archive={address}/a.zip").error
+        assert not list(Path("data").rglob("*.zip"))  # the next run would take it for the archive
+
+
+def test_long_address_is_shortened(script: Callable[..., Any], serve: Callable[..., str]) -> None:
+    address = f"{serve(release('camourflage_00001'))}/{'%C3%A4' * 200}.zip"
+    assert script("download", "datasets=[CAMO]", f'archive="{address}"').status == 0
+    (kept,) = Path("data/archives").iterdir()
+    assert kept.name.endswith("\u00e4.zip")
 
 
 def test_set_with_an_address_needs_only_its_name(

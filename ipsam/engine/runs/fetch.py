@@ -10,6 +10,7 @@ import requests
 from tqdm import tqdm
 
 from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
+from ipsam.utils.files import write_text
 from ipsam.utils.folders import cache_folder
 from ipsam.utils.lock import hold
 from ipsam.utils.resources import CHECKPOINTS
@@ -53,7 +54,7 @@ def fetch(url: str, target: Path, *, sha256: str | None = None) -> Path:
     """Download a file, unless it exists.
 
     The download goes to a hidden file beside ``target`` and is renamed once it is complete and checked. A broken
-    connection is resumed, by this call or a later one.
+    connection is resumed, by this call or a later one, unless the server's file may have changed.
 
     Args:
         sha256: expected digest; None accepts any content.
@@ -68,9 +69,12 @@ def fetch(url: str, target: Path, *, sha256: str | None = None) -> Path:
         if target.is_file() and _matches(target, sha256):
             return target
         try:
-            _download(url, part)
+            _download(url, part, is_checked=sha256 is not None)
         except requests.RequestException as error:
             raise OSError(f"{url} can't be fetched: {_reason(error)}. The part so far is kept: try again") from error
+        except OSError as error:  # of writing, which has no path
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        _version(part).unlink(missing_ok=True)
         if not _matches(part, sha256):
             part.unlink()
             raise ValueError(
@@ -85,10 +89,15 @@ def _matches(path: Path, sha256: str | None) -> bool:
     return sha256 is None or sha256_of(path) == sha256
 
 
-def _download(url: str, part: Path) -> None:
+def _version(part: Path) -> Path:
+    """Return the file that holds what the server calls the version of a partial download."""
+    return part.with_suffix(".version")
+
+
+def _download(url: str, part: Path, *, is_checked: bool) -> None:
     for attempt in range(1, TRIES + 1):
         try:
-            _append(url, part)
+            _append(url, part, is_checked=is_checked)
             return
         except BROKEN as error:
             if attempt == TRIES:
@@ -97,16 +106,32 @@ def _download(url: str, part: Path) -> None:
             time.sleep(0.25 * 2**attempt)
 
 
-def _append(url: str, part: Path) -> None:
-    """Append the missing rest to a file; start over if the server cannot send only the rest."""
-    have = part.stat().st_size if part.exists() else 0
+def _append(url: str, part: Path, *, is_checked: bool) -> None:
+    """Append the missing rest to a file; start over if the server cannot send only the rest, or has another version.
+
+    Args:
+        is_checked: the digest of the whole is known, so that the rest of an unknown version may be tried.
+    """
+    version = _version(part).read_text() if _version(part).exists() else ""
+    have = part.stat().st_size if part.exists() and (version or is_checked) else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    headers |= {"If-Range": version} if have and version else {}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-        if answer.status_code == requests.codes.requested_range_not_satisfiable:  # the file is complete
-            return
+        status, sent = answer.status_code, answer.headers.get("Content-Range", "")
+        if status == requests.codes.requested_range_not_satisfiable and (is_checked or sent == f"bytes */{have}"):
+            return  # the file is complete
+        is_rest, current = status == requests.codes.partial_content, _version_of(answer)
+        if status == requests.codes.requested_range_not_satisfiable or (
+            is_rest and ((sent and not sent.startswith(f"bytes {have}-")) or (version and current not in ("", version)))
+        ):
+            part.unlink()
+            raise requests.ConnectionError("the server has another file now")
         answer.raise_for_status()
-        if answer.status_code != requests.codes.partial_content:
+        if not is_rest:
             have = 0
+            _version(part).unlink(missing_ok=True)
+            if current:
+                write_text(_version(part), current)
         length = answer.headers.get("Content-Length")
         total = None if length is None else have + int(length)
         bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.name[1:-5], disable=None)
@@ -116,6 +141,12 @@ def _append(url: str, part: Path) -> None:
                 bar.update(len(chunk))
             if total is not None and file.tell() < total:
                 raise requests.ConnectionError(f"only {file.tell():,} of {total:,} bytes came")
+
+
+def _version_of(answer: requests.Response) -> str:
+    """Return a server's name for the version of a file; empty if it has none."""
+    tag = answer.headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")  # W: weak
 
 
 def _reason(error: Exception) -> str:

@@ -36,6 +36,11 @@ OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.
 # XZ takes as much memory as the file says, and Python can't read the others.
 OTHERS = {b"PK": "cut off or damaged", b"Rar!": "RAR", b"7z\xbc\xaf": "7z", b"\xfd7zXZ": "XZ"}
 
+
+class BrokenArchiveError(ValueError):
+    """File that is no archive that can be read, such as a web page."""
+
+
 Entry = tuple[str, int, Callable[[int], bytes]]  # name, size, read(num_bytes)
 T = TypeVar("T")
 
@@ -96,7 +101,7 @@ def _entries(archive: Path) -> Iterator[Entry]:
             return
     kind = _kind(start)
     solution = SOLUTIONS.get(kind, "unpack it with its own program, and give archive=FOLDER")
-    raise ValueError(f"{archive} is {kind}, not a complete ZIP or TAR: {solution}")
+    raise BrokenArchiveError(f"{archive} is {kind}, not a complete ZIP or TAR: {solution}")
 
 
 class _TarContent:
@@ -140,7 +145,9 @@ def _broken_archive_named(archive: Path) -> Iterator[None]:
         if str(error).startswith(str(archive)):
             raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{archive} can't be unpacked: {reason:.200}; if it is broken, fetch it again") from error
+        raise BrokenArchiveError(
+            f"{archive} can't be unpacked: {reason:.200}; if it is broken, fetch it again"
+        ) from error
 
 
 def _chunks(read: Callable[[int], bytes], size: int, name: str, archive: Path) -> Iterator[bytes]:

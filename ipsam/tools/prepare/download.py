@@ -16,7 +16,7 @@ from ipsam.data.benchmarks import KNOWN, benchmark
 from ipsam.engine.runs.configuration import plain, settings_of
 from ipsam.engine.runs.fetch import fetch, fetch_sam2
 from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
-from ipsam.tools.prepare.archives import unpack
+from ipsam.tools.prepare.archives import BrokenArchiveError, unpack
 from ipsam.tools.prepare.doctor import Diagnosis, diagnose
 from ipsam.tools.prepare.install import Split, check_free, expected_layout, find_splits, install
 from ipsam.utils.folders import writable_folder
@@ -25,6 +25,7 @@ from ipsam.utils.weights import sha256_of
 
 SAM2_FILES = {name.removeprefix("sam2.1_hiera_").removesuffix(".pt"): name for name in OFFICIAL_FILES}
 ARCHIVES = "archives"  # folder in paths.data for fetched archives
+MAX_NAME = 100  # bytes that a fetched archive keeps of its name
 WEB = ("http://", "https://")
 NAMES = "a list of names, [NAME,...]"
 
@@ -84,7 +85,7 @@ class Download(Options):
         with tempfile.TemporaryDirectory(prefix=".ipsam_", dir=self.root) as scratch, _errors_named(path):
             folder = path if path.is_dir() else Path(scratch)
             if folder != path:
-                unpack(path, folder)
+                self._unpack(path, folder)
             splits = find_splits(self.datasets, folder)
             check_free(splits, self.root)
             for split in splits:
@@ -101,13 +102,23 @@ class Download(Options):
             ]
         )
 
+    def _unpack(self, path: Path, folder: Path) -> None:
+        """Unpack an archive; delete a broken one that was downloaded, which the next run would take for whole."""
+        try:
+            unpack(path, folder)
+        except BrokenArchiveError as error:
+            if path.parent != self.root / ARCHIVES:
+                raise
+            path.unlink()
+            raise ValueError(f"{error}; the download was deleted") from error
+
     def _fetched(self, address: str) -> Path:
         if not address.startswith(WEB):
             path = Path(address)
             if self.sha256 is not None and path.is_file() and sha256_of(path) != self.sha256:
                 raise ValueError(f"{path} is not the file: its sha256 is not {self.sha256}; fetch it again")
             return path
-        name = Path(unquote(urlparse(address).path)).name or "archive"
+        name = Path(unquote(urlparse(address).path)).name.encode()[-MAX_NAME:].decode(errors="ignore") or "archive"
         prefix = hashlib.sha256(address.encode()).hexdigest()[:8]  # other URLs may end in the same name
         return fetch(address, self.root / ARCHIVES / f"{prefix}_{name}", sha256=self.sha256)
 

@@ -1,5 +1,6 @@
 """Downloads from a server on the loopback that drops connections, sends wrong bytes, or does not exist."""
 
+import errno
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
@@ -99,6 +100,43 @@ def test_complete_part_is_taken(files: Any, tmp_path: Path) -> None:
     url, _ = files()
     (tmp_path / ".file.pt.part").write_bytes(CONTENT)
     assert fetch(url, tmp_path / "file.pt", sha256=SHA256).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("tag", ["ETag", "Last-Modified", "weak", "none"])
+@pytest.mark.parametrize("obeys", [True, False], ids=["obeys", "ignores_if_range"])
+def test_old_and_new_file_are_never_spliced(server: Any, tmp_path: Path, tag: str, obeys: bool) -> None:
+    """The server's file changes after the connection broke, and nobody knows its digest."""
+    versions, ranges = [b"old" * 100_000, b"new" * 90_000], []
+
+    class Files(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = versions[min(len(ranges), 1)]
+            version = {"ETag": f'"{content[:3].decode()}"', "weak": 'W/"1"'}.get(tag, f"the date of {content[:3]!r}")
+            ranges.append(self.headers.get("Range"))
+            is_same = not obeys or self.headers.get("If-Range") in (None, version)
+            begin = int(ranges[-1][6:-1]) if ranges[-1] and is_same else 0
+            self.send_response(206 if begin else 200)
+            if tag != "none":
+                self.send_header("ETag" if tag == "weak" else tag, version)
+            self.send_header("Content-Length", str(len(content) - begin))
+            self.end_headers()
+            self.wfile.write(content[begin:] if len(ranges) > 1 else content[:100_000])
+            if len(ranges) == 1:
+                self.connection.close()
+
+    assert fetch(f"{server(Files)}/file.zip", tmp_path / "file.zip").read_bytes() == versions[1]
+    assert names(tmp_path) == ["file.zip"]
+
+
+def test_full_disk_is_named_with_the_file(files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    url, _ = files()
+    monkeypatch.setattr(fetching, "_append", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        fetch(url, tmp_path / "file.pt")
+    assert error.value.filename == str(tmp_path / "file.pt")
 
 
 def test_wrong_bytes_are_deleted(files: Any, tmp_path: Path) -> None:
