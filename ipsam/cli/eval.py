@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 from ipsam.data import Data
 from ipsam.engine.evaluate.report import check_fits, evaluate_run
 from ipsam.engine.metrics import Protocol
-from ipsam.engine.runs.checkpoint import finished_epochs, load_weights
+from ipsam.engine.runs.checkpoint import finished_epochs, load_weights, skipped_steps
 from ipsam.engine.runs.configuration import build_model, plain, settings_of
 from ipsam.engine.runs.model_folder import run_of
 from ipsam.engine.runs.provenance import named_sets, warn_of_other_data
@@ -26,5 +26,13 @@ def main(config: DictConfig) -> None:
     check_fits(model, test_sets, settings)
     load_weights(model, checkpoint)
     writable_folder(out, "out")  # complain now, not after the evaluation
-    epochs = finished_epochs(checkpoint)
-    evaluate_run(model, test_sets, settings, out=out, epochs=epochs, protocol=protocol, save_maps=config.maps)
+    evaluate_run(
+        model,
+        test_sets,
+        settings,
+        out=out,
+        epochs=finished_epochs(checkpoint),
+        skipped_steps=skipped_steps(checkpoint),
+        protocol=protocol,
+        save_maps=config.maps,
+    )

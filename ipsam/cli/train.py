@@ -31,6 +31,15 @@ def main(config: DictConfig) -> None:
         folder, resolved = open_run(config, model, named_sets(test_sets, train_set, val_set))
         references = evaluate_references(model, test_sets, settings) if settings.references else {}
         run = {"folder": folder, "config": resolved, "seed": config.seed, "resume": config.resume}
-        epochs = train(model, train_set, val_set, settings=settings, **run)
+        progress = train(model, train_set, val_set, settings=settings, **run)
         log = folder / "tensorboard"
-        evaluate_run(model, test_sets, settings, out=folder / "eval", log=log, epochs=epochs, references=references)
+        evaluate_run(
+            model,
+            test_sets,
+            settings,
+            out=folder / "eval",
+            epochs=None if progress is None else progress.epoch,
+            skipped_steps=None if progress is None else progress.skipped,
+            references=references,
+            log=log,
+        )

@@ -88,7 +88,7 @@ def prepare_streams() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if not isinstance(sys.stderr, _Lenient):
-        sys.stderr = _Lenient(sys.stderr)  # type: ignore[assignment]
+        sys.stderr = _Lenient(sys.stderr)
 
 
 class Formatter(logging.Formatter):

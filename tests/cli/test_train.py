@@ -50,6 +50,7 @@ def test_run_resumes_and_is_evaluated_on_other_sets(script: Callable[..., Any], 
     assert "| other " in done.out
     assert Path("run/checkpoints/best/model.safetensors").is_file()
     before = Path("run/eval/metrics.json").read_bytes()
+    assert "(the best so far)" in Path("run/train.log").read_text()
 
     again = script("train", *given, "resume=true")
     assert again.status == 0
@@ -58,6 +59,8 @@ def test_run_resumes_and_is_evaluated_on_other_sets(script: Callable[..., Any], 
     third = script("eval", "ckpt=run/checkpoints/best", f"data.test=[{pairs('third')}]", "maps=true")
     assert third.status == 0
     assert Path("run/eval/metrics.json").read_bytes() == before
+    for content in (before, Path("run/eval/best/third/metrics.json").read_bytes()):
+        assert json.loads(content)["skipped_steps"] == 0
     maps = Path("run/eval/best/third/maps/third")
     assert sorted(path.name for path in maps.iterdir()) == ["a.png", "b.png", "c.png"]
     assert str(maps.parent) in third.out

@@ -49,6 +49,7 @@ def evaluate_run(
     *,
     out: Path,
     epochs: int | None = None,
+    skipped_steps: int | None = None,
     protocol: Protocol | None = None,
     save_maps: bool = False,
     references: Mapping[str, Evaluation] | None = None,
@@ -63,7 +64,7 @@ def evaluate_run(
         test_sets: test sets by name; may be empty.
         settings: device, precision, batch size and workers.
         out: folder of the files.
-        epochs: number of epochs that the model was trained for, if known.
+        epochs, skipped_steps: of the model's training, if known.
         protocol: rules of scoring; None: the default.
         save_maps: also write each probability map to ``out/maps/<dataset>/<image's stem>.png``.
         references: other evaluations to show in the table, by name.
@@ -78,7 +79,8 @@ def evaluate_run(
     evaluation = evaluate_with(model, test_sets, settings, protocol=protocol, maps=out / "maps" if save_maps else None)
     if not test_sets or not processes.is_main_process:
         return
-    replace(evaluation, epochs=epochs).write(out)
+    evaluation = replace(evaluation, epochs=epochs, skipped_steps=skipped_steps)
+    evaluation.write(out)
     for name, reference in (references or {}).items():
         reference.write(out / "references" / name.replace(" ", "_"))
     pictures = [

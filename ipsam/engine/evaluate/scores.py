@@ -26,6 +26,7 @@ class Evaluation:
         remarks: number of images for each remark, by dataset.
         left_out: images of each dataset that were not scored, by the reason.
         epochs: number of epochs that the model was trained for; None if unknown or untrained.
+        skipped_steps: number of its optimiser steps that were skipped, as a number was not finite; None if unknown.
     """
 
     datasets: dict[str, Scores] = field(default_factory=dict)
@@ -35,6 +36,7 @@ class Evaluation:
     remarks: dict[str, dict[str, int]] = field(default_factory=dict)
     left_out: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     epochs: int | None = None
+    skipped_steps: int | None = None
 
     @classmethod
     def joined(cls, parts: Iterable["Evaluation"], protocol: Protocol) -> "Evaluation":
@@ -57,7 +59,7 @@ class Evaluation:
 
     def notes(self) -> list[str]:
         """Say in a line each which images were left out and why, and which remarks there are."""
-        lines = []
+        lines = [f"{self.skipped_steps} steps of the training were skipped"] if self.skipped_steps else []
         for dataset, reasons in self.left_out.items():
             listed = "; ".join(f"{len(names)} {reason}: {some(names)}" for reason, names in reasons.items())
             lines.append(f"{dataset}: only {num_images(self.datasets[dataset])} images are scored, {listed}")
@@ -87,7 +89,8 @@ class Evaluation:
 
     def write(self, folder: Path) -> None:
         """Write ``metrics.json`` and, if there are scores of single images, ``per_image.csv`` and ``curves.csv``."""
-        optional = {"epochs": self.epochs, "remarks": self.remarks or None, "left_out": self.left_out or None}
+        optional: dict[str, object] = {"epochs": self.epochs, "skipped_steps": self.skipped_steps}
+        optional |= {"remarks": self.remarks or None, "left_out": self.left_out or None}
         content = {"protocol": self.protocol.describe(), "datasets": self.datasets, **optional}
         write_json(folder / "metrics.json", {name: value for name, value in content.items() if value is not None})
         for name, rows in self.files().items():

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ipsam.engine.runs.provenance import package_versions
 from ipsam.model import Segmenter
 from ipsam.utils.files import check_regular, is_absent, is_file, mode_of, remove
 from ipsam.utils.untrusted import bounded_text, check_archive
@@ -60,7 +61,8 @@ def save_checkpoint(folder: Path, model: Segmenter, *, config: str, training: Ma
         TRAINING: state.getvalue(),
     }
     progress = training.get("progress", {})
-    info = {name: progress[name] for name in ("epoch", "step") if name in progress}
+    info = {name: progress[name] for name in ("epoch", "step", "skipped") if name in progress}
+    info["packages"] = versions()
     info["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files[INFO] = (json.dumps(info, indent=2) + "\n").encode()
     write_folder(folder, files)
@@ -138,11 +140,37 @@ def finished_epochs(folder: Path) -> int | None:
     Raises:
         OSError: ``checkpoint.json`` exists but cannot be read.
     """
+    return _count(folder, "epoch")
+
+
+def skipped_steps(folder: Path) -> int | None:
+    """Return the number of optimiser steps that were skipped; otherwise as ``finished_epochs``."""
+    return _count(folder, "skipped")
+
+
+def _count(folder: Path, name: str) -> int | None:
     try:
-        epochs = checkpoint_info(folder).get("epoch")
+        count = checkpoint_info(folder).get(name)
     except (ValueError, FileNotFoundError):
         return None
-    return epochs if isinstance(epochs, int) else None
+    return count if isinstance(count, int) else None
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that compute a training step."""
+    return {"torch": torch.__version__, **package_versions(("sam2", "peft", "ipsam"))}
+
+
+def other_versions(folder: Path) -> list[str]:
+    """Say which of the packages that compute had another version when a checkpoint was saved.
+
+    Raises:
+        OSError, ValueError: ``checkpoint.json`` cannot be read, or is damaged.
+    """
+    saved, now = checkpoint_info(folder).get("packages"), versions()
+    if not isinstance(saved, dict):  # of a version that did not record them
+        return []
+    return [f"{name} {saved.get(name)!s:.30} (now {now[name]})" for name in now if saved.get(name) != now[name]]
 
 
 def checkpoint_info(folder: Path) -> dict[str, Any]:

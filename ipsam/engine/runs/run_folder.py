@@ -205,8 +205,8 @@ def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Pat
 
 
 def _may_change(key: str) -> bool:
-    """Return whether a setting can change in a run: those of training, but for the steps that an epoch has."""
-    return key.startswith("engine.") and key not in ("engine.batch_size", "engine.accumulate")
+    """Return whether a setting can change in a run: those of training, but for an epoch's steps and the best score."""
+    return key.startswith("engine.") and key not in ("engine.batch_size", "engine.accumulate", "engine.best")
 
 
 def _flat(node: Any, prefix: str) -> list[tuple[str, Any]]:

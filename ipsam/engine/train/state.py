@@ -15,8 +15,9 @@ from torch.utils.data import default_collate
 
 from ipsam.data import TrainSet
 from ipsam.engine.metrics import METRICS
-from ipsam.engine.runs.checkpoint import load_training, load_weights, save_checkpoint
-from ipsam.engine.runs.store import NAME, Store
+from ipsam.engine.runs.checkpoint import load_training, load_weights, other_versions, save_checkpoint
+from ipsam.engine.runs.run_folder import LOG
+from ipsam.engine.runs.store import BEST, NAME, Store
 from ipsam.engine.train.divergence import DivergenceGuard, StepRecord
 from ipsam.engine.train.optimizer import fitting_state
 from ipsam.model import Segmenter
@@ -24,6 +25,8 @@ from ipsam.utils.options import Options
 from ipsam.utils.rng import rng_state, set_rng_state
 from ipsam.utils.signals import StoppedError
 
+MAX_SKIPPED = 20  # steps in a row
+WAY_OUT = "Look at the images; continue with resume=true engine.lr=... allow_change=[engine.lr], a lower rate"
 # Errors that a malformed state raises.
 MALFORMED = (TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, LookupError)
 
@@ -100,6 +103,7 @@ class RunState:
         self.folder, self.config = folder, config
         self.checkpoints = Store(folder / "checkpoints", keep=keep)
         self.progress = Progress()
+        self._bad_in_a_row, self._last_bad = 0, 0
         if accelerator.is_main_process:
             self.checkpoints.clean_up()
         accelerator.wait_for_everyone()  # before any process looks for the newest
@@ -149,19 +153,67 @@ class RunState:
         self.accelerator.wait_for_everyone()  # until all have read it
         if self.accelerator.is_main_process:
             self.checkpoints.go_back_to(checkpoint, best_step=progress.best_step)
+            if others := other_versions(checkpoint):
+                logger.warning("saved with %s: training may continue to other bits", ", ".join(others))
         logger.info("resumed from %s, in epoch %d", checkpoint, self.progress.epoch + 1)
 
     def check_skipped(self, guard: DivergenceGuard, train_set: TrainSet) -> None:
         """Count and log the steps that were skipped since the last call.
 
         Raises:
-            ValueError: a step was bad, and the guard is to stop.
+            ValueError: a step was bad, and the guard is to stop; or ``MAX_SKIPPED`` steps in a row were bad.
         """
         for record in guard.bad_steps():
             if guard.stop:
                 raise self.diverged(record, train_set)
             logger.warning("step %d is skipped: %s", record.step, record.gather())
             self.progress.skipped += 1
+            self._bad_in_a_row = self._bad_in_a_row + 1 if record.step == self._last_bad + 1 else 1
+            self._last_bad = record.step
+            if self._bad_in_a_row == MAX_SKIPPED:
+                raise ValueError(
+                    f"training diverged: {MAX_SKIPPED} steps in a row, up to step {record.step}, had to be skipped, as "
+                    f"their losses or gradients were not finite; {self.folder / LOG} names their images. {WAY_OUT}"
+                )
+
+    def log_epoch(self, num_epochs: int, loss: float | None, metric: str | None) -> None:
+        """Log a line about the epoch that has ended.
+
+        Args:
+            loss: the last step's.
+            metric: the one of the validation's scores that selects the best checkpoint; None without a validation.
+        """
+        progress = self.progress
+        line = f"epoch {progress.epoch} of {num_epochs}, step {progress.step}"
+        line += "" if loss is None else f": loss {loss:.4f}"
+        if metric is not None:
+            is_best = progress.best_step == progress.step
+            best = "the best so far" if is_best else f"best so far: {self._best(metric)}"
+            line += f"; validation: {metric} {progress.history[-1][metric]:.4f} ({best})"
+        if self.accelerator.is_main_process:
+            logger.info(line)
+
+    def finish(self, metric: str) -> None:
+        """Log the end of the training.
+
+        Raises:
+            ValueError: all steps were skipped.
+        """
+        progress = self.progress
+        if progress.skipped == progress.step:
+            raise ValueError(
+                f"training diverged: all {progress.step} steps had to be skipped, as their losses or gradients were "
+                f"not finite, and the model is untrained; {self.folder / LOG} names their images. {WAY_OUT}"
+            )
+        skipped = f", {progress.skipped} of them skipped" if progress.skipped else ""
+        best = "" if progress.best is None else f"; best validation: {self._best(metric)}, checkpoints/{BEST}"
+        if self.accelerator.is_main_process:
+            logger.info("trained %d epochs, %d steps%s%s", progress.epoch, progress.step, skipped, best)
+
+    def _best(self, metric: str) -> str:
+        best = self.progress.best
+        epoch = next(scores["epoch"] for scores in self.progress.history if scores.get(metric) == best)
+        return f"{metric} {best:.4f} in epoch {epoch}"
 
     def stopped(self, num_steps: int) -> StoppedError:
         """Make the error that ends a run on request, after it has saved."""
@@ -195,8 +247,7 @@ class RunState:
         return ValueError(
             f"training diverged at step {self.progress.step + 1}, in epoch {self.progress.epoch + 1}: loss {losses}, "
             f"gradient norm {step['gradient_norm']:.4g}, images {', '.join(step['images'])}. The step changed no "
-            f"weight. {kept}. Look at the images, lower engine.lr, or skip such steps with engine.on_divergence=skip; "
-            "then continue with resume=true"
+            f"weight. {kept}. {WAY_OUT}, or with engine.on_divergence=skip, which skips such steps"
         )
 
     def _training(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs, skip_first_batches
 from torch.utils.data import DataLoader
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ipsam.data import EpochSampler, TestSet, TrainSet, collate_train
 from ipsam.engine.evaluate.evaluator import evaluate_with
@@ -21,7 +22,7 @@ from ipsam.engine.train.divergence import DivergenceGuard
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.engine.train.memory import limit_memory
 from ipsam.engine.train.optimizer import SkippableAdamW
-from ipsam.engine.train.state import RunState
+from ipsam.engine.train.state import Progress, RunState
 from ipsam.model import Segmenter
 from ipsam.model.lora import add_lora_by_addmm
 from ipsam.utils.device import compile_model
@@ -41,7 +42,7 @@ def train(
     config: str,
     seed: int,
     resume: bool = False,
-) -> int | None:
+) -> Progress | None:
     """Train a model in place for ``settings.epochs`` epochs. A model without trainable parameters is only saved.
 
     Layers stay as ``add_lora_by_addmm``, ``recompute_blocks`` and ``compile_model`` change them.
@@ -57,7 +58,7 @@ def train(
         resume: continue from the newest intact checkpoint, if any, to the same result as without interruption.
 
     Returns:
-        The number of finished epochs; None if there was nothing to train.
+        The run's progress; None if there was nothing to train.
 
     Raises:
         ValueError: there is no training set; a checkpoint cannot be resumed; or the training diverged.
@@ -91,7 +92,7 @@ def train(
     log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress.step + 1)
     bar = progress_bar(num_steps, progress.step, shown=accelerator.is_main_process)
 
-    with Stop() as stop:
+    with Stop() as stop, logging_redirect_tqdm():
         for epoch in range(progress.epoch, settings.epochs):
             sampler.epoch = epoch
             parallel.train()
@@ -128,12 +129,13 @@ def train(
                             raise run.stopped(num_steps)
 
             progress.epoch, progress.batch = epoch + 1, 0
-            best = False
+            best, loss = False, None if output is None else losses["total"].item()
             if validates:
                 assert val_set is not None
                 scores = validate(model, val_set, settings)
                 best = progress.add_scores(scores, settings.best)
                 log.scalars("val", scores, progress.step)
+            run.log_epoch(settings.epochs, loss, settings.best if validates else None)
             if output is not None:  # None if resumed after the last step of an epoch
                 log.picture("panel", panel(batch["image"], batch["mask"].div(255), output), progress.step)
             run.save(best=best)
@@ -141,7 +143,8 @@ def train(
                 raise run.stopped(num_steps)
     bar.close()
     log.close()
-    return progress.epoch
+    run.finish(settings.best)
+    return progress
 
 
 def check_can_train(model: Segmenter, train_set: TrainSet | None) -> None:

@@ -13,7 +13,7 @@ from support.training import model_of, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from ipsam.engine.runs.checkpoint import damage, load_training
+from ipsam.engine.runs.checkpoint import damage, load_training, skipped_steps
 from ipsam.engine.train import state as run_state
 from ipsam.engine.train import trainer
 from ipsam.model import IPSAM
@@ -59,7 +59,7 @@ def test_run_stops_and_saves_the_state_before_the_bad_step(tmp_path: Path, train
         assert load_training(folder)["progress"]["step"] == BAD_STEP - 1
     step = json.loads((kept / "step.json").read_text())
     assert len(step["images"]) == 2
-    for named in (*step["images"], str(kept), "engine.on_divergence=skip"):
+    for named in (*step["images"], str(kept), "allow_change=[engine.lr]", "engine.on_divergence=skip"):
         assert named in str(error.value)
     batch = load_file(kept / "batch.safetensors")
     assert (batch["image"].shape, batch["image"].dtype) == ((2, 3, 64, 64), torch.uint8)
@@ -122,11 +122,39 @@ def test_bad_step_is_skipped_and_counted(
     folders = sorted((tmp_path / "checkpoints").glob("step_*"))
     unchanged = [same(*pair) for pair in pairwise(weights(folder) for folder in folders)]
     assert unchanged == [True] + [False] * (len(unchanged) - 1)
-    assert load_training(folders[-1])["progress"]["skipped"] == 1
+    assert load_training(folders[-1])["progress"]["skipped"] == skipped_steps(folders[-1]) == 1
     assert "step 2 is skipped: {'images': [" in caplog.text
     assert not (tmp_path / "diverged").exists()
     accumulator = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.value for event in accumulator.Scalars("optimiser/skipped")] == [0.0] + [1.0] * len(unchanged)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({1, 2}, "all 2 steps had to be skipped"),
+        ({2, 3, 4}, "3 steps in a row, up to step 4, had to be skipped"),
+        ({1, 2, 4, 5}, None),
+    ],
+)
+def test_too_many_skipped_steps_end_the_run(
+    tmp_path: Path, train: Any, monkeypatch: pytest.MonkeyPatch, bad: set[int], message: str | None
+) -> None:
+    loss, calls = trainer.ipsam_loss, []
+
+    def spoilt(*arguments: Any) -> dict[str, torch.Tensor]:
+        calls.append(1)
+        losses = loss(*arguments)
+        return losses | {"total": losses["total"] * (float("nan") if len(calls) in bad else 1)}
+
+    monkeypatch.setattr(trainer, "ipsam_loss", spoilt)
+    monkeypatch.setattr(run_state, "MAX_SKIPPED", 3)
+    options = {"on_divergence": "skip", "epochs": 1 if max(bad) == 2 else 4, "log_every": 100}
+    if message is None:
+        train(**options)
+    else:
+        with pytest.raises(ValueError, match=rf"diverged: {message}, as .*{tmp_path}/train\.log .*allow_change="):
+            train(**options)
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Checkpoints are saved every few steps, at the end of epochs, and for the best validation score."""
 
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,31 @@ def test_without_validation_there_is_no_best(tmp_path: Path, train: Any) -> None
 
 @pytest.mark.parametrize(("metric", "scores"), [("sm", [0.3, 0.5, 0.5, 0.4]), ("mae", [0.3, 0.1, 0.2, 0.1])])
 def test_best_is_the_first_best_score(
-    tmp_path: Path, train: Any, test_set: TestSet, monkeypatch: pytest.MonkeyPatch, metric: str, scores: list[float]
+    tmp_path: Path,
+    train: Any,
+    test_set: TestSet,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    metric: str,
+    scores: list[float],
 ) -> None:
+    """It is logged with each epoch, and once more at the end."""
     given = iter(scores)
     monkeypatch.setattr(trainer, "validate", lambda *_: {metric: next(given)})
-    train(epochs=4, best=metric, val_set=test_set)
+    with caplog.at_level(logging.INFO):
+        train(epochs=4, best=metric, val_set=test_set)
     kept = load_training(tmp_path / "checkpoints" / "best")["progress"]
     assert (kept["epoch"], kept["best"]) == (2, scores[1])
     assert history(tmp_path) == [{"epoch": epoch, metric: score} for epoch, score in enumerate(scores, start=1)]
+    first, second, third, _, last = caplog.messages[-5:]
+    for line, number in ((first, 1), (second, 2)):
+        assert re.fullmatch(
+            rf"epoch {number} of 4, step {2 * number}: loss \d\.\d{{4}}; "
+            rf"validation: {metric} {scores[number - 1]:.4f} \(the best so far\)",
+            line,
+        )
+    assert f"{metric} {scores[2]:.4f} (best so far: {metric} {scores[1]:.4f} in epoch 2)" in third
+    assert last == f"trained 4 epochs, 8 steps; best validation: {metric} {scores[1]:.4f} in epoch 2, checkpoints/best"
 
 
 def test_validation_scores_the_saved_weights(tmp_path: Path, train: Any, make_settings: Any, test_set: TestSet) -> None:

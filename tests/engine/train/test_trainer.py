@@ -9,6 +9,7 @@ from support.training import CONFIG, PowerCutError, model_of, same
 
 from ipsam.data import TrainSet
 from ipsam.data.sources import Sample, Source, SyntheticSource
+from ipsam.engine.runs import checkpoint
 from ipsam.engine.runs.checkpoint import load_training, load_weights, save_checkpoint
 from ipsam.engine.runs.model_folder import find_checkpoint
 from ipsam.engine.train import trainer
@@ -89,6 +90,17 @@ def test_resume_is_bit_exact(
     assert (progress["epoch"], progress["batch"]) == (3, 0)
     assert progress["step"] == 3 * 2  # 7 scenes by 2 are 4 batches, by 2 again 2 steps
     assert [entry["epoch"] for entry in progress["history"]] == [1, 2, 3]
+
+
+def test_other_versions_are_told_on_resume(
+    train: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    train()
+    train(resume=True)
+    assert "saved with" not in caplog.text
+    monkeypatch.setattr(checkpoint, "versions", lambda: {"torch": "99", "sam2": "99"})
+    train(resume=True)
+    assert f"saved with torch {torch.__version__} (now 99), sam2 " in caplog.text
 
 
 def test_each_epoch_reads_every_sample_once(train: Any, repeated: TrainSet) -> None:
