@@ -12,6 +12,7 @@ from ipsam.data.files import image_files, read_list
 from ipsam.data.findings import Finding, log_or_raise
 from ipsam.data.matching import SetLocation, SizeMismatch, Stems
 from ipsam.data.pairs import Pair, find_pairs, warn_if_inverted
+from ipsam.utils.files import is_file, is_folder
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def dataset_pairs(
 
     Args:
         spec: a name in `KNOWN`, or a mapping {name, images, masks} with an optional `list`, a file of stems. Its paths
-            are relative to ``root`` unless absolute.
+            are relative to the current folder or to ``root``, wherever there is such a folder or file.
         split: `train`, `val` or `test`.
         root: folder of datasets. A benchmark's first layout found in it or in a folder right below is used.
         exclude, size_mismatch: see `find_pairs`. A benchmark's default is `error`, except for NC4K.
@@ -58,19 +59,36 @@ def locate_set(spec: Spec, split: str, root: str | Path) -> SetLocation:
     """Find a split's folders; arguments as for `dataset_pairs`.
 
     Raises:
-        FileNotFoundError: a known set's folders or the split's list are missing.
-        ValueError: the name or split is unknown; a mapping lacks a key or has an unknown one; a folder cannot be read.
+        FileNotFoundError: a set's folders or the split's list are missing.
+        ValueError: the name or split is unknown; a mapping lacks a key, has an unknown one or names two folders; a
+            folder cannot be read.
     """
     root = Path(root)
     if isinstance(spec, str):
         return _locate_benchmark(spec, split, root)
     given = _checked(spec)
-    return SetLocation(
-        label=f"{given['name']}/{split}",
-        images=root / given["images"],
-        masks=root / given["masks"],
-        only=read_list(root / given["list"]) if "list" in given else None,
-    )
+    label = f"{given['name']}/{split}"
+    found = {key: _as_typed_or_below(root, key, given[key], label) for key in given if key != "name"}
+    only = read_list(found["list"]) if "list" in found else None
+    return SetLocation(label=label, images=found["images"], masks=found["masks"], only=only)
+
+
+def _as_typed_or_below(root: Path, key: str, typed: str, label: str) -> Path:
+    """Find the folder or list that a set names, relative to the current folder or to ``root``."""
+    places = list(dict.fromkeys((Path(typed).expanduser(), root / Path(typed).expanduser())))  # equal if absolute
+    is_there = is_file if key == "list" else is_folder
+    what = "list" if key == "list" else f"folder of {key}"
+    found = {os.path.realpath(place): place for place in reversed(places) if is_there(place)}
+    if len(found) > 1:
+        raise ValueError(
+            f"{label}: the {what} {typed} may be {' or '.join(sorted(found))}; give the full path of the one meant"
+        )
+    if not found:
+        shown = " and ".join(os.path.abspath(place) for place in places)
+        raise FileNotFoundError(
+            f"{label}: the {what} {typed} doesn't exist; looked for {shown}. Check root=FOLDER and the set"
+        )
+    return next(iter(found.values()))
 
 
 def _locate_benchmark(name: str, split: str, root: Path) -> SetLocation:
@@ -179,6 +197,8 @@ def _checked(spec: Mapping[str, object]) -> dict[str, str]:
         raise ValueError(
             f"the dataset {spec['name']} has the unknown key {', '.join(unknown)}; it takes {', '.join(KEYS)}"
         )
-    if not re.fullmatch(r"\w[\w .+-]*", str(spec["name"])):
-        raise ValueError(f"the dataset name {spec['name']!r} also names files: use letters, digits, '_', '-', '.', '+'")
+    if not re.fullmatch(r"\w[\w .+-]{0,99}", str(spec["name"])):
+        raise ValueError(
+            f"the dataset name {spec['name']!r:.99} also names files: use up to 100 letters, digits, '_', '-', '.', '+'"
+        )
     return {key: str(value) for key, value in spec.items() if value}

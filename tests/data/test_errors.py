@@ -1,6 +1,7 @@
 """Errors of the data rooms: each names the file, folder or argument, and the way out."""
 
 import errno
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,8 @@ SPECS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
         "test",
         ("mine", "unknown key mask", "takes name, images, masks, list"),
     ),
-    "name of a path": ({"name": "../x", "images": "a", "masks": "b"}, "test", ("'../x'", "use letters, digits")),
+    "name of 101 letters": ({"name": "x" * 101, "images": "a", "masks": "b"}, "test", ("xxx", "use up to 100 letters")),
+    "name of a path": ({"name": "../x", "images": "a", "masks": "b"}, "test", ("'../x'", "letters, digits")),
 }
 
 
@@ -164,11 +166,43 @@ def test_faulty_spec_is_named(case: str) -> None:
     refused(lambda: dataset_pairs(spec, split, "."), *parts)
 
 
+OWN = {"name": "own", "images": "images", "masks": "masks"}
+
+
+@pytest.mark.parametrize(
+    ("key", "what"), [("images", "folder of images"), ("masks", "folder of masks"), ("list", "list")]
+)
+def test_own_folder_is_found_as_typed_or_below_root(tmp_path: Path, key: str, what: str) -> None:
+    """Never silently another: two that differ are refused, and none names both places."""
+    root = tmp_path / "root"
+    Path("list").write_text("a")
+    spec = OWN | {"list": "list"}
+    assert [pair.stem for pair in dataset_pairs(spec, "train", root)] == ["a"]
+    own = Path(spec[key])
+    target = root / own
+    target.parent.mkdir(exist_ok=True)
+    target.symlink_to(own.absolute())
+    assert [pair.stem for pair in dataset_pairs(spec, "train", root)] == ["a"]  # both are the same
+    target.unlink()
+    own.rename(target)
+    assert [pair.stem for pair in dataset_pairs(spec, "train", root)] == ["a"]  # below root
+    shutil.copytree(target, own) if own.name != "list" else shutil.copy(target, own)
+    places = f"{own.absolute()} or {target}"
+    refused(lambda: dataset_pairs(spec, "train", root), f"own/train: the {what} {own} may be {places}", "full path")
+    assert [pair.stem for pair in dataset_pairs(spec | {key: str(target)}, "train", root)] == ["a"]
+    for path in (own, target):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    refused(
+        lambda: dataset_pairs(spec, "train", root),
+        f"own/train: the {what} {own} doesn't exist; looked for {own.absolute()} and {target}",
+        kind=FileNotFoundError,
+    )
+
+
 def data(**options: Any) -> Any:
     return data_with(**{"image_size": 64, "root": Path()} | options)
 
 
-OWN = {"name": "own", "images": "images", "masks": "masks"}
 OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"train": [OWN], "val": [OWN], "val_fraction": 0.1}, "data: val and val_fraction exclude each other: set one"),
     ({"val_fraction": 1.0}, "data.val_fraction must be a number of at least 0 and below 1, not 1.0"),

@@ -56,7 +56,7 @@ ERRORS = [
     (LargeModel, r"larger than any of this project.*\(the limit was met at weight\): make it narro"),
     (
         lambda: locate_set({"name": "../x", "images": "a", "masks": "b"}, "test", Path()),
-        r"the dataset name '\.\./x' also names files: use letters, digits",
+        r"the dataset name '\.\./x' also names files: use up to 100 letters, digits",
     ),
 ]
 
