@@ -136,4 +136,5 @@ class Data(Options):
             return scenes
         pairs = dataset_pairs(spec, split, self.root, exclude=self.exclude, size_mismatch=self.size_mismatch)
         crops = split == "train" and self.augment.crop < 1  # crops need every pixel
-        return FolderSource(pairs, foreground_above, self.image_size if self.scaled_decode and not crops else None)
+        at_least = self.image_size if self.scaled_decode and not crops else None
+        return FolderSource(pairs, foreground_above, at_least, pairs.left_out)

@@ -1,6 +1,6 @@
 """Training and test sets for a DataLoader, and the sampler that shuffles them each epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypedDict
 
 import numpy as np
@@ -64,13 +64,14 @@ class TrainSet(Dataset[TrainItem]):
 
 
 class TestSet(Dataset[TestItem]):
-    """Pairs for evaluation: nothing random, masks at their own size."""
+    """Pairs for evaluation: nothing random, masks at their own size; ``left_out`` holds other stems by the reason."""
 
     __test__ = False  # pytest would collect it by its name
 
     def __init__(self, source: Source, *, image_size: int) -> None:
         self.source = source
         self.image_size = image_size
+        self.left_out: Mapping[str, list[str]] = getattr(source, "left_out", {})
 
     def __len__(self) -> int:
         return len(self.source)

@@ -11,7 +11,7 @@ from ipsam.data.benchmarks import Benchmark, Layout, benchmark
 from ipsam.data.files import image_files, read_list
 from ipsam.data.findings import Finding, log_or_raise
 from ipsam.data.matching import SetLocation, SizeMismatch, Stems
-from ipsam.data.pairs import Pair, find_pairs, warn_if_inverted
+from ipsam.data.pairs import Pairs, find_pairs, warn_if_inverted
 from ipsam.utils.files import is_file, is_folder
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def set_name(spec: Spec) -> str:
 
 def dataset_pairs(
     spec: Spec, split: str, root: str | Path, *, exclude: Stems = (), size_mismatch: SizeMismatch | None = None
-) -> list[Pair]:
+) -> Pairs:
     """Find the pairs of a known benchmark (by name) or of any two folders (by mapping).
 
     Logs the folder and the number of pairs, with a warning if it is not a published one or the masks look inverted.

@@ -61,11 +61,12 @@ class SetLocation:
 
 @dataclass(frozen=True)
 class Matched:
-    """Files of a set by stem, and findings about those that do not match."""
+    """Files of a set by stem, findings about those that do not match, and the stems that ``exclude`` left out."""
 
     images: Files
     masks: Files
     findings: tuple[Finding, ...]
+    left_out: list[str]
 
 
 def match_files(location: SetLocation, exclude: Stems = ()) -> Matched:
@@ -114,7 +115,7 @@ def match_files(location: SetLocation, exclude: Stems = ()) -> Matched:
             "exclude fewer, or name another folder"
         )
         findings.append(Finding("no image left", "error", message))
-    return Matched(image_of, mask_of, tuple(findings))
+    return Matched(image_of, mask_of, tuple(findings), sorted(left_out))
 
 
 def exclude_option(name: str, stems: Sequence[str]) -> str:

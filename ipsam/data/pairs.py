@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,13 @@ class Pair:
     mask: Path
 
 
-def find_pairs(location: SetLocation, *, exclude: Stems = (), size_mismatch: SizeMismatch | None = None) -> list[Pair]:
+class Pairs(list[Pair]):
+    """Pairs of a set; ``left_out`` holds the stems of those that were left out, by the reason."""
+
+    left_out: Mapping[str, list[str]] = MappingProxyType({})
+
+
+def find_pairs(location: SetLocation, *, exclude: Stems = (), size_mismatch: SizeMismatch | None = None) -> Pairs:
     """Pair the images and masks of a set by stem; sorted by stem.
 
     Args:
@@ -56,9 +63,13 @@ def find_pairs(location: SetLocation, *, exclude: Stems = (), size_mismatch: Siz
             headers[path] = header
     if broken:
         raise ValueError(unreadable_pairs(broken, len(pairs), name))
-    pairs, findings = apply_size_mismatch(pairs, headers, name, size_mismatch or location.size_mismatch)
+    kept, findings = apply_size_mismatch(pairs, headers, name, size_mismatch or location.size_mismatch)
     log_or_raise(findings, logger)
-    return pairs
+    found = Pairs(kept)
+    differing = sorted({pair.stem for pair in pairs} - {pair.stem for pair in kept})
+    reasons = {"by exclude": matched.left_out, "of another size than their mask (size_mismatch=exclude)": differing}
+    found.left_out = {reason: stems for reason, stems in reasons.items() if stems}
+    return found
 
 
 def warn_if_inverted(pairs: Sequence[Pair], name: str, above: int = FOREGROUND_ABOVE) -> None:

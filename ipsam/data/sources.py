@@ -1,7 +1,7 @@
 """Sources of samples, folders on disk or the synthetic generator, behind one small interface."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -53,11 +53,13 @@ class FolderSource:
         pairs: the files.
         foreground_above: mask values above it are foreground.
         at_least: allows to read images smaller than they are stored, see ``read_image``; masks never are.
+        left_out: stems that were left out, by the reason.
     """
 
     pairs: Sequence[Pair]
     foreground_above: int = FOREGROUND_ABOVE
     at_least: int | None = None
+    left_out: Mapping[str, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -89,6 +89,8 @@ def test_exclude_and_size_mismatch_reach_the_pairs(data: Any, tmp_path: Path) ->
         train_set, _ = data(train=[spec], exclude=["b"], size_mismatch=policy).train_and_val(seed=0)
         assert names(train_set) == left
         assert train_set[0]["mask"].shape == (1, 64, 64)
+    left_out = data(test=[spec], exclude=["b"], size_mismatch="exclude").test_sets()["own"].left_out
+    assert left_out == {"by exclude": ["b"], "of another size than their mask (size_mismatch=exclude)": ["a"]}
 
 
 def test_sets_are_joined(data: Any, tmp_path: Path) -> None:

@@ -57,7 +57,9 @@ def test_ambiguous_stem_can_be_excluded(folders, kind: str) -> None:
 def test_exclusions_are_logged(folders, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     save(folders[0] / "7.jpg")
-    assert stems(pairs_in(*folders, exclude=["b", 7])) == ["a", "c"]
+    pairs = pairs_in(*folders, exclude=["b", 7])
+    assert stems(pairs) == ["a", "c"]
+    assert pairs.left_out == {"by exclude": ["7", "b"]}
     assert "set: 2 left out by exclude: 7, b" in caplog.text
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ipsam.data.matching import SetLocation
-from ipsam.data.pairs import Pair, find_pairs
+from ipsam.data.pairs import Pairs, find_pairs
 from support.fuzzing import clear
 
 MASK = np.zeros((6, 9), np.uint8)
@@ -24,7 +24,7 @@ def save(path: Path, pixels: np.ndarray = MASK) -> Path:
 
 def pairs_in(
     images: Path, masks: Path, label: str = "set", *, exclude: Iterable[str | int] = (), **options: Any
-) -> list[Pair]:
+) -> Pairs:
     """Find the pairs of two folders; ``options`` are those of the location."""
     return find_pairs(SetLocation(label=label, images=images, masks=masks, **options), exclude=list(exclude))
 

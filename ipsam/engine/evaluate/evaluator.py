@@ -152,7 +152,7 @@ def evaluate(
         evaluation = summary(name, whole, protocol)
         if total:
             evaluation.remarks[name] = {**total, **evaluation.remarks.get(name, {})}
-        parts.append(evaluation)
+        parts.append(evaluation.without(name, test_set.left_out))
     return Evaluation.joined(parts, protocol)
 
 
@@ -193,4 +193,5 @@ def evaluate_constant(test_sets: Mapping[str, TestSet], protocol: Protocol | Non
         results = [means(*of_value)[0] for of_value in scored]
         best = {name: metric.best(result[name] for result in results) for name, metric in METRICS.items()}
         evaluation.datasets[name] = {"num_images": len(test_set), **best}
+        evaluation.without(name, test_set.left_out)
     return evaluation

@@ -189,6 +189,20 @@ def test_metrics_and_per_image_files(uneven: TestSet, tmp_path: Path) -> None:
     assert mean == pytest.approx(evaluation.datasets["one"]["mae"])
 
 
+def test_images_left_out_of_a_set_are_told(uneven: TestSet, tmp_path: Path) -> None:
+    source = Uneven()
+    object.__setattr__(source, "left_out", {"by exclude": ["x", "y"]})
+    sets = {"one": TestSet(source, image_size=64), "two": uneven}
+    for evaluation in (evaluate(Recorded(), sets, device=CPU), evaluate_constant(sets)):
+        evaluation.write(tmp_path)
+        content = json.loads((tmp_path / "metrics.json").read_text())
+        assert content["left_out"] == {"one": {"by exclude": ["x", "y"]}}
+        assert content["datasets"]["one"]["num_left_out"] == 2
+        assert evaluation.notes()[0] == "one: only 5 of 7 images are scored, 2 by exclude: x, y"
+    with (tmp_path / "per_image.csv").open(newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file) if row["left_out"] == "by exclude"] == ["x", "y"]
+
+
 def test_constant_map_gives_the_best_grey_per_metric() -> None:
     masks = [np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)]
     masks[0][:2], masks[1][:4] = 255, 255  # a quarter and a half
