@@ -50,7 +50,7 @@ def test_names_that_would_collide_are_kept_apart(script: Callable[..., Any]) -> 
         picture.save(Path("in", name))
     done = script("predict", "input=in", "output=in/out")
     assert "4 written, 0 there already, 0 failed" in done.out
-    assert "in: 1 files are passed over (1 .gif); save pictures as PNG" in done.out
+    assert "in: 1 not read (1 .gif); save pictures as PNG" in done.out
     names = ["a.bmp.png", "a.png.png", "a.png.png.png", "w.png"]
     assert sorted(path.name for path in Path("in/out/map").iterdir()) == names
 

@@ -63,7 +63,7 @@ def find_jobs(source: str, output: Path, kinds: Sequence[str]) -> list[FileJob]:
         )
     if others := Counter(file.suffix.lower() or "no ending" for file in files if file not in names):
         listed = ", ".join(f"{number} {ending}" for ending, number in sorted(others.items()))
-        logger.warning("%s: %d files are passed over (%s); save pictures as PNG", source, others.total(), listed)
+        logger.warning("%s: %d not read (%s); save pictures as PNG", source, others.total(), listed)
     for _ in range(2):  # a.jpg beside a.png; then a.jpg.png beside them
         times = Counter(names.values())
         names = {file: name.with_name(file.name) if times[name] > 1 else name for file, name in names.items()}

@@ -15,6 +15,7 @@ from torch import Tensor
 KINDS = ("map", "mask", "overlay", "cutout")
 COLOUR = (255, 40, 80)  # of the overlay, RGB
 THRESHOLD = 0.5
+ROWS = 256  # drawn at a time
 PNG_LEVEL = 3  # of zlib: a third of the time of Pillow's default 6, for a file a third larger
 
 Probabilities = NDArray[np.float32]
@@ -53,7 +54,8 @@ class Prediction:
     @property
     def map(self) -> NDArray[np.uint8]:
         """``prob`` in 8 bits, (height, width) of 0 to 255, as evaluation scores it and ``predict.py`` saves it."""
-        rounded: NDArray[np.uint8] = np.rint(self.prob * np.float32(255)).astype(np.uint8)
+        levels = self.prob * np.float32(255)
+        rounded: NDArray[np.uint8] = np.rint(levels, out=levels).astype(np.uint8)
         return rounded
 
     @property
@@ -75,9 +77,11 @@ class Prediction:
 
     def overlay(self, *, colour: tuple[int, int, int] = COLOUR, opacity: float = 0.5) -> Image.Image:
         """Draw the object in colour on the image, in proportion to its probability, and the mask's outline."""
-        strength = (self.prob * opacity)[..., None]
-        blended = self.image * (1 - strength) + np.array(colour, np.float32) * strength
-        picture = np.ascontiguousarray(np.rint(blended).astype(np.uint8))
+        picture = np.empty_like(self.image, order="C")
+        for at in range(0, len(picture), ROWS):  # floats of a whole large image would take gigabytes
+            rows = slice(at, at + ROWS)
+            strength = (self.prob[rows] * opacity)[..., None]
+            picture[rows] = np.rint(self.image[rows] * (1 - strength) + np.array(colour, np.float32) * strength)
         contours, _ = cv2.findContours(self.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, contours, -1, colour, max(1, min(picture.shape[:2]) // 300))
         return Image.fromarray(picture)

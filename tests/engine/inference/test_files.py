@@ -126,7 +126,7 @@ def test_files_that_are_passed_over_are_counted(tree: Path, tmp_path: Path, capl
     for name in ("d.jfif", "e.jpe", "f.webp"):
         (tree / name).touch()
     assert len(find_jobs(str(tree), tmp_path / "out", ["map"])) == 9
-    assert f"{tree}: 5 files are passed over (2 .gif, 1 .ppm, 1 .txt, 1 no ending)" in caplog.text
+    assert f"{tree}: 5 not read (2 .gif, 1 .ppm, 1 .txt, 1 no ending)" in caplog.text
 
 
 def test_large_pictures_are_held_one_by_one(
