@@ -17,7 +17,6 @@ from ipsam.data.user_images import to_rgb
 from ipsam.engine.inference.jobs import FileJob
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
-from ipsam.utils.files import replacing
 
 AHEAD = 4  # pictures read in advance
 NUM_THREADS = 2  # that read and write beside the model
@@ -118,5 +117,4 @@ def _read_ahead(
 
 def _save(job: FileJob, prediction: Prediction) -> None:
     for kind, path in job.targets.items():
-        with replacing(path) as part:  # a half-written file would count as done
-            prediction.save(part, kind)
+        prediction.save(path, kind)

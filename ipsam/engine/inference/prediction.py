@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from ipsam.utils.files import write_bytes
 
 KINDS = ("map", "mask", "overlay", "cutout")
 COLOUR = (255, 40, 80)  # of the overlay, RGB
@@ -105,22 +108,21 @@ class Prediction:
         return Image.fromarray(self.map if kind == "map" else self.mask.astype(np.uint8) * np.uint8(255))
 
     def save(self, path: str | Path, kind: str = "map") -> Path:
-        """Save one of ``KINDS`` as a picture; make its folder.
+        """Save one of ``KINDS`` as a picture, completely or not at all; make its folder.
 
         Raises:
             ValueError: the kind is unknown, or the file's format cannot hold it.
             OSError: the file cannot be written.
         """
-        path, picture = Path(path).expanduser(), self.picture(kind)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path, picture, content = Path(path).expanduser(), self.picture(kind), BytesIO()
+        format = Image.registered_extensions().get(path.suffix.lower())
+        if format not in Image.SAVE:
+            raise ValueError(f"{path}: can't be written as a picture of this ending; let it end in .png")
         try:
-            picture.save(path, compress_level=PNG_LEVEL)  # ignored by other formats
-        except (ValueError, KeyError) as error:  # Pillow does not know the ending
-            raise ValueError(f"{path}: can't be written as a picture ({error}); let it end in .png") from error
-        except OSError as error:
-            if error.errno is not None:
-                raise
+            picture.save(content, format, compress_level=PNG_LEVEL)  # ignored by other formats
+        except (ValueError, OSError) as error:
             raise ValueError(f"{path}: {error}; a cutout needs an ending such as .png") from error
+        write_bytes(path, content.getvalue())
         return path
 
     def _resized(self, grid: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Write videos with PyAV: H.264 in MP4, at the times of the frames and with their sound."""
 
 import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -107,6 +108,8 @@ def video_writer(path: Path, reader: VideoReader) -> Iterator[VideoWriter]:
         finally:
             with suppress(Exception):  # closed, or broken as the first error says
                 container.close()
+        file.flush()
+        os.fsync(file.fileno())
     with path.open("rb") as again, av.open(again) as written:
         num_frames = sum(packet.size > 0 for packet in written.demux(video=0))
     if num_frames != writer.num_frames:

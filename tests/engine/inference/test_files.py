@@ -1,5 +1,6 @@
 """Predicting files keeps their folders, skips what is done and lists what is broken."""
 
+import resource
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -155,6 +156,20 @@ def test_large_pictures_are_held_one_by_one(
         jobs = find_jobs(str(tmp_path / "in"), tmp_path / "out", ["map"])
         assert predict_files(predictor, jobs, overwrite=True, batch_size=2).written == 6
         assert max(most) <= expected
+
+
+def test_full_disk_leaves_no_picture(predictor: Predictor, tree: Path, tmp_path: Path) -> None:
+    jobs = find_jobs(str(tree / "a.png"), tmp_path / "out", ["overlay", "map"])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (0, 100, 1000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            outcome = predict_files(predictor, jobs)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert outcome.failed == {tree / "a.png": f"[Errno 27] File too large: '{tmp_path / 'out/overlay/a.png'}'"}
+        assert written(tmp_path / "out") == []
+    assert predict_files(predictor, jobs).written == 1
 
 
 def save_often(job: FileJob) -> None:
