@@ -1,6 +1,7 @@
 """Cache training pairs at the network's size in one file, so that each is decoded and resized once.
 
-A record is the image (S, S, 3) and then the mask (S, S), both uint8, as they leave the resize; record i is pair i's.
+A record is the image (S, S, 3) and then the mask (S, S), both uint8, as they leave the resize, and their checksum;
+record i is pair i's. A damaged record is replaced by its pair as read from the files, so it only takes longer.
 The file's name is a hash of everything that decides its content, so a change makes a new file. Old files are kept:
 their owner may delete them.
 """
@@ -10,6 +11,7 @@ import hashlib
 import logging
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,9 +27,12 @@ from tqdm import tqdm
 
 from ipsam.data.sources import FolderSource, Sample
 from ipsam.data.transforms import network_input, resized_mask
-from ipsam.utils.worker_pool import begin_worker
+from ipsam.utils.files import is_file
+from ipsam.utils.worker_pool import begin_worker, num_cpus
 
-VERSION = 3  # of the file format and of how pairs are read
+VERSION = 4  # of the file format and of how pairs are read
+CHECKSUM = 4  # bytes of a CRC-32
+NUM_CHECKED = 32  # records, evenly spaced, whose checksums decide whether a file is used
 MAX_WORKERS = 16  # that build; more would wait for the disk
 
 logger = logging.getLogger(__name__)
@@ -52,11 +57,17 @@ class CachedSource:
 
     def read(self, index: int, epoch: int) -> Sample:  # noqa: ARG002 (the interface's)
         """Read pair ``index``."""
-        size = self.image_size
+        size, stem = self.image_size, self.source.pairs[index].stem
         # Copy-on-write: torch takes writable arrays only, and the file must not change.
-        record = np.memmap(self.path, np.uint8, "c", index * _record(size), (size, size, 4)).reshape(-1)
-        image, mask = np.split(record.view(np.ndarray), [3 * size * size])
-        return Sample(self.source.pairs[index].stem, image.reshape(size, size, 3), mask.reshape(size, size))
+        mapped = np.memmap(self.path, np.uint8, "c", index * _record(size), (_record(size),))
+        image, mask, checksum = np.split(mapped.view(np.ndarray), [3 * size * size, 4 * size * size])
+        if _checksum(mapped[:-CHECKSUM].data) != checksum.tobytes():
+            logger.warning(
+                "%s: %s is damaged and read from its files; delete the cache to build it anew", self.path, stem
+            )
+            content = np.frombuffer(bytearray(_content(self.source, size, index)), np.uint8)
+            image, mask = np.split(content, [3 * size * size])
+        return Sample(stem, image.reshape(size, size, 3), mask.reshape(size, size))
 
     def names(self) -> list[str]:
         """Return the images' stems."""
@@ -89,8 +100,8 @@ def cached(source: FolderSource, folder: Path, *, image_size: int, num_workers: 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            if not path.is_file() or path.stat().st_size != num_bytes:
-                _build(source, path, image_size, num_bytes, num_workers or min(MAX_WORKERS, os.cpu_count() or 1))
+            if not _is_whole(path, num_bytes, _record(image_size)):
+                _build(source, path, image_size, num_bytes, num_workers or min(MAX_WORKERS, num_cpus()))
     except FileNotFoundError:
         raise  # of a pair
     except (OSError, NotImplementedError) as error:  # filelock raises the second on file systems without locks
@@ -112,6 +123,21 @@ def cache_key(source: FolderSource, image_size: int) -> str:
             status = path.stat()
             digest.update(repr((str(path.resolve()), status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()[:32]
+
+
+def _is_whole(path: Path, num_bytes: int, record: int) -> bool:
+    """Return whether a file has its length, and records their checksums: a crash of the machine may leave zeros."""
+    if not is_file(path) or path.stat().st_size != num_bytes:
+        return False
+    num_records = num_bytes // record
+    with path.open("rb") as file:
+        for index in range(0, num_records, max(1, num_records // NUM_CHECKED)):
+            file.seek(index * record)
+            content = file.read(record)
+            if _checksum(content[:-CHECKSUM]) != content[-CHECKSUM:]:
+                logger.warning("%s is damaged; it is built anew", path)
+                return False
+    return True
 
 
 def _build(source: FolderSource, path: Path, image_size: int, num_bytes: int, num_workers: int) -> None:
@@ -143,15 +169,24 @@ def _begin() -> None:
 
 def _write(source: FolderSource, path: Path, image_size: int, index: int) -> None:
     """Write pair ``index``. A full disk is an error here; with a memory map it would kill the process."""
-    sample = source.read(index, epoch=0)
-    image = network_input(sample.image, image_size).permute(1, 2, 0).numpy()
-    record = image.tobytes() + resized_mask(sample.mask, (image_size, image_size)).tobytes()
+    content = _content(source, image_size, index)
+    record = content + _checksum(content)
     with path.open("rb+", buffering=0) as file:
         file.seek(index * len(record))
         if file.write(record) != len(record):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def _content(source: FolderSource, image_size: int, index: int) -> bytes:
+    sample = source.read(index, epoch=0)
+    image = network_input(sample.image, image_size).permute(1, 2, 0).numpy()
+    return image.tobytes() + resized_mask(sample.mask, (image_size, image_size)).tobytes()
+
+
+def _checksum(content: bytes | memoryview) -> bytes:
+    return zlib.crc32(content).to_bytes(CHECKSUM, "little")
+
+
 def _record(image_size: int) -> int:
     """Return the bytes of a record."""
-    return 4 * image_size * image_size
+    return 4 * image_size * image_size + CHECKSUM

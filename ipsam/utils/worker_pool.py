@@ -26,6 +26,11 @@ R = TypeVar("R")
 LOOK_SECONDS = 1.0  # between two checks of the timeouts
 
 
+def num_cpus() -> int:
+    """Return how many CPUs this process may use, which a container or cluster often limits."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def begin_worker() -> None:
     """Set up a worker process: one thread, Ctrl-C left to the parent, and an end with the parent."""
     cv2.setNumThreads(0)  # not 1: a forked process would wait forever for threads that it does not have

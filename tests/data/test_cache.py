@@ -1,3 +1,4 @@
+import copy
 import logging
 import multiprocessing
 import os
@@ -22,7 +23,7 @@ from ipsam.data.sources import FolderSource, Sample, Source
 
 SIDE = 32
 NUM_PAIRS = 5
-RECORD = 4 * SIDE * SIDE
+RECORD = 4 * SIDE * SIDE + 4
 
 
 class SlowSource(FolderSource):
@@ -145,6 +146,26 @@ def test_cache_of_another_length_is_rebuilt(pairs: list[Pair], tmp_path: Path, n
     path.write_bytes((content + b" ")[:num_bytes])
     assert cached(FolderSource(pairs), tmp_path, image_size=SIDE).path == path
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("damage", [slice(None), slice(100, 101), slice(RECORD - 1, RECORD), slice(-9, None)], ids=str)
+def test_damaged_cache_is_rebuilt_or_passed_over(
+    pairs: list[Pair], tmp_path: Path, damage: slice, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its length is right, as after a crash of the machine."""
+    source = cached(FolderSource(pairs), tmp_path, image_size=SIDE)
+    whole, before = source.path.read_bytes(), [copy.deepcopy(source.read(index, 0)) for index in range(NUM_PAIRS)]
+    damaged = np.frombuffer(whole, np.uint8).copy()
+    damaged[damage] ^= damaged[damage] if damage == slice(None) else 1
+    source.path.write_bytes(damaged.tobytes())
+    for index, sample in enumerate(before):
+        again = source.read(index, 0)
+        np.testing.assert_array_equal(again.image, sample.image)
+        np.testing.assert_array_equal(again.mask, sample.mask)
+        again.image[:] = 0
+    assert "is damaged and read from its files; delete the cache" in caplog.text
+    assert cached(FolderSource(pairs), tmp_path, image_size=SIDE).path.read_bytes() == whole
+    assert "is damaged; it is built anew" in caplog.text
 
 
 def started(source: FolderSource, folder: Path) -> Any:

@@ -1,6 +1,5 @@
 """Reopening a finished run for evaluation, and the folders for its results."""
 
-import os
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +12,7 @@ from ipsam.engine.runs.model_folder import find_model, is_checkpoint, model_conf
 from ipsam.engine.runs.run_folder import DATA_ROOT, FIGURES, OWN_FOLDERS
 from ipsam.engine.runs.store import BEST, Store
 from ipsam.utils.folders import check_stays_inside
+from ipsam.utils.worker_pool import num_cpus
 
 
 def reopen_run(config: DictConfig) -> tuple[Path, DictConfig, Path]:
@@ -57,7 +57,7 @@ def reopen(config: DictConfig, ckpt: str) -> tuple[Path, DictConfig]:
         run[section].update({key: value for key, value in config[section].items() if value is not None})
     for name in ("num_workers", "num_threads"):  # the run's machine may have had more
         if config.engine[name] is None and isinstance(run.engine.get(name), int):
-            run.engine[name] = min(run.engine[name], os.cpu_count() or 1)
+            run.engine[name] = min(run.engine[name], num_cpus())
     if config.paths.data is not None:
         run.data.root = config.paths.data
     base = plain(config.base)

@@ -5,11 +5,12 @@ import os
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ipsam.engine.metrics import METRICS
 from ipsam.utils.device import PRECISIONS, best_device, uses_bf16
 from ipsam.utils.options import Options, one_of
+from ipsam.utils.worker_pool import num_cpus
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -59,6 +60,11 @@ class Settings(Options):
     activation_checkpointing: bool
     memory_gb: float | None = Field(gt=0)
     loss: LossWeights
+
+    @field_validator("num_workers")
+    @classmethod
+    def _at_most_the_cpus(cls, value: int) -> int:
+        return min(value, num_cpus())  # more only wait for each other; results depend on no number of workers
 
     @model_validator(mode="after")
     def _check_together(self) -> "Settings":

@@ -1,4 +1,5 @@
 import math
+import os
 from itertools import pairwise
 from typing import Any
 
@@ -76,3 +77,9 @@ def test_cpu_can_be_chosen() -> None:
     assert not settings_with(cpu=True, precision="auto").bf16
     assert settings_with(cpu=True, precision="bf16").bf16
     assert not settings_with(precision="fp32").bf16
+
+
+@pytest.mark.parametrize(("asked", "given"), [(0, 0), (1, 1), (4, 3)])
+def test_no_more_workers_than_cpus(monkeypatch: pytest.MonkeyPatch, asked: int, given: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 5})
+    assert settings_with(num_workers=asked).num_workers == given
