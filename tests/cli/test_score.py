@@ -26,7 +26,7 @@ def test_one_method_on_one_dataset(script: Callable[..., Any]) -> None:
     content = json.loads(Path("out/metrics.json").read_text())
     assert list(content) == ["protocol", "methods", "datasets"]
     assert content["protocol"] == Protocol().describe()
-    assert content["methods"] == {"One": content["datasets"]}  # the key until 0.2, in the layout without methods
+    assert content["methods"] == {"One": content["datasets"]}  # the key of 0.1.0, in the layout without methods
     assert list(content["datasets"]) == ["CAMO"]
     assert tuple(content["datasets"]["CAMO"]) == KEYS
     assert content["datasets"]["CAMO"]["num_images"] == 3

@@ -39,7 +39,7 @@ class Comparison:
         for key, name in {"datasets": "methods", "remarks": "remarks", "left_out": "left_out"}.items():
             values = {method: getattr(one, key) for method, one in self.methods.items()}
             content |= {name: values} if any(values.values()) else {}
-        if len(self.methods) == 1:  # the only key until 0.2
+        if len(self.methods) == 1:  # the only key in 0.1.0, kept for a release
             content["datasets"] = next(iter(self.methods.values())).datasets
         write_json(folder / "metrics.json", content)
         files = [one.files(method=method) for method, one in self.methods.items()]

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from ipsam.data import Data, TestSet
 from ipsam.data.files import normal_stem, some
-from ipsam.engine.evaluate.evaluator import evaluate
+from ipsam.engine.evaluate.evaluator import evaluate_with
 from ipsam.engine.evaluate.scores import ranking
 from ipsam.engine.metrics import METRICS, Protocol
 from ipsam.engine.runs.checkpoint import finished_epochs
@@ -195,18 +195,9 @@ def by_score(request: FigureRequest, names: Sequence[str], scores: Sequence[floa
 
 def _evaluated(request: FigureRequest, dataset: str, test_set: TestSet, ours: FigureModel) -> list[float]:
     """Predict and score all images of a set."""
-    settings = ours.settings
     told = "%s: no scores at hand, so all %d images are predicted; ipsam eval keeps scores"
     logger.info(told, dataset, len(test_set))
-    evaluation = evaluate(
-        ours.model,
-        {dataset: test_set},
-        device=settings.device,
-        protocol=request.protocol,
-        bf16=settings.bf16,
-        batch_size=settings.eval_batch_size,
-        num_workers=settings.num_workers,
-    )
+    evaluation = evaluate_with(ours.model, {dataset: test_set}, ours.settings, protocol=request.protocol)
     return [float(row[request.metric]) for row in evaluation.per_image]
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ipsam.data.saved_maps.map_sets import MapFolder, Truth, find_maps, find_truths, method_name
+from ipsam.data.saved_maps.map_sets import Truth, find_maps, find_truths, method_name
 
 
 def truths(masks: str, images: str | None = None) -> list[tuple[str, str, str | None]]:
@@ -75,9 +75,3 @@ def test_single_method_is_named_after_its_folder(tree) -> None:
     found = [Truth("CVC-ClinicDB", Path("masks"), None)]
     assert method_name(Path("PraNet/CVC-ClinicDB"), found) == "PraNet"
     assert method_name(Path("results/PraNet"), found) == "PraNet"
-
-
-def test_label_names_method_and_dataset() -> None:
-    truth = Truth("CAMO", Path("masks"), None)
-    assert MapFolder(None, truth, Path("maps")).label == "CAMO"
-    assert MapFolder("One", truth, Path("maps")).label == "One on CAMO"

@@ -85,14 +85,6 @@ def test_maps_by_hand(logits: Any, size: tuple[int, int], expected: Any) -> None
     assert to_map(torch.tensor([logits]), size).tolist() == expected
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("size", [(16, 16), (40, 60), (7, 100), (64, 64)])
-def test_maps_have_the_ground_truths_size(size: tuple[int, int], dtype: torch.dtype) -> None:
-    probability_map = to_map(torch.full((1, 16, 16), 2.0, dtype=dtype), size)
-    assert (probability_map.shape, probability_map.dtype) == (size, torch.uint8)
-    assert (probability_map == round(255 / (1 + np.exp(-2.0)))).all()
-
-
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("batch_size", [2, 5])
 def test_scores_depend_on_neither_batch_size_nor_workers(uneven: TestSet, batch_size: int, num_workers: int) -> None:

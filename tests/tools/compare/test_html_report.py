@@ -125,7 +125,3 @@ def test_headings_are_buttons_with_their_sort_order() -> None:
     assert [h["aria-sort"] for h in headers if "aria-sort" in h] == ["descending"]  # the ranks, the worst first
     assert "image" in page.texts
     assert "image" not in Page(one_method(example("a", image=None))).texts
-
-
-def test_nan_is_shown_as_a_dash() -> None:
-    assert 'data-value="nan">–</td>' in one_method(value=float("nan"))  # noqa: RUF001

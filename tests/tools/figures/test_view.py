@@ -22,7 +22,7 @@ from ipsam.model import (
     PurifiedAnchorGating,
     SubtractionFusion,
 )
-from ipsam.tools.figures.view import WIDTH, FigureModel, energy_changes, shrunk, view
+from ipsam.tools.figures.view import WIDTH, FigureModel, energy_changes, view
 from ipsam.utils.imagenet import normalise
 
 
@@ -114,25 +114,3 @@ def test_energy_is_the_norm_of_the_change(subject: FigureModel, sample: Sample, 
     shown = view(subject, sample)
     assert (shown.gate is None) == (output.gate is None)
     assert shown.energy is not None
-
-
-def test_hook_is_removed_after_an_error(subject: FigureModel) -> None:
-    def fail() -> None:
-        with energy_changes(subject.model):
-            assert len(subject.model.gating._forward_hooks) == 1
-            raise KeyError("x")
-
-    with pytest.raises(KeyError):
-        fail()
-    assert not subject.model.gating._forward_hooks
-
-
-def test_only_wide_images_are_shrunk() -> None:
-    """They are averaged and keep their shape."""
-    for size in [(100, WIDTH), (100, 10), (3 * WIDTH, WIDTH - 1)]:
-        narrow = np.zeros(size, np.float32)
-        assert shrunk(narrow) is narrow
-    wide = np.zeros((60, 4 * WIDTH), np.float32)
-    wide[:, ::2] = 1
-    np.testing.assert_allclose(shrunk(wide), np.full((15, WIDTH), 0.5), atol=1e-6)
-    assert shrunk(np.zeros((1, 9 * WIDTH, 3), np.uint8)).shape == (1, WIDTH, 3)
