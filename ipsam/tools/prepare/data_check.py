@@ -30,7 +30,7 @@ class DataCheck(Options):
 
 
 def check_data(config: DictConfig) -> Diagnosis:
-    """Examine the data that configs/check_data.yaml describes, and write the findings to ``out``, if set.
+    """Examine the data that configs/check_data.yaml describes.
 
     Raises:
         ValueError: an option is invalid.
@@ -39,10 +39,13 @@ def check_data(config: DictConfig) -> Diagnosis:
     data = settings_of(Data, config.data, "data")
     if options.out is not None:
         writable_folder(options.out, "out")  # fail before the files are read
-    diagnosis = diagnose(data, num_workers=options.num_workers, duplicates=options.duplicates)
-    if options.out is not None:
-        write_json(options.out / FILE, diagnosis.describe())
-    return diagnosis
+    return diagnose(data, num_workers=options.num_workers, duplicates=options.duplicates)
+
+
+def save_report(config: DictConfig, diagnosis: Diagnosis) -> None:
+    """Write the findings to ``out``, if set."""
+    if config.out is not None:
+        write_json(Path(config.out) / FILE, diagnosis.describe())
 
 
 def as_text(diagnosis: Diagnosis) -> str:

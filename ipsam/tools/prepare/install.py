@@ -62,14 +62,23 @@ def check_free(splits: Sequence[Split], root: Path) -> None:
 
 
 def install(split: Split, root: Path) -> Path:
-    """Copy a split into ``root``, completely or not at all; return its folder."""
+    """Copy a split into ``root``, completely or not at all; return its folder.
+
+    Raises:
+        OSError: a file cannot be read; or written, with the folder's path.
+    """
     target = root / split.folder
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".ipsam_", dir=root) as staging:
         copy = Path(staging) / "set"
         for name, file in split.files.items():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy / name)
+            try:
+                shutil.copyfile(file, copy / name)
+            except OSError as error:
+                if error.filename2 is None:
+                    raise
+                raise OSError(error.errno, error.strerror, str(target)) from error
         copy.rename(target)
     return target
 

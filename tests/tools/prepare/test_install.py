@@ -1,5 +1,6 @@
 """Releases in their various layouts are installed in the community's layout."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def test_missing_or_unknown_set_is_named(tmp_path: Path) -> None:
         find_splits(["DUTS"], tmp_path)
 
 
-def test_nothing_is_overwritten_and_no_partial_copy_is_left(tmp_path: Path) -> None:
+def test_nothing_is_overwritten_and_no_partial_copy_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "new/CHAMELEON", "Imgs/1.jpg", "Imgs/2.jpg", "GT/1.png")
     write(tmp_path / "data/TestDataset/CHAMELEON", "Imgs/mine.jpg")
     splits = find_splits(["CHAMELEON"], tmp_path / "new")
@@ -111,4 +112,13 @@ def test_nothing_is_overwritten_and_no_partial_copy_is_left(tmp_path: Path) -> N
     (tmp_path / "new/CHAMELEON/Imgs/2.jpg").unlink()  # like a disk error halfway
     with pytest.raises(FileNotFoundError):
         install(splits[0], tmp_path / "data")
+    assert below(tmp_path / "data") == set()
+
+    def full(source: Path, copy: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(copy))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        install(splits[0], tmp_path / "data")
+    assert error.value.filename == str(tmp_path / "data/TestDataset/CHAMELEON")
     assert below(tmp_path / "data") == set()
