@@ -154,26 +154,31 @@ def write_text(path: Path, content: str, *, errors: str = "strict") -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write a JSON file as ``write_text`` does."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write a JSON file as ``write_files`` does."""
+    write_bytes(path, as_json(content))
 
 
-def write_csv(path: Path, rows: Iterable[Mapping[str, object]], fields: Sequence[str] | None = None) -> None:
-    """Write rows as CSV, as ``write_text`` does; ``fields`` are their keys, by default those of all rows.
+def as_json(content: object) -> bytes:
+    """Format the content of a JSON file."""
+    return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def as_csv(rows: Iterable[Mapping[str, object]], fields: Sequence[str] | None = None) -> bytes:
+    """Format rows as the content of a CSV file; ``fields`` are their keys, by default those of all rows.
 
     A spreadsheet takes a text such as ``=1+1`` for a formula, and names come from other people's files. Such a text
-    gets an apostrophe in front, which ``read_csv`` removes.
+    gets an apostrophe in front, which ``read_csv`` removes. What UTF-8 cannot encode becomes a question mark.
     """
     rows = list(rows)
     content = io.StringIO(newline="")
     writer = csv.DictWriter(content, fields or list(dict.fromkeys(key for row in rows for key in row)))
     writer.writeheader()
     writer.writerows({key: _escaped(value) for key, value in row.items()} for row in rows)
-    write_text(path, content.getvalue(), errors="replace")
+    return content.getvalue().encode("utf-8", "replace")
 
 
 def read_csv(text: str) -> Iterator[dict[str, str]]:
-    """Yield the rows of a text that ``write_csv`` wrote."""
+    """Yield the rows of a text that ``as_csv`` formatted."""
     for row in csv.DictReader(io.StringIO(text, newline="")):
         yield {key: _unescaped(value) for key, value in row.items()}
 

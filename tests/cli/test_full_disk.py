@@ -56,4 +56,6 @@ def test_file_is_named_and_not_half_written(
     assert done.status == 1
     assert f"error: {file}: can't be written (File too large); make room there" in done.err
     assert not Path(file).exists()
+    if file.endswith(("json", "csv")):  # those of two evaluations must not be mixed
+        assert not list(Path("out").iterdir())
     assert not [path for path in Path("out").rglob("*") if path.name.startswith(".")]

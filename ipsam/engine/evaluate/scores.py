@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ipsam.data.files import some
 from ipsam.engine.metrics import METRICS, Protocol, Scores
 from ipsam.engine.metrics.tables import num_images
-from ipsam.utils.files import write_csv, write_json
+from ipsam.utils.files import as_csv, as_json, write_files
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,8 @@ class Evaluation:
         optional: dict[str, object] = {"epochs": self.epochs, "skipped_steps": self.skipped_steps}
         optional |= {"remarks": self.remarks or None, "left_out": self.left_out or None}
         content = {"protocol": self.protocol.describe(), "datasets": self.datasets, **optional}
-        write_json(folder / "metrics.json", {name: value for name, value in content.items() if value is not None})
-        for name, rows in self.files().items():
-            if rows:
-                write_csv(folder / name, rows)
+        files = {"metrics.json": as_json({name: value for name, value in content.items() if value is not None})}
+        write_files(folder, files | {name: as_csv(rows) for name, rows in self.files().items() if rows})
 
 
 def ranking(scores: Sequence[float], metric: str) -> list[int]:

@@ -12,7 +12,7 @@ from ipsam.tools.compare.curves import save_curves
 from ipsam.tools.compare.examples import draw_examples
 from ipsam.tools.compare.html_report import notes, render
 from ipsam.tools.compare.request import MapSet
-from ipsam.utils.files import write_csv, write_json, write_text
+from ipsam.utils.files import as_csv, as_json, write_files, write_text
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,9 @@ class Comparison:
             content |= {name: values} if any(values.values()) else {}
         if len(self.methods) == 1:  # the only key in 0.1.0, kept for a release
             content["datasets"] = next(iter(self.methods.values())).datasets
-        write_json(folder / "metrics.json", content)
-        files = [one.files(method=method) for method, one in self.methods.items()]
-        for name in files[0]:
-            write_csv(folder / name, [row for of_method in files for row in of_method[name]])
+        tables = [one.files(method=method) for method, one in self.methods.items()]
+        files = {name: as_csv(row for of_method in tables for row in of_method[name]) for name in tables[0]}
+        write_files(folder, {"metrics.json": as_json(content)} | files)
         datasets = dict.fromkeys(one.dataset for one in self.sets)
         save_curves(
             {name: {method: one.curves.get(name) for method, one in self.methods.items()} for name in datasets}, folder

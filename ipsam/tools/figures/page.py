@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from ipsam.tools.figures.columns import Column, Key, RGBImage
 from ipsam.tools.figures.view import WIDTH, resized
-from ipsam.utils.files import write_bytes
+from ipsam.utils.files import write_files
 from ipsam.utils.fonts import boxes_for_unknown_letters, fonts, short
 
 DPI = 512  # a power of two, so that converting to inches and back loses no pixel
@@ -67,16 +67,16 @@ def save_page(figure: Figure, stem: str) -> list[Path]:
     Raises:
         OSError: a file can't be written.
     """
-    paths = [Path(f"{stem}.{ending}") for ending in ("png", "pdf")]
+    files: dict[str, bytes] = {}
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every letter that it embeds
     # TrueType, as publishers refuse matplotlib's Type 3; no date, so that the same figure is the same file.
     with boxes_for_unknown_letters(), matplotlib.rc_context({"pdf.fonttype": 42}):
-        for path in paths:
+        for kind in ("png", "pdf"):
             content = io.BytesIO()
-            no_date = {"CreationDate": None} if path.suffix == ".pdf" else None
-            figure.savefig(content, format=path.suffix[1:], dpi=DPI, metadata=no_date)
-            write_bytes(path, content.getvalue())
-    return paths
+            figure.savefig(content, format=kind, dpi=DPI, metadata={"CreationDate": None} if kind == "pdf" else None)
+            files[f"{Path(stem).name}.{kind}"] = content.getvalue()
+    write_files(Path(stem).parent, files)
+    return [Path(stem).parent / name for name in files]
 
 
 def _draw_title(page: Axes, title: str, left: float) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ipsam.engine.metrics.tables import markdown
 from ipsam.utils.console import visible
-from ipsam.utils.files import write_csv, write_text
+from ipsam.utils.files import as_csv, write_files
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 LATEX = str.maketrans(
@@ -90,11 +90,10 @@ def to_latex(sheet: Sheet) -> str:
 
 def write(sheet: Sheet, folder: Path) -> list[Path]:
     """Write ``<name>.md``, ``.csv`` (one line for each number, in full precision) and ``.tex``; return the paths."""
-    paths = [folder / f"{sheet.name}.{ending}" for ending in ("md", "csv", "tex")]
-    write_text(paths[0], to_markdown(sheet))
-    write_csv(paths[1], sheet.records, sheet.fields)
-    write_text(paths[2], to_latex(sheet))
-    return paths
+    contents = (to_markdown(sheet).encode(), as_csv(sheet.records, sheet.fields), to_latex(sheet).encode())
+    files = {f"{sheet.name}.{ending}": content for ending, content in zip(("md", "csv", "tex"), contents, strict=True)}
+    write_files(folder, files)
+    return [folder / name for name in files]
 
 
 def _plain(text: str) -> str:
