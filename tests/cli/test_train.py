@@ -1,6 +1,7 @@
 """The commands train, eval and params on small data."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,19 @@ def test_params_prints_the_papers_numbers(script: Callable[..., Any]) -> None:
     assert "16.92 | 16.92 | +0.00" in " ".join(done.out.split())
     assert "45.53" in done.out
     assert not list(Path.cwd().iterdir())
+
+
+def test_params_leaves_a_row_blank_whose_extra_is_missing(
+    script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ultralytics", "ultralytics.nn.tasks"):
+        monkeypatch.setitem(sys.modules, name, None)
+    done = script("params", "experiments=[baseline/yolov8_sam2,cod_t_r32]")
+    assert done.status == 0, done.error
+    text = " ".join(done.out.split())
+    assert "| baseline/yolov8_sam2 | 1: YOLOv8+SAM2(Auto) | | 0.00 | | | 268.10 | |" in text
+    assert "16.92 | 16.92 | +0.00" in text
+    assert "- baseline/yolov8_sam2: not counted, as model.detector: YOLOv8 needs: pip install 'ultralytics" in text
 
 
 def test_run_resumes_and_is_evaluated_on_other_sets(script: Callable[..., Any], pairs: Callable[[str], str]) -> None:

@@ -28,6 +28,7 @@ def build_model(config: DictConfig) -> Segmenter:
     Raises:
         ValueError, FileNotFoundError: a constructor refuses its arguments, with the key in front; a ``_target_`` is not
             a class that may be built; or the model is too large.
+        ImportError: a package is missing; the message says how to install it.
     """
     check_model_section(OmegaConf.to_container(config, resolve=True))
     try:
@@ -39,6 +40,8 @@ def build_model(config: DictConfig) -> Segmenter:
         where = key if key.startswith("model") else f"model.{key}".rstrip(".")
         if isinstance(error.__cause__, FileNotFoundError):
             raise FileNotFoundError(f"{where}: {error.__cause__}") from error
+        if isinstance(error.__cause__, ImportError) and "pip install" in str(error.__cause__):
+            raise ImportError(f"{where}: {error.__cause__}") from error
         raise ValueError(f"{where}: {_reason(error.__cause__ or error)}") from error
     if not isinstance(model, Segmenter):
         raise ValueError(

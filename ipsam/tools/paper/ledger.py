@@ -29,12 +29,18 @@ OTHERS_CODE = "their own code is not part of this project; ipsam score fills the
 
 @dataclass(frozen=True)
 class Entry:
-    """Parameters of one experiment in millions, beside one row of the paper; None for rows without an experiment."""
+    """Parameters of one experiment in millions, beside one row of the paper.
+
+    Attributes:
+        param, t_param: None for rows without an experiment, and where a package is missing.
+        missing: how to install that package.
+    """
 
     experiment: str
     reference: Reference | None
     param: float | None = None
     t_param: float | None = None
+    missing: str = ""
 
     @property
     def printed(self) -> Row:
@@ -63,9 +69,14 @@ def ledger(configs: Path, experiments: Sequence[str]) -> list[Entry]:
         config = compose_experiment(configs, name)
         drop_checkpoints(config.model)
         trust(packages_named(as_dict(config.model)))
-        param, t_param = count_parameters(build_model(config.model))
+        counts: tuple[float | None, float | None] = None, None
+        missing = ""
+        try:
+            counts = count_parameters(build_model(config.model))
+        except ImportError as error:
+            missing = str(error)
         named = references(OmegaConf.to_container(config.paper)) or (None,)
-        entries += [Entry(name, reference, param, t_param) for reference in named]
+        entries += [Entry(name, reference, *counts, missing) for reference in named]
     return entries
 
 
@@ -86,6 +97,8 @@ def ledger_table(entries: Sequence[Entry]) -> str:
             label = f"{reference.table}: {reference.row}"
             if reference.why:
                 reasons.setdefault(reference.why, []).append(reference.row)
+        if entry.missing:
+            reasons.setdefault(f"not counted, as {entry.missing}", []).append(entry.experiment)
         t_param, param = _cells(entry.t_param, entry.printed.t_param), _cells(entry.param, entry.printed.param)
         rows.append([entry.experiment, label, *t_param, *param])
     header = ["experiment", "table: row", "T-Param", "paper", "diff", "Param", "paper", "diff"]
