@@ -144,6 +144,14 @@ class SAM2Backbone(nn.Module):
         trunk.register_buffer("kept_position", trunk._get_pos_embed((side, side)), persistent=False)
         trunk._get_pos_embed = MethodType(lambda trunk, _: trunk.kept_position, trunk)
 
+    def freeze_finer_levels(self) -> None:
+        """Freeze the neck's layers of the two finer levels, for a model that reads only the image embedding.
+
+        They would get no gradient, which training on several processes takes for an error.
+        """
+        for layer in self.image_encoder.neck.convs[2:]:  # from H/32 to H/4
+            layer.requires_grad_(False)
+
     def encoder_blocks(self) -> nn.ModuleList:
         """Return the trunk's blocks."""
         blocks: nn.ModuleList = self.image_encoder.trunk.blocks

@@ -73,6 +73,8 @@ class IPSAM(Segmenter):
         self.prediction = prediction
         self._check_self_prompts()
         self._check_decoder()
+        if lateral is None:
+            backbone.freeze_finer_levels()
 
     def _check_self_prompts(self) -> None:
         if self.self_prompt is None:

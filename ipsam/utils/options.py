@@ -15,7 +15,7 @@ NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 
 class Problem(NamedTuple):
-    """What is wrong with the value of a key: ``text`` continues the sentence that the key begins.
+    """Problem with the value of a key; ``text`` continues the sentence that the key begins.
 
     Attributes:
         key: dotted, below the section.
@@ -65,10 +65,10 @@ def one_of(choices: Collection[str]) -> BeforeValidator:
 
 
 class Options(BaseModel):
-    """Base of all options: immutable, and strict, so that ``"3"`` is no number and ``1`` is not true.
+    """Base of all options, immutable and strict: ``"3"`` is not a number, and ``1`` is not true.
 
     Raises:
-        OptionsError: a key is unknown or missing, or a value is of another type, out of range or no choice.
+        OptionsError: a key is unknown or missing, or its value has the wrong type, range or choice.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")

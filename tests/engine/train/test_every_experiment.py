@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from support.builders import save_official_format
 from support.defaults import loss_weights_with
 from support.experiments import CONFIGS, FILES, rows_of, tiny
@@ -116,6 +117,26 @@ def test_two_steps_change_only_the_intended_parameters(name: str, train: Any, te
     scores = evaluate(model, {"synthetic": test_set}, device=torch.device("cpu"), batch_size=3).datasets["synthetic"]
     assert scores["num_images"] == 3
     assert 0 <= scores["mae"] <= 1
+
+
+OWN = [name for name in FILES if not name.startswith(("baseline/", "kvasir/"))]
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "ablation/spg" else pytest.param(name, marks=pytest.mark.slow) for name in OWN]
+)
+@pytest.mark.parametrize("part", [None, "lateral", "refine", "gating"])
+def test_every_trainable_parameter_gets_a_gradient(name: str, part: str | None) -> None:
+    """Also where the encoder is fine-tuned, and another part left out: several processes need it."""
+    config = tiny(name).model
+    OmegaConf.resolve(config)  # some widths are those of another part
+    config.backbone.lora, config.backbone.fine_tune = None, True
+    if part is not None:
+        config[part] = None
+    model = build_model(config)
+    backward(model)
+    without = {key for key, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None}
+    assert without == set()
 
 
 def test_every_comparison_system_has_an_experiment() -> None:
