@@ -67,7 +67,8 @@ def _score_rows(dataset: str, methods: Mapping[str, Evaluation]) -> Iterator[dic
     """Yield each method's scores on a dataset, with the metrics in which it is the best."""
     scored = {name: one.datasets[dataset] for name, one in methods.items() if dataset in one.datasets}
     # Scores over different images, as with missing=exclude, cannot be ranked.
-    comparable = len(scored) > 1 and len({scores["num_images"] for scores in scored.values()}) == 1
+    images = [(scores["num_images"], _left_out(methods[name], dataset)) for name, scores in scored.items()]
+    comparable = len(scored) > 1 and all(one == images[0] for one in images)
     for method, scores in scored.items():
         best = [
             name
@@ -75,6 +76,10 @@ def _score_rows(dataset: str, methods: Mapping[str, Evaluation]) -> Iterator[dic
             if comparable and round(scores[name], 4) == metric.best(round(other[name], 4) for other in scored.values())
         ]
         yield {"dataset": dataset, "method": method, "scores": scores, "best": best}
+
+
+def _left_out(evaluation: Evaluation, dataset: str) -> set[str]:
+    return {name for names in evaluation.left_out.get(dataset, {}).values() for name in names}
 
 
 def _dataset(name: str, methods: Mapping[str, Evaluation], examples: Examples) -> dict[str, Any]:

@@ -22,6 +22,7 @@ EVIL = (
     "模型 מודל",
     "=1+1\x1b[31m\x9b\u202egnp",
 )
+VALUES = {"a": 0.5, "b": 0.6}
 CURVE = {name: np.linspace(0, 1, 256) for name in CURVES}
 
 
@@ -87,6 +88,10 @@ def test_best_method_is_marked_only_over_the_same_images() -> None:
     assert len(Page(html).all("h2")) == 2
     assert "2 methods on 2 datasets" in html
     assert 'class="best"' not in render({"One": methods["One"], "Two": evaluation(["CAMO"], 0.6, num=2)}, {})
+    others = [
+        evaluation(["CAMO"], value).without("CAMO", {"no map": [name]}) for value, name in ((0.5, "a"), (0.6, "b"))
+    ]
+    assert 'class="best"' not in render(dict(zip(["One", "Two"], others, strict=True)), {})
 
 
 def test_names_are_escaped() -> None:
