@@ -14,14 +14,14 @@ from ipsam.model.backbone import SAM2Backbone
 from ipsam.model.decoder import MaskDecoder
 from ipsam.model.dense_prompt import BinarisedPrompt, ScaledPrompt
 from ipsam.model.feature_addition import FeatureAddition
-from ipsam.model.fusion import ConcatenationFusion, CrossAttentionFusion, SubtractionFusion
+from ipsam.model.fusion import ConcatenationFusion, CrossAttentionFusion, Fusion, SubtractionFusion
 from ipsam.model.gating import PromptSpaceGating, PurifiedAnchorGating
 from ipsam.model.ipsam import IPSAM
 from ipsam.model.lateral import LateralInhibition
 from ipsam.model.lora import LoRA
 from ipsam.model.minimal_self_prompt import MinimalSelfPromptGenerator
 from ipsam.model.refine import RefinementHead
-from ipsam.model.segmenter import IPSAMOutput, Segmenter
+from ipsam.model.segmenter import IPSAMOutput, NoBackbone, Segmenter
 from ipsam.model.self_prompt import SelfPromptGenerator, SelfPrompts
 
 __all__ = [
@@ -30,11 +30,13 @@ __all__ = [
     "ConcatenationFusion",
     "CrossAttentionFusion",
     "FeatureAddition",
+    "Fusion",
     "IPSAMOutput",
     "LateralInhibition",
     "LoRA",
     "MaskDecoder",
     "MinimalSelfPromptGenerator",
+    "NoBackbone",
     "PromptSpaceGating",
     "PurifiedAnchorGating",
     "RefinementHead",

@@ -43,6 +43,24 @@ class IPSAMOutput:
         return self.coarse if self.refined is None else self.refined
 
 
+class NoBackbone(nn.Module):
+    """Backbone of a model without pretrained weights.
+
+    Args:
+        image_size: side of the model's input, in pixels.
+    """
+
+    base_sha256: ClassVar[None] = None
+
+    def __init__(self, image_size: int) -> None:
+        super().__init__()
+        self.image_size = image_size
+
+    def encoder_blocks(self) -> list[nn.Module]:
+        """Return no blocks to checkpoint."""
+        return []
+
+
 class Segmenter(nn.Module):
     """Model from an image to an ``IPSAMOutput``, which must hold at least ``mask_logits`` and ``coarse``.
 
@@ -54,8 +72,9 @@ class Segmenter(nn.Module):
         can_train: False for models that are evaluated only.
         uses_all_parameters: whether the loss reaches every trainable parameter; training on several processes depends
             on it.
-        backbone: module with the pretrained weights. Its ``base_sha256`` is the SHA-256 of their file, or None for
-            random weights; its ``encoder_blocks()`` returns the image encoder's blocks in order.
+        backbone: module with the pretrained weights, or ``NoBackbone``. Its ``image_size`` is the side of the input in
+            pixels; its ``base_sha256`` is the SHA-256 of the weights' file, or None for random weights; its
+            ``encoder_blocks()`` returns the image encoder's blocks in order.
     """
 
     oracle: ClassVar[bool] = False

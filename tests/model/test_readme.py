@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 GUIDES = (ROOT / "ipsam" / "model" / "README.md").read_text(encoding="utf-8")
@@ -17,8 +18,7 @@ BLOCK = re.compile(r"^( *)```\w+\n(.*?)^\1```", re.S | re.M)
 # The guides train and test full-size models on real images.
 TINY = {
     "Add an operator": "+scale=toy engine.epochs=1 engine.warmup_steps=1 data.synthetic.num_train=8",
-    "Add a baseline": "data.test=[synthetic] data.image_size=64 "
-    "model.backbone.variant=micro model.backbone.checkpoint=null",
+    "Add a baseline": "data=synthetic data.image_size=64 engine.epochs=1 engine.warmup_steps=1 data.synthetic.num_train=8",
 }
 
 
@@ -30,6 +30,7 @@ def follow(guide: str, copy: Path) -> list[list[str]]:
         path, content = copy / found[2], textwrap.dedent(block)
         if found[1] == "Create":
             assert not path.exists()
+            path.parent.mkdir(exist_ok=True)
             path.write_text(content, encoding="utf-8")
         else:
             first, second = content.splitlines()
@@ -44,9 +45,11 @@ def follow(guide: str, copy: Path) -> list[list[str]]:
 def test_guide_works_as_printed(tmp_path: Path, guide: str) -> None:
     for folder in ("ipsam", "configs"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    count, train = follow(guide, tmp_path)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (70, 50)).save(tmp_path / "photos" / "photo.jpg")
+    count, train, *others = follow(guide, tmp_path)
     tiny = [*TINY[guide].split(), "data.synthetic.num_test=2", "engine.num_workers=0", "engine.cpu=true"]
-    for command in (count, [*train, *tiny]):
+    for command in (count, [*train, *tiny], *others):
         done = subprocess.run(
             [sys.executable, "-m", *command],
             cwd=tmp_path,
@@ -56,3 +59,4 @@ def test_guide_works_as_printed(tmp_path: Path, guide: str) -> None:
         )
         assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("outputs/**/eval/metrics.json"))
+    assert bool(others) == (tmp_path / "masks" / "map" / "photo.png").is_file()

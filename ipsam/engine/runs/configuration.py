@@ -47,6 +47,11 @@ def build_model(config: DictConfig) -> Segmenter:
         raise ValueError(
             f"model._target_ must be a whole model, such as ipsam.model.IPSAM, not {config.get('_target_')}"
         )
+    if not hasattr(model, "backbone"):
+        raise ValueError(
+            f"model: {config.get('_target_')} has no backbone; without pretrained weights, set "
+            "self.backbone = ipsam.model.NoBackbone(image_size)"
+        )
     return model
 
 

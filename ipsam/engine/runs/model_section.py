@@ -18,7 +18,7 @@ MAX_NUMBER = 8192  # of any width, depth or size; the largest in configs/ is 204
 MAX_PARAMETERS = 1_000_000_000  # SAM with ViT-H, the largest model here, has 641 million
 MAX_TENSORS = 10_000  # several times as many as any model here has
 
-NOT_BUILT = ("IPSAMOutput", "Segmenter", "SelfPrompts")  # outputs and base classes
+NOT_BUILT = ("Fusion", "IPSAMOutput", "NoBackbone", "Segmenter", "SelfPrompts")  # outputs and base classes
 
 # Exactly the public classes of ipsam.model and its baselines. A prefix would not be enough: Hydra would follow
 # "ipsam.model.lora.torch.load" out of the package.
@@ -111,7 +111,8 @@ def _words(hint: Any) -> str:
         return "null"
     if get_origin(hint) is Sequence:
         return f"a list of {_words(get_args(hint)[0])}"
-    return str(getattr(hint, "__name__", hint))
+    name = str(getattr(hint, "__name__", hint))
+    return f"a subclass of {hint.__module__}.{name}" if isinstance(hint, type) and issubclass(hint, nn.Module) else name
 
 
 def _shown(value: Any) -> str:

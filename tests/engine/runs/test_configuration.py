@@ -9,10 +9,12 @@ from omegaconf import OmegaConf
 from support.run_folders import CONFIGS
 
 from ipsam.data import Data
+from ipsam.engine.runs import plugins
 from ipsam.engine.runs.configuration import as_dict, build_model, compose_experiment, read_config, settings_of
 from ipsam.engine.runs.model_section import TARGETS
 from ipsam.engine.runs.settings import Settings
 from ipsam.model import IPSAM
+from ipsam.utils.worker_pool import num_cpus
 
 GOOD = "model: {a: 1}\ndata: {b: [1, two, null]}\nengine: {lr: 1.0e-06}\n"
 
@@ -130,7 +132,16 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_section_keeps_the_defaults_of_what_it_leaves_out() -> None:
     settings = settings_of(Settings, OmegaConf.create({"epochs": 3, "loss": {"fg": 0.5}}), "engine")
     written: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / "engine" / "default.yaml"))
-    assert settings.model_dump() == written | {"epochs": 3, "loss": written["loss"] | {"fg": 0.5}}
+    changed = {"epochs": 3, "loss": written["loss"] | {"fg": 0.5}, "num_workers": min(4, num_cpus())}
+    assert settings.model_dump() == written | changed
+
+
+def test_a_model_without_backbone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bare_models.py").write_text("from ipsam.model import Segmenter\nclass Bare(Segmenter): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(plugins, "_trusted", {"bare_models"})
+    with pytest.raises(ValueError, match=r"bare_models\.Bare has no backbone.* NoBackbone\(image_size\)"):
+        build_model(OmegaConf.create({"_target_": "bare_models.Bare"}))
 
 
 @pytest.mark.parametrize(
