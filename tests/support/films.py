@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
+import pytest
 
 RATE = 48_000  # of sound
 MILLISECONDS = Fraction(1, 1000)
@@ -44,6 +45,8 @@ def write_film(
         video = container.add_stream(codec, rate=10)
         video.height, video.width, video.pix_fmt = *size, pix_fmt
         if rotation:
+            if not hasattr(video, "set_display_rotation"):
+                pytest.skip("this version of PyAV cannot write a rotation")
             video.set_display_rotation(rotation)
         if times:
             video.time_base = video.codec_context.time_base = MILLISECONDS

@@ -14,6 +14,7 @@ from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.inference.video_reader import Frame, VideoReader, open_video
 from ipsam.engine.inference.video_writer import VideoWriter, video_writer
+from ipsam.utils.console import visible
 from ipsam.utils.files import replacing
 
 
@@ -49,7 +50,8 @@ def _predict(predictor: Predictor, reader: VideoReader, writers: Mapping[str, Vi
             writer.write(np.asarray(prediction.picture(kind).convert("RGB")), frame.start, frame.duration)
             writer.write_sound(sound)
 
-    progress = tqdm(total=reader.num_frames or None, unit="frame", desc=reader.path.name, leave=False, disable=None)
+    name, total = visible(reader.path.name), reader.num_frames or None
+    progress = tqdm(total=total, unit="frame", desc=name, leave=False, disable=None)
     with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing, progress:
         frames, again = tee(_one_ahead(reader.frames(), reading))
         written: Future[None] | None = None

@@ -73,7 +73,7 @@ class VideoReader:
         previous: int | None = None
         for packet in self._packets():
             if packet.is_corrupt:
-                raise self._damaged(number, "a part is broken or missing")
+                raise self.damaged(number, "a part is broken or missing")
             if packet.pts is not None:
                 last = max(last, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
             if packet.stream.index in self.sound_streams:
@@ -106,9 +106,9 @@ class VideoReader:
         try:
             decoded: list[Any] = packet.decode()
         except av.FFmpegError as error:
-            raise self._damaged(number, str(error.strerror)) from error
+            raise self.damaged(number, str(error.strerror)) from error
         if any(frame.is_corrupt for frame in decoded):
-            raise self._damaged(number, "a frame is broken")
+            raise self.damaged(number, "a frame is broken")
         return decoded
 
     def _hear(self, packet: Any, number: int) -> None:
@@ -143,9 +143,10 @@ class VideoReader:
             )
         by_packet = self._video.codec_context.name in PACKET_IS_FRAME and container.format.name[:3] in ("mov", "mat")
         if by_packet and number < num_packets:
-            raise self._damaged(number, f"{num_packets - number} of {num_packets} frames can't be read")
+            raise self.damaged(number, f"{num_packets - number} of {num_packets} frames can't be read")
 
-    def _damaged(self, number: int, why: str) -> ValueError:
+    def damaged(self, number: int, why: str) -> ValueError:
+        """Build the error for a video that is broken near a frame."""
         return ValueError(
             f"{self.path}: damaged or cut off near frame {number} ({why}); fetch it again, or keep what can be read by "
             "`ffmpeg -i IN OUT`"

@@ -63,9 +63,9 @@ class VideoWriter:
     def finish(self) -> None:
         """Write what the encoders hold back, and the index of the file."""
         self._write_packets(self._video.encode())
-        for stream in self._sound.values():
-            if stream.codec_context is not None and stream.codec_context.is_open:
-                self._container.mux(stream.encode())
+        for index, source in self._reader.sound_streams.items():
+            if not self._reader.is_copied(source):
+                self._container.mux(self._sound[index].encode())
         self._container.close()
 
     def _add_streams(self, height: int, width: int) -> None:
@@ -95,6 +95,7 @@ def video_writer(path: Path, reader: VideoReader) -> Iterator[VideoWriter]:
 
     Raises:
         OSError: it cannot be written, or holds other frames.
+        ValueError: the reader's sound is damaged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
@@ -103,6 +104,8 @@ def video_writer(path: Path, reader: VideoReader) -> Iterator[VideoWriter]:
         try:
             yield writer
             writer.finish()
+        except av.error.InvalidDataError as error:  # of what it is to write
+            raise reader.damaged(writer.num_frames, "its sound can't be copied") from error
         except av.FFmpegError as error:
             raise OSError(error.errno or errno.EIO, error.strerror, str(path)) from error
         finally:
