@@ -44,7 +44,7 @@ def claim(output: Path, targets: Mapping[str, Iterable[Path]], maker: Maker, *, 
     Args:
         output: folder of the predictions.
         targets: files to be written, by kind.
-        overwrite: remove the predictions of another model or precision, if every one is among the targets.
+        overwrite: remove predictions by another model or precision, unless some of them are no targets.
 
     Raises:
         ValueError: another maker's predictions are there, or files of unknown origin.

@@ -104,7 +104,7 @@ def video_writer(path: Path, reader: VideoReader) -> Iterator[VideoWriter]:
         try:
             yield writer
             writer.finish()
-        except av.error.InvalidDataError as error:  # of what it is to write
+        except av.error.InvalidDataError as error:  # in sound to copy
             raise reader.damaged(writer.num_frames, "its sound can't be copied") from error
         except av.FFmpegError as error:
             raise OSError(error.errno or errno.EIO, error.strerror, str(path)) from error
