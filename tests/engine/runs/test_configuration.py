@@ -140,7 +140,7 @@ def test_a_model_without_backbone_is_refused(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "bare_models.py").write_text("from ipsam.model import Segmenter\nclass Bare(Segmenter): pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(plugins, "_trusted", {"bare_models"})
-    with pytest.raises(ValueError, match=r"bare_models\.Bare has no backbone.* NoBackbone\(image_size\)"):
+    with pytest.raises(ValueError, match=r"bare_models\.Bare has no backbone.*NoBackbone\(image_size\)"):
         build_model(OmegaConf.create({"_target_": "bare_models.Bare"}))
 
 
