@@ -79,8 +79,10 @@ def prepare_streams() -> None:
     """Make the standard streams usable for any text, and standard error in any state.
 
     What the console cannot encode, such as the letters outside of cp1252 on Windows, is escaped. A stream that the
-    caller closed, as in ``2>&-``, is opened on the null device, as the next file would get its number.
+    caller closed, as in ``2>&-``, is opened on the null device, as the next file would get its number. A log line that
+    train.log has no room for is dropped, not replaced by a traceback.
     """
+    logging.raiseExceptions = False
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
