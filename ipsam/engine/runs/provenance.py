@@ -12,17 +12,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import cv2
 from torch import nn
 
+import ipsam
 from ipsam.data import TestSet, TrainSet
 from ipsam.utils.files import is_file, write_json
 from ipsam.utils.untrusted import read_plain_json
 
 DATA_FILE = "data.json"
-PACKAGES = (
-    *("ipsam", "torch", "torchvision", "sam2", "peft"),
-    *("accelerate", "hydra-core", "numpy", "opencv-python-headless"),
-)
+PACKAGES = ("ipsam", "torch", "torchvision", "sam2", "peft", "accelerate", "hydra-core", "numpy", "opencv")
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +41,16 @@ def environment(seed: int, model: nn.Module) -> dict[str, Any]:
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those packages that are installed with metadata."""
-    versions = {}
+    """Return the versions of packages, without those whose installation has no metadata.
+
+    OpenCV is installed under several names, and ipsam may lie on the path without being installed.
+    """
+    versions = {"ipsam": ipsam.__version__, "opencv": cv2.__version__}
     for name in names:
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions
+        if name not in versions:
+            with suppress(PackageNotFoundError):
+                versions[name] = version(name)
+    return {name: versions[name] for name in names if name in versions}
 
 
 def count_parameters(model: nn.Module) -> tuple[float, float]:

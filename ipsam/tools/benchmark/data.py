@@ -42,7 +42,7 @@ def benchmark(options: BenchmarkOptions) -> Report:
         pairs = write_pairs(Path(name), SIZES, quality=QUALITY, grain=GRAIN)
         times = [row for size in IMAGE_SIZES for row in _times(pairs, size, Path(name), options.repeats)]
     notes = NOTES.format(num_files=len(pairs), repeats=options.repeats)
-    return report([times], notes, "ipsam", "torch", "torchvision", "opencv-python-headless", "pillow")
+    return report([times], notes, "ipsam", "torch", "torchvision", "opencv", "pillow")
 
 
 def _times(pairs: Sequence[Pair], size: int, folder: Path, repeats: int) -> list[dict[str, Any]]:

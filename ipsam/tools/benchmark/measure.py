@@ -4,7 +4,6 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from statistics import median
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark.utils.timer import timer as timer  # waits for the GPU first
 
 from ipsam.engine.metrics.tables import markdown
+from ipsam.engine.runs.provenance import package_versions
 from ipsam.tools.benchmark import Report
 from ipsam.tools.benchmark.options import BenchmarkOptions
 
@@ -101,7 +101,7 @@ def report(
         if options.device.type == "cuda":
             about |= {"device": torch.cuda.get_device_name(options.device), "CUDA": str(torch.version.cuda)}
         about |= {"threads": str(torch.get_num_threads()), "variant": options.variant}
-    about |= {name: version(name) for name in packages}
+    about |= package_versions(packages)
     line = ", ".join(f"{name} {value}" for name, value in about.items())
     text = "\n\n".join([*map(_table, tables), f"{notes}\n{line}"])
     return text, {"environment": about, "tables": [list(rows) for rows in tables], **figures}

@@ -31,7 +31,7 @@ def benchmark(options: BenchmarkOptions) -> Report:
             for kind, make, size in kinds
         ]
     notes = NOTES.format(repeats=options.repeats)
-    return report([rows], notes, "ipsam", "numpy", "opencv-python-headless", "pysodmetrics")
+    return report([rows], notes, "ipsam", "numpy", "opencv", "pysodmetrics")
 
 
 def smooth_example(size: tuple[int, int], seed: int) -> Example:

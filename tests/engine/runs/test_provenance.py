@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,18 @@ from support.defaults import data_with
 from support.run_folders import MODEL
 from support.saved import unreadable
 
-from ipsam.engine.runs.provenance import DATA_FILE, data_fingerprint, named_sets, record_data, warn_of_other_data
+import ipsam
+from ipsam.engine.runs import provenance
+from ipsam.engine.runs.provenance import (
+    DATA_FILE,
+    data_fingerprint,
+    environment,
+    named_sets,
+    record_data,
+    warn_of_other_data,
+)
 from ipsam.engine.runs.run_folder import open_run
+from ipsam.tools.benchmark.measure import report
 
 
 @pytest.fixture
@@ -30,18 +40,30 @@ def own(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     )
 
 
+def test_versions_need_no_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with opencv-python in place of opencv-python-headless, or with ipsam on the path alone."""
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(provenance, "version", missing)
+    found = environment(0, MODEL)["packages"]
+    assert found == {"ipsam": ipsam.__version__, "opencv": cv2.__version__}
+    assert f"ipsam {ipsam.__version__}" in report([], "", "torch", "ipsam")[0]
+
+
 def test_environment_is_recorded_at_each_start(run_config: Any) -> None:
     for overrides in (["seed=3"], ["seed=3", "resume=true"]):
         folder, _ = open_run(run_config(*overrides), MODEL)
     lines = [json.loads(line) for line in (folder / "environment.jsonl").read_text().splitlines()]
     assert len(lines) == 2
-    for environment in lines:
-        assert environment["seed"] == 3
-        assert environment["packages"]["torch"] == version("torch")
-        assert environment["parameters"] == {"param": pytest.approx(111e-6), "t_param": pytest.approx(100e-6)}
-        assert environment["packages"].keys() >= {"ipsam", "torch", "sam2", "peft", "numpy", "hydra-core"}
-        assert environment.keys() >= {"command", "started", "python", "revision", "uncommitted"}
-        revision = environment["revision"]  # None where the package came without a repository
+    for recorded in lines:
+        assert recorded["seed"] == 3
+        assert recorded["packages"]["torch"] == version("torch")
+        assert recorded["parameters"] == {"param": pytest.approx(111e-6), "t_param": pytest.approx(100e-6)}
+        assert recorded["packages"].keys() >= {"ipsam", "torch", "sam2", "peft", "numpy", "hydra-core"}
+        assert recorded.keys() >= {"command", "started", "python", "revision", "uncommitted"}
+        revision = recorded["revision"]  # None where the package came without a repository
         assert revision is None or (len(revision) == 40 and int(revision, 16))
 
 
