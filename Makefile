@@ -29,17 +29,22 @@ lint: $(READY)  ## run ruff, mypy and the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# sam2's build needs torch, and pip's build isolation would install a second one of several GB for it. So torch comes first,
-# and the rest is built without isolation. sam2's compiled extension is for video only and left out.
-INSTALL := SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install -q -c pins.txt --no-build-isolation
+# Exactly the files whose sha256 pins.txt holds. Set PINS= for others, such as torch's wheels for CPUs alone; pins.txt is for
+# Linux. sam2's build needs torch, and pip's build isolation would install a second one of several GB for it. So torch comes
+# first, and the rest is built without isolation. sam2's compiled extension is for video only and left out.
+PINS := $(if $(filter Linux,$(shell uname)),--require-hashes -c pins.txt)
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+INSTALL := SAM2_BUILD_CUDA=0 $(PIP) $(PINS) --no-build-isolation
 
 $(BASE): pyproject.toml pins.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c pins.txt setuptools wheel hatchling editables
-	$(BIN)/python -m pip install -q -c pins.txt torch torchvision
-	$(INSTALL) -e .
+	sed -n '/^pip==/,/[^\\]$$/p' pins.txt > $(VENV)/pip.txt && $(PIP) --require-hashes -r $(VENV)/pip.txt
+	$(INSTALL) setuptools wheel hatchling editables
+	$(INSTALL) torch torchvision
+	$(PIP) --no-deps --no-build-isolation -e .
+	$(INSTALL) ipsam
 	touch $@
 
 $(READY): $(BASE)
-	$(INSTALL) -e '.[dev]'
+	$(INSTALL) 'ipsam[dev]'
 	touch $@

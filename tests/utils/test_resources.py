@@ -1,0 +1,35 @@
+"""Folders that come with ipsam are found wherever its wheel is installed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FIND = "from ipsam.utils.resources import CHECKPOINTS, CONFIGS; print(CHECKPOINTS, CONFIGS)"
+
+
+def test_installed_package_holds_configs_and_the_micro_model(tmp_path: Path) -> None:
+    """By ``pip install --target``; ``--user`` installs the same files elsewhere."""
+    wheel = pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(ROOT))
+    (built,) = wheel.build(directory=str(tmp_path / "wheels"), versions=["standard"])
+    target = tmp_path / "target"
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(target), built]
+    subprocess.run(install, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", FIND],
+        env={"PYTHONPATH": str(target)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == [str(target / "ipsam" / name) for name in ("checkpoints", "configs")]
+    for name in (
+        "checkpoints/micro/model.safetensors",
+        "checkpoints/micro/config.json",
+        "configs/train.yaml",
+        "py.typed",
+    ):
+        assert (target / "ipsam" / name).is_file()
