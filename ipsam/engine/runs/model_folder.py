@@ -22,6 +22,7 @@ from ipsam.utils.resources import CHECKPOINTS
 from ipsam.utils.untrusted import bounded_text, read_plain_json
 
 BUILTIN = ("micro",)
+RESUMING = "resume=true"
 OUTER_FOLDERS = re.compile(r"(?:~|[A-Za-z]:|(?<![\w.]))[/\\][^\s,'\"\[\]{}]*[/\\]")  # of an absolute path
 
 
@@ -140,18 +141,21 @@ def model_config(description: dict[str, Any], *, base: str | Path | None = None,
 
 
 def _command(checkpoint: Path) -> list[str] | None:
-    """Read the arguments of ``ipsam train`` that made a checkpoint; None if its run did not record them.
+    """Read the arguments of ``ipsam train`` that made a checkpoint; None if no single command did, or none is recorded.
 
     Arguments without influence on the result are left out, and so are the private parts of paths.
     """
     try:
-        last = bounded_text(run_of(checkpoint) / ENVIRONMENT).splitlines()[-1]  # a run resumes with the same settings
-        _, *arguments = json.loads(last)["command"]
-        kept = [one for one in arguments if not one.lstrip("+~").startswith(FREE_ON_RESUME)]
+        begun = [
+            json.loads(line)["command"][1:] for line in bounded_text(run_of(checkpoint) / ENVIRONMENT).splitlines()
+        ]
+        first = max((index for index, one in enumerate(begun) if RESUMING not in one), default=0)
+        kept = [[one for one in each if not one.lstrip("+~").startswith(FREE_ON_RESUME)] for each in begun[first:]]
+        changed = any(sorted(each) != sorted(kept[0]) for each in kept)  # on resuming, by allow_change
+        is_sweep = any(one.startswith("-") for one in kept[0])  # whose arguments are those of several runs
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    is_sweep = any(one.startswith("-") for one in kept)  # whose arguments are those of several runs
-    return None if is_sweep else [OUTER_FOLDERS.sub(".../", one) for one in kept]
+    return None if changed or is_sweep else [OUTER_FOLDERS.sub(".../", one) for one in kept[0]]
 
 
 def _metrics(checkpoint: Path) -> dict[str, Any]:

@@ -196,9 +196,10 @@ def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Pat
     if refused := [text for key, text in changed.items() if key not in allowed]:
         able = ",".join(key for key in changed if _may_change(key) and key in now)
         also = f"allow the change with allow_change=[{able}], " if able else ""
+        others = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
         raise ValueError(
-            f"{folder} was begun with other settings ({'; '.join(refused[:5])}): resume with the same settings, {also}"
-            "or name another folder with run_dir=..."
+            f"{folder} was begun with other settings ({'; '.join(refused[:5])}{others}): resume with the same, {also}"
+            "or begin another run in a folder of its own, run_dir=..."
         )
     for text in changed.values():
         logger.warning("resuming with another setting, %s", text)

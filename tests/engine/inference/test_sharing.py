@@ -80,7 +80,7 @@ def card_of(source: Path, folder: Path, **options: Any) -> str:
 @pytest.mark.parametrize(
     ("typed", "shown"),
     [
-        (["experiment=quickstart", "engine.epochs=3", "resume=true", "paths.data=/home/me"], "engine.epochs=3"),
+        (["experiment=quickstart", "engine.epochs=3", "overwrite=true", "paths.data=/home/me"], "engine.epochs=3"),
         (
             ["experiment=quickstart", "data.train=[{name: a, images: /home/me/img}]"],
             "'data.train=[{name: a, images: .../img}]'",
@@ -95,15 +95,18 @@ def test_card_names_the_command_that_made_the_model(
     run_config: Any, tmp_path: Path, typed: list[str], shown: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without what has no influence, and without the private part of paths."""
-    for command in (["before.py", "experiment=cod_r32"], ["/home/me/scripts/train.py", *typed]):
+    script = "/home/me/scripts/train.py"
+    for command in ([script, "experiment=cod_r32"], [script, *typed], [script, *typed, "resume=true", "run_dir=/home"]):
         monkeypatch.setattr(sys, "argv", command)
         run = finish(run_config())
     card = card_of(find_checkpoint(run), tmp_path / "saved")
     made_by = [f"ipsam train experiment=quickstart {shown}"] if shown else []
     assert [line for line in card.splitlines() if line.startswith("ipsam train")] == made_by
     assert "/home" not in card + (tmp_path / "saved" / "config.json").read_text()
-    (run / "environment.jsonl").write_text("[]\n")
-    assert "ipsam train" not in card_of(find_checkpoint(run), tmp_path / "saved")
+    for last in ("[]", '{"command": ["ipsam train", "resume=true", "allow_change=[engine.lr]", "engine.lr=1"]}'):
+        with (run / "environment.jsonl").open("a") as file:
+            file.write(f"{last}\n")
+        assert "ipsam train" not in card_of(find_checkpoint(run), tmp_path / "saved")  # made by no single command
 
 
 def test_card_names_the_licence(run_config: Any, tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_overwrite_deletes_only_the_runs_own_folders(run_config: Any) -> None:
         ("data.synthetic.num_train=7", r"data\.synthetic\.num_train: \d+ -> 7"),
         ("data.augment.hflip=0.1", r"data\.augment\.hflip: [\d.]+ -> 0\.1"),
         ("seed=5", r"seed: 0 -> 5"),
+        ("model=ipsam", r"model\.backbone.*; and \d+ more\): resume with the same"),
     ],
 )
 def test_resuming_with_other_settings_is_refused(run_config: Any, override: str, message: str) -> None:
