@@ -54,7 +54,12 @@ def predict_files(
             try:
                 future.result()
                 outcome.written += 1
-            except (ValueError, OSError) as error:
+            except OSError as error:
+                written = error.filename is not None and error.filename != str(job.source)
+                outcome.failed[job.source] = (
+                    f"{error.filename}: can't be written ({error.strerror})" if written else str(error)
+                )
+            except ValueError as error:
                 outcome.failed[job.source] = str(error)
             bar.update()
 
