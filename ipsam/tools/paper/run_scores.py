@@ -21,7 +21,7 @@ LOOKED_FOR = (
     f"runs, which are folders with {CONFIG} and eval/{METRICS_FILE} (ipsam train writes both), and every other "
     f"{METRICS_FILE} with the key methods (of ipsam score)"
 )
-NEITHER = "neither a run's last checkpoint on its own test sets nor methods by name; score the maps again"
+NEITHER = "neither a run's last checkpoint on its own test sets nor methods by name, as ipsam score writes them"
 UNREADABLE = (ValueError, OSError, RecursionError, OmegaConfBaseException)
 
 

@@ -46,15 +46,6 @@ def test_every_image_is_placed_to_the_pixel(tmp_path: Path) -> None:
         assert (page[:TITLE, number * (WIDTH + GAP) :][:, :WIDTH] < 100).any()
 
 
-def test_images_of_other_sizes_are_resized(tmp_path: Path) -> None:
-    """A small image is enlarged; a map takes its image's shape."""
-    image, square = np.full((12, 40, 3), 90, np.uint8), np.full((352, 352, 3), 200, np.uint8)
-    page = saved([Column("image", [image]), Column("map", [square])], tmp_path)
-    assert page.shape == (TITLE + 144, 2 * WIDTH + GAP, 3)
-    assert (inner(page[TITLE:, :WIDTH]) == 90).all()
-    assert (inner(page[TITLE:, WIDTH + GAP :]) == 200).all()
-
-
 def test_missing_map_is_grey_and_labelled(tmp_path: Path) -> None:
     page = saved([Column("image", [noise(100), noise(100)]), Column("map", [None, noise(100)])], tmp_path)
     cell = page[TITLE : TITLE + 100, WIDTH + GAP :]

@@ -71,18 +71,6 @@ def test_three_seeds_fill_every_row_of_the_main_model(tmp_path: Path) -> None:
     assert [counts[key] for key in ("dataset", "paper", "ours_mean", "num_seeds")] == ["", "21.26", 21.2567, None]
 
 
-def test_polyps_have_their_own_metrics(tmp_path: Path) -> None:
-    save_run(tmp_path / "run", "kvasir_r32")
-    sheet = tables(tmp_path)[0]["table4"]
-    columns = ["source", *(f"Kvasir-SEG {head}" for head in ("mDice", "mIoU", "Sm", "MAE"))]
-    assert [head for _, head in sheet.columns[:3]] == ["Method", "source", "mDice"]
-    printed, ours, difference = zip(*(cell(sheet, "IP-SAM (Ours)", column) for column in columns), strict=True)
-    assert printed == ("paper", "0.913", "0.861", "0.929", "0.025")
-    assert ours == ("ours (1 seed)", *["0.500"] * 4)
-    assert difference == ("difference", "-0.413", "-0.361", "-0.429", "+0.475")
-    assert record(sheet, row="IP-SAM (Ours)", dataset="CVC-ClinicDB", metric="miou")["num_images"] == 612
-
-
 def test_rows_without_a_run_are_blank(tmp_path: Path) -> None:
     save_run(tmp_path / "run", "quickstart")
     sheets, _ = tables(tmp_path)
@@ -119,15 +107,6 @@ def test_missing_datasets_and_metrics_are_blank(tmp_path: Path) -> None:
     assert cell(sheet, MAIN, "NC4K Em")[1:] == cell(sheet, MAIN, "COD10K MAE")[1:] == ["", ""]
     assert cell(sheet, MAIN, "Param (M)")[1:] == ["", ""]
     assert record(sheet, row=MAIN, dataset="NC4K", metric="sm")["num_seeds"] == 1
-
-
-def test_trial_has_a_footnote(tmp_path: Path) -> None:
-    run = save_run(tmp_path / "run", "ablation/spg", "engine.epochs=1", datasets={"CAMO": scores(0.5, 20)})
-    sheet = tables(tmp_path)[0]["table2"]
-    assert cell(sheet, "SPG", "source") == ["paper", "ours (1 seed)¹", "difference"]
-    changed = f"{run}; other settings than its experiment (in brackets): engine.epochs 1 (100)"
-    assert sheet.footnotes == [f"{changed}; 20 images of CAMO (published: 250)."]
-    assert record(sheet, row="SPG", dataset="CAMO", metric="mae")["remark"] == sheet.footnotes[0]
 
 
 def test_repeated_seed_is_left_out(tmp_path: Path) -> None:
