@@ -1,5 +1,6 @@
 """The command check_data: output, files and exit status."""
 
+import errno
 import json
 import re
 import shlex
@@ -130,3 +131,17 @@ def test_printed_exclude_can_be_typed(check: Callable[..., Any], own: list[str])
     again = check(*own, argument)
     assert again.status == 0
     assert f"{len(ODD)} left out by exclude" in again.out
+
+
+def test_full_disk_loses_no_findings(
+    check: Callable[..., Any], own: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    done = check(*own, "out=found")
+    assert done.status == 1
+    assert "12 files read" in done.out
+    assert "found/check_data.json: can't be written (No space left on device)" in done.err
+    assert not list(Path("found").iterdir())

@@ -105,7 +105,7 @@ def _entries(archive: Path) -> Iterator[Entry]:
 
 
 class _TarContent:
-    """Content of a TAR of which only ``left`` bytes may be read: a header may claim gigabytes."""
+    """Content of a TAR that gives out ``left`` bytes and no more: a header may claim gigabytes."""
 
     def __init__(self, file: Any) -> None:
         self._file, self.left = file, MAX_HEADER
