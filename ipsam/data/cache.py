@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -51,6 +51,7 @@ class CachedSource:
     source: FolderSource
     image_size: int
     path: Path
+    _checked: set[int] = field(default_factory=set, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -61,7 +62,9 @@ class CachedSource:
         # Copy-on-write: torch takes writable arrays only, and the file must not change.
         mapped = np.memmap(self.path, np.uint8, "c", index * _record(size), (_record(size),))
         image, mask, checksum = np.split(mapped.view(np.ndarray), [3 * size * size, 4 * size * size])
-        if _checksum(mapped[:-CHECKSUM].data) != checksum.tobytes():
+        if index not in self._checked and _checksum(mapped[:-CHECKSUM].data) == checksum.tobytes():
+            self._checked.add(index)  # once a process: it would take longer than the rest
+        if index not in self._checked:
             logger.warning(
                 "%s: %s is damaged and read from its files; delete the cache to build it anew", self.path, stem
             )
