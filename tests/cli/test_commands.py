@@ -82,6 +82,22 @@ def test_without_a_command_all_are_listed(monkeypatch: pytest.MonkeyPatch, capsy
     assert [name for name, about in COMMANDS.items() if f"{name:<10}  {about}" in listed] == list(COMMANDS)
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments", "shown"),
+    [
+        ("visualize", ["ckpt=run", "stems=[a,b]", "out=out"], r"own: .*2/2 .*image/s"),
+        ("params", ["experiments=[quickstart,micro]"], r"2/2 .*(model/s|s/model)"),
+    ],
+)
+@pytest.mark.usefixtures("run")
+def test_progress_is_shown(
+    script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, command: str, arguments: list[str], shown: str
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    assert re.search(shown, script(command, *arguments).err)
+
+
 @pytest.mark.parametrize(("typed", "meant"), [("trian", "train"), ("check-data", "check_data"), ("evaluate", "eval")])
 def test_a_mistyped_command_is_corrected(monkeypatch: pytest.MonkeyPatch, typed: str, meant: str) -> None:
     with pytest.raises(SystemExit, match=rf"no command '{typed}'; did you mean ipsam {meant}\?"):

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
 from pydantic import BeforeValidator, Field
+from tqdm import tqdm
 
 from ipsam.data import Data, TestSet
 from ipsam.data.files import normal_stem, some
@@ -144,7 +145,8 @@ def draw_figures(config: DictConfig) -> list[Drawn]:
     drawn = []
     for dataset, images in chosen.items():
         views, others = [], []
-        for image in images:  # one at a time: a view is small, while the image may be large
+        # One at a time: a view is small, while the image may be large.
+        for image in tqdm(images, desc=dataset, unit="image", leave=False, disable=None):
             sample = sets[dataset].source.read(image.index, epoch=0)
             views.append(view(ours, sample))
             others += [] if baseline is None else [view(baseline, sample)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 from omegaconf import OmegaConf
+from tqdm import tqdm
 
 from ipsam.engine.metrics.tables import markdown
 from ipsam.engine.runs.configuration import as_dict, build_model, compose_experiment, drop_checkpoints
@@ -65,7 +66,7 @@ def paper_experiments(configs: Path) -> list[str]:
 def ledger(configs: Path, experiments: Sequence[str]) -> list[Entry]:
     """Build each experiment's model with random weights and count, with one entry for each row that it names."""
     entries = []
-    for name in experiments:
+    for name in tqdm(experiments, unit="model", leave=False, disable=None):
         config = compose_experiment(configs, name)
         drop_checkpoints(config.model)
         trust(packages_named(as_dict(config.model)))
