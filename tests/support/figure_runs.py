@@ -64,9 +64,6 @@ def rows(done: Any) -> list[str]:
     return re.findall(r"^  row \d+: (.*)$", done.out, flags=re.M)
 
 
-SETS = {"CAMO": ["a", "b", "c"], "NC4K": ["b", "d"]}
-
-
 def figure_config(**changes: Any) -> DictConfig:
     """Return the options of the command ``visualize``, changed."""
     loaded = OmegaConf.merge(OmegaConf.load(CONFIGS / "visualize.yaml"), changes)

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.figure_runs import SETS
 from support.figure_runs import figure_config as config
 from support.map_files import save
 
 from ipsam.data.sources import Sample
-from ipsam.tools.figures.columns import Column, comparison
-from ipsam.tools.figures.draw import FigureRequest, by_name
+from ipsam.tools.figures.columns import Column
+from ipsam.tools.figures.draw import FigureRequest
 from ipsam.tools.figures.method_maps import maps_of, method_folders
 from ipsam.tools.figures.page import GAP, LARGEST, draw_page, save_page
 from ipsam.tools.figures.view import WIDTH, FigureModel, view
@@ -44,11 +43,8 @@ def page(size: int, rows: int = 1) -> Any:
 @pytest.mark.parametrize(
     ("folders", "act", "message"),
     [
-        ([], lambda: by_name(SETS, ["x", "a", "a.jpg"]),
-         r"stems: no image is called x, a\.jpg \(CAMO has 3: a, b, c; NC4K has 2: b, d\).*data\.test=\[NAME\]"),
         ([], lambda: page(1, ROWS), rf"{ROWS} rows of 1 columns would be 480 x \d+ pixels, .*choose fewer images"),
         (["x"], lambda: save_page(page(9), "x/a.png/page"), r"x/a\.png"),
-        ([], lambda: method_folders(Path("none"), "CAMO"), "maps=none: no such folder; check the path"),
         (["maps/CAMO", "maps/A/COD10K"], lambda: method_folders(MAPS, "CAMO"),  # a method's folder, not one of methods
          r"maps=maps: no method has maps of CAMO; they lie in METHOD/CAMO/\*.png below it, .* the folders A, CAMO"),
         (["empty"], lambda: method_folders(Path("empty"), "CAMO"), r"maps=empty: no method has .*\*.png below it$"),
@@ -77,12 +73,6 @@ def test_two_maps_of_one_stem_are_named(tree: Callable[..., None]) -> None:
     assert maps_of(Path("A/CAMO"), ["a"]) == [Path("A/CAMO/a.png")]  # b is not needed
     with pytest.raises(ValueError, match=r"maps with the same stem in A/CAMO: b.png and b.tif; remove one of them"):
         maps_of(Path("A/CAMO"), ["a", "b"])
-
-
-def test_damaged_map_is_named(subject: FigureModel, sample: Sample, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"a\.png: the image header can't be read \(none of BMP"):
-        comparison([view(subject, sample)], [], {"One": [tmp_path / "a.png"]})
 
 
 def test_image_with_non_finite_logits_is_named(subject: FigureModel, sample: Sample) -> None:
