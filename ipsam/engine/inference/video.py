@@ -5,7 +5,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import tee
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -45,7 +44,7 @@ def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path
 
 def _predict(predictor: Predictor, reader: VideoReader, writers: Mapping[str, VideoWriter], batch_size: int) -> None:
     def write(prediction: Prediction, frame: Frame) -> None:
-        sound = _taken(reader)
+        sound = reader.take_sound()
         for kind, writer in writers.items():
             writer.write(np.asarray(prediction.picture(kind).convert("RGB")), frame.start, frame.duration)
             writer.write_sound(sound)
@@ -63,7 +62,7 @@ def _predict(predictor: Predictor, reader: VideoReader, writers: Mapping[str, Vi
             progress.update()
         if written is not None:
             written.result()
-    sound = _taken(reader)
+    sound = reader.take_sound()
     for writer in writers.values():
         writer.write_sound(sound)
 
@@ -74,7 +73,3 @@ def _one_ahead(frames: Iterator[Frame], reading: ThreadPoolExecutor) -> Iterator
     while (frame := following.result()) is not None:
         following = reading.submit(next, frames, None)
         yield frame
-
-
-def _taken(reader: VideoReader) -> list[tuple[int, Any]]:
-    return [reader.sound.popleft() for _ in range(len(reader.sound))]

@@ -1,5 +1,6 @@
 """Read video files with PyAV: any usual container, exact times, bounded sizes, and damage as an error."""
 
+import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg"
 COPIED_SOUND = ("aac", "ac3", "alac", "eac3", "flac", "mp3", "opus")  # that players find in an MP4; others are encoded
 PACKET_IS_FRAME = ("h264", "hevc")  # in MP4 and Matroska
 MAX_FRAMES = 1_000_000  # nine hours at 30 frames a second
+HEAD = 4096  # bytes read to find out how many there should be
+KEEP = "keep what can be read by `ffmpeg -i IN OUT`"
 SHORT = Fraction(1, 10)  # seconds by which the frames may end before the time in the header
 
 
@@ -37,15 +40,14 @@ class VideoReader:
         rate: frames per second, on average.
         aspect: width of a pixel by its height.
         num_frames: as the header says; 0 if it does not.
-        sound_streams: input streams.
-        sound: numbers of sound streams with packets to copy or frames to encode, as far as ``frames`` has read.
+        sound_streams: by number.
     """
 
     def __init__(self, path: Path, container: Any) -> None:
         self.path, self._container = path, container
         self._video = container.streams.best("video")
-        if self._video is None:
-            raise ValueError(f"{path}: a file without a video stream; leave it out")
+        if self._video is None or self._video.codec_context is None:
+            raise ValueError(f"{path}: a file without a video that can be decoded; fetch it again or leave it out")
         check_size(self._video.height, self._video.width, path)
         self._video.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # a frame may differ from the header
         self._video.thread_type = "AUTO"
@@ -53,10 +55,14 @@ class VideoReader:
         self.rate = Fraction(self._video.average_rate or 25)
         self.aspect = Fraction(self._video.sample_aspect_ratio or 1)
         self.num_frames = int(self._video.frames)
-        self.sound_streams = {stream.index: stream for stream in container.streams.audio}
-        self.sound: deque[tuple[int, Any]] = deque()
+        self.sound_streams = {one.index: one for one in container.streams.audio if one.codec_context is not None}
+        self._sound: deque[tuple[int, Any]] = deque()
         self._begin = Fraction(max(container.start_time or 0, 0), av.time_base)  # seconds
         self._last_times: dict[int, int] = {}  # of each sound stream
+
+    def take_sound(self) -> list[tuple[int, Any]]:
+        """Take the sound that ``frames`` has passed: packets to copy or frames to encode, by number of their stream."""
+        return [self._sound.popleft() for _ in range(len(self._sound))]
 
     def is_copied(self, sound_stream: Any) -> bool:
         """Return whether the writer copies the sound; otherwise it encodes it."""
@@ -64,6 +70,8 @@ class VideoReader:
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames, whose times begin at 0 and increase.
+
+        A cut is noticed where the file says how long it is; an MPEG stream does not.
 
         Raises:
             ValueError: the video is damaged, cut off or too long, or its frames are too large.
@@ -125,7 +133,7 @@ class VideoReader:
                 part.dts = max(part.dts - begin, self._last_times.get(index, part.dts - begin - 1) + 1)
                 part.pts = part.dts if part.pts is None else max(part.pts, part.dts)
                 self._last_times[index] = part.dts
-            self.sound.append((index, part))
+            self._sound.append((index, part))
 
     def _upright(self, frame: Any) -> NDArray[np.uint8]:
         check_size(frame.height, frame.width, self.path)
@@ -139,7 +147,7 @@ class VideoReader:
         if promised - last > max(SHORT, 1 / self.rate):
             raise ValueError(
                 f"{self.path}: cut off: it ends after {float(last):.2f} of {float(promised):.2f} s; fetch it again, or "
-                "keep what is there by `ffmpeg -i IN -c copy OUT`"
+                f"{KEEP}"
             )
         by_packet = self._video.codec_context.name in PACKET_IS_FRAME and container.format.name[:3] in ("mov", "mat")
         if by_packet and number < num_packets:
@@ -147,10 +155,7 @@ class VideoReader:
 
     def damaged(self, number: int, why: str) -> ValueError:
         """Build the error for a video that is broken near a frame."""
-        return ValueError(
-            f"{self.path}: damaged or cut off near frame {number} ({why}); fetch it again, or keep what can be read by "
-            "`ffmpeg -i IN OUT`"
-        )
+        return ValueError(f"{self.path}: damaged or cut off near frame {number} ({why}); fetch it again, or {KEEP}")
 
 
 @contextmanager
@@ -162,6 +167,10 @@ def open_video(path: Path) -> Iterator[VideoReader]:
         OSError: the file cannot be read.
     """
     with open_regular(path) as file:  # not by its name, in which FFmpeg would look for a protocol
+        promised, size = _promised_size(file.read(HEAD)), os.fstat(file.fileno()).st_size
+        if size < promised:
+            raise ValueError(f"{path}: cut off: it has {size:,} of {promised:,} bytes; fetch it again, or {KEEP}")
+        file.seek(0)
         try:
             container = av.open(file, options={"format_whitelist": CONTAINERS}, metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
@@ -171,3 +180,24 @@ def open_video(path: Path) -> Iterator[VideoReader]:
             ) from error
         with container:
             yield VideoReader(path, container)
+
+
+def _promised_size(head: bytes) -> int:
+    """Return the size in bytes that the beginning of an AVI or Matroska file promises; 0 without."""
+    if head.startswith(b"RIFF"):
+        size = int.from_bytes(head[4:8], "little")
+        return size + 8 if size < 0xFFFF_FFFF else 0
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        length, at = _ebml_number(head, 4)
+        if length is not None and head[at + length :].startswith(b"\x18\x53\x80\x67"):
+            length, at = _ebml_number(head, at + length + 4)
+            return at + (length or 0)
+    return 0
+
+
+def _ebml_number(content: bytes, at: int) -> tuple[int | None, int]:
+    """Read a number of variable length, whose first byte tells the length by its leading zeros; None: unknown."""
+    num_bytes = 9 - content[at].bit_length() if content[at : at + 1] else 1
+    mask = (1 << 7 * num_bytes) - 1
+    value = int.from_bytes(content[at : at + num_bytes], "big") & mask
+    return None if value == mask else value, at + num_bytes

@@ -51,14 +51,21 @@ class VideoWriter:
         self.num_frames += 1
 
     def write_sound(self, parts: Iterable[tuple[int, Any]]) -> None:
-        """Write sound, as the reader supplies it, once the first frame has been written."""
+        """Write sound, as the reader supplies it, once the first frame has been written.
+
+        Raises:
+            ValueError: the sound is damaged.
+        """
         for index, part in parts:
             stream = self._sound[index]
-            if isinstance(part, av.AudioFrame):
-                self._container.mux(stream.encode(part))
-            else:
-                part.stream = stream
-                self._container.mux(part)
+            try:
+                if isinstance(part, av.AudioFrame):
+                    self._container.mux(stream.encode(part))
+                else:
+                    part.stream = stream
+                    self._container.mux(part)
+            except ValueError as error:  # also PyAV's of wrong data
+                raise self._reader.damaged(self.num_frames, f"its sound can't be copied: {error}") from error
 
     def finish(self) -> None:
         """Write what the encoders hold back, and the index of the file."""
@@ -95,7 +102,7 @@ def video_writer(path: Path, reader: VideoReader) -> Iterator[VideoWriter]:
 
     Raises:
         OSError: it cannot be written, or holds other frames.
-        ValueError: the reader's sound is damaged.
+        ValueError: the reader's times are damaged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
@@ -104,9 +111,9 @@ def video_writer(path: Path, reader: VideoReader) -> Iterator[VideoWriter]:
         try:
             yield writer
             writer.finish()
-        except av.error.InvalidDataError as error:  # in sound to copy
-            raise reader.damaged(writer.num_frames, "its sound can't be copied") from error
         except av.FFmpegError as error:
+            if isinstance(error, ValueError):
+                raise reader.damaged(writer.num_frames, "its times can't be copied") from error
             raise OSError(error.errno or errno.EIO, error.strerror, str(path)) from error
         finally:
             with suppress(Exception):  # closed, or broken as the first error says
