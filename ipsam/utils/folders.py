@@ -17,20 +17,26 @@ def folders_below(root: Path) -> tuple[list[Path], list[str]]:
     """
     found: list[Path] = []
     messages: list[str] = []
-    visited: set[str] = set()
-    above = {str(folder) for folder in root.resolve().parents}
-    pending = deque([str(root)])
-    while pending:
-        for folder, names, _ in os.walk(  # does not enter links
-            pending.popleft(), onerror=lambda error: messages.append(unreadable(Path(error.filename), error))
-        ):
-            real = os.path.realpath(folder)
-            if real in visited or real in above:
-                names.clear()
-                continue
-            visited.add(real)
-            found.append(Path(folder))
-            pending += sorted(path for name in names if os.path.islink(path := os.path.join(folder, name)))
+    visited = {str(folder) for folder in root.resolve().parents}
+    pending: list[tuple[str, str]] = []  # path and real path
+    links = deque([str(root)])
+    while pending or links:  # without recursion, which ends at a thousand folders
+        folder, real = pending.pop() if pending else (links[0], os.path.realpath(links.popleft()))
+        if real in visited:
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                inside = sorted((entry for entry in entries if os.path.isdir(entry)), key=lambda entry: entry.name)
+        except OSError as error:
+            messages.append(unreadable(Path(folder), error))
+            continue
+        visited.add(real)
+        found.append(Path(folder))
+        for entry in inside:
+            if entry.is_symlink():
+                links.append(entry.path)
+            else:
+                pending.append((entry.path, os.path.join(real, entry.name)))
     return sorted(found), messages
 
 

@@ -47,3 +47,16 @@ def test_unwritable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(folders, "TemporaryFile", failing(errno.EACCES))
     with pytest.raises(ValueError, match=r"^out=.*a: can't be made .* \(Permission denied\); set out=FOLDER"):
         writable_folder(tmp_path / "a", "out")
+
+
+def test_folders_of_any_depth_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own walk ends in a RecursionError."""
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1020):
+        os.mkdir("a")
+        os.chdir("a")
+    os.chdir(tmp_path)
+    folders, messages = folders_below(tmp_path)
+    assert (len(folders), messages) == (1021, [])
+    for folder in reversed(folders):  # a recursive removal fails as well
+        folder.rmdir()

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipsam.data.benchmarks import SPLITS, Benchmark, Layout, benchmark
-from ipsam.data.files import EXTENSIONS, entries, some
+from ipsam.data.files import entries, image_files, some
 from ipsam.data.layouts import SetLocation, locate_set
 from ipsam.data.matching import match_files
+from ipsam.utils.folders import folders_below
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,9 @@ def find_splits(names: Sequence[str], unpacked: Path) -> list[Split]:
     for known in map(benchmark, names):
         splits = list(_divided(known, unpacked)) or list(_undivided(known, unpacked))[:1]
         if not splits:
-            images = (path for path in unpacked.rglob("*") if path.suffix.lower() in EXTENSIONS)
-            folders = sorted({str(path.parent.relative_to(unpacked)) for path in images})
+            folders = [
+                str(folder.relative_to(unpacked)) for folder in folders_below(unpacked)[0] if image_files(folder)
+            ]
             raise ValueError(
                 f"no {known.name} in it: it holds images in {some(folders)}. Is it another set's archive? Otherwise "
                 "move the images by hand (a ZIP of Imgs and GT alone lacks the folder around them):\n"
@@ -110,7 +112,8 @@ def _undivided(known: Benchmark, unpacked: Path) -> Iterator[Split]:
         for layout in sorted(layouts, key=str):
             folder = base / layout.folder
             if (folder / layout.images).is_dir() and (folder / layout.masks).is_dir():
-                files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+                below = (path for inside in folders_below(folder)[0] for path in inside.iterdir() if path.is_file())
+                files = {str(path.relative_to(folder)): path for path in below}
                 yield Split(known.name, "", known.name, files)
 
 
