@@ -132,13 +132,15 @@ def _made_by(description: Mapping[str, Any]) -> str:
 
 
 def _scores(description: Mapping[str, Any]) -> str:
-    metrics = description.get("metrics") or {}
-    if not metrics:
-        return ""
+    columns, metrics = ("num_images", *HEADLINE), description.get("metrics")
+    sets = metrics.items() if isinstance(metrics, dict) else ()
     rows = [
         [str(name), f"{scores['num_images']:.0f}", *(f"{scores[metric]:.4f}" for metric in HEADLINE)]
-        for name, scores in metrics.items()
+        for name, scores in sets
+        if isinstance(scores, dict) and all(isinstance(scores.get(column), int | float) for column in columns)
     ]
+    if not rows:
+        return ""
     table = markdown(["test set", "images", *(METRICS[metric].label for metric in HEADLINE)], rows)
     protocol = "Scores by PySODMetrics' definitions; E-measure is the mean, Dice and IoU are means over 256 thresholds"
     return f"{protocol}:\n\n{table}"

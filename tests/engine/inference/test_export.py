@@ -42,7 +42,8 @@ def test_onnx_file_describes_its_input(onnx_file: Path) -> None:
     about = session.get_modelmeta().custom_metadata_map
     assert about["image_size"] == "64"
     assert about["mean"] == str(list(MEAN))
-    assert [(entry.name, entry.shape[1:]) for entry in session.get_inputs()] == [("image", [3, 64, 64])]
+    assert [(entry.name, entry.shape) for entry in session.get_inputs()] == [("image", ["batch", 3, 64, 64])]
+    assert b'File "' not in onnx_file.read_bytes()
     assert [path.name for path in onnx_file.parent.iterdir()] == ["model.onnx"]  # no second file of weights
 
 

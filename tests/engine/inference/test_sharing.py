@@ -60,10 +60,14 @@ def test_half_precision_halves_the_file(predictor: Predictor, picture: np.ndarra
 def test_card_describes_the_model_and_its_scores(checkpoint: Path, tmp_path: Path) -> None:
     scores = {"num_images": 7, "mae": 0.05, "fw": 0.7, "sm": 0.8, "em": 0.9, "mdice": 0.75, "miou": 0.65}
     evaluated = checkpoint.parents[1] / "eval" / "metrics.json"
-    for epochs, shown in ((9, True), (3, False)):  # scores of this checkpoint, or of a different one
-        write_json(evaluated, {"epochs": epochs, "datasets": {"synthetic": scores}})
-        folder = ipsam.load(checkpoint, device="cpu").save_pretrained(tmp_path / str(epochs))
-        text = (folder / "README.md").read_text()
+    # Scores of this checkpoint, of a different one, and damaged ones.
+    for epochs, sets, shown in (
+        (9, {"synthetic": scores}, True),
+        (3, {"synthetic": scores}, False),
+        (9, {"a": 1}, False),
+    ):
+        write_json(evaluated, {"epochs": epochs, "datasets": sets})
+        text = card_of(checkpoint, tmp_path / "card")
         assert text.startswith("---\nlibrary_name: ipsam\n")
         assert "# small" in text
         assert "`ipsam.model.IPSAM` on the micro backbone, at 64 px, trained on synthetic" in text

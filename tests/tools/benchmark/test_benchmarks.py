@@ -121,10 +121,10 @@ def test_train(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_scaling() -> None:
-    text, figures = scaling.benchmark(tiny(sizes=[64, 96], batches=[1, 2]))
+    text, figures = scaling.benchmark(tiny(sizes=[64, 96], batches=[1]))
     forward, parts, _ = figures["tables"]
-    assert [(row["input"], row["batch"]) for row in forward] == [(64, 1), (64, 2), (96, 1), (96, 2)]
-    assert forward[0]["GFLOPs an image"] < forward[2]["GFLOPs an image"]
+    assert [(row["input"], row["batch"]) for row in forward] == [(64, 1), (96, 1)]
+    assert forward[0]["GFLOPs an image"] < forward[1]["GFLOPs an image"]
     assert parts[-1]["share"] == 1
     assert "operator, at 96 px, batch 1" in text
 
