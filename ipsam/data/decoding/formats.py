@@ -14,7 +14,7 @@ from ipsam.data.decoding.limits import HeaderReader, Size, unreadable_header
 JPEG_BEGIN, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 MAX_SCANS = 100  # a progressive JPEG has about ten; the decoder passes over the whole image for each
-MAX_CHUNKS = 500_000  # of a PNG; they usually have 8 KB
+MAX_CHUNKS = 150_000  # of a PNG; they usually have 8 KB, so that a gigabyte has fewer
 MAX_SEGMENTS = 10_000  # most JPEGs have about ten
 PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF's

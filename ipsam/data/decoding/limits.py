@@ -14,7 +14,7 @@ from ipsam.data.files import hxw
 
 MAX_PIXELS = 100_000_000  # the field's images have a few million pixels, the largest cameras' a few dozen million
 MAX_BYTES = 1 << 30
-HEADER_READS = 20_000  # most headers take a hundred
+HEADER_READS = 10_000  # most headers take a hundred
 HEADER_BYTES = 1 << 26  # read of a header beyond the file's size; most of WebP is read whole
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # WebP files are found under the name of a JPEG
 
