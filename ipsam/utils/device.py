@@ -1,11 +1,15 @@
 """Device, precision and compilation."""
 
 import os
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from ipsam.utils.folders import cache_folder
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -16,6 +20,16 @@ def best_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def processes(*, cpu: bool) -> "PartialState":
+    """Join the processes that a launcher such as torchrun started, with or without GPUs.
+
+    Accelerate by itself takes each process for the only one if there is neither a GPU nor ``cpu=True``.
+    """
+    from accelerate import PartialState  # takes a second, which prediction need not wait for
+
+    return PartialState(cpu=cpu or best_device().type == "cpu")
 
 
 def checked_device(device: torch.device | str) -> torch.device:

@@ -67,9 +67,16 @@ def test_evaluation_repeats_to_the_byte(trained: tuple[Path, str]) -> None:
 
 @pytest.mark.slow
 def test_torchrun_trains_and_resumes(tmp_path: Path) -> None:
-    """Only the main process prints; that two processes train as one is tests/engine/train/test_processes.py's."""
+    """Without a word of the device. Only the main process prints. Weights: tests/engine/train/test_processes.py."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    given = [*OPTIONS, "engine.epochs=2", "data.synthetic.num_train=16", "data.val_fraction=0.25", "run_dir=two"]
+    given = [
+        *OPTIONS,
+        "engine.cpu=false",
+        "engine.epochs=2",
+        "data.synthetic.num_train=16",
+        "data.val_fraction=0.25",
+        "run_dir=two",
+    ]
     for more in ([], ["resume=true"]):
         printed = run("train", *given, *more, folder=tmp_path, launcher=launcher)
         assert printed.count(" model |") == 1

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from accelerate import PartialState
-
 from ipsam.data import TestSet
 from ipsam.engine.evaluate.evaluator import evaluate_constant, evaluate_with
 from ipsam.engine.evaluate.panel import save_panel
@@ -17,7 +15,7 @@ from ipsam.engine.runs.tensorboard import Log
 from ipsam.model import Segmenter
 from ipsam.model.inference import prepare_for_inference
 from ipsam.utils.console import show
-from ipsam.utils.device import compile_model
+from ipsam.utils.device import compile_model, processes
 
 MAX_BATCH_PIXELS = 1 << 27  # 128 images of the paper's size
 
@@ -70,14 +68,14 @@ def evaluate_run(
         references: other evaluations to show in the table, by name.
         log: TensorBoard folder that receives the scores too, at the last epoch.
     """
-    processes = PartialState(cpu=settings.cpu)
+    state = processes(cpu=settings.cpu)
     model.to(settings.device).eval()
     if settings.fast:
         prepare_for_inference(model, bf16=settings.bf16)
     if settings.compile:
         compile_model(model)
     evaluation = evaluate_with(model, test_sets, settings, protocol=protocol, maps=out / "maps" if save_maps else None)
-    if not test_sets or not processes.is_main_process:
+    if not test_sets or not state.is_main_process:
         return
     evaluation = replace(evaluation, epochs=epochs, skipped_steps=skipped_steps)
     evaluation.write(out)
@@ -103,8 +101,8 @@ def evaluate_references(
     model: Segmenter, test_sets: Mapping[str, TestSet], settings: Settings
 ) -> dict[str, Evaluation]:
     """Evaluate what training has to beat: the untrained model and, on the main process, the best constant map."""
-    processes = PartialState(cpu=settings.cpu)
+    state = processes(cpu=settings.cpu)
     references = {"untrained": evaluate_with(model, test_sets, settings)}
-    if processes.is_main_process:
+    if state.is_main_process:
         references["best constant map"] = evaluate_constant(test_sets)
     return references

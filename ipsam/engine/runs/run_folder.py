@@ -8,7 +8,6 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import Timeout
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +18,7 @@ from ipsam.engine.runs.checkpoint import CONFIG
 from ipsam.engine.runs.configuration import as_dict, read_config
 from ipsam.engine.runs.provenance import DATA_FILE, environment, record_data
 from ipsam.utils.console import Formatter
+from ipsam.utils.device import processes
 from ipsam.utils.files import mode_of, write_text
 from ipsam.utils.folders import check_stays_inside
 from ipsam.utils.lock import SOFT, hold, holder
@@ -60,7 +60,7 @@ def begin_run(config: DictConfig) -> Iterator[None]:
     """
     folder, errors = Path(config.run_dir), list[Exception | None]([None])
     with ExitStack() as stack:
-        if PartialState(cpu=config.engine.cpu).is_main_process:
+        if processes(cpu=config.engine.cpu).is_main_process:
             try:
                 stack.enter_context(lock_folder(folder))
                 check_run(config)
@@ -154,7 +154,7 @@ def open_run(
     """
     folder = Path(config.run_dir)
     resolved = OmegaConf.to_yaml(config, resolve=True)
-    state = PartialState(cpu=config.engine.cpu)
+    state = processes(cpu=config.engine.cpu)
     if state.is_main_process:
         if config.overwrite:
             _discard(folder)

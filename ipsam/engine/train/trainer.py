@@ -166,7 +166,7 @@ def check_can_train(model: Segmenter, train_set: TrainSet | None) -> None:
 def make_accelerator(model: Segmenter, settings: Settings) -> Accelerator:
     """Set up devices, processes, precision and accumulation."""
     return Accelerator(
-        cpu=settings.cpu,
+        cpu=settings.device.type == "cpu",
         mixed_precision="bf16" if settings.bf16 else "no",
         gradient_accumulation_steps=settings.accumulate,
         dataloader_config=DataLoaderConfiguration(non_blocking=settings.device.type == "cuda"),
