@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ipsam.data.decoding.limits import MAX_BYTES, Size, check_size, open_header, quiet_pillow
+from ipsam.data.decoding.limits import MAX_BYTES, Size, check_size, check_tags, open_header, quiet_pillow
 from ipsam.data.decoding.pixels import decode
 from ipsam.utils.files import is_absent, open_regular, unreadable
 
@@ -182,6 +182,7 @@ def orientation_of(image: Image.Image) -> int:
     if image.format == "PNG" and "exif" not in image.info:
         return 1
     try:
+        check_tags(image.info.get("exif", b""))  # a JPEG's are checked already
         tag = image.getexif().get(ORIENTATION, 1)
     except Exception:  # a run never reads the metadata, so broken ones don't matter
         return 1

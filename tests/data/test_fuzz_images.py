@@ -74,12 +74,13 @@ def outcome(path: Path, role: str) -> NDArray[np.uint8] | None:
     )
     with bounded():
         read, stored, smaller, trained, tested, _ = (attempt(way, path) for way in ways)
+        size = attempt(lambda: image_size(path), path)
     if read is None:
         assert [stored, smaller, trained, tested] == [None] * 4
         TALLY["clear errors"] += 1
         return None
     assert read.dtype == np.uint8
-    assert image_size(path) == read.shape[:2]
+    assert size == read.shape[:2]
     np.testing.assert_array_equal(stored, read)
     assert trained["image"].shape == tested["image"].shape == (3, SIDE, SIDE)
     assert trained["mask"].shape == (1, SIDE, SIDE)

@@ -81,6 +81,22 @@ def webp_of_size(width: int, height: int) -> bytes:
     return bytes(content)
 
 
+def exif_of_tags(number: int, num_bytes: int) -> bytes:
+    """Build EXIF data whose tags all refer to the same bytes."""
+    entries = b"".join(struct.pack("<HHII", 1 + tag, 7, num_bytes - 8, 8) for tag in range(number))
+    content = b"II*\0" + struct.pack("<IH", 8, number) + entries + bytes(4)
+    return content.ljust(num_bytes, b"x")
+
+
+def jpeg_of_tags(start: bytes, number: int, num_segments: int) -> bytes:
+    """Build a JPEG with such data in segments that begin with ``start``."""
+    tags, size = exif_of_tags(number, 65_000 * num_segments), 65_000
+    parts = [start + tags[at : at + size] for at in range(0, len(tags), size)]
+    content = encoder("JPEG")(colours())
+    marker = b"\xff\xe1" if start == b"Exif\0\0" else b"\xff\xe2"
+    return content[:2] + b"".join(marker + struct.pack(">H", len(part) + 2) + part for part in parts) + content[2:]
+
+
 def jpeg_of_scans(number: int) -> bytes:
     """Repeat the last scan of a progressive JPEG."""
     content = encoder("JPEG", progressive=True)(colours())
@@ -147,6 +163,11 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "a PNG of 200,000 chunks": lambda: png(8, 8, zlib.compress(bytes(16)), extra=chunk(b"teXt", b"") * 200_000),
     "200,000 chunks behind the pixels": lambda: png(8, 8, zlib.compress(bytes(16))).replace(
         chunk(b"IEND", b""), chunk(b"teXt", b"") * 200_000
+    ),
+    "a JPEG of 1,000 tags of the same megabyte": lambda: jpeg_of_tags(b"Exif\0\0", 1000, 20),
+    "a JPEG of 5,000 tags of an index of previews": lambda: jpeg_of_tags(b"MPF\0", 5000, 1),
+    "a PNG of 500 tags of the same megabyte": lambda: png(
+        8, 8, zlib.compress(bytes(16)), extra=chunk(b"eXIf", exif_of_tags(500, 1 << 20))
     ),
     "a TIFF of 1,500 tags of the same bytes": lambda: tiff_of_tags(1500, 4),
     "a TIFF of 2,000 pages": lambda: tiff(1000, 1000, zlib.compress(bytes(1_000_000)), pages=2000),

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, cast
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ipsam.data.files import hxw
@@ -16,6 +17,8 @@ MAX_PIXELS = 100_000_000  # the field's images have a few million pixels, the la
 MAX_BYTES = 1 << 30
 HEADER_READS = 10_000  # most headers take a hundred
 HEADER_BYTES = 1 << 26  # read of a header beyond the file's size; most of WebP is read whole
+EXIF, MPF = b"Exif\0\0", b"MPF\0"  # beginnings of a JPEG's segments of tags
+MAX_EXIF = 100  # segments of 64 KB; one is usual, and previews may take a few more
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # WebP files are found under the name of a JPEG
 
 Size = tuple[int, int]  # height, width
@@ -58,6 +61,7 @@ class HeaderReader:
         self._file = file
         self.is_bounded = True
         self._num_reads = self._num_bytes = 0
+        self._exif: list[bytes] = []
         self._max_bytes = file.seek(0, SEEK_END) + HEADER_BYTES
         file.seek(0)
 
@@ -72,7 +76,31 @@ class HeaderReader:
             self._num_bytes += len(content)
             if self._num_reads > HEADER_READS or self._num_bytes > self._max_bytes:
                 raise ValueError("the header has no end")
+            if content.startswith(EXIF):
+                self._exif.append(content.removeprefix(EXIF))  # Pillow joins them
+                check_tags(b"".join(self._exif))
+            if content.startswith(MPF):
+                check_tags(content.removeprefix(MPF))
+            if len(self._exif) > MAX_EXIF:
+                raise ValueError(f"it has more than {MAX_EXIF} segments of EXIF")
         return content
+
+
+def check_tags(tags: bytes) -> None:
+    """Check that tags, as in EXIF, refer to few bytes: Pillow copies for each what it refers to, be it the same bytes.
+
+    Raises:
+        ValueError: they refer to more than ``HEADER_BYTES``.
+    """
+    while tags.startswith(EXIF):
+        tags = tags.removeprefix(EXIF)
+    order = ">" if tags.startswith(b"MM") else "<"
+    (first,) = np.frombuffer(tags[4:8].ljust(4, b"\0"), f"{order}u4").tolist()
+    (num,) = np.frombuffer(tags[first : first + 2].ljust(2, b"\0"), f"{order}u2").tolist()
+    entries = tags[first + 2 :][: 12 * num]
+    counts = np.frombuffer(entries, f"{order}u4", len(entries) // 12 * 3)[1::3].astype(np.int64)
+    if np.minimum(8 * counts, len(tags)).sum() > HEADER_BYTES:  # a value has up to 8 bytes
+        raise ValueError("its tags refer to the same bytes again and again")
 
 
 def open_header(file: BufferedReader | BytesIO, path: Path) -> Image.Image:
