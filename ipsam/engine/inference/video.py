@@ -44,10 +44,14 @@ def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path
 
 def _predict(predictor: Predictor, reader: VideoReader, writers: Mapping[str, VideoWriter], batch_size: int) -> None:
     def write(prediction: Prediction, frame: Frame) -> None:
-        sound = reader.take_sound()
         for kind, writer in writers.items():
             writer.write(np.asarray(prediction.picture(kind).convert("RGB")), frame.start, frame.duration)
-            writer.write_sound(sound)
+        write_sound()
+
+    def write_sound() -> None:
+        for index, part in reader.take_sound():
+            for writer in writers.values():
+                writer.write_sound(index, part)
 
     name, total = visible(reader.path.name), reader.num_frames or None
     progress = tqdm(total=total, unit="frame", desc=name, leave=False, disable=None)
@@ -62,9 +66,7 @@ def _predict(predictor: Predictor, reader: VideoReader, writers: Mapping[str, Vi
             progress.update()
         if written is not None:
             written.result()
-    sound = reader.take_sound()
-    for writer in writers.values():
-        writer.write_sound(sound)
+    write_sound()
 
 
 def _one_ahead(frames: Iterator[Frame], reading: ThreadPoolExecutor) -> Iterator[Frame]:

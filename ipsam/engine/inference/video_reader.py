@@ -56,13 +56,9 @@ class VideoReader:
         self.aspect = Fraction(self._video.sample_aspect_ratio or 1)
         self.num_frames = int(self._video.frames)
         self.sound_streams = {one.index: one for one in container.streams.audio if one.codec_context is not None}
-        self._sound: deque[tuple[int, Any]] = deque()
+        self._sound: deque[tuple[Any, int]] = deque()  # packets, and the number of frames before each
         self._begin = Fraction(max(container.start_time or 0, 0), av.time_base)  # seconds
         self._last_times: dict[int, int] = {}  # of each sound stream
-
-    def take_sound(self) -> list[tuple[int, Any]]:
-        """Take the sound that ``frames`` has passed: packets to copy or frames to encode, by number of their stream."""
-        return [self._sound.popleft() for _ in range(len(self._sound))]
 
     def is_copied(self, sound_stream: Any) -> bool:
         """Return whether the writer copies the sound; otherwise it encodes it."""
@@ -85,7 +81,8 @@ class VideoReader:
             if packet.pts is not None:
                 last = max(last, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
             if packet.stream.index in self.sound_streams:
-                self._hear(packet, number)
+                self._sound.append((packet, number))  # from here on it is the writer's
+                continue
             if packet.stream.index != self._video.index:
                 continue
             if packet.pts is not None and not packet.is_discard:
@@ -119,8 +116,16 @@ class VideoReader:
             raise self.damaged(number, "a frame is broken")
         return decoded
 
-    def _hear(self, packet: Any, number: int) -> None:
-        """Add a sound packet, or what it decodes to if an MP4 cannot hold it, with times as for the frames."""
+    def take_sound(self) -> Iterator[tuple[int, Any]]:
+        """Take the sound that ``frames`` has read: streams' numbers, with packets to copy or frames to encode.
+
+        Packets wait as they are stored, as hours of silence take few bytes until they are decoded.
+        """
+        for _ in range(len(self._sound)):
+            yield from self._heard(*self._sound.popleft())
+
+    def _heard(self, packet: Any, number: int) -> Iterator[tuple[int, Any]]:
+        """Yield a sound packet, or what it decodes to if an MP4 cannot hold it, with times as for the frames."""
         index = packet.stream.index
         copied = self.is_copied(packet.stream)
         begin = round(self._begin / Fraction(packet.time_base))
@@ -133,7 +138,7 @@ class VideoReader:
                 part.dts = max(part.dts - begin, self._last_times.get(index, part.dts - begin - 1) + 1)
                 part.pts = part.dts if part.pts is None else max(part.pts, part.dts)
                 self._last_times[index] = part.dts
-            self._sound.append((index, part))
+            yield index, part
 
     def _upright(self, frame: Any) -> NDArray[np.uint8]:
         check_size(frame.height, frame.width, self.path)

@@ -50,22 +50,21 @@ class VideoWriter:
         self._write_packets(self._video.encode(frame))
         self.num_frames += 1
 
-    def write_sound(self, parts: Iterable[tuple[int, Any]]) -> None:
+    def write_sound(self, index: int, part: Any) -> None:
         """Write sound, as the reader supplies it, once the first frame has been written.
 
         Raises:
             ValueError: the sound is damaged.
         """
-        for index, part in parts:
-            stream = self._sound[index]
-            try:
-                if isinstance(part, av.AudioFrame):
-                    self._container.mux(stream.encode(part))
-                else:
-                    part.stream = stream
-                    self._container.mux(part)
-            except ValueError as error:  # also PyAV's of wrong data
-                raise self._reader.damaged(self.num_frames, f"its sound can't be copied: {error}") from error
+        stream = self._sound[index]
+        try:
+            if isinstance(part, av.AudioFrame):
+                self._container.mux(stream.encode(part))
+            else:
+                part.stream = stream
+                self._container.mux(part)
+        except ValueError as error:  # also PyAV's of wrong data
+            raise self._reader.damaged(self.num_frames, f"its sound can't be copied: {error}") from error
 
     def finish(self) -> None:
         """Write what the encoders hold back, and the index of the file."""

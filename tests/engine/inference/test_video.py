@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from support.films import read_film, write_film
+from support.films import RATE, read_film, write_film
 
 from ipsam.data.decoding import limits
 from ipsam.engine.inference import video_reader
@@ -58,6 +58,16 @@ def test_size_times_and_sound_are_kept(
         assert made.end == pytest.approx(film.end, abs=1e-9)
         assert [codec for codec, _ in made.sound] == [sound] * bool(sound)
         assert all(seconds == pytest.approx(1.2, abs=0.05) for _, seconds in made.sound)
+
+
+def test_sound_is_decoded_only_to_be_written(tmp_path: Path) -> None:
+    """Until then it waits as it is stored: hours of silence behind the last frame take few bytes."""
+    film = write_film(tmp_path / "a.avi", "mjpeg", pix_fmt="yuvj420p", sound="pcm_s16le")
+    with video_reader.open_video(film) as reader:
+        assert len(list(reader.frames())) == 12
+        assert {type(packet) for packet, _ in reader._sound} == {av.Packet}
+        assert sum(frame.samples for _, frame in reader.take_sound()) == 12 * RATE // 10
+        assert list(reader.take_sound()) == []
 
 
 def test_overlay_has_the_colours_of_the_source(predictor: Predictor, tmp_path: Path) -> None:
@@ -122,7 +132,8 @@ def test_fuzzed_videos_end_in_clear_errors(tmp_path: Path) -> None:
                 with open_video(film) as reader, video_writer(tmp_path / "out.mp4", reader) as writer:
                     for frame in reader.frames():
                         writer.write(frame.image, frame.start, frame.duration)
-                        writer.write_sound(reader.take_sound())
+                        for part in reader.take_sound():
+                            writer.write_sound(*part)
                 written = len(read_film(tmp_path / "out.mp4").times)
             except ValueError as error:
                 reason = str(error)
