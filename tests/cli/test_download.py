@@ -131,6 +131,21 @@ def test_dead_links_and_web_pages_are_named(script: Callable[..., Any], serve: C
         assert not list(Path("data").rglob("*.zip"))  # the next run would take it for the archive
 
 
+def test_whole_archive_of_another_format_is_kept(script: Callable[..., Any], serve: Callable[..., str]) -> None:
+    done = script("download", "datasets=[CAMO]", f"archive={serve(b'Rar!' + bytes(600))}/a.rar")
+    (kept,) = Path("data/archives").glob("*.rar")
+    assert done.error.startswith(f"error: {kept} is RAR, not a complete ZIP or TAR: unpack it with its own program")
+    assert "deleted" not in done.error
+
+
+def test_only_downloads_are_deleted(script: Callable[..., Any]) -> None:
+    own = Path("data/archives/own.zip")
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"PK")
+    assert "cut off or damaged" in script("download", "datasets=[CAMO]", f"archive={own}").error
+    assert own.is_file()
+
+
 def test_long_address_is_shortened(script: Callable[..., Any], serve: Callable[..., str]) -> None:
     address = f"{serve(release('camourflage_00001'))}/{'%C3%A4' * 200}.zip"
     assert script("download", "datasets=[CAMO]", f'archive="{address}"').status == 0

@@ -23,10 +23,10 @@ MAX_FOLDERS, MAX_NAME = 32, 255  # folders around a file, and bytes in the name 
 MAX_HEADER = 1 << 20  # bytes of a TAR's headers in front of a file; most have 1,024
 CHUNK = 1 << 20
 BROKEN = (
-    zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, EOFError, OSError, NotImplementedError,
-    OverflowError, RecursionError, ValueError,
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, EOFError, OSError, OverflowError, RecursionError,
+    ValueError,
 )  # fmt: skip
-FETCH_AGAIN = "fetch it again"
+FETCH_AGAIN, UNPACK = "fetch it again", "unpack it with its own program, and give archive=FOLDER"
 SOLUTIONS = {
     "empty": FETCH_AGAIN,
     "cut off or damaged": FETCH_AGAIN,
@@ -38,7 +38,7 @@ OTHERS = {b"PK": "cut off or damaged", b"Rar!": "RAR", b"7z\xbc\xaf": "7z", b"\x
 
 
 class BrokenArchiveError(ValueError):
-    """File that is no archive that can be read, such as a web page."""
+    """File that no program could unpack: a web page, or an archive that is cut off or damaged."""
 
 
 Entry = tuple[str, int, Callable[[int], bytes]]  # name, size, read(num_bytes)
@@ -89,7 +89,7 @@ def _entries(archive: Path) -> Iterator[Entry]:
                     if info.flag_bits & 1:
                         raise ValueError(f"{archive} is encrypted: unpack it yourself, and give archive=FOLDER")
                     if info.compress_type == zipfile.ZIP_LZMA:  # takes as much memory as the file says
-                        raise NotImplementedError("it is compressed by LZMA; unpack it yourself")
+                        raise NotImplementedError("it is compressed by LZMA")
                     if not info.is_dir() and _is_kept(info.filename):
                         with opened.open(info) as content:
                             yield info.filename, info.file_size, content.read
@@ -100,8 +100,8 @@ def _entries(archive: Path) -> Iterator[Entry]:
                 yield from _tar_entries(_TarContent(unzipped), archive)
             return
     kind = _kind(start)
-    solution = SOLUTIONS.get(kind, "unpack it with its own program, and give archive=FOLDER")
-    raise BrokenArchiveError(f"{archive} is {kind}, not a complete ZIP or TAR: {solution}")
+    fault = BrokenArchiveError if kind in SOLUTIONS else ValueError
+    raise fault(f"{archive} is {kind}, not a complete ZIP or TAR: {SOLUTIONS.get(kind, UNPACK)}")
 
 
 class _TarContent:
@@ -141,6 +141,8 @@ def _limited(entries: Iterable[T], archive: Path) -> Iterator[T]:
 def _broken_archive_named(archive: Path) -> Iterator[None]:
     try:
         yield
+    except NotImplementedError as error:  # such as a rare compression
+        raise ValueError(f"{archive} can't be unpacked here ({error}): {UNPACK}") from error
     except BROKEN as error:
         if str(error).startswith(str(archive)):
             raise
@@ -183,6 +185,6 @@ def _safe_path(name: str, archive: Path) -> Path:
 def _kind(start: bytes) -> str:
     if not start:
         return "empty"
-    if start.lstrip()[:1] == b"<":
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<":  # the mark that may begin UTF-8
         return "a web page"
     return next((kind for magic, kind in OTHERS.items() if start.startswith(magic)), "of an unknown format")

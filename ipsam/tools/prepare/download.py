@@ -85,7 +85,7 @@ class Download(Options):
         with tempfile.TemporaryDirectory(prefix=".ipsam_", dir=self.root) as scratch, _errors_named(path):
             folder = path if path.is_dir() else Path(scratch)
             if folder != path:
-                self._unpack(path, folder)
+                self._unpack(path, folder, is_download=address.startswith(WEB))
             splits = find_splits(self.datasets, folder)
             check_free(splits, self.root)
             for split in splits:
@@ -102,12 +102,12 @@ class Download(Options):
             ]
         )
 
-    def _unpack(self, path: Path, folder: Path) -> None:
+    def _unpack(self, path: Path, folder: Path, *, is_download: bool) -> None:
         """Unpack an archive; delete a broken one that was downloaded, which the next run would take for whole."""
         try:
             unpack(path, folder)
         except BrokenArchiveError as error:
-            if path.parent != self.root / ARCHIVES:
+            if not is_download:
                 raise
             path.unlink()
             raise ValueError(f"{error}; the download was deleted") from error

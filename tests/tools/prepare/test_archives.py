@@ -159,7 +159,7 @@ BOMBS: dict[str, tuple[Callable[[Path], Path], str]] = {
         for kind, write in WRITERS.items()
         for what, name in (("1,000 folders", "a/" * 1000 + "a.png"), ("a name of 300 bytes", "\u00e4" * 150 + ".png"))
     },
-    "ZIP by LZMA": (lambda path: zipped(path, FILES, zipfile.ZIP_LZMA), "compressed by LZMA; unpack it yourself"),
+    "ZIP by LZMA": (lambda path: zipped(path, FILES, zipfile.ZIP_LZMA), r"compressed by LZMA\): unpack it"),
     "TAR by XZ": (lambda path: tarred(path, FILES, "w:xz"), "is XZ, .*: unpack it with its own program"),
 }
 
