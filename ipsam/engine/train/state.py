@@ -166,14 +166,16 @@ class RunState:
         for record in guard.bad_steps():
             if guard.stop:
                 raise self.diverged(record, train_set)
-            logger.warning("step %d is skipped: %s", record.step, record.gather())
+            step = record.gather()
+            logger.warning("step %d is skipped: %s", record.step, step)
             self.progress.skipped += 1
             self._bad_in_a_row = self._bad_in_a_row + 1 if record.step == self._last_bad + 1 else 1
             self._last_bad = record.step
             if self._bad_in_a_row == MAX_SKIPPED:
                 raise ValueError(
                     f"training diverged: {MAX_SKIPPED} steps in a row, up to step {record.step}, had to be skipped, as "
-                    f"their losses or gradients were not finite; {self.folder / LOG} names their images. {WAY_OUT}"
+                    "their losses or gradients were not finite. Images of the last: "
+                    f"{', '.join(step['images'])}. {WAY_OUT}"
                 )
 
     def log_epoch(self, num_epochs: int, loss: float | None, metric: str | None) -> None:
@@ -203,7 +205,8 @@ class RunState:
         if progress.skipped == progress.step:
             raise ValueError(
                 f"training diverged: all {progress.step} steps had to be skipped, as their losses or gradients were "
-                f"not finite, and the model is untrained; {self.folder / LOG} names their images. {WAY_OUT}"
+                f"not finite, and the model is untrained; {self.folder / LOG} names their images. Start again with "
+                "overwrite=true and a lower engine.lr"
             )
         skipped = f", {progress.skipped} of them skipped" if progress.skipped else ""
         best = "" if progress.best is None else f"; best validation: {self._best(metric)}, checkpoints/{BEST}"

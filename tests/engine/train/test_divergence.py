@@ -132,8 +132,8 @@ def test_bad_step_is_skipped_and_counted(
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({1, 2}, "all 2 steps had to be skipped"),
-        ({2, 3, 4}, "3 steps in a row, up to step 4, had to be skipped"),
+        ({1, 2}, r"all 2 steps had to be skipped, as .*/train\.log .*overwrite=true"),
+        ({2, 3, 4}, r"3 steps in a row, up to step 4, had to be skipped, as .*: scene_001_00002.*allow_change="),
         ({1, 2, 4, 5}, None),
     ],
 )
@@ -153,7 +153,7 @@ def test_too_many_skipped_steps_end_the_run(
     if message is None:
         train(**options)
     else:
-        with pytest.raises(ValueError, match=rf"diverged: {message}, as .*{tmp_path}/train\.log .*allow_change="):
+        with pytest.raises(ValueError, match=f"training diverged: {message}"):
             train(**options)
 
 
