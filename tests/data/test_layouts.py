@@ -81,12 +81,6 @@ def test_layout_is_found(tmp_path: Path, caplog, name: str, split: str, images: 
     assert sum(record.levelname == "WARNING" for record in caplog.records) == 1
 
 
-def test_shared_training_folder_is_divided_by_stems(tmp_path: Path) -> None:
-    fill(tmp_path, "TrainDataset/Imgs", "TrainDataset/GT", [*COD_STEMS, *CAMO_STEMS, "other"])
-    assert stems(dataset_pairs("COD10K", "train", tmp_path)) == sorted(COD_STEMS)
-    assert stems(dataset_pairs("CAMO", "train", tmp_path)) == sorted(CAMO_STEMS)
-
-
 def test_shared_folder_without_the_sets_stems_is_not_its_own(tmp_path: Path) -> None:
     fill(tmp_path, "TrainDataset/Imgs", "TrainDataset/GT", COD_STEMS)
     with pytest.raises(FileNotFoundError, match=r"CAMO/train: not found .*TrainDataset/Imgs holds no stem of the set"):
@@ -165,13 +159,6 @@ def test_second_copy_is_named_in_a_warning(tmp_path: Path, caplog) -> None:
         fill(tmp_path / copy, "TestDataset/NC4K/Imgs", "TestDataset/NC4K/GT", [copy])
     assert stems(dataset_pairs("NC4K", "test", tmp_path)) == ["a"]
     assert f"also found in {tmp_path / 'b/TestDataset/NC4K/Imgs'}, which is not used" in caplog.text
-
-
-def test_inverted_masks_of_a_set_give_a_warning(tmp_path: Path, caplog) -> None:
-    fill(tmp_path, "CHAMELEON/Imgs", "CHAMELEON/GT", ["1"])
-    save(tmp_path / "CHAMELEON/GT/1.png", 255 - BLACK)
-    dataset_pairs("CHAMELEON", "test", tmp_path)
-    assert "CHAMELEON/test: the masks look inverted" in caplog.text
 
 
 def test_pranets_list_of_clinicdb_selects_its_pairs(tmp_path: Path, caplog) -> None:
