@@ -21,9 +21,9 @@ def help_of(command: str) -> str:
     return "\n".join(
         [
             *about,
-            "\nOptions, as KEY=VALUE:\n",
+            "\nOptions, as KEY=VALUE with the default (???: it must be given):\n",
             *explained[num_lines:],
-            *(["\nFiles to choose, as GROUP=NAME:\n", files] if files else []),
+            *(["\nFiles to choose, as GROUP=NAME, with the default first:\n", files] if files else []),
             "\n--cfg job prints all values that a command line results in. The files that explain them are in",
             f"{CONFIGS}.",
         ]
@@ -31,11 +31,12 @@ def help_of(command: str) -> str:
 
 
 def _files_to_choose(defaults: list[Any]) -> list[str]:
-    groups = [name for entry in defaults if isinstance(entry, dict) for name in entry]
+    chosen = {group: name for entry in defaults if isinstance(entry, dict) for group, name in entry.items()}
     lines = []
-    for group in groups:
+    for group, default in chosen.items():
         folder = CONFIGS / group
-        names = sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
-        if len(names) > 1:
-            lines.append(fill(f"{group}: {', '.join(names)}", width=120, subsequent_indent="  "))
+        names = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")}
+        others = sorted(names - {default, "base"})  # base only holds what the others share
+        if others:
+            lines.append(fill(f"{group}: {', '.join([default, *others])}", width=120, subsequent_indent="  "))
     return lines

@@ -62,7 +62,7 @@ def test_help_explains_every_option(name: str) -> None:
     assert f"ipsam {name}" in text
     config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     keys = [key for key in config if key not in ("defaults", "hydra")]
-    options = text.partition("Options, as KEY=VALUE:\n")[2]
+    options = text.partition("Options, as KEY=VALUE")[2]
     assert re.findall(r"^(\w+):(?! \w+, )", options, flags=re.M)[: len(keys)] == keys
     obvious = {"paths", "data", "engine", "name", "seed"}
     assert [key for key in keys if key not in obvious and not re.search(rf"^{key}:.*# ", options, re.M)] == []
@@ -72,6 +72,7 @@ def test_help_runs_nothing(script: Callable[..., Any]) -> None:
     done = script("train", "experiment=quickstart", "--help")
     assert done.status == 0
     assert "kvasir/mdsam" in done.out
+    assert "\nexperiment: cod_r32, ablation/baseline, " in done.out
     assert "--cfg job" in done.out
     assert not list(Path.cwd().iterdir())
 
@@ -85,8 +86,8 @@ def test_without_a_command_all_are_listed(monkeypatch: pytest.MonkeyPatch, capsy
 @pytest.mark.parametrize(
     ("command", "arguments", "shown"),
     [
-        ("visualize", ["ckpt=run", "stems=[a,b]", "out=out"], r"own: .*2/2 .*image/s"),
-        ("params", ["experiments=[quickstart,micro]"], r"2/2 .*(model/s|s/model)"),
+        ("visualize", ["ckpt=run", "stems=[a,b]", "out=out"], r"own: .*/2 .*image/s"),
+        ("params", ["experiments=[quickstart,micro]"], r"/2 .*model/s"),
     ],
 )
 @pytest.mark.usefixtures("run")
@@ -94,7 +95,6 @@ def test_progress_is_shown(
     script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, command: str, arguments: list[str], shown: str
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setenv("TQDM_MININTERVAL", "0")
     assert re.search(shown, script(command, *arguments).err)
 
 
