@@ -92,7 +92,7 @@ def train(
     log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress.step + 1)
     bar = progress_bar(num_steps, progress.step, shown=accelerator.is_main_process)
 
-    with Stop() as stop, logging_redirect_tqdm():
+    with Stop() as stop, bar, logging_redirect_tqdm():
         for epoch in range(progress.epoch, settings.epochs):
             sampler.epoch = epoch
             parallel.train()
@@ -141,7 +141,6 @@ def train(
             run.save(best=best)
             if not is_last and stop.agreed(accelerator.num_processes):
                 raise run.stopped(num_steps)
-    bar.close()
     log.close()
     run.finish(settings.best)
     return progress
