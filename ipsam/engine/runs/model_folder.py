@@ -36,13 +36,14 @@ def find_model(source: str | Path, *, revision: str | None = None) -> Path:
         ValueError: a model's folder is called as one that comes with ipsam.
     """
     path = Path(source).expanduser()
-    if source in BUILTIN:
-        if any((path / name).exists() for name in (DESCRIPTION, WEIGHTS, "checkpoints")):
+    if str(source) in BUILTIN:
+        if not any((path / name).exists() for name in (DESCRIPTION, WEIGHTS, "checkpoints")):
+            path = CHECKPOINTS / source
+        elif isinstance(source, str):  # a Path drops the ./ that says which is meant
             raise ValueError(
                 f"{source} is a model that comes with ipsam, and a model's folder here; write ./{source} for the "
                 "folder, or rename it"
             )
-        path = CHECKPOINTS / source
     if (path / DESCRIPTION).is_file():
         return path
     if path.exists():

@@ -210,7 +210,8 @@ def test_folder_called_micro_does_not_hide_the_model(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "micro").mkdir()
     (tmp_path / "micro" / "photo.jpg").touch()
-    assert ipsam.load("micro", device="cpu").source != Path("micro")
+    for builtin in ("micro", Path("micro")):
+        assert ipsam.load(builtin, device="cpu").source == CHECKPOINTS / "micro"
     predictor.save_pretrained("micro")
     with pytest.raises(ValueError, match=r"micro is a model that comes with ipsam, .* write \./micro for the folder"):
         ipsam.load("micro")
