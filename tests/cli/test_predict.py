@@ -88,7 +88,10 @@ def test_predictions_of_another_model_are_told_apart(script: Callable[..., Any],
     assert "4 there already" in script("predict", images, "output=out", "ckpt=run", "save=[map,mask]").out
 
 
-@pytest.mark.parametrize("record", [None, "[]", '{"map": {}}', '{"map": 1, "x": 2}', "x" * 100_000])
+LISTED = '{"map": ["weights", "configuration", "precision", "ckpt"]}'
+
+
+@pytest.mark.parametrize("record", [None, "[]", '{"map": {}}', '{"map": 1, "x": 2}', LISTED, "x" * 100_000])
 def test_strangers_files_are_left_alone(script: Callable[..., Any], record: str | None) -> None:
     write_set("own")
     Path("out/map").mkdir(parents=True)

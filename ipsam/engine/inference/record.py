@@ -78,7 +78,7 @@ def _read(path: Path) -> dict[str, Maker] | None:
     """Read a record; None without one, or if another program wrote the file."""
     try:
         content: dict[str, Maker] = read_plain_json(path)
-        if set(content) <= set(KINDS) and all(set(COMPARED) | {"ckpt"} <= set(maker) for maker in content.values()):
+        if set(content) <= set(KINDS) and all(set(COMPARED) | {"ckpt"} <= maker.keys() for maker in content.values()):
             return content
     except (OSError, ValueError, AttributeError, TypeError):
         pass
