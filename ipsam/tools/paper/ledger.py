@@ -21,7 +21,7 @@ REMARK = """\
 T-Param counts trained parameters, Param all of the model's: image encoder, prompt encoder, our modules, LoRA.
 The paper's Param exceeds the sum of its own parts: for SAM2-L, image encoder 212.70 + prompt encoder 0.006 + 21.26 is
 233.97, but 237.08 is printed. The surplus is the same for every row of a backbone (3.11 L, 1.88 B, 1.39 T), so it lies
-in a part of the backbone that the text does not name. row FT: the paper counts every parameter as trainable; here the
+in a part of the backbone that the text does not name. Row FT: the paper counts every parameter as trainable; here the
 prompt encoder (0.006) stays frozen, as the text says. SAM2's printed Param includes its video memory (7.5), which no
 image needs and which is not built here."""
 
