@@ -17,6 +17,8 @@ from support.figure_runs import write_set
 import ipsam
 from ipsam.data.images import image_size
 from ipsam.engine.inference.jobs import find_jobs
+from ipsam.engine.inference.record import claim
+from ipsam.utils.files import write_text
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -86,6 +88,19 @@ def test_predictions_of_another_model_are_told_apart(script: Callable[..., Any],
     assert "4 written" in script("predict", images, "output=out", "ckpt=run", "overwrite=true").out
     assert not np.array_equal(grey("out/map/a.png"), first)
     assert "4 there already" in script("predict", images, "output=out", "ckpt=run", "save=[map,mask]").out
+
+
+def test_refused_kind_removes_no_other(tmp_path: Path) -> None:
+    former, latter = ({"configuration": "", "precision": "fp32", "ckpt": one, "weights": one} for one in "ab")
+    claim(tmp_path, {"map": [], "mask": []}, former, overwrite=False)
+    files = [tmp_path / "map/a.png", tmp_path / "mask/a.png", tmp_path / "mask/b.png"]
+    for file in files:
+        write_text(file, "")
+    with pytest.raises(ValueError, match=r"mask holds 2 predictions by another model .*, or remove that one"):
+        claim(tmp_path, {"map": files[:1], "mask": files[1:2]}, latter, overwrite=True)
+    assert all(file.is_file() for file in files)
+    claim(tmp_path, {"map": files[:1], "mask": files[1:]}, latter, overwrite=True)
+    assert not any(file.is_file() for file in files)
 
 
 LISTED = '{"map": ["weights", "configuration", "precision", "ckpt"]}'

@@ -52,7 +52,7 @@ def claim(output: Path, targets: Mapping[str, Iterable[Path]], maker: Maker, *, 
     record = _read(output / RECORD)
     if record is None and (output / RECORD).exists():
         raise ValueError(f"output={output}: its {RECORD} is not one that predict wrote; name another folder")
-    record = record or {}
+    record, replaced = record or {}, []
     for kind, paths in targets.items():
         others = [path for path in (output / kind).rglob("*") if path.is_file() and not path.name.startswith(".")]
         earlier = record.get(kind)
@@ -69,8 +69,9 @@ def claim(output: Path, targets: Mapping[str, Iterable[Path]], maker: Maker, *, 
                 f"output={output}: {output / kind} holds {len(others)} predictions by another model or precision "
                 f"(ckpt={earlier['ckpt']}, {earlier['precision']}); name another folder, or {way_out}"
             )
-        for path in others:
-            path.unlink()
+        replaced += others
+    for path in replaced:  # only once no kind is refused
+        path.unlink()
     write_json(output / RECORD, record | dict.fromkeys(targets, maker))
 
 
