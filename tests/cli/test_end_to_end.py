@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -49,6 +50,8 @@ def test_training_writes_all_files(trained: tuple[Path, str]) -> None:
         *(f"eval/references/{name}/metrics.json" for name in ("untrained", "best_constant_map")),
     }
     assert any(name.startswith("tensorboard/events") for name in files)
+    log = (found / "train.log").read_text(encoding="utf-8")
+    assert re.search(r"epoch 1 of 1, step 1: loss [\d.]+; [\d.]+ s a step, \d+% of it waiting for data", log)
     scores = json.loads((found / "eval" / "metrics.json").read_text())["datasets"]["synthetic"]
     assert row(printed, "model")[:4] == ["synthetic", "model", "3", f"{scores['mae']:.4f}"]
     assert row(printed, "untrained")[0] == row(printed, "best constant map")[0] == "synthetic"

@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated, Any
 
 import safetensors.torch
@@ -104,6 +105,7 @@ class RunState:
         self.checkpoints = Store(folder / "checkpoints", keep=keep)
         self.progress = Progress()
         self._bad_in_a_row, self._last_bad = 0, 0
+        self.timing = ""  # of the last epoch, for its line in the log
         if accelerator.is_main_process:
             self.checkpoints.clean_up()
         accelerator.wait_for_everyone()  # before any process looks for the newest
@@ -178,6 +180,19 @@ class RunState:
                     f"{', '.join(step['images'])}. {WAY_OUT}"
                 )
 
+    def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Yield an epoch's batches, and measure its steps and the wait for each batch."""
+        first, waited, begun = self.progress.step, 0.0, perf_counter()
+        asked = begun
+        for batch in batches:
+            waited += perf_counter() - asked
+            yield batch
+            asked = perf_counter()
+        seconds, steps = asked - begun, self.progress.step - first
+        self.timing = (
+            f"; {seconds / steps:.3g} s a step, {waited / seconds:.0%} of it waiting for data" if steps else ""
+        )
+
     def log_epoch(self, num_epochs: int, loss: float | None, metric: str | None) -> None:
         """Log a line about the epoch that has ended.
 
@@ -187,7 +202,7 @@ class RunState:
         """
         progress = self.progress
         line = f"epoch {progress.epoch} of {num_epochs}, step {progress.step}"
-        line += "" if loss is None else f": loss {loss:.4f}"
+        line += "" if loss is None else f": loss {loss:.4f}{self.timing}"
         if metric is not None:
             is_best = progress.best_step == progress.step
             best = "the best so far" if is_best else f"best so far: {self._best(metric)}"

@@ -98,7 +98,7 @@ def train(
             parallel.train()
             is_last, output = epoch + 1 == settings.epochs, None
             validates = val_set is not None and (is_last or (epoch + 1) % settings.val_every == 0)
-            for batch in skip_first_batches(loader, progress.batch) if progress.batch else loader:
+            for batch in run.timed(skip_first_batches(loader, progress.batch) if progress.batch else loader):
                 lr = settings.lr_at(progress.step, num_steps)
                 with accelerator.accumulate(parallel):
                     output = parallel(normalise(batch["image"]))
