@@ -60,7 +60,7 @@ def test_names_that_would_collide_are_kept_apart(script: Callable[..., Any]) -> 
 
 @pytest.mark.parametrize("output", ["own/images", "own", "own/images/out"])
 def test_predictions_are_not_predicted(script: Callable[..., Any], output: str) -> None:
-    """Of this and of other runs, wherever they lie in the input."""
+    """Predictions of this and other runs are passed over, wherever they lie in the input."""
     write_set("own")
     assert "4 written" in script("predict", "input=own/images", f"output={output}", "save=[map,mask]").out
     assert "4 there already" in script("predict", "input=own/images", f"output={output}").out

@@ -53,7 +53,7 @@ SETTINGS = settings_with(
 
 
 def run(folder: Path) -> None:
-    """One run, from wherever the last one came to."""
+    """Continue the run from its last checkpoint."""
     torch.set_num_threads(1)
     seed_everything(0)
     model = micro_model(lora=LoRA(rank=2, dropout=0.3))

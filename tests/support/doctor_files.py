@@ -82,7 +82,7 @@ def examined(data: Data) -> Diagnosis:
 
 
 def stops(data: Data) -> bool:
-    """Whether a run that reads every sample ends in an error."""
+    """Return whether a run that reads every sample ends in an error."""
     try:
         train_set, val_set = data.train_and_val(0)
         for dataset in (train_set, val_set, *data.test_sets().values()):

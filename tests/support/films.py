@@ -14,7 +14,7 @@ MILLISECONDS = Fraction(1, 1000)
 
 
 class Film(NamedTuple):
-    """What a video file holds."""
+    """Content of a video file."""
 
     codec: str
     size: tuple[int, int]  # height, width

@@ -129,7 +129,7 @@ def _append(url: str, part: Path, *, is_checked: bool) -> None:
         answer.raise_for_status()
         if not is_rest:
             have = 0
-            part.unlink(missing_ok=True)  # before its version is that of another file
+            part.unlink(missing_ok=True)  # the old content must never stand under the new version
             _version(part).unlink(missing_ok=True)
             if current:
                 write_text(_version(part), current)

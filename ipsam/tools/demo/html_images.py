@@ -1,4 +1,4 @@
-"""A prediction as HTML with embedded images, so that none of them becomes a file.
+"""Prediction as HTML with embedded images, so that no image becomes a file.
 
 Gradio's gallery would write files, truncate the captions and lay them over the maps.
 """

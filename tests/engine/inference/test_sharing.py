@@ -114,7 +114,7 @@ def test_card_names_the_command_that_made_the_model(
 
 
 def test_card_names_the_licence(run_config: Any, tmp_path: Path) -> None:
-    """It is that of the data unless all of them are generated; saving again keeps it."""
+    """The data decide it, unless all are generated; saving again keeps it."""
     generated = find_checkpoint(finish(run_config()))
     assert "\nlicense: apache-2.0\n" in card_of(generated, tmp_path / "generated")
     own = find_checkpoint(finish(run_config("data.train=[synthetic, CAMO]", "overwrite=true")))

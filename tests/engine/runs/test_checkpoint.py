@@ -1,4 +1,4 @@
-"""Checkpoints: bit-exact, complete, refused when damaged or of another model, and never executed."""
+"""Checkpoints are bit-exact and complete, refused when damaged or from another model, and never executed."""
 
 import errno
 import os

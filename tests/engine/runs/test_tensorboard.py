@@ -1,4 +1,4 @@
-"""What a run leaves for TensorBoard."""
+"""Files that a run writes for TensorBoard."""
 
 import errno
 from pathlib import Path

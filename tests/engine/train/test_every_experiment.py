@@ -129,7 +129,7 @@ OWN = [name for name in FILES if not name.startswith(("baseline/", "kvasir/"))]
 def test_every_trainable_parameter_gets_a_gradient(name: str, part: str | None) -> None:
     """Also where the encoder is fine-tuned, and another part left out: several processes need it."""
     config = tiny(name).model
-    OmegaConf.resolve(config)  # some widths are those of another part
+    OmegaConf.resolve(config)  # some widths refer to another part
     config.backbone.lora, config.backbone.fine_tune = None, True
     if part is not None:
         config[part] = None

@@ -44,7 +44,7 @@ def test_view_is_the_models_output(subject: FigureModel, sample: Sample) -> None
     np.testing.assert_allclose(shown.energy, at(changes[0], (40, 70)), atol=1e-6)
     assert shown.energy is not None
     assert shown.energy.std() > 0
-    larger = cv2.resize(sample.mask, (140, 80), interpolation=cv2.INTER_NEAREST)  # a mask of another size
+    larger = cv2.resize(sample.mask, (140, 80), interpolation=cv2.INTER_NEAREST)  # the mask's size differs
     np.testing.assert_array_equal(view(subject, Sample("a", sample.image, larger)).truth, shown.truth)
 
 

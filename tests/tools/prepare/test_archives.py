@@ -141,7 +141,7 @@ class Numbers:
 
 
 def chain(path: Path, number: int, kind: bytes) -> Path:
-    """A TAR that puts one header in front of another."""
+    """TAR with a chain of headers."""
     header = tarfile.TarInfo("a.png")
     header.type, header.size = kind, 2
     with gzip.open(path, "wb") as file:
