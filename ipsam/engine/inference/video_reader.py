@@ -148,7 +148,7 @@ class VideoReader:
     def _check_whole(self, number: int, last: Fraction, num_packets: int) -> None:
         """Compare the frames with what the header and the packets promise."""
         container = self._container
-        promised = Fraction(container.duration or 0, av.time_base) + self._begin
+        promised = Fraction(container.duration or 0, av.time_base)  # of a header, which counts from 0
         if promised - last > max(SHORT, 1 / self.rate):
             raise ValueError(
                 f"{self.path}: cut off: it ends after {float(last):.2f} of {float(promised):.2f} s; fetch it again, or "

@@ -38,6 +38,8 @@ def failure(predictor: Predictor, film: Path) -> str:
     [
         ("plain.mp4", {"codec": "libx264", "sound": "aac"}, "aac"),
         ("begins_later.ts", {"codec": "libx264", "sound": "aac"}, "aac"),
+        ("begins_later.mkv", {"codec": "ffv1", "pix_fmt": "bgr0", "times": (1000, 1100, 1200, 1300)}, ""),
+        ("stream.flv", {"codec": "libx264", "sound": "aac"}, "aac"),
         ("web.webm", {"codec": "libvpx-vp9", "sound": "libopus"}, "opus"),
         ("camera.avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p", "sound": "pcm_s16le"}, "aac"),
         ("odd.mov", {"codec": "png", "pix_fmt": "rgb24", "size": (49, 65)}, ""),
