@@ -78,6 +78,17 @@ def test_terms_of_each_row_of_table_2(parts: dict[str, bool], supervised: list[s
     losses["total"].backward()
 
 
+def test_half_precision_logits_are_scored_in_single_precision() -> None:
+    logits, mask = torch.randn(2, 1, 8, 8).bfloat16(), torch.ones(2, 1, 8, 8)
+    terms = mask_loss(logits, mask)
+    assert all(terms[part].dtype == torch.float32 for part in PARTS)
+    assert torch.equal(terms["bce"], mask_loss(logits.float(), mask)["bce"])
+
+
+def test_default_weights() -> None:
+    assert loss_weights_with() == loss_weights_with(coarse=1.0, refined=1.0, fg=1.0, bg=1.0, auxiliary=0.1)
+
+
 @pytest.mark.parametrize("supervised", [*OUTPUTS, "all"])
 def test_total_is_the_weighted_sum_of_the_terms(supervised: str) -> None:
     levels = [torch.full((1, 1, side, side), value) for side, value in ((8, 0.0), (4, 1.0), (2, -2.0))]
