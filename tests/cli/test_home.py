@@ -24,8 +24,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(
     ("command", "arguments", "written"),
     [
-        ("predict", ["input=~/own/images", "output=~/masks"], "masks/a.png"),
-        ("predict", ['input="~/own/images/*.png"', "output='~/masks'"], "masks/d.png"),
+        ("predict", ["input=~/own/images", "output=~/masks"], "masks/map/a.png"),
+        ("predict", ['input="~/own/images/*.png"', "output='~/masks'"], "masks/map/d.png"),
         ("score", ["maps=~/One", "masks=~/CAMO", "out=~/scores", "num_workers=0"], "scores/metrics.json"),
         ("check_data", ["data.train=[{name: own, images: ~/own/images, masks: ~/own/masks}]", "data.test=[]",
          "num_workers=0", "out=~/found"], "found/check_data.json"),
