@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +106,8 @@ def apply_size_mismatch(
     pairs: Sequence[Pair], headers: Mapping[Path, Header], name: str, size_mismatch: SizeMismatch
 ) -> tuple[list[Pair], list[Finding]]:
     """Return the pairs that ``size_mismatch`` keeps, and findings about those whose image and mask do not fit."""
+    if size_mismatch not in get_args(SizeMismatch):
+        raise ValueError(f"size_mismatch={size_mismatch} is none of {', '.join(get_args(SizeMismatch))}")
     differing = [pair for pair in pairs if headers[pair.image].size != headers[pair.mask].size]
     findings = _turned(pairs, headers, name, size_mismatch)
     if size_mismatch == "error":

@@ -1,6 +1,7 @@
 """Errors of the data rooms: each names the file, folder or argument, and the way out."""
 
 import errno
+import inspect
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from ipsam.data.cache import cached
 from ipsam.data.files import read_list
 from ipsam.data.images import image_size, read_image, read_mask
 from ipsam.data.layouts import dataset_pairs
-from ipsam.data.pairs import Pair
+from ipsam.data.pairs import Pair, apply_size_mismatch
 from ipsam.data.saved_maps.map_sets import find_truths
 from ipsam.data.saved_maps.maps import read_map
 from ipsam.data.sources import FolderSource
@@ -124,6 +125,11 @@ def test_faulty_pairs_are_named(case: str) -> None:
     prepare, options, parts = PAIRS[case]
     prepare()
     assert refused(lambda: pairs(**options), *parts).startswith("set: ")
+
+
+def test_unknown_size_mismatch_is_named() -> None:
+    untyped = inspect.unwrap(apply_size_mismatch)  # past the tests' type checker
+    refused(lambda: untyped([], {}, "set", "crop"), "size_mismatch=crop", "error, resize, exclude")
 
 
 def test_missing_or_empty_folder_is_named() -> None:
