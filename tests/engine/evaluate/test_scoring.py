@@ -59,7 +59,7 @@ def test_curves_take_no_memory_per_image() -> None:
             tracemalloc.stop()
 
     peak(10)  # what is imported or cached at first
-    assert peak(310) - peak(10) < 300 * 3000
+    assert peak(110) - peak(10) < 100 * 3000
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,10 @@ def test_deterministic_runs_give_equal_bits(train: Any, make_settings: Any) -> N
     assert same(one.state_dict(), two.state_dict())
 
 
-@pytest.mark.parametrize(("num_images", "clip"), [(8, 0.5), (7, 0.5), (5, 100.0)])
+@pytest.mark.parametrize(
+    ("num_images", "clip"),
+    [(7, 0.5), pytest.param(8, 0.5, marks=pytest.mark.slow), pytest.param(5, 100.0, marks=pytest.mark.slow)],
+)
 def test_accumulated_batches_equal_one_large_one(train: Any, num_images: int, clip: float) -> None:
     """Also at the end of an epoch, where passes are missing or the last one has fewer images."""
     train_set = TrainSet(Repeated(num_images), image_size=64, augment=augment_with(hflip=0.0), seed=0)
