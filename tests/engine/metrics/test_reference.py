@@ -9,7 +9,8 @@ from support.metric_cases import KINDS, Map, by_reference, by_reference_without_
 
 from ipsam.engine.metrics import CURVES, METRICS, ImageScores, Protocol, measure
 
-NUM_CASES = 160  # of each kind: 2400 in all
+# Cases of each kind, of which there are 15.
+NUM_CASES = [40, pytest.param(160, marks=pytest.mark.slow)]
 FROM_COUNTS = ("em", "em_adp", "em_max", "f", "f_adp", "f_max", "mdice", "miou", "dice_50", "iou_50")
 
 # The reference's own warnings: NaN where a quadrant is empty, the deviation of no pixels.
@@ -41,9 +42,10 @@ def assert_equal(
         assert {name: image.scores[name] for name in FROM_COUNTS} == {name: scores[name] for name in FROM_COUNTS}
 
 
+@pytest.mark.parametrize("num_cases", NUM_CASES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_eight_bit_predictions(kind: str) -> None:
-    for prediction, mask in cases(kind, NUM_CASES):
+def test_eight_bit_predictions(kind: str, num_cases: int) -> None:
+    for prediction, mask in cases(kind, num_cases):
         assert_equal(measure(prediction, mask, Protocol()), by_reference(prediction, mask), to_the_bit=True)
 
 

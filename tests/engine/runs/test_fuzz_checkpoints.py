@@ -117,8 +117,9 @@ def file_cases() -> Iterator[Any]:
         change = {name: lambda content, text=text: content + text.encode()}
         tables.append((CONFIG, change, OK if name in unread else ERROR, ERROR))
     for file, changes, evaluation, resuming in tables:
-        for name, change in changes.items():
-            yield pytest.param(file, change, evaluation, resuming, id=f"{file}: {name}")
+        for number, (name, change) in enumerate(changes.items()):
+            marks = pytest.mark.slow if resuming == EITHER and number % 3 else ()  # a third of those by chance is quick
+            yield pytest.param(file, change, evaluation, resuming, id=f"{file}: {name}", marks=marks)
 
 
 def test_intact_run_is_evaluated_and_resumed(place: Path, whole: Files) -> None:

@@ -47,7 +47,7 @@ def test_best_is_the_first_best_score(
     first, second, third, _, last = caplog.messages[-5:]
     for line, number in ((first, 1), (second, 2)):
         assert re.fullmatch(
-            rf"epoch {number} of 4, step {2 * number}: loss \d\.\d{{4}}; "
+            rf"epoch {number} of 4, step {2 * number}: loss \d\.\d{{4}}; [\d.]+ s a step, \d+% of it waiting for data; "
             rf"validation: {metric} {scores[number - 1]:.4f} \(the best so far\)",
             line,
         )
