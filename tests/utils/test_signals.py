@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,14 @@ from ipsam.engine.runs.checkpoint import load_training
 from ipsam.engine.train import trainer
 from ipsam.utils import signals as stopping
 from ipsam.utils.signals import Stop, StoppedError
+
+
+@pytest.fixture(autouse=True)
+def receive_hangups() -> Iterator[None]:
+    """Let SIGHUP arrive: the tests may run under ``nohup``, which ignores it."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
 
 
 @pytest.fixture
