@@ -39,7 +39,7 @@ def pretrained() -> None:
     ("name", "options", "remark"),
     [
         ("mdsam", [], ""),  # it has running statistics too
-        ("sam2_adapter", ["model.backbone.adapter.scale_factor=8"], ""),
+        pytest.param("sam2_adapter", ["model.backbone.adapter.scale_factor=8"], "", marks=pytest.mark.slow),
         ("sam2_oracle", ["data.train=[]"], "own: centroid outside the object in 1 of 3 images (33.3%)"),
         (
             "yolov8_sam2",

@@ -10,7 +10,7 @@ from support.metric_cases import KINDS, Map, by_reference, by_reference_without_
 from ipsam.engine.metrics import CURVES, METRICS, ImageScores, Protocol, measure
 
 # Cases of each kind, of which there are 15.
-NUM_CASES = [40, pytest.param(160, marks=pytest.mark.slow)]
+NUM_CASES = [20, pytest.param(160, marks=pytest.mark.slow)]
 FROM_COUNTS = ("em", "em_adp", "em_max", "f", "f_adp", "f_max", "mdice", "miou", "dice_50", "iou_50")
 
 # The reference's own warnings: NaN where a quadrant is empty, the deviation of no pixels.
@@ -49,18 +49,20 @@ def test_eight_bit_predictions(kind: str, num_cases: int) -> None:
         assert_equal(measure(prediction, mask, Protocol()), by_reference(prediction, mask), to_the_bit=True)
 
 
+@pytest.mark.parametrize("num_cases", NUM_CASES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_eight_bit_predictions_without_min_max(kind: str) -> None:
-    for prediction, mask in cases(kind, 40):
+def test_eight_bit_predictions_without_min_max(kind: str, num_cases: int) -> None:
+    for prediction, mask in cases(kind, num_cases):
         expected = by_reference_without_normalisation(prediction / 255, mask)
         assert_equal(measure(prediction, mask, Protocol(min_max=False)), expected, to_the_bit=True)
 
 
+@pytest.mark.parametrize("num_cases", NUM_CASES)
 @pytest.mark.parametrize("min_max", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_float_predictions(kind: str, min_max: bool) -> None:
+def test_float_predictions(kind: str, min_max: bool, num_cases: int) -> None:
     rng = np.random.default_rng(0)
-    for levels, mask in cases(kind, 40):
+    for levels, mask in cases(kind, num_cases):
         prediction = np.clip(levels / 255 + rng.choice([0, 1e-3]) * rng.standard_normal(levels.shape), 0, 1)
         spread = prediction.max() - prediction.min()
         stretched = (prediction - prediction.min()) / spread if min_max and spread else prediction

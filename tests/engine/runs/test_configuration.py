@@ -1,11 +1,13 @@
 """From configurations to models and back: constructors' complaints name their key, and only plain data is read."""
 
 import re
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from support.run_folders import CONFIGS
 
 from ipsam.data import Data
@@ -19,9 +21,14 @@ from ipsam.utils.worker_pool import num_cpus
 GOOD = "model: {a: 1}\ndata: {b: [1, two, null]}\nengine: {lr: 1.0e-06}\n"
 
 
+@cache
+def composed(*overrides: str) -> DictConfig:
+    return compose_experiment(CONFIGS, "quickstart", ["data.image_size=64", *overrides])
+
+
 def model_config(*overrides: str) -> Any:
     """The quickstart's model at 64 px."""
-    return compose_experiment(CONFIGS, "quickstart", ["data.image_size=64", *overrides]).model
+    return deepcopy(composed(*overrides)).model
 
 
 def write(tmp_path: Path, text: str) -> Path:
