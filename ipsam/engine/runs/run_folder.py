@@ -47,7 +47,15 @@ FREE_ON_RESUME = (
     *("engine.activation_checkpointing", "engine.memory_gb", "engine.on_divergence"),
 )
 # Settings that older runs lack, with the value that reproduces those runs (engine.fast: but for rounding).
-ADDED = {"engine.fast": True, "engine.compile": False, "data.scaled_decode": False}
+ADDED = {
+    "engine.fast": True,
+    "engine.compile": False,
+    "engine.terms.bce": 1.0,
+    "engine.terms.iou": 1.0,
+    "engine.terms.l1": 1.0,
+    "engine.terms.dice": 0.0,
+    "data.scaled_decode": False,
+}
 
 logger = logging.getLogger(__name__)
 

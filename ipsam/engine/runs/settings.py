@@ -27,6 +27,21 @@ class LossWeights(Options):
     auxiliary: Weight
 
 
+class TermWeights(Options):
+    """Weight of each term of the mask loss; a term of weight 0 is not computed."""
+
+    bce: Weight
+    iou: Weight
+    l1: Weight
+    dice: Weight
+
+    @model_validator(mode="after")
+    def _check_any(self) -> "TermWeights":
+        if not any(weight for _, weight in self):
+            raise ValueError("at least one term must have a weight above 0")
+        return self
+
+
 class Settings(Options):
     """Options of training and evaluation; configs/engine/default.yaml holds each key's meaning and default.
 
@@ -59,6 +74,7 @@ class Settings(Options):
     compile: bool
     activation_checkpointing: bool
     memory_gb: float | None = Field(gt=0)
+    terms: TermWeights
     loss: LossWeights
 
     @field_validator("num_workers")

@@ -102,7 +102,7 @@ def train(
                 lr = settings.lr_at(progress.step, num_steps)
                 with accelerator.accumulate(parallel):
                     output = parallel(normalise(batch["image"]))
-                    losses = ipsam_loss(output, batch["mask"].div(255), settings.loss)
+                    losses = ipsam_loss(output, batch["mask"].div(255), settings.loss, settings.terms)
                     weight = loss_weight(progress.batch, settings, num_images=num_images)
                     accelerator.backward(weight * losses["total"])
                     guard.record(batch, losses["total"])

@@ -63,7 +63,7 @@ def train_straightforwardly(
     for step, (image, mask) in enumerate(loader):
         for group in optimizer.param_groups:
             group["lr"] = settings.lr_at(step, len(loader))
-        loss = ipsam_loss(model(image.to(device)), mask.to(device), settings.loss)["total"]
+        loss = ipsam_loss(model(image.to(device)), mask.to(device), settings.loss, settings.terms)["total"]
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trainable, settings.clip)
         optimizer.step()

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ipsam.engine.runs.configuration import SECTIONS, as_dict, compose_experiment
+from ipsam.engine.runs.run_folder import ADDED
 from ipsam.tools.paper.score_files import benchmark_name
 
 # Keys that change scores by rounding at most: paths, speed, logging. The precision is not one: it changes training.
@@ -25,8 +26,13 @@ ABSENT = object()
 
 
 def settings_of_run(config: DictConfig) -> dict[str, Any]:
-    """Select the settings that scores depend on; pretrained weights count as present or absent, wherever they are."""
-    values = as_dict(config)
+    """Select the settings that scores depend on, also those that older runs lack.
+
+    Pretrained weights count as present or absent, wherever they are.
+    """
+    merged = OmegaConf.merge(_added(), config)
+    assert isinstance(merged, DictConfig)
+    values = as_dict(merged)
     found = {
         section: {key: value for key, value in values[section].items() if key not in IRRELEVANT.get(section, ())}
         for section in SECTIONS
@@ -70,6 +76,15 @@ def _settings_of_experiment(configs: Path, name: str) -> dict[str, Any] | str:
         return settings_of_run(compose_experiment(configs, experiment, overrides))
     except (HydraException, OmegaConfBaseException) as error:
         return f"its experiment {name} can't be composed: {str(error).partition(chr(10))[0]}"
+
+
+@cache
+def _added() -> DictConfig:
+    """Nest the settings that older runs lack, with the values that reproduce those runs."""
+    config = OmegaConf.create()
+    for key, value in ADDED.items():
+        OmegaConf.update(config, key, value)
+    return config
 
 
 def yaml_names(folder: Path) -> list[str]:

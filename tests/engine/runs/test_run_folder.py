@@ -161,8 +161,8 @@ def test_failed_run_keeps_what_it_has_done(run_config: Any, tmp_path: Path, name
 def test_run_without_a_newer_setting_resumes(run_config: Any, key: str) -> None:
     folder = begin(run_config())
     config = read_config(folder / "config.yaml")
-    section, name = key.split(".")
-    del config[section][name]
+    section, _, name = key.rpartition(".")
+    del OmegaConf.select(config, section)[name]
     OmegaConf.save(config, folder / "config.yaml")
     check_run(run_config("resume=true"))
     with pytest.raises(ValueError, match=rf"{key}: None -> {not ADDED[key]}"):

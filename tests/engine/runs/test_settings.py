@@ -40,6 +40,8 @@ def test_impossible_values_are_named(key: str, value: Any, takes: str) -> None:
         ({"colour": 3}, r"engine\.colour: unknown key; there are epochs, batch_size, .*loss"),
         ({"loss": {"bgg": 1.0}}, r"engine\.loss\.bgg: unknown key; did you mean engine\.loss\.bg\?"),
         ({"loss": {"fg": -1.0}}, r"engine\.loss\.fg must be a number of at least 0, not -1\.0"),
+        ({"terms": {"dice": -1.0}}, r"engine\.terms\.dice must be a number of at least 0, not -1\.0"),
+        ({"terms": dict.fromkeys(("bce", "iou", "l1"), 0.0)}, r"engine\.terms: at least one .* weight above 0"),
         ({"lr": 1e-7}, r"engine: min_lr must be at most lr, not min_lr=1e-06 with lr=1e-07"),
         ({"memory_gb": 1, "activation_checkpointing": True}, r"engine: .*leave activation_checkpointing=false"),
         ({"epochs": 0, "lr": 0}, r"engine\.epochs must .*, not 0\nengine\.lr must be a number above 0, not 0"),

@@ -4,17 +4,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.builders import micro_model
-from support.defaults import loss_weights_with
+from support.defaults import loss_weights_with, settings_with
 from support.training import same
 from torch import Tensor
 
-from ipsam.engine.train.losses import EPS, ipsam_loss, mask_loss, soft_iou_loss
+from ipsam.engine.runs.settings import TermWeights
+from ipsam.engine.train.losses import EPS, EQUAL, ipsam_loss, mask_loss, soft_dice_loss, soft_iou_loss
 from ipsam.model import IPSAMOutput
 
 PARTS = ("bce", "iou", "l1")
 OUTPUTS = ("coarse", "refined", "fg", "bg", "auxiliary")
 MASK = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
 LN3 = math.log(3)  # the logit of probability 3/4
+
+
+def terms_with(**weights: float) -> TermWeights:
+    return settings_with(terms=weights).terms
 
 
 @pytest.mark.parametrize(
@@ -36,6 +41,17 @@ LN3 = math.log(3)  # the logit of probability 3/4
 def test_golden_values_by_hand(logits: Tensor, bce: float, iou: float, l1: float) -> None:
     terms = mask_loss(logits, MASK)
     assert [terms[part].item() for part in PARTS] == pytest.approx([bce, iou, l1])
+
+
+def test_dice_by_hand_is_averaged_over_images() -> None:
+    """Intersections 3/4 and 1, sums of areas 2 + 1 and 1 + 1, each plus one pixel."""
+    mixed = torch.tensor([[0.75, 0.75], [0.25, 0.25]])
+    prob, mask = torch.stack([mixed, MASK[0, 0]])[:, None], MASK.repeat(2, 1, 1, 1)
+    assert soft_dice_loss(prob, mask).item() == pytest.approx((1 - 2.5 / 4) / 2)
+    assert soft_dice_loss(prob * 0, mask * 0).item() == 0
+    terms = mask_loss(torch.logit(mixed)[None, None], MASK, terms_with(dice=1.0))
+    assert list(terms) == [*PARTS, "dice"]
+    assert terms["dice"].item() == pytest.approx(1 - 2.5 / 4)
 
 
 def test_soft_iou_is_averaged_over_images() -> None:
@@ -86,6 +102,7 @@ def test_half_precision_logits_are_scored_in_single_precision() -> None:
 
 
 def test_default_weights() -> None:
+    assert terms_with() == EQUAL
     assert loss_weights_with() == loss_weights_with(coarse=1.0, refined=1.0, fg=1.0, bg=1.0, auxiliary=0.1)
 
 
@@ -106,3 +123,15 @@ def test_total_is_the_weighted_sum_of_the_terms(supervised: str) -> None:
         assert losses[f"bg/{part}"].item() == pytest.approx(mask_loss(logits["bg_logits"], 1 - MASK)[part].item())
         mean = sum(mask_loss(level, MASK)[part].item() for level in levels) / 3
         assert losses[f"auxiliary/{part}"].item() == pytest.approx(mean)
+
+
+def test_terms_are_weighted_and_those_of_weight_0_are_left_out() -> None:
+    outputs = IPSAMOutput(torch.zeros(1, 4, 2, 2), coarse=torch.randn(1, 1, 2, 2), fg_logits=torch.randn(1, 1, 2, 2))
+    given = terms_with(bce=0.0, iou=2.0, l1=0.5, dice=3.0)
+    losses = ipsam_loss(outputs, MASK, loss_weights_with(coarse=0.3), given)
+    names = [f"{output}/{part}" for output in ("coarse", "fg") for part in ("iou", "l1", "dice")]
+    assert list(losses) == ["total", *names]
+    expected = {"coarse": 0.3, "fg": 1.0}, {"iou": 2.0, "l1": 0.5, "dice": 3.0}
+    assert losses["total"].item() == pytest.approx(
+        sum(expected[0][name.split("/")[0]] * expected[1][name.split("/")[1]] * losses[name].item() for name in names)
+    )

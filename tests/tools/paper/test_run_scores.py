@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 from support.paper_runs import CONFIGS, save_methods, save_run, scores
 
+from ipsam.engine.runs.run_folder import ADDED
 from ipsam.tools.paper.printed import Reference
 from ipsam.tools.paper.run_scores import RunScores, find_scores
 
@@ -81,6 +83,18 @@ def test_settings_that_change_scores_are_named(tmp_path: Path, overrides: list[s
     for remark in remarks:
         assert remark.startswith("other settings than its experiment (in brackets): ")
         assert remark.endswith(str(expected))
+
+
+def test_run_without_newer_settings_has_no_remark(tmp_path: Path) -> None:
+    run = save_run(tmp_path / "run", "cod_r32")
+    config = OmegaConf.load(run / "config.yaml")
+    for key in ADDED:
+        section, _, name = key.rpartition(".")
+        if name in (found := OmegaConf.select(config, section) or {}):
+            del found[name]
+    assert config.engine.pop("terms") == {}
+    OmegaConf.save(config, run / "config.yaml")
+    assert only(tmp_path).remarks == ()
 
 
 def test_other_test_sets_than_the_benchmark_are_named(tmp_path: Path) -> None:
