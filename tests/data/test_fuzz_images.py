@@ -186,7 +186,7 @@ def test_header_that_claims_too_much_is_refused(
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("role", ["image", "mask"])
+@pytest.mark.parametrize("role", ["image", pytest.param("mask", marks=pytest.mark.slow)])
 def test_hostile_file(written: Callable[[bytes, str], Path], role: str, name: str) -> None:
     content = HOSTILE[name]()
     read = outcome(written(content, ".png"), role)

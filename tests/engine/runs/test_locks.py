@@ -18,6 +18,7 @@ from support.run_folders import MODEL, finish
 
 from ipsam.engine.runs.configuration import read_config
 from ipsam.engine.runs.run_folder import LOCK, begin_run, lock_folder, open_run
+from ipsam.utils import lock
 from ipsam.utils.lock import SOFT
 
 HOST = socket.gethostname()
@@ -45,6 +46,7 @@ def no_locks(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(request.param, os.strerror(request.param))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(lock, "PATIENCE", 0.05)
 
 
 def refused(folder: Path, message: str) -> None:
