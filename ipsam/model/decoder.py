@@ -15,7 +15,7 @@ class MaskDecoder(nn.Module):
     Args:
         dim: embedding width c.
         num_mask_tokens: number of masks, one for each token.
-        own_mask_tokens: learn mask tokens here, instead of taking SPG's propagated tokens.
+        own_mask_tokens: learn mask tokens here, and withhold SPG's propagated tokens T if it makes any.
         depth, num_heads, mlp_dim: of the two-way transformer.
     """
 
@@ -60,7 +60,7 @@ class MaskDecoder(nn.Module):
             position: its position encoding (1, c, h, w).
             dense: dense prompt embedding (b, c, h, w), added to the image embedding.
             sparse: sparse prompt embeddings (b, n, c); n may be 0.
-            mask_tokens: SPG's output tokens (b, num_mask_tokens, c); None with ``own_mask_tokens``.
+            mask_tokens: SPG's output tokens T (b, num_mask_tokens, c); not used with ``own_mask_tokens``.
         """
         b = features.shape[0]
         if self.mask_tokens is not None:

@@ -36,6 +36,12 @@ class IPSAM(Segmenter):
         mask_reduction: ``mean`` of the decoder's masks, or the ``first`` (SAM's single-mask token).
         prediction: ``decoder``, or ``fg_prompt`` for SPG's direct output P+ (Table 3, part I). Training is the same.
 
+    Attributes:
+        uses_all_parameters: whether the loss reaches every trainable parameter. It does not reach SPG's projection of
+            the mask tokens T if the decoder has tokens of its own: T is then withheld (section 4.3, Table 3, part III),
+            and the paper still counts the projection. Nor does it reach the other masks' hypernetworks with
+            ``mask_reduction="first"``.
+
     Raises:
         ValueError: an argument has an unknown value, or parts do not fit together.
     """
@@ -73,6 +79,11 @@ class IPSAM(Segmenter):
         self.prediction = prediction
         self._check_self_prompts()
         self._check_decoder()
+        withholds_tokens = (
+            decoder.mask_tokens is not None and self_prompt is not None and self_prompt.num_mask_tokens > 0
+        )
+        ignores_masks = mask_reduction == "first" and decoder.num_mask_tokens > 1
+        self.uses_all_parameters = not (withholds_tokens or ignores_masks)
         if lateral is None:
             backbone.freeze_finer_levels()
 
@@ -99,11 +110,6 @@ class IPSAM(Segmenter):
         num_mask_tokens = 0 if self.self_prompt is None else self.self_prompt.num_mask_tokens
         if num_mask_tokens == 0 and decoder.mask_tokens is None:
             raise ValueError("self_prompt makes no mask tokens: set decoder.own_mask_tokens=True")
-        if num_mask_tokens > 0 and decoder.mask_tokens is not None:
-            raise ValueError(
-                "decoder.own_mask_tokens=True replaces the mask tokens of self_prompt, which then get no gradient: "
-                "set self_prompt.num_mask_tokens=0 with it"
-            )
         if num_mask_tokens not in (0, decoder.num_mask_tokens):
             raise ValueError(
                 f"self_prompt.num_mask_tokens is {num_mask_tokens}, but decoder.num_mask_tokens is "

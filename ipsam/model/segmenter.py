@@ -79,7 +79,7 @@ class Segmenter(nn.Module):
 
     oracle: ClassVar[bool] = False
     can_train: ClassVar[bool] = True
-    uses_all_parameters: ClassVar[bool] = True
+    uses_all_parameters: bool = True
     backbone: nn.Module
 
     @property

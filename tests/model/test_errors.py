@@ -54,7 +54,6 @@ PARTS: list[tuple[Callable[[], object], str]] = [
     (lambda: micro_model(feature_addition=FeatureAddition(DIM)), "set gating=None and dense_prompt=None"),
     (lambda: IPSAM(micro_backbone(), decoder=MaskDecoder(DIM, **TRANSFORMER)), r"set decoder\.own_mask_tokens=True"),
     (lambda: ipsam_of(self_prompt=MinimalSelfPromptGenerator(DIM)), r"set decoder\.own_mask_tokens=True"),
-    (lambda: ipsam_of(decoder=own_tokens()), r"set self_prompt\.num_mask_tokens=0 with it"),
     (
         lambda: ipsam_of(self_prompt=generator(num_mask_tokens=3)),
         r"num_mask_tokens is 3, but decoder\.num_mask_tokens is 4",

@@ -122,17 +122,22 @@ class TestConditioning:
         assert torch.equal(image, features + kwargs["dense"])
         assert torch.equal(position, model.backbone.position().expand(2, -1, -1, -1))
 
-    def test_the_decoders_own_mask_tokens_where_self_prompt_makes_none(self) -> None:
+    @pytest.mark.parametrize("num_mask_tokens", [0, 4])
+    def test_the_decoders_own_mask_tokens_replace_self_prompts(self, num_mask_tokens: int) -> None:
+        """Whether self_prompt makes none, or T is withheld (Table 3, part III)."""
         parts = micro_parts(
-            self_prompt=SelfPromptGenerator(DIM, num_mask_tokens=0, head_channels=(32, 32, 16, 16), **TRANSFORMER),
+            self_prompt=SelfPromptGenerator(
+                DIM, num_mask_tokens=num_mask_tokens, head_channels=(32, 32, 16, 16), **TRANSFORMER
+            ),
             decoder=MaskDecoder(DIM, own_mask_tokens=True, **TRANSFORMER),
         )
         model = IPSAM(micro_backbone(), **parts).eval()
         tokens = []
         model.decoder.transformer.register_forward_pre_hook(lambda _, args: tokens.append(args[2]))
         _, _, kwargs = inputs_of(model.decoder, model, images())
-        assert kwargs["mask_tokens"] is None
         assert kwargs["sparse"].shape == (2, 4, DIM)
+        assert tokens[0].shape == (2, 1 + 4 + 4, DIM)
+        assert model.uses_all_parameters == (num_mask_tokens == 0)
         assert torch.equal(tokens[0][:, 1:5], model.decoder.mask_tokens.weight.expand(2, -1, -1))
 
     def test_dense_prompt_is_the_embedding_of_raw_logits(self) -> None:

@@ -62,9 +62,13 @@ def test_modules_at_width_256(name: str) -> None:
     assert num_parameters(build()) == expected
 
 
-def test_everything_but_lora() -> None:
-    parts = SelfPromptGenerator(), PromptSpaceGating(), MaskDecoder(), LateralInhibition(), RefinementHead()
-    assert num_parameters(*parts) == 16_035_237
+@pytest.mark.parametrize(("own_mask_tokens", "expected"), [(False, 16_035_237), (True, 21_257_125 - 5_220_864)])
+def test_everything_but_lora(own_mask_tokens: bool, expected: int) -> None:
+    """Also where T is withheld (Table 3, part III): SPG's queries and projection still count."""
+    decoder = MaskDecoder(own_mask_tokens=own_mask_tokens)
+    parts = SelfPromptGenerator(), PromptSpaceGating(), decoder, LateralInhibition(), RefinementHead()
+    assert num_parameters(*parts) == expected
+    assert 32 * LORA_PER_RANK["large"] == 5_220_864
 
 
 @pytest.mark.parametrize(
