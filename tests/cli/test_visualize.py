@@ -139,15 +139,16 @@ def test_figure_3_shows_every_method(visualize: Callable[..., Any]) -> None:
     assert "maps: no maps of own, passed over: Four" in done.out
     page = read("figures/comparison_own.png")
     assert num_columns(page) == 5  # image, truth, ours, One, Two
-    assert page.shape[0] == TITLE + 2 * 360 + GAP
+    header = TITLE + KEY
+    assert page.shape[0] == header + 2 * 360 + GAP
     truth, _, one, two = (page[:, number * (WIDTH + GAP) :][:, :WIDTH] for number in range(1, 5))
     masks = [resized(np.repeat(mask_of(number)[..., None], 3, axis=2), (360, WIDTH)) for number in (1, 2)]
     for row, mask in enumerate(masks):
-        top = TITLE + row * (360 + GAP)
+        top = header + row * (360 + GAP)
         np.testing.assert_array_equal(truth[top + 3 : top + 357, 3:-3], mask[3:-3, 3:-3])
         assert (one[top + 3 : top + 357, 3:-3] == 30 * (row + 1)).all()
-    assert (two[TITLE + 3 : TITLE + 357, 3:-3] == 77).all()
-    assert (two[TITLE + 360 + GAP + 3 :][:50, 3:-3] == 240).all()
+    assert (two[header + 3 : header + 357, 3:-3] == 77).all()
+    assert (two[header + 360 + GAP + 3 :][:50, 3:-3] == 240).all()
     assert pdf_is_whole("figures/comparison_own.pdf")
 
 

@@ -1,6 +1,7 @@
 """Pictures of a model's inputs and outputs."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,12 +12,14 @@ from torch import Tensor
 
 from ipsam.data import TestSet
 from ipsam.engine.inference.forward import forward
+from ipsam.engine.inference.gate_map import GATE_MAP, gate_map
 from ipsam.engine.runs.settings import Settings
 from ipsam.model import IPSAMOutput, Segmenter
 from ipsam.utils.files import write_bytes
 
 CELL = 160  # pixels a side
-HEADER = 20  # pixels
+RAMP = np.linspace(0, 1, 80)[None]  # of a colour scale, for a key
+HEADER = 40  # pixels: a line for the title, another for the key
 
 
 @torch.no_grad()
@@ -30,21 +33,24 @@ def panel(image: Tensor, mask: Tensor, output: IPSAMOutput, *, most: int = 4) ->
         most: largest number of rows.
 
     Returns:
-        RGB (height, width, 3). Prompts and maps are probabilities; the gate's complement is in colour, as in Fig. 4
-        (red: kept, dark blue: suppressed). Parts that the model lacks have no column.
+        RGB (height, width, 3). Prompts and maps are probabilities; the gate is drawn as in Fig. 4, see ``gate_map``.
+        Each column of maps has its colour scale in its header. Parts that the model lacks have no column.
     """
     maps = {
         "mask": mask,
         "P+": _prob(output.fg_logits),
         "P-": _prob(output.bg_logits),
-        "1 - gate": None if output.gate is None else 1 - output.gate,
+        GATE_MAP: output.gate,
         "coarse": _prob(output.coarse),
         "refined": _prob(output.refined),
     }
     columns = [_titled("image", [_rgb(one.float() / 255) for one in image[:most]])]
     for title, values in maps.items():
         if values is not None:
-            columns.append(_titled(title, [_grey(one, coloured=title == "1 - gate") for one in values[:most]]))
+            draw, key = (gate_map, gate_map(1 - RAMP)) if title == GATE_MAP else (_grey, _grey(RAMP))
+            columns.append(
+                _titled(title, [draw(_cell(one)[0].numpy() / np.float32(255)) for one in values[:most]], key)
+            )
     return np.concatenate(columns, axis=1)
 
 
@@ -77,14 +83,18 @@ def _rgb(image: Tensor) -> NDArray[np.uint8]:
     return picture
 
 
-def _grey(values: Tensor, *, coloured: bool) -> NDArray[np.uint8]:
-    grey = _cell(values)[0].numpy()
-    if coloured:
-        return np.asarray(cv2.applyColorMap(grey, cv2.COLORMAP_TURBO)[..., ::-1], dtype=np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+def _grey(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    return np.repeat(np.rint(values * 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _titled(title: str, cells: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _titled(title: str, cells: list[NDArray[np.uint8]], key: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """Stack cells below a title and a key of colours from 0 to 1."""
     header = np.full((HEADER, CELL, 3), 255, np.uint8)
-    cv2.putText(header, title, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    words = [(title, 4, 15)]
+    if key is not None:
+        left, right = 18, 18 + key.shape[1]
+        header[24:36, left:right] = key
+        words += [("0", 4, 35), ("1", right + 5, 35)]
+    for text, x, y in words:
+        cv2.putText(header, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate([header, *cells], axis=0)

@@ -94,7 +94,7 @@ def evaluate_run(
     show(f"scores: {out / 'metrics.json'}, {out / 'per_image.csv'}, {out / 'curves.csv'}")
     if save_maps:
         show(f"maps: {out / 'maps'}")
-    show("pictures (image, mask, prompts, gate, coarse, refined):", *(f"  {path}" for path in pictures))
+    show("pictures (image, mask, prompts, gate decision, coarse, refined):", *(f"  {path}" for path in pictures))
 
 
 def evaluate_references(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ipsam.engine.inference.gate_map import GATE_MAP, SUPPRESSED, UNAFFECTED, gate_map
 from ipsam.engine.inference.prediction import Prediction
 
 MINUS = "\N{MINUS SIGN}"
@@ -51,9 +52,9 @@ def maps(result: Prediction) -> str:
     if result.prompts is not None:
         shown.append(("Prompt P+", "what the model points out as foreground", _grey(result.prompts.fg)))
         shown.append((f"Prompt P{MINUS}", "what it points out as background", _grey(result.prompts.bg)))
-    if result.gate is not None:  # in the colours of Fig. 4
-        gate: RGBOrGrey = np.asarray(cv2.applyColorMap(_grey(1 - result.gate), cv2.COLORMAP_TURBO)[..., ::-1])
-        shown.append((f"1 {MINUS} gate", f"red: P+ is left as it is; dark blue: P{MINUS} suppresses it", gate))
+    if result.gate is not None:
+        about = f"red, 1: P+ is {UNAFFECTED}; dark blue, 0: {SUPPRESSED} by P{MINUS}"
+        shown.append((GATE_MAP, about, gate_map(result.gate)))
     figures = (
         f"<figure>{embedded(pixels, f'{title}: {about}.')}"
         f"<figcaption><strong>{title}</strong> {html.escape(about)}</figcaption></figure>"

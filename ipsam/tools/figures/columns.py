@@ -14,17 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.data.saved_maps.maps import read_map
+from ipsam.engine.inference.gate_map import GATE_MAP, SUPPRESSED, gate_map
 from ipsam.tools.figures.view import View, shrunk
 
 # Okabe and Ito's vermilion and sky blue: distinct for every type of colour vision, bright on a dark image.
 FALSE_POSITIVE, FALSE_NEGATIVE = (213, 94, 0), (86, 180, 233)
-GATE_COLOURS = "turbo"  # from dark blue to red, with distinct colours in the middle, where most gates lie
-ENERGY_COLOURS = "inferno"
+ENERGY_COLOURS = "RdBu_r"  # from blue, a loss, through white, 0, to red, a gain
+MINUS = "\N{MINUS SIGN}"
 DIMMED = 0.45  # of the image's brightness, behind the errors
 
 RGBImage = NDArray[np.uint8]
 Map = NDArray[np.floating[Any]]
 Key = Sequence[str | RGBImage]  # words and colours, side by side
+
+RAMP = np.linspace(0, 1, 256)[None]  # of a colour scale, for a key
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,10 @@ class Column:
 def mechanism(ours: Sequence[View], baseline: Sequence[View]) -> list[Column]:
     """Fill Fig. 4: image, truth, baseline, ours, error, P+, P-, gate decision, energy change.
 
-    The paper's figure has no column for the truth. Columns of parts that the model lacks are left out. The gate's
-    colours span 0 to 1. Those of the energy change span 0 to the maximum over all rows, so that rows are comparable.
+    The paper's figure has no column for the truth. Columns of parts that the model lacks are left out. The colours of
+    the energy change are symmetric around 0, up to the largest change of all rows, so that rows are comparable. The
+    paper speaks of "negative activations" and of warmer colours for larger changes, without a formula: here the sign
+    chooses the colour, and the size its depth.
 
     Args:
         ours: the rows as the model sees them.
@@ -51,15 +56,15 @@ def mechanism(ours: Sequence[View], baseline: Sequence[View]) -> list[Column]:
     wrong = [errors(row.image, row.prob, row.truth) for row in ours]
     columns.append(Column("Error", wrong, (patch(FALSE_POSITIVE), "FP", patch(FALSE_NEGATIVE), "FN")))
     if prompts := [(row.fg, row.bg) for row in ours if row.fg is not None and row.bg is not None]:
-        columns.append(Column("P⁺", [grey(fg) for fg, _ in prompts]))
-        columns.append(Column("P⁻", [grey(bg) for _, bg in prompts]))
-    # Fig. 4's colours: red where the gate keeps the prompt, dark blue where it suppresses it.
-    if gates := [coloured(1 - row.gate, GATE_COLOURS) for row in ours if row.gate is not None]:
-        columns.append(Column("Gate", gates, ("suppressed", ramp(GATE_COLOURS), "kept")))
+        columns.append(_probabilities("P⁺", [fg for fg, _ in prompts]))
+        columns.append(_probabilities("P⁻", [bg for _, bg in prompts]))
+    if gates := [gate_map(row.gate) for row in ours if row.gate is not None]:
+        columns.append(Column(GATE_MAP, gates, (f"{SUPPRESSED} 0", gate_map(1 - RAMP), "1")))
     if changes := [row.energy for row in ours if row.energy is not None]:
-        highest = max(float(change.max()) for change in changes)
-        energies = [coloured(change / (highest or 1), ENERGY_COLOURS) for change in changes]
-        columns.append(Column("Energy change", energies, ("0", ramp(ENERGY_COLOURS), f"{highest:.3g}")))
+        limit = max(float(np.abs(change).max()) for change in changes) or 1.0
+        energies = [energy_map(change / limit) for change in changes]
+        key = (f"{MINUS}{limit:.3g}", energy_map(2 * RAMP - 1), f"+{limit:.3g}")
+        columns.append(Column("Energy change", energies, key))
     return columns
 
 
@@ -72,25 +77,31 @@ def comparison(
         ValueError, FileNotFoundError: a map can't be read.
     """
     image, *predictions = _predictions(ours, baseline)
-    others = [Column(name, [None if path is None else _saved(path) for path in maps]) for name, maps in methods.items()]
+    others = [
+        _probabilities(name, [None if path is None else _saved(path) for path in maps])
+        for name, maps in methods.items()
+    ]
     return [image, _truth(ours), *reversed(predictions), *others]
 
 
 def _predictions(ours: Sequence[View], baseline: Sequence[View]) -> list[Column]:
     columns = [Column("Image", [row.image for row in ours])]
     if baseline:
-        columns.append(Column("Baseline", [grey(row.prob) for row in baseline]))
-    return [*columns, Column("Ours", [grey(row.prob) for row in ours])]
+        columns.append(_probabilities("Baseline", [row.prob for row in baseline]))
+    return [*columns, _probabilities("Ours", [row.prob for row in ours])]
 
 
 def _truth(ours: Sequence[View]) -> Column:
-    return Column("Truth", [grey(row.truth) for row in ours])
+    return _probabilities("Truth", [row.truth for row in ours])
 
 
-def _saved(path: Path) -> RGBImage:
+def _probabilities(title: str, maps: Sequence[Map | None]) -> Column:
+    return Column(title, [None if one is None else grey(one) for one in maps], ("0", grey(RAMP), "1"))
+
+
+def _saved(path: Path) -> Map:
     pixels = read_map(path)
-    values = pixels.astype(np.float32) / np.float32(255 if pixels.dtype == np.uint8 else 1)
-    return grey(shrunk(values))
+    return shrunk(pixels.astype(np.float32) / np.float32(255 if pixels.dtype == np.uint8 else 1))
 
 
 def grey(values: Map) -> RGBImage:
@@ -112,11 +123,7 @@ def patch(colour: tuple[int, int, int]) -> RGBImage:
     return np.array([[colour]], np.uint8)
 
 
-def ramp(colours: str) -> RGBImage:
-    """Draw a colour map from its low to its high end, for a key."""
-    return coloured(np.linspace(0, 1, 256)[None], colours)
-
-
-def coloured(values: Map, colours: str) -> RGBImage:
-    """Draw values from 0 to 1 in a colour map of matplotlib."""
-    return np.asarray(matplotlib.colormaps[colours](values, bytes=True)[..., :3], dtype=np.uint8)
+def energy_map(values: Map) -> RGBImage:
+    """Draw changes from -1, blue, to 1, red."""
+    colours = matplotlib.colormaps[ENERGY_COLOURS]
+    return np.asarray(colours((values + 1) / 2, bytes=True)[..., :3], dtype=np.uint8)

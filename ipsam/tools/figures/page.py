@@ -90,9 +90,15 @@ def _draw_title(page: Axes, title: str, left: float) -> None:
 
 
 def _draw_key(page: Axes, key: Key, left: float) -> None:
-    """Centre words and colours side by side."""
+    """Centre words and colours side by side; reduce the font size of words that exceed the column."""
     parts = [_draw_text(page, part, 0, TITLE + PATCH / 2, KEY_SIZE) if isinstance(part, str) else part for part in key]
     widths = [_width(part) if isinstance(part, Text) else PATCH if part.shape[1] == 1 else RAMP for part in parts]
+    words = sum(width for part, width in zip(parts, widths, strict=True) if isinstance(part, Text))
+    scale = min(1.0, (WIDTH - SPACE * (len(key) - 1) - sum(widths) + words) / max(words, 1))
+    for index, part in enumerate(parts):
+        if isinstance(part, Text) and scale < 1:
+            part.set_fontsize(KEY_SIZE * scale)
+            widths[index] = _width(part)
     x = left + (WIDTH - sum(widths) - SPACE * (len(key) - 1)) / 2
     for part, width in zip(parts, widths, strict=True):
         if isinstance(part, Text):

@@ -99,15 +99,17 @@ def view(subject: FigureModel, sample: Sample) -> View:
 
 @contextmanager
 def energy_changes(model: nn.Module) -> Iterator[list[Float[Tensor, "b 1 h w"]]]:
-    """Collect the energy change of each forward pass: the L2 norm over channels of the gating's output minus E+.
+    """Collect the energy change of each forward pass: by how much the gating changes the norm of the dense prompt.
 
-    A forward hook works for every operator in PSG's place. A model without an operator adds nothing to the list.
+    It is the L2 norm over channels of the gating's output minus that of E+, and negative where the gating cancels the
+    prompt. A forward hook works for every operator in PSG's place. A model without one adds nothing to the list.
     """
     changes: list[Tensor] = []
 
     def collect(_: nn.Module, inputs: tuple[Tensor, Tensor], outputs: tuple[Tensor, Tensor | None]) -> None:
-        # In bf16 the difference of two similar embeddings would be mostly rounding error.
-        changes.append((outputs[0].float() - inputs[0].float()).norm(dim=1, keepdim=True))
+        # In bf16 the difference of two similar norms would be mostly rounding error.
+        after, before = (prompt.float().norm(dim=1, keepdim=True) for prompt in (outputs[0], inputs[0]))
+        changes.append(after - before)
 
     gating = getattr(model, "gating", None)
     if gating is None:

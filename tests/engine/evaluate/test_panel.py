@@ -31,6 +31,21 @@ def test_gate_colours_follow_the_paper() -> None:
         assert (cell[..., colour] > cell[..., other]).all()
 
 
+def test_every_column_of_maps_has_its_scale() -> None:
+    """Black to white for probabilities, dark blue to red for the gate; the image has none."""
+    image, mask = torch.zeros(1, 3, 64, 64, dtype=torch.uint8), torch.zeros(1, 1, 64, 64)
+    header = panel(image, mask, micro_model()(image.float()))[:HEADER]
+    line = header[30].reshape(7, CELL, 3).astype(int)
+    assert (line[0] == 255).all()
+    for number, cells in enumerate(line[1:], start=1):
+        first, *_, last = (cell for cell in cells[18:98])
+        if number == 4:
+            assert first[BLUE] > first[RED]
+            assert last[RED] > 10 * last[BLUE]
+        else:
+            assert (first.max(), last.min()) == (0, 255)
+
+
 def test_saved_panel(test_set: TestSet, tmp_path: Path) -> None:
     path = save_panel(micro_model(), test_set, tmp_path / "new" / "set.png", settings=settings_with(cpu=True), most=2)
     picture = cv2.imread(str(path))

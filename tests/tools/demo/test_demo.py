@@ -119,7 +119,7 @@ def test_missing_parts_are_not_shown(picture: np.ndarray) -> None:
         randomise(model, scale=0.15)
         html = html_images.maps(Predictor(model, image_size=64, device="cpu").predict(picture))
         assert len(embedded(html)) == num_maps
-        assert "gate" not in html
+        assert "Gate" not in html
 
 
 def test_examples_are_reproducible(tmp_path: Path) -> None:

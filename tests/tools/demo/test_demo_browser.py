@@ -120,7 +120,7 @@ def test_upload_becomes_a_mask_and_a_cutout(
     assert 0.1 < result.mask.mean() < 0.9
     assert np.array_equal(shown(page, "Probability"), result.map)
     assert np.array_equal(shown(page, "Mask"), result.mask * np.uint8(255))
-    for title in ("Prompt P+", "Prompt P−", "1 − gate"):  # noqa: RUF001
+    for title in ("Prompt P+", "Prompt P−", "Gate decision"):  # noqa: RUF001
         assert shown(page, title).std() > 1
     name, pixels = cutout(page)
     assert name == "pond_cutout.png"

@@ -9,25 +9,24 @@ import numpy as np
 import pytest
 
 from ipsam.data.sources import Sample
+from ipsam.engine.inference.gate_map import gate_map
 from ipsam.tools.figures.columns import (
     DIMMED,
-    ENERGY_COLOURS,
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
-    GATE_COLOURS,
+    RAMP,
     Column,
-    coloured,
     comparison,
+    energy_map,
     errors,
     grey,
     mechanism,
     patch,
-    ramp,
 )
 from ipsam.tools.figures.view import WIDTH, FigureModel, View, view
 
 RED, GREEN, BLUE = range(3)
-FIGURE_4 = ["Image", "Truth", "Baseline", "Ours", "Error", "P⁺", "P⁻", "Gate", "Energy change"]
+FIGURE_4 = ["Image", "Truth", "Baseline", "Ours", "Error", "P⁺", "P⁻", "Gate decision", "Energy change"]
 
 
 @pytest.fixture
@@ -63,33 +62,50 @@ def test_figure_4_shows_every_part(views: list[View]) -> None:
         "Error": [errors(one.image, one.prob, one.truth) for one in views],
         "P⁺": [grey(one.fg) for one in views],
         "P⁻": [grey(one.bg) for one in views],
-        "Gate": [coloured(1 - one.gate, GATE_COLOURS) for one in views],
+        "Gate decision": [gate_map(one.gate) for one in views],
     }
     assert list(shown) == FIGURE_4 == [*expected, "Energy change"]
     assert all(same(shown[title], cells) for title, cells in expected.items())
     for column in columns:
         assert [cell.shape for cell in column.cells if cell is not None] == [(40, 70, 3), (40, 60, 3)]
     assert key_of(shown["Error"]) == [patch(FALSE_POSITIVE).tolist(), "FP", patch(FALSE_NEGATIVE).tolist(), "FN"]
-    assert key_of(shown["Gate"]) == ["suppressed", ramp(GATE_COLOURS).tolist(), "kept"]
-    assert [title for title, column in shown.items() if column.key] == ["Error", "Gate", "Energy change"]
+    assert key_of(shown["Gate decision"]) == ["suppressed 0", gate_map(1 - RAMP).tolist(), "1"]
+    assert [title for title, column in shown.items() if not column.key] == ["Image"]
+    for title in ("Truth", "Baseline", "Ours", "P⁺", "P⁻"):
+        assert key_of(shown[title]) == ["0", grey(RAMP).tolist(), "1"]
 
 
 @pytest.mark.parametrize("factor", [0, 1, 2])
 def test_rows_share_the_energy_scale(views: list[View], factor: int) -> None:
     assert views[0].energy is not None
-    energies = [views[0].energy * bool(factor), views[0].energy * factor]
-    highest = float(energies[1].max())
+    energies = [views[0].energy * bool(factor), views[0].energy * -factor]
+    limit = float(np.abs(energies[1]).max()) or 1.0
     column = by_title(mechanism([replace(views[0], energy=energy) for energy in energies], []))["Energy change"]
-    assert same(column, [coloured(energy / (highest or 1), ENERGY_COLOURS) for energy in energies])
-    assert key_of(column) == ["0", ramp(ENERGY_COLOURS).tolist(), f"{highest:.3g}"]
+    assert same(column, [energy_map(energy / limit) for energy in energies])
+    assert key_of(column) == [f"\N{MINUS SIGN}{limit:.3g}", energy_map(2 * RAMP - 1).tolist(), f"+{limit:.3g}"]
+
+
+def test_energy_is_red_where_it_grows_and_blue_where_it_shrinks(views: list[View]) -> None:
+    """No change is white; equal changes of either sign are equally dark."""
+    shown = [replace(views[0], energy=row(4, 1, 0, -1, -4))]
+    (cell,) = by_title(mechanism(shown, []))["Energy change"].cells
+    assert cell is not None
+    most, more, same, less, least = cell[0].astype(int)
+    assert most[RED] > 2 * most[BLUE]
+    assert least[BLUE] > 2 * least[RED]
+    assert more[RED] > more[BLUE]
+    assert less[BLUE] > less[RED]
+    assert same.min() > 240
+    assert more.sum() > most.sum()
+    assert less.sum() > least.sum()
 
 
 @pytest.mark.parametrize(
     ("absent", "left_out"),
     [
-        (["gate"], ["Gate"]),
-        (["gate", "energy"], ["Gate", "Energy change"]),
-        (["fg", "bg", "gate", "energy"], ["P⁺", "P⁻", "Gate", "Energy change"]),
+        (["gate"], ["Gate decision"]),
+        (["gate", "energy"], ["Gate decision", "Energy change"]),
+        (["fg", "bg", "gate", "energy"], ["P⁺", "P⁻", "Gate decision", "Energy change"]),
     ],
 )
 def test_missing_parts_have_no_column(views: list[View], absent: list[str], left_out: list[str]) -> None:
@@ -106,7 +122,7 @@ def test_figure_3_shows_saved_maps_beside_both_models(views: list[View], tmp_pat
     assert [column.title for column in columns] == ["Image", "Truth", "Ours", "Baseline", "One"]
     assert same(columns[3], [grey(1 - one.prob) for one in views])
     assert same(columns[4], [None, np.full((5, WIDTH, 3), 51)])
-    assert not any(column.key for column in columns)
+    assert [key_of(column) for column in columns] == [[], *[["0", grey(RAMP).tolist(), "1"]] * 4]
     assert list(by_title(comparison(views, [], {}))) == ["Image", "Truth", "Ours"]
 
 
@@ -124,7 +140,7 @@ def test_errors_are_coloured_by_kind_and_size_over_the_grey_image() -> None:
 
 def test_gate_is_red_where_it_keeps_and_dark_blue_where_it_suppresses(views: list[View]) -> None:
     shown = [replace(views[0], gate=row(1, 0.5, 0, 0.9, 0.1))]
-    (cell,) = by_title(mechanism(shown, []))["Gate"].cells
+    (cell,) = by_title(mechanism(shown, []))["Gate decision"].cells
     assert cell is not None
     suppressed, half, kept, mostly_suppressed, mostly_kept = cell[0].astype(int)
     assert suppressed[BLUE] > suppressed[RED] > suppressed[GREEN]
