@@ -25,7 +25,8 @@ MODELS = {
     "lora": lambda: micro_model(lora=LoRA(rank=4)),
     "dropout": lambda: micro_model(lora=LoRA(rank=4, dropout=0.3)),
     "unused": lambda: NullPrompt(
-        SAM2("micro", image_size=64, adapter=HieraAdapter(scale_factor=8), train_decoder=True), zero_mask=False
+        SAM2("micro", image_size=64, adapter=HieraAdapter(scale_factor=8), train_decoder=True, two_mask_decoder=True),
+        zero_mask=False,
     ),
     "batch norm": lambda: MDSAM(SAM("micro", image_size=64)),
 }

@@ -46,13 +46,14 @@ class SAM2(Promptable):
         adapter: SAM2-Adapter's adaptation of the trunk instead; None for none.
         train_decoder: train the mask decoder. A loss on the single mask does not reach the heads for IoU and object
             score and the other masks' hypernetworks, so unstable masks are then kept.
+        two_mask_decoder: narrow a trained decoder to that of SAM2-Adapter's released code, see ``narrow``.
 
     Attributes:
         model: sam2's ``SAM2Base``, which ``SAM2ImagePredictor`` accepts.
 
     Raises:
-        ValueError: an unknown variant, an invalid size, LoRA together with an adapter, or a checkpoint that does not
-            fit.
+        ValueError: an unknown variant, an invalid size, LoRA together with an adapter, ``two_mask_decoder`` without
+            ``train_decoder``, or a checkpoint that does not fit.
         FileNotFoundError: the checkpoint is missing.
     """
 
@@ -65,10 +66,13 @@ class SAM2(Promptable):
         lora: LoRA | None = None,
         adapter: HieraAdapter | None = None,
         train_decoder: bool = False,
+        two_mask_decoder: bool = False,
     ) -> None:
         super().__init__()
         if lora is not None and adapter is not None:
             raise ValueError("the trunk is adapted by LoRA or by an adapter, not both: set lora=None or adapter=None")
+        if two_mask_decoder and not train_decoder:
+            raise ValueError("two_mask_decoder has a head without pretrained weights: set train_decoder=True with it")
         extra = {"sam_mask_decoder_extra_args": None if train_decoder else STABLE_MASK}
         self.image_size = image_size
         self.model: Any = instantiate(OmegaConf.merge(sam2_config(variant, image_size), IMAGES_ONLY, extra))
@@ -84,6 +88,8 @@ class SAM2(Promptable):
             lora.inject(encoder.trunk)
         if adapter is not None:
             encoder.trunk = adapter.around(encoder.trunk)
+        if two_mask_decoder:
+            narrow(self.model.sam_mask_decoder)
 
     def encoder_blocks(self) -> nn.ModuleList:
         """Return the trunk's blocks, adapted or not."""
@@ -114,6 +120,22 @@ class SAM2(Promptable):
             high_res_features=features.high_res,
         )
         return logits, iou
+
+
+def narrow(decoder: Any) -> None:
+    """Narrow sam2's ``MaskDecoder`` to the one in SAM2-Adapter's released code.
+
+    It keeps the first two mask tokens, for the single mask and one alternative, and scores objects by one linear layer
+    with new weights. The mask of the first token alone is used, as everywhere here; their code uses the second's.
+    """
+    kept = 2
+    decoder.num_mask_tokens, decoder.num_multimask_outputs = kept, kept - 1
+    decoder.output_hypernetworks_mlps = decoder.output_hypernetworks_mlps[:kept]
+    tokens, last = decoder.mask_tokens, decoder.iou_prediction_head.layers[-1]
+    tokens.num_embeddings = last.out_features = kept
+    for layer, name in ((tokens, "weight"), (last, "weight"), (last, "bias")):
+        setattr(layer, name, nn.Parameter(getattr(layer, name)[:kept].detach().clone()))
+    decoder.pred_obj_score_head = nn.Linear(decoder.transformer_dim, 1)
 
 
 def _corners_and_points(prompts: Prompts) -> tuple[Tensor, Tensor] | None:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
+from sam2.modeling.sam.mask_decoder import MaskDecoder
+from sam2.modeling.sam.transformer import TwoWayTransformer
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 from torch import Tensor
 
-from ipsam.model.baselines import SAM2, AutomaticMask, NullPrompt, OraclePoint, WholeImageBox
+from ipsam.model.baselines import SAM2, AutomaticMask, HieraAdapter, NullPrompt, OraclePoint, WholeImageBox
 from ipsam.model.baselines.automatic import NONE_FOUND
 from ipsam.model.baselines.promptable import Prompts
 from ipsam.utils.imagenet import normalise
@@ -136,6 +138,27 @@ def test_amg_without_a_find_is_an_empty_map_with_a_remark(sam2: SAM2, picture: n
     output = AutomaticMask(sam2, points_per_side=2, pred_iou_thresh=1.0)(network_input(picture))
     assert (output.logits == -10).all()
     assert output.remarks == [NONE_FOUND]
+
+
+def test_two_mask_decoder_is_that_of_sam2_adapters_code() -> None:
+    """It is built there as below; here it starts from SAM2's weights, and nothing else changes."""
+    options = {"use_high_res_features": True, "pred_obj_scores": True, "pred_obj_scores_mlp": False}
+    transformer = TwoWayTransformer(depth=2, embedding_dim=64, num_heads=8, mlp_dim=2048)
+    theirs = MaskDecoder(transformer_dim=64, transformer=transformer, num_multimask_outputs=1, **options).state_dict()
+    states = []
+    for two in (False, True):
+        torch.manual_seed(2)
+        adapter = HieraAdapter(scale_factor=8)
+        model = SAM2("micro", image_size=SIZE, adapter=adapter, train_decoder=True, two_mask_decoder=two)
+        states.append(model.model.state_dict())
+    full, narrow = states
+    decoder = {name: tensor for name, tensor in narrow.items() if name.startswith("sam_mask_decoder.")}
+    shapes = {name.removeprefix("sam_mask_decoder."): tensor.shape for name, tensor in decoder.items()}
+    assert shapes == {name: tensor.shape for name, tensor in theirs.items()}
+    for name, tensor in narrow.items():
+        assert ".pred_obj_score_head." in name or torch.equal(tensor, full[name][: len(tensor)]), name
+    assert NullPrompt(model)(torch.randn(1, 3, SIZE, SIZE)).logits.shape == (1, 1, 16, 16)
+    assert all(parameter.requires_grad for parameter in model.model.sam_mask_decoder.parameters())
 
 
 def test_weights_in_sam2s_format(sam2: SAM2, tmp_path: Path, picture: np.ndarray) -> None:
