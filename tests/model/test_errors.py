@@ -116,6 +116,8 @@ BASELINES: list[tuple[Callable[[], object], str]] = [
         lambda: SAM2("micro", **SMALL, lora=LoRA(), adapter=HieraAdapter(scale_factor=8)),
         "set lora=None or adapter=None",
     ),
+    (lambda: SAM2("micro", **SMALL, two_mask_decoder=True), "two_mask_decoder .* set train_decoder=True with it"),
+    (lambda: MDSAM(SAM("micro", **SMALL, min_max=True)), "set min_max=False"),
     (
         lambda: MDSAM(SAM("micro", **SMALL, train_encoder=True)),
         "MDSAM needs a frozen backbone: set train_encoder=False",

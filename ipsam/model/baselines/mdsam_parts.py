@@ -69,22 +69,21 @@ class MultiScaleAdapter(nn.Module):
 class MultiLevelFusion(nn.Module):
     """Multi-Level Fusion Module (MLFM): sum of the levels, weighted channel by channel from their fusion.
 
-    In the authors' released code each gate reads its own level, and the fused features are unused.
-
     Args:
         dim: channels of each level.
         num_levels: levels.
+        own_gates: each gate reads its own level instead of the fusion, which is then not built.
     """
 
-    def __init__(self, dim: int, *, num_levels: int = 4) -> None:
+    def __init__(self, dim: int, *, num_levels: int = 4, own_gates: bool = False) -> None:
         super().__init__()
-        self.fuse = conv_block(num_levels * dim, dim, 1, nn.ReLU)
+        self.fuse = None if own_gates else conv_block(num_levels * dim, dim, 1, nn.ReLU)
         self.gates = nn.ModuleList(conv_block(dim, dim, 1, nn.ReLU) for _ in range(num_levels))
 
     def forward(self, levels: Sequence[Float[Tensor, "b c h w"]]) -> Float[Tensor, "b c h w"]:
         """Add up levels (b, c, h, w), each multiplied by 1 + its gate (b, c, 1, 1) in (0, 1)."""
-        fused = self.fuse(torch.cat(list(levels), dim=1))
-        weights = [gate(fused).mean((2, 3), keepdim=True).sigmoid() for gate in self.gates]
+        read = list(levels) if self.fuse is None else [self.fuse(torch.cat(list(levels), dim=1))] * len(levels)
+        weights = [gate(x).mean((2, 3), keepdim=True).sigmoid() for gate, x in zip(self.gates, read, strict=True)]
         return torch.stack([level * (1 + weight) for level, weight in zip(levels, weights, strict=True)]).sum(0)
 
 

@@ -1,20 +1,30 @@
 """SAM, by transformers' ``SamModel``."""
 
+import logging
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ipsam.model.backbone import PATCH
 from ipsam.model.baselines.promptable import Features, Promptable, Prompts
 from ipsam.model.baselines.vit_adapter import AdaptedViT, ViTAdapter
+from ipsam.utils.imagenet import MEAN, STD
 from ipsam.utils.weights import key_difference, sha256_of
 
+logger = logging.getLogger(__name__)
+
 WEIGHTS = "model.safetensors"
+POSITIONS = "vision_encoder.pos_embed"  # (1, h, w, c), one for each cell of the embedding grid
+# MedSAM's weights on the Hugging Face Hub. The revision is the one that added the safetensors file.
+MEDSAM = "wanglab/medsam-vit-base --revision a0a0e4bf38278213a0df876d2378f5736731a15e"
 
 # Differences of each vision encoder from the defaults of transformers' configuration, which are ViT-B's.
 VISION: dict[str, dict[str, Any]] = {
@@ -55,13 +65,15 @@ class SAM(Promptable):
 
     Args:
         variant: ``huge``, ``large``, ``base`` (ViT-H, -L, -B) or ``micro``.
-        image_size: side of the square input in pixels, a multiple of 16; 1024 for pretrained weights, whose position
-            embeddings have that size.
+        image_size: side of the square input in pixels, a multiple of 16. Pretrained position embeddings, published
+            for 1024, are interpolated to other sizes.
         checkpoint: folder with ``model.safetensors`` as published on the Hugging Face Hub; None takes random weights.
         train_encoder: train the image encoder.
         train_decoder: train the mask decoder. A loss on the single mask does not reach the IoU head and the
             other masks' hypernetworks.
         adapter: SAM-Adapter's adaptation of the image encoder; None for none.
+        min_max: scale each image to [0, 1] by its own minimum and maximum, as MedSAM does, instead of normalising it
+            by ImageNet's mean and standard deviation.
 
     Attributes:
         model: transformers' ``SamModel``.
@@ -81,6 +93,7 @@ class SAM(Promptable):
         train_encoder: bool = False,
         train_decoder: bool = False,
         adapter: ViTAdapter | None = None,
+        min_max: bool = False,
     ) -> None:
         from transformers import SamConfig, SamModel  # imported late: it takes seconds
 
@@ -94,6 +107,7 @@ class SAM(Promptable):
         if checkpoint is not None:
             _check_exists(Path(checkpoint), variant)  # before a model of gigabytes is built
         self.image_size = image_size
+        self.min_max = min_max
         decoder = DECODER.get(variant, {})
         width = {"hidden_size": decoder["hidden_size"]} if decoder else {}
         config = SamConfig(
@@ -121,7 +135,7 @@ class SAM(Promptable):
 
     def encode(self, image: Float[Tensor, "b 3 H W"]) -> Features:
         """Encode images to (b, c, H/16, W/16); there are no finer features."""
-        return Features(self.model.vision_encoder(image)[0])
+        return Features(self.model.vision_encoder(min_max_scaled(image) if self.min_max else image)[0])
 
     def decode(
         self, features: Features, prompts: Prompts, *, multimask: bool = False
@@ -148,7 +162,9 @@ class SAM(Promptable):
         for name, other in (shared, shared[::-1]):
             if other in found:
                 found.setdefault(name, found[other])
-        wanted: dict[str, torch.Tensor] = self.model.state_dict()
+        wanted: dict[str, Tensor] = self.model.state_dict()
+        if (before := resize_positions(found, wanted)) is not None:
+            logger.info("%s: position embeddings interpolated from %d to %d px", path, before, self.image_size)
         if difference := key_difference(wanted, found):
             raise ValueError(
                 f"{path} does not fit SAM with variant={variant} and image_size={self.image_size}\n{difference}"
@@ -157,10 +173,45 @@ class SAM(Promptable):
         self.base_sha256 = sha256_of(path)
 
 
+def min_max_scaled(image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
+    """Scale normalised images (b, 3, H, W) to [0, 1], each by the minimum and maximum of all its pixels."""
+    channels = zip(image.unbind(1), MEAN, STD, strict=True)
+    values = torch.stack([channel * std + mean for channel, mean, std in channels], dim=1)
+    least, most = values.amin((1, 2, 3), keepdim=True), values.amax((1, 2, 3), keepdim=True)
+    return (values - least) / (most - least).clamp(min=1e-8)
+
+
+def resize_positions(found: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> int | None:
+    """Interpolate a file's position embeddings, in place, to the image size of the model that needs them.
+
+    These are the absolute ones and the relative ones of global attention; those of windows do not depend on the size.
+    Tensors of an unexpected form are left, for the check of the shapes to name.
+
+    Returns:
+        The file's image size in pixels; None if nothing was interpolated.
+    """
+    after = wanted[POSITIONS].shape[1]
+    position = found.get(POSITIONS)
+    if position is None or position.ndim != 4 or not position.numel() or not position.is_floating_point():
+        return None
+    before = position.shape[1]
+    if position.shape[2] != before or before == after:
+        return None
+    resized = F.interpolate(position.float().permute(0, 3, 1, 2), size=(after, after), mode="bilinear")
+    found[POSITIONS] = resized.permute(0, 2, 3, 1)
+    for name in found.keys() & wanted.keys():
+        if name.endswith((".rel_pos_h", ".rel_pos_w")) and wanted[name].shape[0] == 2 * after - 1:
+            table = found[name]
+            if table.shape[:-1] == (2 * before - 1,) and table.is_floating_point() and table.numel():
+                found[name] = F.interpolate(table.float().T[None], size=2 * after - 1, mode="linear")[0].T
+    return before * PATCH
+
+
 def _check_exists(folder: Path, variant: str) -> None:
     path = folder / WEIGHTS
     if not path.is_file():
-        source = f"download them with: hf download facebook/sam-vit-{variant} {WEIGHTS} --local-dir {folder}\n"
+        published = MEDSAM if folder.name == "medsam-vit-base" else f"facebook/sam-vit-{variant}"
+        source = f"download them with: hf download {published} {WEIGHTS} --local-dir {folder}\n"
         raise FileNotFoundError(
             f"no SAM weights at {path}\n{'' if variant == 'micro' else source}"
             "name another folder with checkpoint=..., or take random weights with checkpoint=None"

@@ -57,6 +57,27 @@ def test_fusion_weighs_each_level_by_one_to_two() -> None:
     assert 4 < fused.min() <= fused.max() < 8
 
 
+def test_own_gates_read_their_own_level() -> None:
+    levels = [torch.randn(2, 8, 4, 4) for _ in range(4)]
+    fusion = MultiLevelFusion(8, own_gates=True).eval()
+    gates = [gate(level).mean((2, 3), keepdim=True).sigmoid() for gate, level in zip(fusion.gates, levels, strict=True)]
+    torch.testing.assert_close(
+        fusion(levels), sum(level * (1 + gate) for level, gate in zip(levels, gates, strict=True))
+    )
+    assert sum(parameter.numel() for parameter in fusion.parameters()) == 4 * (8 * 8 + 2 * 8)
+
+
+@torch.no_grad()
+def test_static_filter_is_the_same_for_all_images() -> None:
+    embedding, position = torch.randn(2, 32, 4, 4), torch.randn(1, 32, 4, 4)
+    for static in (False, True):
+        decoder = MDSAM(SAM("micro", image_size=64), static_filter=static).decoder
+        filtered = decoder.hypernetwork(decoder.mask_token.weight[0])
+        mask, features = decoder(embedding, position)
+        expected = torch.einsum("c,bchw->bhw", filtered, features)[:, None]
+        assert torch.allclose(mask, expected) == static
+
+
 def test_detail_meets_the_image() -> None:
     detail = DetailEnhancement(4, image_dim=8).eval()
     features, deep = torch.randn(2, 1, 4, 16, 16)

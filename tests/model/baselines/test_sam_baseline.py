@@ -1,29 +1,36 @@
 """SAM as a baseline equals transformers' SamModel."""
 
+import logging
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torchvision.transforms.v2.functional import resize
 from transformers import SamConfig, SamModel
 
 from ipsam.model.baselines import SAM, NullPrompt, OraclePoint, WholeImageBox
 from ipsam.model.baselines.sam import DECODER, VISION
+from ipsam.utils.imagenet import normalise
 
 SIZE = 64
+
+
+def sam_model(size: int) -> SamModel:
+    width = {"hidden_size": DECODER["micro"]["hidden_size"]}
+    config = SamConfig(
+        vision_config={**VISION["micro"], "image_size": size},
+        prompt_encoder_config={**width, "image_size": size},
+        mask_decoder_config=DECODER["micro"],
+    )
+    return SamModel(config).eval()
 
 
 @pytest.fixture
 def original() -> SamModel:
     """transformers' own model with random weights."""
-    width = {"hidden_size": DECODER["micro"]["hidden_size"]}
-    config = SamConfig(
-        vision_config={**VISION["micro"], "image_size": SIZE},
-        prompt_encoder_config={**width, "image_size": SIZE},
-        mask_decoder_config=DECODER["micro"],
-    )
-    model = SamModel(config).eval()
+    model = sam_model(SIZE)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -89,6 +96,46 @@ def test_shared_tensor_is_read_by_either_name(original: SamModel, sam: SAM, tmp_
         assert all(torch.equal(tensor, loaded.state_dict()[key]) for key, tensor in sam.state_dict().items())
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("size", [48, 112])
+def test_positions_are_interpolated_to_another_size(
+    original: SamModel, folder: Path, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    """transformers itself interpolates the relative positions in each forward pass, but not the absolute ones."""
+    expected = sam_model(size)
+    for name, tensor in original.state_dict().items():
+        module, _, leaf = name.rpartition(".")
+        if leaf == "pos_embed":
+            grid = resize(tensor.permute(0, 3, 1, 2), [size // 16, size // 16], antialias=False)
+            tensor = grid.permute(0, 2, 3, 1)
+        setattr(expected.get_submodule(module), leaf, torch.nn.Parameter(tensor))
+    image = torch.randn(2, 3, size, size)
+    with caplog.at_level(logging.INFO):
+        sam = SAM("micro", image_size=size, checkpoint=folder).eval()
+    assert caplog.messages == [f"{folder}/model.safetensors: position embeddings interpolated from 64 to {size} px"]
+    zeros = torch.zeros(2, 1, size // 4, size // 4)
+    masks = expected(image, input_masks=zeros, multimask_output=False).pred_masks[:, 0]
+    torch.testing.assert_close(NullPrompt(sam)(image).logits, masks, atol=1e-4, rtol=0)
+
+
+def test_same_size_is_loaded_to_the_bit(original: SamModel, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        state = SAM("micro", image_size=SIZE, checkpoint=folder).model.state_dict()
+    assert caplog.messages == []
+    assert all(torch.equal(tensor, state[name]) for name, tensor in original.state_dict().items())
+
+
+@torch.no_grad()
+def test_min_max_scales_each_image_by_itself(folder: Path, sam: SAM) -> None:
+    pixels = torch.randint(40, 200, (2, 3, SIZE, SIZE), dtype=torch.uint8)
+    pixels[1] //= 3
+    low, high = pixels.amin((1, 2, 3), keepdim=True), pixels.amax((1, 2, 3), keepdim=True)
+    scaled = (pixels - low) / (high - low)
+    found = SAM("micro", image_size=SIZE, checkpoint=folder, min_max=True).eval().encode(normalise(pixels)).embedding
+    torch.testing.assert_close(found, sam.encode(scaled).embedding, atol=1e-4, rtol=0)
+    assert not torch.allclose(found, sam.encode(normalise(pixels)).embedding, atol=1e-2)
+
+
 class TestFiles:
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"no SAM weights at .*\n.*hf download facebook/sam-vit-huge"):
@@ -100,6 +147,20 @@ class TestFiles:
         with pytest.raises(ValueError, match=r"model\.safetensors is damaged or not a safetensors file"):
             SAM("micro", image_size=SIZE, checkpoint=folder)
 
-    def test_of_another_size(self, folder: Path) -> None:
-        with pytest.raises(ValueError, match=r"does not fit SAM with .*image_size=128.*\n.*of another shape"):
-            SAM("micro", image_size=128, checkpoint=folder)
+    @pytest.mark.parametrize(
+        ("name", "shape"),
+        [
+            ("vision_encoder.neck.conv1.weight", (32, 47, 1, 1)),
+            ("vision_encoder.pos_embed", (1, 4, 5, 48)),
+            ("vision_encoder.pos_embed", (4, 48)),
+            ("vision_encoder.layers.1.attn.rel_pos_h", (9, 12)),  # of global attention
+            ("vision_encoder.layers.0.attn.rel_pos_w", (7, 12)),  # of windows, whose size is fixed
+        ],
+    )
+    @pytest.mark.parametrize("size", [SIZE, 128])
+    def test_of_another_shape(self, folder: Path, name: str, shape: tuple[int, ...], size: int) -> None:
+        path = folder / "model.safetensors"
+        save_file(load_file(path) | {name: torch.zeros(shape)}, path)
+        with pytest.raises(ValueError, match=rf"does not fit SAM with .*image_size={size}\n") as error:
+            SAM("micro", image_size=size, checkpoint=folder)
+        assert name in str(error.value)
