@@ -5,24 +5,41 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ipsam.model.fusion import Fusion
-from ipsam.model.layers import conv3x3, conv3x3_block, logit_head, zero_init
+from ipsam.model.layers import check_choice, conv3x3, conv3x3_block, logit_head, zero_init
+
+CONTEXTS = ("positive", "negative")
+PADDING_MODES = ("zeros", "replicate")
 
 
 class PromptSpaceGating(Fusion):
     """Asymmetric gate in prompt space, with a residual anchored to the unsuppressed prompt (equation 2).
 
-    g = sigmoid(predictor(E-)); purified = E+ * (1 - g); result = E+ + out(fuse([purified, E+])). The last projection
-    starts at zero, so an untrained gate returns E+ unchanged.
+    g = sigmoid(predictor(E-)); purified = E+ * (1 - g); result = E+ + out(fuse([purified, context])). The last
+    projection starts at zero, so an untrained gate returns E+ unchanged.
+
+    The formula of what is concatenated is lost in the paper's text (section 3.3). The context E+ follows its words: the
+    negative branch forms the gate "exclusively". The text does not name the convolutions' padding either. Each choice
+    has the same number of parameters.
 
     Args:
         dim: embedding width c.
         hidden: width inside the gate predictor.
+        context: what the fusion block reads beside the purified prompt: E+ (``positive``) or E- (``negative``).
+        padding_mode: padding of the 3x3 convolutions, ``zeros`` or ``replicate``.
+
+    Raises:
+        ValueError: ``context`` or ``padding_mode`` has another value.
     """
 
-    def __init__(self, dim: int = 256, *, hidden: int = 64) -> None:
+    def __init__(
+        self, dim: int = 256, *, hidden: int = 64, context: str = "positive", padding_mode: str = "zeros"
+    ) -> None:
         super().__init__()
-        self.predictor = logit_head(dim, hidden)
-        self.fuse = nn.Sequential(conv3x3_block(2 * dim, dim), conv3x3(dim, dim))
+        check_choice("context", context, CONTEXTS)
+        check_choice("padding_mode", padding_mode, PADDING_MODES)
+        self.context = context
+        self.predictor = logit_head(dim, hidden, padding_mode)
+        self.fuse = nn.Sequential(conv3x3_block(2 * dim, dim, padding_mode), conv3x3(dim, dim, padding_mode))
         self.out = zero_init(nn.Conv2d(dim, dim, kernel_size=1))
 
     def forward(
@@ -41,13 +58,14 @@ class PromptSpaceGating(Fusion):
         """Compute the purified prompt and its correction, (b, c, h, w) each, and the gate (b, 1, h, w)."""
         gate = self.predictor(bg_dense).sigmoid()
         purified = fg_dense * (1 - gate)
-        return purified, self.out(self.fuse(torch.cat([purified, fg_dense], dim=1))), gate
+        context = fg_dense if self.context == "positive" else bg_dense
+        return purified, self.out(self.fuse(torch.cat([purified, context], dim=1))), gate
 
 
 class PurifiedAnchorGating(PromptSpaceGating):
     """PSG with its residual anchored to the purified prompt (Table 3, part II, "Anchor to purified E+").
 
-    The result is purified + out(fuse([purified, E+])). Untrained, it is the purified prompt, not E+.
+    The result is purified + out(fuse([purified, context])). Untrained, it is the purified prompt, not E+.
     """
 
     def forward(

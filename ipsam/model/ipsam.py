@@ -10,6 +10,7 @@ from ipsam.model.dense_prompt import DensePrompt
 from ipsam.model.feature_addition import FeatureAddition
 from ipsam.model.fusion import Fusion
 from ipsam.model.lateral import LateralInhibition
+from ipsam.model.layers import check_choice
 from ipsam.model.minimal_self_prompt import MinimalSelfPromptGenerator
 from ipsam.model.refine import RefinementHead
 from ipsam.model.segmenter import IPSAMOutput, Segmenter
@@ -61,12 +62,8 @@ class IPSAM(Segmenter):
         prediction: str = "decoder",
     ) -> None:
         super().__init__()
-        for name, value, allowed in (
-            ("mask_reduction", mask_reduction, MASK_REDUCTIONS),
-            ("prediction", prediction, PREDICTIONS),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+        check_choice("mask_reduction", mask_reduction, MASK_REDUCTIONS)
+        check_choice("prediction", prediction, PREDICTIONS)
         self.backbone: SAM2Backbone = backbone
         self.self_prompt = self_prompt
         self.dense_prompt = dense_prompt

@@ -1,22 +1,30 @@
-"""Building blocks that several modules share."""
+"""Building blocks and checks that several modules share."""
+
+from collections.abc import Sequence
 
 from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import nn
 
 
-def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
+def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise ValueError if an argument is none of the allowed values."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+
+
+def conv3x3(in_channels: int, out_channels: int, padding_mode: str = "zeros") -> nn.Conv2d:
     """Make a 3x3 convolution that keeps the grid."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+    return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, padding_mode=padding_mode)
 
 
-def conv3x3_block(in_channels: int, out_channels: int) -> nn.Sequential:
+def conv3x3_block(in_channels: int, out_channels: int, padding_mode: str = "zeros") -> nn.Sequential:
     """Make conv3x3, LayerNorm over channels, GELU."""
-    return nn.Sequential(conv3x3(in_channels, out_channels), LayerNorm2d(out_channels), nn.GELU())
+    return nn.Sequential(conv3x3(in_channels, out_channels, padding_mode), LayerNorm2d(out_channels), nn.GELU())
 
 
-def logit_head(in_channels: int, hidden: int) -> nn.Sequential:
+def logit_head(in_channels: int, hidden: int, padding_mode: str = "zeros") -> nn.Sequential:
     """Make conv3x3, GELU, conv1x1 to one logit: PSG's gate predictor and the auxiliary head."""
-    return nn.Sequential(conv3x3(in_channels, hidden), nn.GELU(), nn.Conv2d(hidden, 1, kernel_size=1))
+    return nn.Sequential(conv3x3(in_channels, hidden, padding_mode), nn.GELU(), nn.Conv2d(hidden, 1, kernel_size=1))
 
 
 def zero_init(conv: nn.Conv2d) -> nn.Conv2d:

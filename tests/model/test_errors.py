@@ -16,6 +16,7 @@ from ipsam.model import (
     MaskDecoder,
     MinimalSelfPromptGenerator,
     PromptSpaceGating,
+    PurifiedAnchorGating,
     SAM2Backbone,
     ScaledPrompt,
     SelfPromptGenerator,
@@ -85,6 +86,11 @@ BACKBONES: list[tuple[Callable[[], object], str]] = [
     ),
 ]
 OPERATORS: list[tuple[Callable[[], object], str]] = [
+    (lambda: PromptSpaceGating(DIM, context="both"), "context must be one of positive, negative, not 'both'"),
+    (
+        lambda: PurifiedAnchorGating(DIM, padding_mode="circular"),
+        "padding_mode must be one of zeros, replicate, not 'circular'",
+    ),
     (lambda: CrossAttentionFusion(DIM, num_heads=3), "num_heads must divide .* 64, not be 3"),
     *(
         (lambda alpha=alpha: LateralInhibition(DIM, alpha=alpha), rf"alpha .* must lie in \[0, 1\], not {alpha}")

@@ -103,18 +103,23 @@ def test_cross_attention_is_torchs() -> None:
     torch.testing.assert_close(module(foreground, background)[0], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_equation_2() -> None:
-    gating = PromptSpaceGating(DIM, hidden=16)
+@pytest.mark.parametrize("context", ["positive", "negative"])
+@pytest.mark.parametrize("padding_mode", ["zeros", "replicate"])
+def test_equation_2(context: str, padding_mode: str) -> None:
+    gating = PromptSpaceGating(DIM, hidden=16, context=context, padding_mode=padding_mode)
     randomise(gating)
     weights = gating.state_dict()
     foreground, background = embeddings()
 
     def conv(name: str, x: Tensor) -> Tensor:
         weight = weights[f"{name}.weight"]
-        return F.conv2d(x, weight, weights[f"{name}.bias"], padding=weight.shape[-1] // 2)
+        padding = weight.shape[-1] // 2
+        padded = F.pad(x, [padding] * 4, mode="constant" if padding_mode == "zeros" else padding_mode)
+        return F.conv2d(padded, weight, weights[f"{name}.bias"])
 
     gate = torch.sigmoid(conv("predictor.2", F.gelu(conv("predictor.0", background))))
-    fused = conv("fuse.0.0", torch.cat([foreground * (1 - gate), foreground], dim=1))
+    beside = foreground if context == "positive" else background
+    fused = conv("fuse.0.0", torch.cat([foreground * (1 - gate), beside], dim=1))
     fused = F.layer_norm(fused.movedim(1, -1), (DIM,), weights["fuse.0.1.weight"], weights["fuse.0.1.bias"], eps=1e-6)
     expected = foreground + conv("out", conv("fuse.1", F.gelu(fused.movedim(-1, 1))))
 
@@ -124,10 +129,12 @@ def test_equation_2() -> None:
     assert not torch.allclose(result, foreground, atol=0.1)
 
 
-def test_background_acts_through_the_gate_alone() -> None:
-    """With a constant gate predictor nothing depends on the background prompt."""
-    gating = PromptSpaceGating(DIM, hidden=16)
+@pytest.mark.parametrize("context", ["positive", "negative"])
+def test_background_acts_through_the_gate_alone_by_default(context: str) -> None:
+    """With a constant gate predictor nothing depends on the background prompt, unless it is the fusion's context."""
+    gating = PromptSpaceGating(DIM, hidden=16, context=context)
     randomise(gating)
     torch.nn.init.zeros_(gating.predictor[2].weight)
     foreground, background = embeddings()
-    assert torch.equal(gating(foreground, background)[0], gating(foreground, -background)[0])
+    is_equal = torch.equal(gating(foreground, background)[0], gating(foreground, -background)[0])
+    assert is_equal == (context == "positive")

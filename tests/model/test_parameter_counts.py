@@ -38,6 +38,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "dense head": (lambda: SelfPromptGenerator().positive.dense_head, 535_873),
     "minimal spg+": (lambda: MinimalSelfPromptGenerator().positive, 221_825),
     "psg": (PromptSpaceGating, 1_983_873),
+    "psg on E-": (lambda: PromptSpaceGating(context="negative", padding_mode="replicate"), 1_983_873),
     "purified anchor": (PurifiedAnchorGating, 1_983_873),
     "subtraction": (SubtractionFusion, 655_872),
     "concatenation": (ConcatenationFusion, 1_179_904),

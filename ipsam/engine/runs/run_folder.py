@@ -55,6 +55,8 @@ ADDED = {
     "engine.terms.l1": 1.0,
     "engine.terms.dice": 0.0,
     "data.scaled_decode": False,
+    "model.gating.context": "positive",
+    "model.gating.padding_mode": "zeros",
 }
 
 logger = logging.getLogger(__name__)
