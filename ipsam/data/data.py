@@ -19,7 +19,7 @@ from ipsam.utils.options import Options, PathOption
 logger = logging.getLogger(__name__)
 
 SYNTHETIC = "synthetic"
-MAX_IMAGE_SIZE = 4096  # four times the paper's
+MAX_IMAGE_SIZE = 4096  # four times SAM2's own
 
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]

@@ -1,4 +1,4 @@
-"""The paper's main model at its real size, from the real configuration: one training step at 1024 px."""
+"""The paper's main model at full width, from the real configuration: one training step at 1024 px, our default."""
 
 import os
 import resource

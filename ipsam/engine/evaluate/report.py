@@ -17,7 +17,7 @@ from ipsam.model.inference import prepare_for_inference
 from ipsam.utils.console import show
 from ipsam.utils.device import compile_model, processes
 
-MAX_BATCH_PIXELS = 1 << 27  # 128 images of the paper's size
+MAX_BATCH_PIXELS = 1 << 27  # 128 images of SAM2's own size, 1024 px
 
 
 def check_fits(model: Segmenter, test_sets: Mapping[str, TestSet], settings: Settings) -> None:

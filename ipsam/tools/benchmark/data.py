@@ -21,7 +21,7 @@ from ipsam.tools.benchmark.straightforward import PlainPairs
 from ipsam.utils.imagenet import normalise
 
 DEFAULTS: dict[str, dict[str, object]] = {}
-IMAGE_SIZES = (1024, 352)  # network inputs: the paper's COD setting, and a common size in polyp segmentation
+IMAGE_SIZES = (1024, 352)  # network inputs: our default, and a common size in polyp segmentation
 # Height and width of the files.
 SIZES = ((1000, 1500), (1333, 1000), (1500, 2000), (1920, 1080), (1200, 1600), (1024, 1024), (1700, 1250), (1080, 1920))
 QUALITY, GRAIN = 95, 6.0  # 3 to 4 bits a pixel, as in CAMO and COD10K, which determines the time to decode it
