@@ -32,7 +32,8 @@ class Benchmark:
     stems: str = ""  # pattern that identifies its stems in a shared folder
     whole_without_stems: bool = False  # a shared folder in which no stem matches belongs to this set alone
     leave_out: str | None = None  # pattern of stems that are not part of the benchmark
-    only: tuple[str, ...] = ()  # all its stems, if it is a published part of a larger set
+    only: tuple[str, ...] = ()  # all its stems, if it names which images of another set it has
+    selection_of: str = ""  # name of that set, under which papers print its scores
     size_mismatch: SizeMismatch = "error"
     note: str = ""
     archive: str | None = None
@@ -155,12 +156,22 @@ _BENCHMARKS = (
         note="62 in PraNet's test list, 612 in all; the other 550 are in PraNet's training set",
     ),
     Benchmark(
+        "CVC-ClinicDB-612",
+        page="https://polyp.grand-challenge.org/CVCClinicDB/",
+        num_pairs={"test": (612,)},
+        layouts={"test": CLINICDB_LAYOUTS},
+        only=tuple(map(str, range(1, 613))),
+        selection_of="CVC-ClinicDB",
+        note="all 612; PraNet's 62 are CVC-ClinicDB-62",
+    ),
+    Benchmark(
         "CVC-ClinicDB-62",
         page="https://polyp.grand-challenge.org/CVCClinicDB/",
         num_pairs={"test": (62,)},
         layouts={"test": CLINICDB_LAYOUTS},
         only=tuple(map(str, PRANET_CLINICDB)),
-        note="PraNet's test list",
+        selection_of="CVC-ClinicDB",
+        note="PraNet's test list; all 612 are CVC-ClinicDB-612",
     ),
     Benchmark(
         "ETIS",

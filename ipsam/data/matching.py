@@ -89,7 +89,7 @@ def match_files(location: SetLocation, exclude: Stems = ()) -> Matched:
         if missing := sorted(listed - (chosen & image_of.keys())):
             message = (
                 f"{name}: the split's list names stems with no image in {images}: {some(missing)}; "
-                "correct the list, or fetch the missing images"
+                "correct the list, or fetch the missing images" + (f" ({location.note})" if location.note else "")
             )
             findings.append(Finding("listed without image", "error", message, tuple(images / s for s in missing)))
         chosen &= listed

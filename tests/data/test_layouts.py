@@ -168,11 +168,20 @@ def test_pranets_list_of_clinicdb_selects_its_pairs(tmp_path: Path, caplog) -> N
     fill(tmp_path, "CVC-ClinicDB/images", "CVC-ClinicDB/masks", [str(number) for number in range(1, 613)])
     assert set(stems(dataset_pairs("CVC-ClinicDB-62", "test", tmp_path))) == set(listed)
     assert len(dataset_pairs("CVC-ClinicDB", "test", tmp_path)) == 612
+    assert len(dataset_pairs("CVC-ClinicDB-612", "test", tmp_path)) == 612
     assert not caplog.records  # as both numbers are published
     for kind in ("images", "masks"):
         next((tmp_path / "CVC-ClinicDB" / kind).glob("575.*")).unlink()
     with pytest.raises(ValueError, match=r"CVC-ClinicDB-62/test: .*575"):
         dataset_pairs("CVC-ClinicDB-62", "test", tmp_path)
+
+
+def test_pranets_copy_of_clinicdb_is_not_taken_for_the_whole_set(tmp_path: Path) -> None:
+    listed = KNOWN["CVC-ClinicDB-62"].only
+    fill(tmp_path, "TestDataset/CVC-ClinicDB/images", "TestDataset/CVC-ClinicDB/masks", listed)
+    assert len(dataset_pairs("CVC-ClinicDB-62", "test", tmp_path)) == 62
+    with pytest.raises(ValueError, match=r"CVC-ClinicDB-612/test: .*all 612; PraNet's 62 are CVC-ClinicDB-62"):
+        dataset_pairs("CVC-ClinicDB-612", "test", tmp_path)
 
 
 def test_benchmark_is_found_by_alias_in_any_case() -> None:
@@ -203,6 +212,7 @@ def test_mapping_names_any_two_folders(tmp_path: Path, caplog) -> None:
         ("polyp", "Kvasir-SEG", "val", 100),
         ("polyp", "Kvasir", "test", 100),
         ("polyp", "CVC-ClinicDB", "test", 612),
+        ("polyp", "CVC-ClinicDB-612", "test", 612),
         ("polyp", "CVC-ClinicDB-62", "test", 62),
         ("polyp", "ETIS", "test", 20),
         ("cod", "CAMO", "test", 4),

@@ -13,7 +13,8 @@ from ipsam.engine.metrics import METRICS
 from ipsam.engine.runs.configuration import compose_experiment
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SIZES = {"CAMO": 250, "CHAMELEON": 76, "COD10K": 2026, "NC4K": 4121, "Kvasir": 100, "CVC-ClinicDB": 612, "ETIS": 196}
+COD = {"CAMO": 250, "CHAMELEON": 76, "COD10K": 2026, "NC4K": 4121}
+SIZES = COD | {"Kvasir": 100, "CVC-ClinicDB-612": 612, "ETIS": 196}
 
 
 @cache

@@ -46,7 +46,8 @@ def checked_scores(datasets: object, path: Path) -> Scores:
     """Check the scores of each dataset, and name known datasets as ``benchmarks`` does.
 
     Args:
-        datasets: content of the file by dataset.
+        datasets: content of the file by dataset. A selection, such as CVC-ClinicDB-62, gets the name of the whole set,
+            CVC-ClinicDB; ``num_images`` says which it is.
         path: of the file, for messages.
 
     Raises:
@@ -67,7 +68,26 @@ def checked_scores(datasets: object, path: Path) -> Scores:
             if not is_number(value) or not 0 <= value <= highest:
                 limits = "0 or above" if highest == math.inf else f"from 0 to {highest:g}"
                 raise ValueError(f"{path}: {key} of {given} must be a number {limits}, not {value!r}")
-    return found
+    return _as_printed(found)
+
+
+def _as_printed(scores: Scores) -> Scores:
+    """Name a selection of a set's images as the set, whose name papers print; of several the one with most images."""
+    names = {name: name for name in scores}
+    for name in sorted(scores, key=lambda name: -scores[name].get("num_images", 0)):
+        printed = KNOWN[name].selection_of if name in KNOWN else ""
+        if printed and printed not in names.values():
+            names[name] = printed
+    return {names[name]: values for name, values in scores.items()}
+
+
+def shares_of_remarks(remarks: object, scores: Scores) -> dict[str, dict[str, float]]:
+    """Divide the counts of each remark by the dataset's number of images; anything that is no such count is ignored."""
+    return {
+        name: {str(text): count / scores[name]["num_images"] for text, count in counts.items() if is_number(count)}
+        for name, counts in (remarks.items() if isinstance(remarks, dict) else ())
+        if isinstance(counts, dict) and scores.get(name, {}).get("num_images")
+    }
 
 
 def is_number(value: object) -> bool:

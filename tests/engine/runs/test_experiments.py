@@ -59,7 +59,7 @@ def test_experiment_tests_on_all_datasets_of_its_rows(name: str) -> None:
     rows = rows_of(name)
     assert len(set(rows)) == len(rows) > 0
     assert references(OmegaConf.to_container(composed(name).paper)) == rows
-    tested = {benchmark(test).name for test in composed(name).data.test}
+    tested = {benchmark(test).selection_of or benchmark(test).name for test in composed(name).data.test}
     for row in rows:
         assert tested >= set(paper()[row.table].datasets)
 
