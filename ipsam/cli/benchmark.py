@@ -3,18 +3,23 @@
 import argparse
 
 from ipsam.cli.errors import user_errors
-from ipsam.tools.benchmark.commands import add_parsers, reports
+from ipsam.tools.benchmark.commands import ALL, add_parsers, reports
+from ipsam.tools.paper.printed import statements
 from ipsam.utils.console import show
 from ipsam.utils.files import write_json
 
 
 def main() -> None:
-    """Run one benchmark and print its tables."""
+    """Run one benchmark and print its tables, and what the paper says of the same."""
     parser = argparse.ArgumentParser(description="Speed as ratios of things timed side by side in one run.")
     add_parsers(parser)
     options = vars(parser.parse_args())
+    command = options.pop("command")
     with user_errors():
-        for text, figures in reports(options.pop("command"), options):
+        for text, figures in reports(command, options):
             show(text)
             if options["out"] is not None:
                 write_json(options["out"], figures)
+    for one in statements():
+        if one.benchmark and command in (one.benchmark, ALL):
+            show(f"The paper (section {one.section}), {one.claim}: {one.paper}. {one.remark}")

@@ -1,6 +1,7 @@
 """The command tables."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from support.small_run import TINY
 
 from ipsam.utils.console import printable
 
-NAMES = ("table1", "table2", "table3", "table4", "other")
+NAMES = ("table1", "table2", "table3", "table4", "text", "blank", "other")
 FILES = sorted(f"{name}.{end}" for name in NAMES for end in ("md", "csv", "tex"))
 
 
@@ -27,7 +28,8 @@ def test_tables_hold_the_runs_found(script: Callable[..., Any]) -> None:
         assert f"## Table {number}: " in done.out
     printed, _, files = done.out.partition("\nwritten:\n")
     assert printed.count("| ours (2 seeds) |") == 6
-    assert printed.count("0.550 ± 0.071") == 16 + 8 + 4 * 8
+    assert printed.count("0.550 ± 0.071") == 16 + 8 + 4 * 8 + 1
+    assert re.search(r"\| +blank \| +0\.550 ± 0\.071 \| +cod_r32, ours \(2 seeds\) \|", printed)  # of the text
     assert "| quickstart | ours (1 seed) | synthetic |" in printed
     assert "outputs/tables/table1.md outputs/tables/table1.csv outputs/tables/table1.tex" in files
     assert f"left out:\n  {broken} is broken or half-written: " in files

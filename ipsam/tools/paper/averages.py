@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from ipsam.tools.paper.run_scores import RunScores
+from ipsam.tools.paper.sheet import Record
+
+AVERAGE = "Ours: mean ± sample standard deviation over the seeds found; of one seed, its score."
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,11 @@ class Cell:
 
     def __str__(self) -> str:
         return " ± ".join(f"{value:.{self.digits}f}" for value in (self.mean, self.std) if value is not None)
+
+    def minus(self, other: float) -> str:
+        """Format the difference to a number from the rounded numbers, as readers subtract them."""
+        difference = round(round(self.mean, self.digits) - round(other, self.digits), self.digits)
+        return f"{difference + 0.0:+.{self.digits}f}"  # + 0.0: no -0.000
 
 
 @dataclass(frozen=True)
@@ -41,13 +49,18 @@ class Group:
         if not scored:
             return None
         values = [scores[metric] for scores in scored]
-        images = scored[0].get("num_images")
-        return Cell(
-            fmean(values),
-            stdev(values) if len(values) > 1 else None,
-            None if self.lead.seed is None else len(values),
-            None if images is None else int(images),
-        )
+        return self.average(dataset, values)
+
+    def average(self, dataset: str, values: Sequence[float], digits: int = 3) -> Cell:
+        """Average the members' values on a dataset."""
+        std = stdev(values) if len(values) > 1 else None
+        num_seeds = None if self.lead.seed is None else len(values)
+        return Cell(fmean(values), std, num_seeds, self.num_images(dataset), digits)
+
+    def num_images(self, dataset: str) -> int | None:
+        """Return how many images of a dataset were scored, if known."""
+        scores = next((member.scores[dataset] for member in self.members if dataset in member.scores), {})
+        return int(scores["num_images"]) if "num_images" in scores else None
 
     def source(self, datasets: Iterable[str]) -> str:
         """Name the scores' origin: a number of seeds, or maps."""
@@ -99,6 +112,28 @@ def choose(results: Sequence[RunScores]) -> tuple[Group, list[Rejected]]:
         else:
             members.append(result)
     return Group(tuple(members)), rejected
+
+
+def grouped(results: Sequence[RunScores]) -> tuple[list[Group], list[Rejected]]:
+    """Group results by name, settings and test images; return also those that repeat a seed of their group."""
+    groups, repeats = [], []
+    left = list(results)
+    while left:
+        name = left[0].name
+        group, rejected = choose([result for result in left if result.name == name])
+        groups.append(group)
+        repeats += [entry for entry in rejected if entry.repeats]
+        left = [
+            *(entry.result for entry in rejected if not entry.repeats),
+            *(result for result in left if result.name != name),
+        ]
+    return groups, repeats
+
+
+def numbers(cell: Cell | None, prefix: str = "") -> Record:
+    """Return a cell's numbers as part of a record, all None without a cell."""
+    averages: Record = {f"{prefix}{key}": getattr(cell, key, None) for key in ("mean", "std")}
+    return averages | {key: getattr(cell, key, None) for key in ("num_seeds", "num_images")}
 
 
 def _other_sizes(result: RunScores, other: RunScores) -> str | None:

@@ -63,6 +63,19 @@ def changes(config: DictConfig, configs: Path) -> list[str]:
     return [*remarks, *(f"{name} from folders given by hand" for name in names)]
 
 
+def base_of(name: str) -> str | None:
+    """Name the experiment that a run of ``experiment/blank`` varies, at the run's scale; None for other runs."""
+    scale, found, _ = name.rpartition("blank/")
+    return f"{scale}cod_r32" if found and (not scale or scale.endswith("/")) else None
+
+
+def changes_of_base(config: DictConfig, configs: Path) -> list[str]:
+    """List what a run of ``experiment/blank`` changes of ``base_of`` its name; arguments as for ``changes``."""
+    base = base_of(str(config.get("name")))
+    settings = _settings_of_experiment(configs, base) if base else ""
+    return [] if isinstance(settings, str) else differences(settings_of_run(config), settings)
+
+
 @cache
 def _settings_of_experiment(configs: Path, name: str) -> dict[str, Any] | str:
     """Compose an experiment, or return the reason why that fails."""

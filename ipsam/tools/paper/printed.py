@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+TEXT = "text"  # key of the statements; the other keys are the tables' numbers
+
 
 @dataclass(frozen=True)
 class Row:
@@ -19,7 +21,7 @@ class Row:
     scores: Mapping[str, Mapping[str, float]]  # by dataset, then metric
     param: Decimal | None = None
     t_param: Decimal | None = None
-    remark: str | None = None  # on contradictions in print
+    remark: str | None = None  # on contradictions in print and odd numbers
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,49 @@ class Reference:
         return f'Table {self.table}, row "{self.row}"'
 
 
+@dataclass(frozen=True)
+class Statement:
+    """Number or comparison that the text gives and no table holds.
+
+    Attributes:
+        section: of the paper.
+        claim: what is measured.
+        paper: the value as printed, or ``blank``.
+        run: experiment whose runs measure it; None where ``benchmark`` does.
+        dataset: of ``metric`` or ``share``.
+        metric: a metric of the run, or None.
+        share: a remark of the run's evaluation, of which the share of images is meant; or None.
+        benchmark: sub-command of ``ipsam benchmark`` that measures it, or None.
+        remark: ours.
+    """
+
+    section: str
+    claim: str
+    paper: str
+    run: str | None = None
+    dataset: str = ""
+    metric: str | None = None
+    share: str | None = None
+    benchmark: str | None = None
+    remark: str | None = None
+
+
 @cache
 def paper() -> Mapping[int, PaperTable]:
     """Read the tables, by number."""
+    return {number: _table(number, content) for number, content in _printed().items() if number != TEXT}
+
+
+@cache
+def statements() -> tuple[Statement, ...]:
+    """Read the statements of the text, in its order."""
+    return tuple(Statement(**content) for content in _printed()[TEXT])
+
+
+def _printed() -> dict[Any, Any]:
     text = resources.files("ipsam.tools.paper").joinpath("printed.yaml").read_text(encoding="utf-8")
-    return {number: _table(number, content) for number, content in yaml.safe_load(text).items()}
+    content: dict[Any, Any] = yaml.safe_load(text)
+    return content
 
 
 def find_row(reference: Reference) -> Row:

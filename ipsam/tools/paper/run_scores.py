@@ -1,8 +1,8 @@
 """Scores found on disk: those of runs, and those of maps that ``ipsam score`` scored."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ipsam.engine.runs.checkpoint import CONFIG
 from ipsam.engine.runs.configuration import as_dict, read_config
-from ipsam.tools.paper.changes import changes, settings_of_run
+from ipsam.tools.paper.changes import changes, changes_of_base, settings_of_run
 from ipsam.tools.paper.printed import Reference, method_key, references
-from ipsam.tools.paper.score_files import Scores, checked_scores, is_number, read_score_file, remarks_on
+from ipsam.tools.paper.score_files import (
+    Scores,
+    checked_scores,
+    is_number,
+    read_score_file,
+    remarks_on,
+    shares_of_remarks,
+)
 from ipsam.utils.folders import folders_below
 from ipsam.utils.untrusted import bounded_text
 
@@ -39,6 +46,8 @@ class RunScores:
         remarks: differences from the experiment and from the published test sets.
         param: millions of parameters, if the run recorded them.
         t_param: millions of trained parameters.
+        shares: share of images with each remark of the evaluation, by dataset.
+        changed: of the settings of ``cod_r32``, for a run of ``experiment/blank``.
     """
 
     place: str
@@ -50,6 +59,8 @@ class RunScores:
     remarks: tuple[str, ...] = ()
     param: float | None = None
     t_param: float | None = None
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
 
 
 def find_scores(runs: Path, configs: Path) -> tuple[list[RunScores], list[str]]:
@@ -118,7 +129,10 @@ def _read_run(folder: Path, content: dict[str, Any], configs: Path) -> tuple[Run
     if isinstance(epochs, int) and isinstance(planned, int) and epochs < planned:
         remarks.append(f"evaluated after {epochs} of {planned} epochs")
     remarks += remarks_on(scores)
-    run = RunScores(str(folder), name, seed, scores, rows, settings_of_run(config), tuple(remarks))
+    shares = shares_of_remarks(content.get("remarks"), scores)
+    changed = tuple(changes_of_base(config, configs))
+    settings = settings_of_run(config)
+    run = RunScores(str(folder), name, seed, scores, rows, settings, tuple(remarks), shares=shares, changed=changed)
     try:
         return replace(run, **_parameters(folder / "environment.jsonl")), []
     except UNREADABLE as error:

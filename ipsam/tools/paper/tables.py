@@ -1,16 +1,19 @@
-"""The paper's tables with our scores below each printed row, and a table of all other runs."""
+"""The paper's tables with our scores below each printed row, its text's numbers, and tables of all other runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ipsam.data.benchmarks import KNOWN
 from ipsam.engine.metrics import HEADLINE, METRICS
-from ipsam.tools.paper.averages import Cell, Group, choose
+from ipsam.tools.paper.averages import AVERAGE, Group, choose, grouped, numbers
+from ipsam.tools.paper.blanks import blank_sheet
+from ipsam.tools.paper.changes import base_of
 from ipsam.tools.paper.printed import PaperTable, Reference, Row, method_key, paper
 from ipsam.tools.paper.run_scores import RunScores
 from ipsam.tools.paper.sheet import Record, Sheet
+from ipsam.tools.paper.text_sheet import text_sheet
 
 METHOD_TABLES = (1, 4)  # their rows are methods, which scored maps can fill
-AVERAGE = "Ours: mean ± sample standard deviation over the seeds found; of one seed, its score."
 FIELDS = (
     *("table", "section", "row", "dataset", "metric", "paper"),
     *("ours_mean", "ours_std", "num_seeds", "num_images", "difference", "remark"),
@@ -20,7 +23,7 @@ COUNTS = {"param": "Param (M)", "t_param": "T-Param (M)"}
 
 
 def fill_tables(results: Sequence[RunScores]) -> tuple[list[Sheet], list[str]]:
-    """Fill the paper's tables, and collect all other scores in a last table.
+    """Fill the paper's tables, and collect all other scores in two more: runs of ``experiment/blank``, and the rest.
 
     Returns:
         The tables, and a line for each result that another one kept out of a row. Such a result is among the other
@@ -46,8 +49,10 @@ def fill_tables(results: Sequence[RunScores]) -> tuple[list[Sheet], list[str]]:
     for result in results:
         unseen = [dataset for dataset in result.scores if (result.place, result.name, dataset) not in shown]
         rest += [replace(result, scores={dataset: result.scores[dataset] for dataset in unseen})] if unseen else []
-    other, repeats = _other_sheet(rest)
-    return [*sheets, other], [*(f"{line} ({'; '.join(rows)})" for line, rows in kept_out.items()), *repeats]
+    blank, repeats = blank_sheet([result for result in rest if base_of(result.name)], results)
+    other, more = _other_sheet([result for result in rest if not base_of(result.name)])
+    lines = [f"{line} ({'; '.join(rows)})" for line, rows in kept_out.items()]
+    return [*sheets, text_sheet(results), blank, other], [*lines, *repeats, *more]
 
 
 def _claims(result: RunScores, table: PaperTable, reference: Reference) -> bool:
@@ -90,63 +95,49 @@ def _add_row(
     sheet: Sheet, place: Record, row: Row, printed: Mapping[tuple[str, str], str], group: Group | None
 ) -> None:
     cells = {key: group.cell(*key) if group else None for key in printed}
-    footnote = group.footnote if group else None
+    footnote = _footnote(group, [*row.scores]) if group else None
     source = f"{group.source(name for name, _ in printed)}{sheet.mark(footnote)}" if group else "ours"
     sheet.lines.append([f"{row.label}{sheet.mark(row.remark)}", "paper", *printed.values()])
     sheet.lines.append(["", source, *("" if cell is None else str(cell) for cell in cells.values())])
     if group:
-        sheet.lines.append(["", "difference", *(_difference(cell, printed[key]) for key, cell in cells.items())])
+        differences = (cell.minus(float(printed[key])) if cell and printed[key] else "" for key, cell in cells.items())
+        sheet.lines.append(["", "difference", *differences])
     for (dataset, metric), cell in cells.items():
         theirs = printed[dataset, metric]
         sheet.records.append(
             place
             | {"dataset": dataset, "metric": metric, "paper": theirs}
-            | _numbers(cell, "ours_")
+            | numbers(cell, "ours_")
             | {"difference": cell.mean - float(theirs) if cell and theirs else None}
             | {"remark": " ".join(filter(None, [row.remark, footnote]))}
         )
 
 
-def _difference(cell: Cell | None, printed: str) -> str:
-    """Format ours - paper from the rounded numbers, as readers subtract them."""
-    if cell is None or not printed:
-        return ""
-    difference = round(round(cell.mean, cell.digits) - float(printed), cell.digits)
-    return f"{difference + 0.0:+.{cell.digits}f}"  # + 0.0: no -0.000
-
-
-def _numbers(cell: Cell | None, prefix: str = "") -> Record:
-    """Return a cell's numbers as part of a record, all None without a cell."""
-    averages: Record = {f"{prefix}{key}": getattr(cell, key, None) for key in ("mean", "std")}
-    return averages | {key: getattr(cell, key, None) for key in ("num_seeds", "num_images")}
+def _footnote(group: Group, datasets: Sequence[str]) -> str | None:
+    """Return the group's footnote, with the number of images of datasets that are published with several."""
+    several = [name for name in datasets if len(KNOWN[name].num_pairs["test"]) > 1]
+    found = [f"{number} images of {name}" for name in several if (number := group.num_images(name))]
+    return " ".join(filter(None, [group.footnote, f"Ours: {' and '.join(found)}." if found else ""])) or None
 
 
 def _other_sheet(results: Sequence[RunScores]) -> tuple[Sheet, list[str]]:
     """List the remaining scores by run and dataset; return also a line for each run that repeats another's seed."""
     columns = [("", head) for head in ("run", "source", "dataset", "images", *(METRICS[key].label for key in HEADLINE))]
     sheet = Sheet("other", "Other runs", columns, OTHER_FIELDS, notes=[AVERAGE])
-    repeats = []
-    left = list(results)
-    while left:
-        name = left[0].name
-        group, rejected = choose([result for result in left if result.name == name])
-        repeats += [str(entry) for entry in rejected if entry.repeats]
-        left = [
-            *(entry.result for entry in rejected if not entry.repeats),
-            *(result for result in left if result.name != name),
-        ]
+    groups, repeats = grouped(results)
+    for group in groups:
         for dataset in dict.fromkeys(dataset for member in group.members for dataset in member.scores):
             _add_other(sheet, group, dataset)
-    return sheet, repeats
+    return sheet, list(map(str, repeats))
 
 
 def _add_other(sheet: Sheet, group: Group, dataset: str) -> None:
     cells = {metric: group.cell(dataset, metric) for metric in HEADLINE}
-    images = next((str(cell.num_images) for cell in cells.values() if cell and cell.num_images is not None), "")
+    images = str(group.num_images(dataset) or "")
     source = f"{group.source([dataset])}{sheet.mark(group.footnote)}"
     texts = ("" if cell is None else str(cell) for cell in cells.values())
     sheet.lines.append([group.lead.name, source, dataset, images, *texts])
     for metric, cell in cells.items():
         if cell is not None:
             place: Record = {"run": group.lead.name, "dataset": dataset, "metric": metric}
-            sheet.records.append(place | _numbers(cell) | {"remark": group.footnote or ""})
+            sheet.records.append(place | numbers(cell) | {"remark": group.footnote or ""})

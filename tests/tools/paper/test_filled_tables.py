@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.paper_runs import CONFIGS, save_methods, save_run, scores
+from support.paper_runs import COD, CONFIGS, save_methods, save_run, scores
 
 from ipsam.tools.paper.printed import paper
 from ipsam.tools.paper.run_scores import find_scores
@@ -13,7 +13,6 @@ from ipsam.tools.paper.tables import fill_tables
 
 MAIN = "IP-SAM (SAM2-L, r32)"
 R16 = "IP-SAM (SAM2-L, r16)"
-COD = {"CAMO": 250, "CHAMELEON": 76, "COD10K": 2026, "NC4K": 4121}
 
 
 def tables(folder: Path) -> tuple[dict[str, Sheet], list[str]]:
@@ -21,7 +20,7 @@ def tables(folder: Path) -> tuple[dict[str, Sheet], list[str]]:
     results, left_out = find_scores(folder, CONFIGS)
     assert left_out == []
     sheets, kept_out = fill_tables(results)
-    assert [sheet.name for sheet in sheets] == ["table1", "table2", "table3", "table4", "other"]
+    assert [sheet.name for sheet in sheets] == ["table1", "table2", "table3", "table4", "text", "blank", "other"]
     return {sheet.name: sheet for sheet in sheets}, kept_out
 
 
@@ -126,7 +125,7 @@ def test_other_settings_are_not_averaged(tmp_path: Path) -> None:
     run = save_run(tmp_path / "b", "cod_r16", value=0.5)
     sheets, (line,) = tables(tmp_path)
     assert cell(sheets["table1"], R16, "NC4K Fw")[:2] == ["0.863", "0.500"]
-    assert sheets["table1"].footnotes == []
+    assert not any(str(tmp_path) in note for note in sheets["table1"].footnotes)
     assert line.startswith(f"{trial}: not of the same settings and test images as {run} (Table 1, row ")
     assert others(sheets) == [["cod_r16", "ours (1 seed)¹", name, str(size), "0.900"] for name, size in COD.items()]
     assert "engine.epochs 1 (100)" in sheets["other"].footnotes[0]
@@ -136,11 +135,40 @@ def test_other_numbers_of_images_are_not_averaged(tmp_path: Path) -> None:
     """CVC-ClinicDB is published with 62 test images and with 612; the first run has nothing to compare."""
     save_run(tmp_path / "a", "kvasir_r32", datasets={"ETIS": scores(0.5, 196)})
     second = save_run(tmp_path / "b", "kvasir_r32", seed=1, datasets={"CVC-ClinicDB": scores(0.5, 612)})
-    third = save_run(tmp_path / "c", "kvasir_r32", seed=2, datasets={"CVC-ClinicDB": scores(0.9, 62)})
+    third = save_run(tmp_path / "c", "kvasir_r32", seed=2, datasets={"CVC-ClinicDB-62": scores(0.9, 62)})
     sheets, (line,) = tables(tmp_path)
     assert cell(sheets["table4"], "IP-SAM (Ours)", "CVC-ClinicDB mDice")[1] == "0.500"
     assert line.startswith(f"{third}: other numbers of images than {second} (CVC-ClinicDB) (Table 4")
     assert others(sheets) == [["kvasir_r32", "ours (1 seed)", "CVC-ClinicDB", "62", "0.900"]]
+
+
+def test_number_of_images_is_named_where_several_are_in_use(tmp_path: Path) -> None:
+    """The shipped experiment tests on all 612 images of CVC-ClinicDB; the 62 stand in the column without them."""
+    both = {"CVC-ClinicDB-62": scores(0.9, 62), "CVC-ClinicDB-612": scores(0.5, 612)}
+    save_run(tmp_path / "both", "kvasir_r32", datasets=both)
+    save_run(
+        tmp_path / "few",
+        "kvasir/mdsam",
+        datasets={"Kvasir": scores(0.9, 100), "CVC-ClinicDB-62": both["CVC-ClinicDB-62"]},
+    )
+    save_run(tmp_path / "shipped", "kvasir/sam_adapter")
+    sheets, kept_out = tables(tmp_path)
+    assert kept_out == []
+    sheet = sheets["table4"]
+    for label, source, score, note in (
+        ("IP-SAM (Ours)", "ours (1 seed)³", "0.500", "Ours: 612 images of CVC-ClinicDB."),
+        ("MDSAM [7]", "ours (1 seed)²", "0.900", "Ours: 100 images of Kvasir-SEG and 62 images of CVC-ClinicDB."),
+        (
+            "SAM-Adapter [4]",
+            "ours (1 seed)¹",
+            "0.500",
+            "Ours: 100 images of Kvasir-SEG and 612 images of CVC-ClinicDB.",
+        ),
+    ):
+        assert cell(sheet, label, "source")[1] == source
+        assert cell(sheet, label, "CVC-ClinicDB mDice")[1] == score
+        assert note in sheet.footnotes
+    assert others(sheets) == [["kvasir_r32", "ours (1 seed)", "CVC-ClinicDB-62", "62", "0.900"]]
 
 
 def test_maps_fill_the_rows_of_their_method(tmp_path: Path) -> None:
@@ -152,7 +180,7 @@ def test_maps_fill_the_rows_of_their_method(tmp_path: Path) -> None:
     assert cell(sheets["table1"], "ZoomNeXt [27]", "CAMO MAE") == ["0.041", "0.500", "+0.459"]
     assert cell(sheets["table1"], "ZoomNeXt [27]", "NC4K MAE") == ["0.030", "", ""]
     assert cell(sheets["table4"], "ZoomNeXt [27]", "ETIS mDice") == ["0.693", "0.600", "-0.093"]
-    assert sheets["table1"].footnotes == sheets["table4"].footnotes == [f"Maps: {path}."]
+    assert sheets["table1"].footnotes[0] == sheets["table4"].footnotes[0] == f"Maps: {path}."
     assert record(sheets["table1"], row="ZoomNeXt [27]", dataset="CAMO", metric="sm")["num_seeds"] is None
     assert cell(sheets["table2"], "SPG", "source") == ["paper", "ours"]  # its rows are not methods
     spg = [["SPG", "ours (maps)¹", name] for name in datasets]

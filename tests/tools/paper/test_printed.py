@@ -3,10 +3,14 @@
 from decimal import Decimal
 
 import pytest
+from support.paper_runs import CONFIGS
 
 from ipsam.data.benchmarks import KNOWN, benchmark
 from ipsam.engine.metrics import METRICS
-from ipsam.tools.paper.printed import PaperTable, Reference, Row, find_row, method_key, paper, references
+from ipsam.model.baselines.detector import NOTHING_FOUND
+from ipsam.tools.benchmark.commands import COMMANDS
+from ipsam.tools.paper.changes import yaml_names
+from ipsam.tools.paper.printed import PaperTable, Reference, Row, find_row, method_key, paper, references, statements
 
 MAIN = "IP-SAM (SAM2-L, r32)"
 
@@ -71,8 +75,32 @@ def test_contradictions_in_print_have_a_remark() -> None:
         swapped = entry.scores["COD10K"]["mae"] > entry.scores["CAMO"]["mae"]
         assert swapped == ("changed places" in (entry.remark or "")) == ("Minimal" in entry.label)
     assert [entry.label for table in paper().values() for entry in table.rows if entry.remark] == [
-        *("Minimal-SPG (P⁺ Direct)", "Minimal-SPG + PromptSpace", "None (no interaction)", "w/o PSG (Refine kept)")
+        *("IP-SAM (SAM2-T, r32)", "IP-SAM (SAM2-B, r32)", "SPG + PSG"),
+        *("Minimal-SPG (P⁺ Direct)", "Minimal-SPG + PromptSpace", "None (no interaction)", "w/o PSG (Refine kept)"),
     ]
+
+
+def test_remarks_on_odd_rows_quote_the_print() -> None:
+    """T and B score hardly above SAM2-L without training, and below the LoRA baseline without SPG."""
+    small = [row(1, f"IP-SAM (SAM2-{size}, r32)") for size in "TB"]
+    untrained, baseline = row(1, "SAM2 [28]"), row(2, "baseline: LoRA and decoder, null prompts")
+    for entry in small:
+        assert untrained.scores["COD10K"]["sm"] < entry.scores["COD10K"]["sm"] < baseline.scores["COD10K"]["sm"]
+        assert f"{entry.scores['COD10K']['sm']:.3f}".lstrip("0") in (entry.remark or "")
+        assert ".857" in (entry.remark or "")
+    assert ".669" in (small[0].remark or "")
+    assert row(2, "SPG + PSG").scores["CAMO"]["mae"] == 0.034
+    assert row(2, "SPG + PSG + Lat.").scores["CAMO"]["mae"] == 0.032
+
+
+def test_statements_are_measured_by_what_exists() -> None:
+    for one in statements():
+        assert (one.run is None) != (one.benchmark is None)
+        assert one.benchmark is None or one.benchmark in COMMANDS
+        assert one.run is None or one.run in yaml_names(CONFIGS / "experiment")
+        assert one.metric is None or one.metric in METRICS
+        assert (one.run is None) == (one.metric is one.share is None)
+    assert [one.share for one in statements() if one.share] == [NOTHING_FOUND]
 
 
 @pytest.mark.parametrize(

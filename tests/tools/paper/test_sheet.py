@@ -20,6 +20,7 @@ def sheets(tmp_path_factory: pytest.TempPathFactory) -> list[Sheet]:
     folder = tmp_path_factory.mktemp("runs")
     save_run(folder / "main", "cod_r32")
     save_run(folder / "trial", "ablation/spg", "engine.epochs=1")
+    save_run(folder / "blank", "blank/mask_first", value=0.6)
     save_methods(folder / "scores", {"ZoomNeXt": {"CAMO": scores(0.5, 250)}, NASTY: {NASTY: scores(0.5, 3)}})
     results, _ = find_scores(folder, CONFIGS)
     return fill_tables(results)[0]
@@ -80,7 +81,7 @@ def test_latex_is_well_formed(sheets: list[Sheet]) -> None:
 
 
 def test_latex_escapes_labels_and_names(sheets: list[Sheet]) -> None:
-    one, two, three, _, other = map(to_latex, sheets)
+    one, two, three, *_, other = map(to_latex, sheets)
     for text in (
         r"Specialist COD Methods (CNN \& Transformer-based)",
         r"FSPNet {[}14{]} & paper & 274.2 & 274.2 & 0.060",
