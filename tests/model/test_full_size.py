@@ -1,10 +1,11 @@
-"""The paper's main model at full width, from the real configuration: one training step at 1024 px, our default."""
+"""Models at full width, from the real configurations: one training step at 1024 px, our default, or at 512 px."""
 
 import os
 import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from support.defaults import loss_weights_with
 from ipsam.engine.runs.configuration import build_model, compose_experiment
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.model import SAM2Backbone
+from ipsam.model.baselines import SAM2
 from ipsam.utils.weights import sha256_of
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -78,5 +80,53 @@ def test_one_training_step(large_checkpoint: Path, record_property: Callable[[st
     assert frozen.keys() == state.keys() - trainable
     assert all(torch.equal(state[name], tensor) for name, tensor in frozen.items())
 
+    record_cost(record_property, start)
+
+
+def record_cost(record_property: Callable[[str, object], None], start: float) -> None:
+    """Record seconds since ``start`` and the process's peak memory, which is the test's own if it runs alone."""
     record_property("seconds", round(time.perf_counter() - start, 1))
     record_property("peak_memory_gib", round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2))  # from KiB
+
+
+def published_sam(folder: Path) -> Path:
+    """Random weights of SAM ViT-B for 1024 px in a folder like the Hub's."""
+    from transformers import SamConfig, SamModel
+
+    SamModel(SamConfig()).save_pretrained(folder / "sam-vit-base")
+    return folder / "sam-vit-base"
+
+
+def published_sam2(folder: Path) -> Path:
+    """Random weights of SAM2-L, its mask decoder included, in a file like SAM2's."""
+    torch.save({"model": SAM2("large").model.state_dict()}, folder / "random_large.pt")
+    return folder / "random_large.pt"
+
+
+SYSTEMS = {  # trainable parameters at 512 px
+    "mdsam": (published_sam, 14_565_425),
+    "medsam": (published_sam, 93_729_252 - 768 * (64**2 - 32**2) - 4 * 2 * 64 * (127 - 63)),  # smaller position tables
+    "sam2_adapter": (published_sam2, 3_940_437),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("every_core")
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_comparison_system_at_512_px(name: str, record_property: Callable[[str, object], None]) -> None:
+    publish, trainable = SYSTEMS[name]
+    with TemporaryDirectory() as folder:  # removed at once, as pytest keeps its own
+        weights = publish(Path(folder))
+        start = time.perf_counter()
+        overrides = ["data.image_size=512", f"model.backbone.checkpoint={weights}"]
+        model = build_model(compose_experiment(CONFIGS, f"baseline/{name}", overrides).model).train()
+    assert sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) == trainable
+    mask = torch.zeros(1, 1, 512, 512)
+    mask[..., 150:350, 100:300] = 1
+    output = model(torch.randn(1, 3, 512, 512))
+    assert output.coarse.shape == (1, 1, 128, 128)
+    loss = ipsam_loss(output, mask, loss_weights_with())["total"]
+    loss.backward()
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in (loss, *gradients))
+    record_cost(record_property, start)
