@@ -10,7 +10,7 @@ from ipsam.utils.files import write_json
 
 
 def main() -> None:
-    """Run one benchmark and print its tables, and what the paper says of the same."""
+    """Run one benchmark and print its tables, and the paper's own figures of speed, if there are any."""
     parser = argparse.ArgumentParser(description="Speed as ratios of things timed side by side in one run.")
     add_parsers(parser)
     options = vars(parser.parse_args())

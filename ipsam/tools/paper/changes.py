@@ -39,8 +39,15 @@ def settings_of_run(config: DictConfig) -> dict[str, Any]:
     }
     for part in found["model"].values():
         if isinstance(part, dict) and "checkpoint" in part:
-            part["checkpoint"] = "none" if part["checkpoint"] is None else "pretrained"
+            part["checkpoint"] = _release(part["checkpoint"])
     return found
+
+
+def _release(checkpoint: object) -> str:
+    """Tell SAM 2.0's weights, by their official names, from all others and from none."""
+    if checkpoint is None:
+        return "none"
+    return "SAM 2.0" if Path(str(checkpoint)).name.startswith("sam2_hiera_") else "pretrained"
 
 
 def changes(config: DictConfig, configs: Path) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from support.experiments import FOLDER, composed, tiny
+from support.experiments import CONFIGS, FOLDER, composed, tiny
 
 from ipsam.data import Data
 from ipsam.engine.runs.configuration import SECTIONS, build_model, settings_of
@@ -82,3 +82,10 @@ def test_blank_trains_two_steps_at_micro_size(name: str, tmp_path: Path) -> None
     assert progress is not None
     assert (progress.step, progress.skipped) == (2, 0)
     assert any(not value.equal(before[key]) for key, value in model.named_parameters() if value.requires_grad)
+
+
+def test_readme_lists_every_blank() -> None:
+    listed = re.findall(
+        r"[\w.-]+", " ".join(re.findall(r"`([^`]+)`", (CONFIGS / "README.md").read_text(encoding="utf-8")))
+    )
+    assert {name.removeprefix("blank/") for name in BLANKS} <= set(listed)

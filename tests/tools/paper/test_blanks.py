@@ -68,6 +68,14 @@ def test_altered_blanks_say_all_that_they_change(tmp_path: Path) -> None:
     assert "engine.epochs 20 (100)" in sheet.footnotes[0]
 
 
+def test_release_of_sam2_is_a_change(tmp_path: Path) -> None:
+    """Moved weights are none."""
+    save_run(tmp_path / "run", "blank/sam2_0", "paths.checkpoints=/weights")
+    save_run(tmp_path / "base", "cod_r32", "paths.checkpoints=/weights")
+    sheet, _ = sheet_of(tmp_path)
+    assert sheet.lines[0][1:3] == ["ours (1 seed)", "model.backbone.checkpoint SAM 2.0 (pretrained)"]
+
+
 def test_blanks_at_toy_scale_are_compared_at_toy_scale(tmp_path: Path) -> None:
     for name, value in (("cod_r32", 0.4), ("blank/mask_first", 0.5)):
         save_run(tmp_path / name, name, "+scale=toy", name=f"toy/{name}", value=value)
