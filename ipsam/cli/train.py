@@ -31,7 +31,7 @@ def main(config: DictConfig) -> None:
         folder, resolved = open_run(config, model, named_sets(test_sets, train_set, val_set))
         references = evaluate_references(model, test_sets, settings) if settings.references else {}
         run = {"folder": folder, "config": resolved, "seed": config.seed, "resume": config.resume}
-        progress = train(model, train_set, val_set, settings=settings, **run)
+        progress = train(model, train_set, val_set, test_sets=test_sets, settings=settings, **run)
         log = folder / "tensorboard"
         evaluate_run(
             model,

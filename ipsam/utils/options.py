@@ -101,7 +101,8 @@ def _problems(error: ValidationError, fields: Mapping[str, FieldInfo], values: M
         key = str(one["loc"][0]) if one["loc"] else ""
         cause = one.get("ctx", {}).get("error")
         if isinstance(cause, OptionsError):
-            found = list(cause.under(key).problems)
+            index = "".join(f"[{part}]" for part in one["loc"][1:])  # in a list of sections
+            found = list(cause.under(f"{key}{index}").problems)
         elif one["type"] == "extra_forbidden":
             meant = close_to(key, fields)
             found = [Problem(key, ": unknown key" + ("" if meant else f"; there are {', '.join(fields)}"), meant)]

@@ -90,11 +90,13 @@ def train(tmp_path: Path, train_set: TrainSet, make_settings: Any) -> Any:
         model: IPSAM | None = None,
         train_set: TrainSet | None = four_scenes,
         val_set: TestSet | None = None,
+        test_sets: dict[str, TestSet] | None = None,
         resume: bool = False,
         **settings: Any,
     ) -> IPSAM:
         model = model_of(seed) if model is None else model
-        return fit(model, train_set, tmp_path / folder, make_settings(**settings), val_set=val_set, resume=resume)
+        sets: dict[str, Any] = {"val_set": val_set, "test_sets": test_sets}
+        return fit(model, train_set, tmp_path / folder, make_settings(**settings), **sets, resume=resume)
 
     return run
 

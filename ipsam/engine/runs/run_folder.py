@@ -43,13 +43,19 @@ FREE_ON_RESUME = (
     # Another path of the pretrained weights is fine: their sha256 is checked.
     *("model.backbone.checkpoint", "model.detector.checkpoint"),
     *("engine.num_workers", "engine.num_threads", "engine.eval_batch_size", "engine.references"),
-    *("engine.log_every", "engine.val_every", "engine.save_every", "engine.keep"),
+    *("engine.log_every", "engine.val_every", "engine.watch_test", "engine.save_every", "engine.keep"),
     *("engine.activation_checkpointing", "engine.memory_gb", "engine.on_divergence"),
 )
+# Settings of training that cannot change: an epoch's steps, the best score, and the order of the optimiser's state.
+FIXED = ("engine.batch_size", "engine.accumulate", "engine.best", "engine.groups", "engine.decay_all")
 # Settings that older runs lack, with the value that reproduces those runs (engine.fast: but for rounding).
 ADDED = {
     "engine.fast": True,
     "engine.compile": False,
+    "engine.schedule": "cosine",
+    "engine.warmup_share": None,
+    "engine.decay_all": True,
+    "engine.groups": [],
     "engine.terms.bce": 1.0,
     "engine.terms.iou": 1.0,
     "engine.terms.l1": 1.0,
@@ -216,8 +222,8 @@ def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Pat
 
 
 def _may_change(key: str) -> bool:
-    """Return whether a setting can change in a run: those of training, but for an epoch's steps and the best score."""
-    return key.startswith("engine.") and key not in ("engine.batch_size", "engine.accumulate", "engine.best")
+    """Return whether a setting can change in a run: those of training, but for ``FIXED``."""
+    return key.startswith("engine.") and key not in FIXED
 
 
 def _flat(node: Any, prefix: str) -> list[tuple[str, Any]]:

@@ -2,6 +2,8 @@
 
 import math
 import os
+import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -15,6 +17,8 @@ from ipsam.utils.worker_pool import num_cpus
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+POLY_POWER = 0.9
+STEPS_AT = (0.5, 0.75)  # shares of the run after which the schedule ``step`` lowers the learning rate tenfold
 
 
 class LossWeights(Options):
@@ -42,6 +46,23 @@ class TermWeights(Options):
         return self
 
 
+class ParameterGroup(Options):
+    """Learning rate and weight decay of the parameters with a name that ``match`` finds; None: the common decay."""
+
+    match: str
+    lr_scale: float = Field(1.0, gt=0, allow_inf_nan=False)
+    weight_decay: Weight | None = None
+
+    @field_validator("match")
+    @classmethod
+    def _is_regex(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"must be a regular expression, not {value!r:.99} ({error})") from None
+        return value
+
+
 class Settings(Options):
     """Options of training and evaluation; configs/engine/default.yaml holds each key's meaning and default.
 
@@ -54,8 +75,14 @@ class Settings(Options):
     accumulate: Positive
     lr: float = Field(gt=0, allow_inf_nan=False)
     min_lr: float = Field(gt=0, allow_inf_nan=False)
+    schedule: Literal["cosine", "constant", "poly", "step"]
     warmup_steps: NotNegative
+    warmup_share: float | None = Field(ge=0, le=1)
     weight_decay: Weight
+    decay_all: bool
+    groups: Annotated[
+        Sequence[ParameterGroup], Field(description="a list of {match: REGEX, lr_scale: NUMBER, weight_decay: NUMBER}")
+    ]
     clip: float = Field(gt=0)
     precision: Annotated[str, one_of(PRECISIONS)]
     cpu: bool
@@ -64,6 +91,7 @@ class Settings(Options):
     eval_batch_size: Positive = Field(le=1024)
     log_every: Positive
     val_every: Positive
+    watch_test: NotNegative
     save_every: Positive
     keep: Positive
     best: Annotated[str, one_of(METRICS)]
@@ -114,9 +142,24 @@ class Settings(Options):
         """Compute in bf16; weights and optimiser stay in fp32."""
         return uses_bf16(self.precision, self.device)
 
+    def num_warmup(self, num_steps: int) -> int:
+        """Return the number of optimiser steps of the warm-up in a run of ``num_steps``."""
+        return self.warmup_steps if self.warmup_share is None else round(self.warmup_share * num_steps)
+
     def lr_at(self, step: int, num_steps: int) -> float:
-        """Learning rate of optimiser step ``step``, counted from 0, of ``num_steps``: linear rise, then cosine."""
-        if step < self.warmup_steps:
-            return self.lr * (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, num_steps - self.warmup_steps)
-        return self.min_lr + (self.lr - self.min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        """Return the learning rate of optimiser step ``step``, counted from 0, of ``num_steps``.
+
+        It rises linearly in the warm-up and then follows ``schedule``.
+        """
+        warmup = self.num_warmup(num_steps)
+        if step < warmup:
+            return self.lr * (step + 1) / warmup
+        if self.schedule == "constant":
+            return self.lr
+        if self.schedule == "step":
+            return self.lr / math.pow(10, sum(step >= share * num_steps for share in STEPS_AT))
+        progress = min(1.0, (step - warmup) / max(1, num_steps - warmup))
+        left = (
+            math.pow(1 - progress, POLY_POWER) if self.schedule == "poly" else 0.5 * (1 + math.cos(math.pi * progress))
+        )
+        return self.min_lr + (self.lr - self.min_lr) * left

@@ -1,20 +1,56 @@
-"""AdamW that can skip a step without a GPU synchronisation."""
+"""AdamW that can skip a step without a GPU synchronisation, and its groups of parameters."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ipsam.data.files import some
+from ipsam.engine.runs.settings import Settings
 from ipsam.utils.weights import FLOATS
 
 STATE = {"step", "exp_avg", "exp_avg_sq"}  # of each parameter that has had a gradient
+EMBEDDING = re.compile(r"embed|token|queries|rel_pos")  # in the own name of one that is not in nn.Embedding
+
+
+def parameter_groups(model: nn.Module, settings: Settings) -> list[dict[str, Any]]:
+    """Split the trainable parameters into groups for AdamW, by ``engine.groups`` and ``engine.decay_all``.
+
+    The grouping depends on nothing else, as the optimiser's state is in its order.
+
+    Raises:
+        ValueError: no trainable parameter is in one of ``engine.groups``.
+    """
+    embeddings = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
+    names: list[str] = []
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        names.append(name)
+        index = next((i for i, group in enumerate(settings.groups) if re.search(group.match, name)), -1)
+        chosen = settings.groups[index] if index >= 0 else None
+        decay = settings.weight_decay if chosen is None or chosen.weight_decay is None else chosen.weight_decay
+        is_embedding = name in embeddings or EMBEDDING.search(name.rpartition(".")[2])
+        spared = not settings.decay_all and bool(parameter.ndim <= 1 or is_embedding)
+        fresh = {"params": [], "lr_scale": chosen.lr_scale if chosen else 1.0, "weight_decay": 0.0 if spared else decay}
+        groups.setdefault((index, spared), fresh)["params"].append(parameter)
+    for index, group in enumerate(settings.groups):
+        if not any((index, spared) in groups for spared in (False, True)):
+            raise ValueError(
+                f"engine.groups[{index}]: match={group.match!r:.99} finds no trainable parameter that is not in an "
+                f"earlier group; there are {some(names)}"
+            )
+    return list(groups.values())
 
 
 class SkippableAdamW:
     """AdamW with steps that can be skipped.
 
     Args:
+        parameters: parameters, or groups of them with ``lr_scale``, a factor of the learning rate.
         lr, weight_decay: as in ``torch.optim.AdamW``.
         fused: update all parameters by one kernel, which itself reads whether to skip, so that the host never waits.
             Otherwise torch loops over the parameters, and the host waits for the device before each step.
@@ -24,7 +60,12 @@ class SkippableAdamW:
     """
 
     def __init__(
-        self, parameters: Sequence[nn.Parameter], *, lr: float, weight_decay: float, fused: bool = True
+        self,
+        parameters: Sequence[nn.Parameter] | Sequence[dict[str, Any]],
+        *,
+        lr: float,
+        weight_decay: float,
+        fused: bool = True,
     ) -> None:
         self.fused = fused
         self.adamw = torch.optim.AdamW(
@@ -34,7 +75,7 @@ class SkippableAdamW:
     def step_unless(self, bad: Tensor, *, lr: float) -> None:
         """Step at a learning rate unless ``bad``, a float () on the device, is 1; then drop the gradients."""
         for group in self.adamw.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_scale", 1.0)
         if self.fused:
             self.adamw.found_inf = bad  # type: ignore[attr-defined]  # how torch.amp.GradScaler skips a fused step
         if self.fused or not bad.item():

@@ -3,30 +3,40 @@
 import logging
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs, skip_first_batches
+from accelerate import (
+    Accelerator,
+    DataLoaderConfiguration,
+    DistributedDataParallelKwargs,
+    PartialState,
+    skip_first_batches,
+)
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ipsam.data import EpochSampler, TestSet, TrainSet, collate_train
+from ipsam.engine.evaluate.curve import CURVE, add_epoch
 from ipsam.engine.evaluate.evaluator import evaluate_with
 from ipsam.engine.evaluate.panel import panel
+from ipsam.engine.metrics import Scores
 from ipsam.engine.runs.settings import Settings
 from ipsam.engine.runs.store import Store
 from ipsam.engine.runs.tensorboard import Log
 from ipsam.engine.train.divergence import DivergenceGuard
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.engine.train.memory import limit_memory
-from ipsam.engine.train.optimizer import SkippableAdamW
+from ipsam.engine.train.optimizer import SkippableAdamW, parameter_groups
 from ipsam.engine.train.state import Progress, RunState
 from ipsam.model import Segmenter
 from ipsam.model.lora import add_lora_by_addmm
 from ipsam.utils.device import compile_model
 from ipsam.utils.imagenet import normalise
+from ipsam.utils.rng import rng_state, set_rng_state
 from ipsam.utils.signals import Stop, ignore_signals
 
 logger = logging.getLogger(__name__)
@@ -37,6 +47,7 @@ def train(
     train_set: TrainSet | None,
     val_set: TestSet | None = None,
     *,
+    test_sets: Mapping[str, TestSet] | None = None,
     settings: Settings,
     folder: Path,
     config: str,
@@ -51,8 +62,9 @@ def train(
         model: parameters that require no gradient stay as they are.
         train_set: augmented pairs; None for a model without trainable parameters.
         val_set: held-out pairs, which choose ``checkpoints/best``.
+        test_sets: test sets by name, which ``settings.watch_test`` evaluates; nothing is selected on them.
         settings: the ``engine`` section.
-        folder: run folder; receives ``checkpoints`` and ``tensorboard``.
+        folder: run folder; receives ``checkpoints``, ``tensorboard`` and ``eval/curve.csv``.
         config: resolved configuration, saved with every checkpoint.
         seed: seed of the order of samples.
         resume: continue from the newest intact checkpoint, if any, to the same result as without interruption.
@@ -79,10 +91,17 @@ def train(
     limit_memory(model, settings)
     if settings.compile:
         compile_model(model)
-    optimizer = SkippableAdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=settings.fused)
+    optimizer = SkippableAdamW(
+        parameter_groups(model, settings), lr=settings.lr, weight_decay=settings.weight_decay, fused=settings.fused
+    )
     loader, sampler = train_loader(train_set, settings, seed=seed)
     parallel, loader = accelerator.prepare(model, loader)
     num_steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
+    if accelerator.is_main_process and (num_warmup := settings.num_warmup(num_steps)) >= num_steps:
+        logger.warning(
+            "the warm-up of %d steps does not end before the run of %d does: set engine.warmup_share, such as 0.05",
+            *(num_warmup, num_steps),
+        )
     is_alone = accelerator.num_processes == 1  # several get full batches, as accelerate fills up the last ones
     num_images = len(train_set) if is_alone else len(loader) * settings.batch_size
     run = RunState(model, optimizer.adamw, accelerator, folder=folder, config=config, keep=settings.keep)
@@ -98,6 +117,7 @@ def train(
             parallel.train()
             is_last, output = epoch + 1 == settings.epochs, None
             validates = val_set is not None and (is_last or (epoch + 1) % settings.val_every == 0)
+            watches = test_sets and settings.watch_test and (is_last or (epoch + 1) % settings.watch_test == 0)
             for batch in run.timed(skip_first_batches(loader, progress.batch) if progress.batch else loader):
                 lr = settings.lr_at(progress.step, num_steps)
                 with accelerator.accumulate(parallel):
@@ -123,7 +143,7 @@ def train(
                         bar.set_postfix(epoch=epoch + 1, loss=total, lr=f"{lr:.1e}", refresh=False)
                         log.scalars("loss", losses, progress.step)
                         log.scalars("optimiser", {"lr": lr, "skipped": progress.skipped}, progress.step)
-                    if validates if ends else stops or saves:  # the end of an epoch saves below
+                    if (validates or watches) if ends else stops or saves:  # the end of an epoch saves below
                         run.save()
                         if stops:
                             raise run.stopped(num_steps)
@@ -135,6 +155,10 @@ def train(
                 scores = validate(model, val_set, settings)
                 best = progress.add_scores(scores, settings.best)
                 log.scalars("val", scores, progress.step)
+            if watches:
+                assert test_sets is not None
+                for name, of_set in watch(model, test_sets, settings, epoch=epoch + 1, folder=folder).items():
+                    log.scalars(f"watch/{name}", of_set, progress.step)
             run.log_epoch(settings.epochs, loss, settings.best if validates else None)
             if output is not None:  # None if resumed after the last step of an epoch
                 log.picture("panel", panel(batch["image"], batch["mask"].div(255), output), progress.step)
@@ -213,3 +237,15 @@ def progress_bar(num_steps: int, done: int, *, shown: bool) -> tqdm:
 def validate(model: Segmenter, val_set: TestSet, settings: Settings) -> dict[str, float]:
     """Score the held-out part."""
     return evaluate_with(model, {"val": val_set}, settings).datasets["val"]
+
+
+def watch(
+    model: Segmenter, test_sets: Mapping[str, TestSet], settings: Settings, *, epoch: int, folder: Path
+) -> dict[str, Scores]:
+    """Score the test sets after an epoch, and add the scores to the run's curve; random states stay as they are."""
+    state = rng_state()
+    scores = evaluate_with(model, test_sets, settings).datasets
+    set_rng_state(state)
+    if PartialState().is_main_process:
+        add_epoch(folder / "eval" / CURVE, epoch, scores)
+    return scores

@@ -18,7 +18,7 @@ IRRELEVANT = {
     "data": ("root", "test"),
     "engine": (
         *("cpu", "num_threads", "num_workers", "eval_batch_size"),
-        *("log_every", "val_every", "save_every", "keep", "best", "references", "deterministic"),
+        *("log_every", "val_every", "watch_test", "save_every", "keep", "best", "references", "deterministic"),
     ),
 }
 MAX_SHOWN = 8

@@ -119,7 +119,9 @@ def test_change_that_is_allowed_by_name_is_logged(run_config: Any, caplog: pytes
     check_run(run_config(*change))  # now the settings of the run
 
 
-@pytest.mark.parametrize("key", ["seed", "model.lateral", "data.augment.hflip", "engine.accumulate", "engine.lrr"])
+@pytest.mark.parametrize(
+    "key", ["seed", "model.lateral", "data.augment.hflip", "engine.accumulate", "engine.groups", "engine.lrr"]
+)
 def test_only_training_can_be_allowed_to_change(run_config: Any, key: str) -> None:
     begin(run_config())
     with pytest.raises(

@@ -26,6 +26,10 @@ from support.defaults import settings_with
         ("cpu", 1, "true or false"),
         ("memory_gb", 0, "a number above 0, or null"),
         ("loss", 3, "a section of keys"),
+        ("schedule", "linear", "cosine, constant, poly or step"),
+        *(("warmup_share", value, "a number from 0 to 1, or null") for value in (-0.1, 1.5, math.nan)),
+        ("watch_test", -1, "a whole number of at least 0"),
+        ("decay_all", 0, "true or false"),
     ],
 )
 def test_impossible_values_are_named(key: str, value: Any, takes: str) -> None:
@@ -42,6 +46,11 @@ def test_impossible_values_are_named(key: str, value: Any, takes: str) -> None:
         ({"loss": {"fg": -1.0}}, r"engine\.loss\.fg must be a number of at least 0, not -1\.0"),
         ({"terms": {"dice": -1.0}}, r"engine\.terms\.dice must be a number of at least 0, not -1\.0"),
         ({"terms": dict.fromkeys(("bce", "iou", "l1"), 0.0)}, r"engine\.terms: at least one .* weight above 0"),
+        ({"groups": [{"match": "a"}, {"lr_scale": 2.0}]}, r"engine\.groups\[1\]\.match is missing"),
+        ({"groups": [{"match": "("}]}, r"engine\.groups\[0\]\.match must be a regular expression, not '\(' \(.*\)"),
+        ({"groups": [{"match": "a", "lr_scale": 0}]}, r"engine\.groups\[0\]\.lr_scale must be a number above 0, not 0"),
+        ({"groups": [{"match": "a", "lr": 2}]}, r"engine\.groups\[0\]\.lr: unknown key; there are match, lr_scale, .*"),
+        ({"groups": ["a"]}, r"engine\.groups must be a list of \{match: REGEX, .*\}, not \['a'\]"),
         ({"lr": 1e-7}, r"engine: min_lr must be at most lr, not min_lr=1e-06 with lr=1e-07"),
         ({"memory_gb": 1, "activation_checkpointing": True}, r"engine: .*leave activation_checkpointing=false"),
         ({"epochs": 0, "lr": 0}, r"engine\.epochs must .*, not 0\nengine\.lr must be a number above 0, not 0"),
@@ -85,3 +94,32 @@ def test_cpu_can_be_chosen() -> None:
 def test_no_more_workers_than_cpus(monkeypatch: pytest.MonkeyPatch, asked: int, given: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 5})
     assert settings_with(num_workers=asked).num_workers == given
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),  # after 10 of 110 steps of warm-up
+    [
+        ("cosine", {10: 1.0, 35: 0.01 + 0.99 * (1 + math.sqrt(0.5)) / 2, 60: 0.505, 110: 0.01}),
+        ("constant", {10: 1.0, 60: 1.0, 110: 1.0}),
+        ("poly", {10: 1.0, 60: 0.01 + 0.99 * 0.5**0.9, 85: 0.01 + 0.99 * 0.25**0.9, 110: 0.01}),
+        ("step", {10: 1.0, 54: 1.0, 55: 0.1, 82: 0.1, 83: 0.01, 110: 0.01}),
+    ],
+)
+def test_schedules_by_hand(schedule: str, rates: dict[int, float]) -> None:
+    settings = settings_with(lr=1.0, min_lr=0.01, warmup_steps=10, schedule=schedule)
+    assert [settings.lr_at(step, 110) for step in range(10)] == pytest.approx([n / 10 for n in range(1, 11)])
+    assert {step: settings.lr_at(step, 110) for step in rates} == pytest.approx(rates)
+
+
+def test_cosine_keeps_its_bits() -> None:
+    settings = settings_with(lr=1.3e-4, min_lr=1e-6, warmup_steps=7)
+    for step in range(7, 101):
+        former = 1e-6 + (1.3e-4 - 1e-6) * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - 7) / 93)))
+        assert settings.lr_at(step, 100) == former
+
+
+def test_warm_up_can_be_a_share_of_the_run() -> None:
+    settings = settings_with(lr=1.0, warmup_share=0.1)
+    assert [settings.num_warmup(num_steps) for num_steps in (4, 100, 1000)] == [0, 10, 100]
+    assert settings.lr_at(4, 100) == 0.5
+    assert settings_with(warmup_steps=7).num_warmup(100) == 7

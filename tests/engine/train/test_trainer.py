@@ -92,6 +92,28 @@ def test_resume_is_bit_exact(
     assert [entry["epoch"] for entry in progress["history"]] == [1, 2, 3]
 
 
+@pytest.mark.usefixtures("untyped")
+def test_resume_with_groups_is_bit_exact(tmp_path: Path, train: Any, interrupt: Any) -> None:
+    groups = [{"match": "^decoder", "lr_scale": 3.0}, {"match": "gating", "weight_decay": 0.0}]
+    options = {"epochs": 2, "save_every": 1, "groups": groups, "decay_all": False, "schedule": "poly"}
+    straight = train("one", **options)
+    interrupt(3)
+    with pytest.raises(PowerCutError):
+        train("two", **options)
+    interrupt(None)
+    resumed = train("two", seed=2, resume=True, **options)
+    assert same(straight.state_dict(), resumed.state_dict())
+    one, two = (load_training(tmp_path / run / "checkpoints" / "last")["optimizer"] for run in ("one", "two"))
+    assert same(one, two)
+    assert [group["lr_scale"] for group in one["param_groups"]].count(3.0) == 2  # with and without weight decay
+
+
+@pytest.mark.parametrize(("settings", "times"), [({"warmup_steps": 2}, 1), ({"warmup_share": 0.5}, 0)])
+def test_warm_up_that_does_not_end_is_told(train: Any, caplog: Any, settings: dict[str, Any], times: int) -> None:
+    train(**settings)
+    assert caplog.text.count("the warm-up of 2 steps does not end before the run of 2 does: set engine.warm") == times
+
+
 def test_other_versions_are_told_on_resume(
     train: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
