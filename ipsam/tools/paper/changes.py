@@ -28,7 +28,7 @@ ABSENT = object()
 def settings_of_run(config: DictConfig) -> dict[str, Any]:
     """Select the settings that scores depend on, also those that older runs lack.
 
-    Pretrained weights count as present or absent, wherever they are.
+    Of pretrained weights only their release counts, not their place.
     """
     merged = OmegaConf.merge(_added(), config)
     assert isinstance(merged, DictConfig)
