@@ -26,13 +26,21 @@ def main(model: str, source: str, target: str) -> None:
     session = onnxruntime.InferenceSession(model)
     about = session.get_modelmeta().custom_metadata_map
     size, mean, std = int(about["image_size"]), *(np.float32(json.loads(about[key])) for key in ("mean", "std"))
+    letterbox = json.loads(about.get("letterbox", "false"))
     image = ImageOps.exif_transpose(Image.open(source, formats=FORMATS))  # noqa: TID251 (no ipsam here)
     if image.mode.startswith("I"):  # 16 bits, of which convert would not take the upper 8
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     image = image.convert("RGB")
-    pixels = np.float32(image.resize((size, size), Image.Resampling.BILINEAR)) / 255
+    width, height = (max(1, round(size * side / max(image.size))) if letterbox else size for side in image.size)
+    left, top = (size - width) // 2, (size - height) // 2
+    square = Image.new("RGB", (size, size), tuple(round(255 * value) for value in mean.tolist()))  # around the image
+    square.paste(image.resize((width, height), Image.Resampling.BILINEAR), (left, top))
+    pixels = np.float32(square) / 255
     (logits,) = session.run(None, {"image": ((pixels - mean) / std).transpose(2, 0, 1)[None]})
-    prob = 1 / (1 + np.exp(-resize(logits[0, 0], image.height, image.width)))
+    grid = logits[0, 0]
+    if (height, width) != (size, size):
+        grid = resize(grid, size, size)[top : top + height, left : left + width]
+    prob = 1 / (1 + np.exp(-resize(grid, image.height, image.width)))
     Image.fromarray(np.rint(prob * 255).astype(np.uint8)).save(target)
 
 

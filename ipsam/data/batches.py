@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from ipsam.data.datasets import TestItem, TrainItem
+from ipsam.data.placement import Placement
 
 
 class Batch(dict[str, Any]):
@@ -47,10 +48,11 @@ def collate_train(items: Sequence[TrainItem]) -> Batch:
     return Batch(rest, image=_stacked([item["image"] for item in items]))
 
 
-def collate_test(items: Sequence[TestItem]) -> tuple[Tensor, list[NDArray[np.uint8]], list[str]]:
-    """Stack images to (b, 3, H, W) uint8; masks and names become lists, since masks differ in size."""
+def collate_test(items: Sequence[TestItem]) -> tuple[Tensor, list[NDArray[np.uint8]], list[str], list[Placement]]:
+    """Stack images to (b, 3, H, W) uint8; the rest become lists, since masks differ in size."""
     images = _stacked([item["image"] for item in items])
-    return images, [item["mask"] for item in items], [item["name"] for item in items]
+    masks, names, placements = zip(*((item["mask"], item["name"], item["placement"]) for item in items), strict=True)
+    return images, list(masks), list(names), list(placements)
 
 
 def _stacked(images: Sequence[UInt8[Tensor, "3 H W"]]) -> UInt8[Tensor, "b 3 H W"]:

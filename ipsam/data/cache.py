@@ -25,8 +25,8 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
+from ipsam.data.placement import Placement
 from ipsam.data.sources import FolderSource, Sample
-from ipsam.data.transforms import network_input, resized_mask
 from ipsam.utils.files import is_file
 from ipsam.utils.worker_pool import begin_worker, num_cpus
 
@@ -46,11 +46,13 @@ class CachedSource:
         source: the pairs on disk.
         image_size: side of images and masks in pixels.
         path: the file; each process maps it into its own memory.
+        letterbox: pad them to the square, see ``Placement``.
     """
 
     source: FolderSource
     image_size: int
     path: Path
+    letterbox: bool = False
     _checked: set[int] = field(default_factory=set, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -68,7 +70,7 @@ class CachedSource:
             logger.warning(
                 "%s: %s is damaged and read from its files; delete the cache to build it anew", self.path, stem
             )
-            content = np.frombuffer(bytearray(_content(self.source, size, index)), np.uint8)
+            content = np.frombuffer(bytearray(_content(self, index)), np.uint8)
             image, mask = np.split(content, [3 * size * size])
         return Sample(stem, image.reshape(size, size, 3), mask.reshape(size, size))
 
@@ -81,7 +83,9 @@ class CachedSource:
         return self.source.listing()
 
 
-def cached(source: FolderSource, folder: Path, *, image_size: int, num_workers: int | None = None) -> CachedSource:
+def cached(
+    source: FolderSource, folder: Path, *, image_size: int, letterbox: bool = False, num_workers: int | None = None
+) -> CachedSource:
     """Return a source's pairs from a file in ``folder``, which is built first if it is missing.
 
     If several processes need the same file, one builds it and the others wait. The file gets its name when it is
@@ -91,20 +95,22 @@ def cached(source: FolderSource, folder: Path, *, image_size: int, num_workers: 
         source: the pairs on disk.
         folder: created if it does not exist.
         image_size: side of the network's input in pixels.
+        letterbox: keep the images' aspect ratio.
         num_workers: processes that build; None: one for each CPU, up to 16.
 
     Raises:
         ValueError: the folder cannot be used, or has too little space; or a pair cannot be read.
         FileNotFoundError: a pair's file is missing.
     """
-    path = folder.absolute() / f"{cache_key(source, image_size)}_{image_size}px.bin"
+    path = folder.absolute() / f"{cache_key(source, image_size, letterbox=letterbox)}_{image_size}px.bin"
+    cache = CachedSource(source, image_size, path, letterbox)
     num_bytes = len(source) * _record(image_size)
     gigabytes = f"{num_bytes / 1e9:.1f} GB"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not _is_whole(path, num_bytes, _record(image_size)):
-                _build(source, path, image_size, num_bytes, num_workers or min(MAX_WORKERS, num_cpus()))
+                _build(cache, num_bytes, num_workers or min(MAX_WORKERS, num_cpus()))
     except FileNotFoundError:
         raise  # of a pair
     except (OSError, NotImplementedError) as error:  # filelock raises the second on file systems without locks
@@ -114,13 +120,13 @@ def cached(source: FolderSource, folder: Path, *, image_size: int, num_workers: 
             "(cache=null)"
         ) from error
     logger.info("%d pairs at %d px are read from the cache %s (%s)", len(source), image_size, path, gigabytes)
-    return CachedSource(source, image_size, path)
+    return cache
 
 
-def cache_key(source: FolderSource, image_size: int) -> str:
+def cache_key(source: FolderSource, image_size: int, *, letterbox: bool = False) -> str:
     """Hash everything that decides the content of a cache of these pairs to 32 hexadecimal digits."""
     rules = (VERSION, image_size, source.foreground_above, source.at_least, cv2.__version__, torch.__version__)
-    digest = hashlib.sha256(repr(rules).encode())
+    digest = hashlib.sha256(repr((*rules, *["letterbox"] * letterbox)).encode())  # older caches stay valid
     for pair in source.pairs:
         for path in (pair.image, pair.mask):
             status = path.stat()
@@ -143,17 +149,18 @@ def _is_whole(path: Path, num_bytes: int, record: int) -> bool:
     return True
 
 
-def _build(source: FolderSource, path: Path, image_size: int, num_bytes: int, num_workers: int) -> None:
+def _build(cache: CachedSource, num_bytes: int, num_workers: int) -> None:
+    path, image_size = cache.path, cache.image_size
     unfinished = path.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)  # before the free space is measured
     if num_bytes > shutil.disk_usage(path.parent).free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with unfinished.open("wb") as file:
         file.truncate(num_bytes)
-    pool = ProcessPoolExecutor(min(num_workers, len(source)), initializer=_begin)
+    pool = ProcessPoolExecutor(min(num_workers, len(cache)), initializer=_begin)
     try:
-        written = pool.map(partial(_write, source, unfinished, image_size), range(len(source)))
-        for _ in tqdm(written, total=len(source), desc=f"cache at {image_size} px", unit="pair", disable=None):
+        written = pool.map(partial(_write, cache, unfinished), range(len(cache)))
+        for _ in tqdm(written, total=len(cache), desc=f"cache at {image_size} px", unit="pair", disable=None):
             pass
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
@@ -170,9 +177,9 @@ def _begin() -> None:
     torch.set_num_threads(1)  # a forked process would wait for torch's threads, which it does not have
 
 
-def _write(source: FolderSource, path: Path, image_size: int, index: int) -> None:
+def _write(cache: CachedSource, path: Path, index: int) -> None:
     """Write pair ``index``. A full disk is an error here; with a memory map it would kill the process."""
-    content = _content(source, image_size, index)
+    content = _content(cache, index)
     record = content + _checksum(content)
     with path.open("rb+", buffering=0) as file:
         file.seek(index * len(record))
@@ -180,10 +187,10 @@ def _write(source: FolderSource, path: Path, image_size: int, index: int) -> Non
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _content(source: FolderSource, image_size: int, index: int) -> bytes:
-    sample = source.read(index, epoch=0)
-    image = network_input(sample.image, image_size).permute(1, 2, 0).numpy()
-    return image.tobytes() + resized_mask(sample.mask, (image_size, image_size)).tobytes()
+def _content(cache: CachedSource, index: int) -> bytes:
+    sample = cache.source.read(index, epoch=0)
+    placement = Placement.of(sample.image.shape, cache.image_size, letterbox=cache.letterbox)
+    return placement.image(sample.image).permute(1, 2, 0).numpy().tobytes() + placement.mask(sample.mask).tobytes()
 
 
 def _checksum(content: bytes | memoryview) -> bytes:

@@ -56,6 +56,7 @@ class Data(Options):
     """
 
     image_size: int = Field(ge=1, le=MAX_IMAGE_SIZE, description="a whole number of pixels")
+    letterbox: bool
     root: PathOption
     train: Sets
     test: Sets
@@ -74,6 +75,11 @@ class Data(Options):
             raise ValueError("val and val_fraction are for training, and train is empty")
         if self.val and self.val_fraction:
             raise ValueError("val and val_fraction exclude each other: set one")
+        if self.letterbox and self.augment.crop < 1:
+            raise ValueError(
+                f"letterbox keeps an image's aspect ratio, which the crops of augment.crop={self.augment.crop} change: "
+                "set letterbox=false or augment.crop=1"
+            )
         if self.cache is not None and self.augment.crop < 1:
             raise ValueError(
                 f"cache keeps images at the network's size, of which augment.crop={self.augment.crop} would take a "
@@ -98,8 +104,10 @@ class Data(Options):
                 SubsetSource(kept, sorted(order[num_held_out:])),
                 SubsetSource(whole, sorted(order[:num_held_out])),
             )
-        train_set = TrainSet(kept, image_size=self.image_size, augment=self.augment, seed=seed)
-        return train_set, None if held_out is None else TestSet(held_out, image_size=self.image_size)
+        train_set = TrainSet(
+            kept, image_size=self.image_size, augment=self.augment, seed=seed, letterbox=self.letterbox
+        )
+        return train_set, None if held_out is None else self._test_set(held_out)
 
     def test_sets(self, *, foreground_above: int = FOREGROUND_ABOVE) -> dict[str, TestSet]:
         """Find and check all files of the test sets, and return the sets by name.
@@ -108,7 +116,7 @@ class Data(Options):
         """
         names = self.test_names()
         sources = [self._source(spec, "test", 0, foreground_above) for spec in self.test]
-        return {name: TestSet(source, image_size=self.image_size) for name, source in zip(names, sources, strict=True)}
+        return {name: self._test_set(source) for name, source in zip(names, sources, strict=True)}
 
     def num_held_out(self, num_pairs: int) -> int:
         """Return how many training pairs ``val_fraction`` holds out; ValueError if it leaves none to train on."""
@@ -127,7 +135,10 @@ class Data(Options):
     def _with_cache(self, source: Source) -> Source:
         if self.cache is None or not isinstance(source, FolderSource):
             return source
-        return cached(source, self.cache, image_size=self.image_size)
+        return cached(source, self.cache, image_size=self.image_size, letterbox=self.letterbox)
+
+    def _test_set(self, source: Source) -> TestSet:
+        return TestSet(source, image_size=self.image_size, letterbox=self.letterbox)
 
     def _source(self, spec: Spec, split: str, seed: int, foreground_above: int = FOREGROUND_ABOVE) -> Source:
         if spec == SYNTHETIC:

@@ -8,9 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
+from torchvision import tv_tensors
 
+from ipsam.data.placement import Placement, resized_mask, to_image
 from ipsam.data.sources import Source
-from ipsam.data.transforms import Augment, network_input, resized_mask, to_image, to_mask
+from ipsam.data.transforms import Augment, to_mask
 
 
 class TrainItem(TypedDict):
@@ -26,11 +28,12 @@ class TrainItem(TypedDict):
 
 
 class TestItem(TypedDict):
-    """Test pair: image (3, H, W) uint8, mask at its own size (height, width) uint8, the image's stem."""
+    """Test pair: image (3, H, W) uint8, mask at its own size (height, width) uint8, the image's stem and placement."""
 
     image: Tensor
     mask: NDArray[np.uint8]
     name: str
+    placement: Placement
 
 
 class TrainSet(Dataset[TrainItem]):
@@ -40,8 +43,11 @@ class TrainSet(Dataset[TrainItem]):
     number of workers nor an interruption changes what a run trains on.
     """
 
-    def __init__(self, source: Source, *, image_size: int, augment: Augment, seed: int) -> None:
+    def __init__(
+        self, source: Source, *, image_size: int, augment: Augment, seed: int, letterbox: bool = False
+    ) -> None:
         self.source = source
+        self.letterbox = letterbox
         self.seed = seed
         self.transform = augment.transform(image_size)
         self.image_size = image_size
@@ -53,8 +59,12 @@ class TrainSet(Dataset[TrainItem]):
     def __getitem__(self, index: int) -> TrainItem:
         epoch, position = divmod(index, len(self.source))
         sample = self.source.read(position, epoch)
-        size = sample.image.shape[:2] if self.crops else (self.image_size, self.image_size)  # both are cropped alike
-        image, mask = to_image(sample.image), to_mask(resized_mask(sample.mask, size))
+        if self.crops:
+            image, mask = to_image(sample.image), to_mask(resized_mask(sample.mask, sample.image.shape[:2]))
+        else:
+            placement = Placement.of(sample.image.shape, self.image_size, letterbox=self.letterbox)
+            image = tv_tensors.Image(placement.image(sample.image))
+            mask = to_mask(placement.mask(sample.mask))
         with torch.random.fork_rng(devices=[]):  # torchvision uses torch's global generator
             seed = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])
             torch.random.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPU as well
@@ -68,9 +78,10 @@ class TestSet(Dataset[TestItem]):
 
     __test__ = False  # pytest would collect it by its name
 
-    def __init__(self, source: Source, *, image_size: int) -> None:
+    def __init__(self, source: Source, *, image_size: int, letterbox: bool = False) -> None:
         self.source = source
         self.image_size = image_size
+        self.letterbox = letterbox
         self.left_out: Mapping[str, list[str]] = getattr(source, "left_out", {})
 
     def __len__(self) -> int:
@@ -78,7 +89,9 @@ class TestSet(Dataset[TestItem]):
 
     def __getitem__(self, index: int) -> TestItem:
         sample = self.source.read(index, epoch=0)
-        return {"image": network_input(sample.image, self.image_size), "mask": sample.mask, "name": sample.name}
+        placement = Placement.of(sample.image.shape, self.image_size, letterbox=self.letterbox)
+        image = placement.image(sample.image)
+        return {"image": image, "mask": sample.mask, "name": sample.name, "placement": placement}
 
 
 class EpochSampler(Sampler[int]):

@@ -1,14 +1,11 @@
-"""Resize a stored sample to the network's input, and augment image and mask together."""
+"""Augment image and mask together, to the network's input size."""
 
 from typing import Annotated
 
-import cv2
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -45,25 +42,6 @@ class Augment(Options):
         return v2.Compose(steps)
 
 
-def to_image(image: NDArray[np.uint8]) -> tv_tensors.Image:
-    """Convert (height, width, 3) to (3, height, width)."""
-    return tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1))
-
-
 def to_mask(mask: NDArray[np.uint8]) -> tv_tensors.Mask:
     """Convert (height, width) to (1, height, width)."""
     return tv_tensors.Mask(torch.from_numpy(mask)[None])
-
-
-def resized_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize a mask to (height, width) = ``size`` by nearest neighbour: pixel i is the mask's at floor(i * scale)."""
-    if mask.shape == size:
-        return mask
-    resized: NDArray[np.uint8] = cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST)
-    return resized
-
-
-def network_input(image: NDArray[np.uint8], image_size: int) -> UInt8[Tensor, "3 H W"]:
-    """Resize an RGB image (height, width, 3) to (3, image_size, image_size); it is not yet normalised."""
-    resized: Tensor = v2.functional.resize(to_image(image), [image_size, image_size], antialias=True)
-    return resized.as_subclass(Tensor)

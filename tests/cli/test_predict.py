@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.builders import REAL_DATA
-from support.figure_runs import write_set
+from support.figure_runs import write_run, write_set
 
 import ipsam
 from ipsam.data.images import image_size
@@ -142,9 +142,13 @@ def test_micro_model_is_evaluated_into_the_named_folder(script: Callable[..., An
 
 
 @pytest.mark.slow
-def test_every_way_gives_the_same_map(script: Callable[..., Any], run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("letterbox", [False, True])
+def test_every_way_gives_the_same_map(
+    script: Callable[..., Any], letterbox: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """API, command, ONNX without torch and evaluation differ by at most one level of 255."""
     pytest.importorskip("onnxruntime")
+    run = write_run("run", [write_set("own", size=(40, 90))], f"data.letterbox={letterbox}")
     predictor = ipsam.load(run, device="cpu")
     assert script("predict", "ckpt=run", "input=own/images", "output=by_script").status == 0
     assert script("eval", "ckpt=run", "maps=true", "engine.num_workers=0").status == 0

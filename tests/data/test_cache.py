@@ -70,6 +70,7 @@ def whole(folder: Path) -> list[str]:
     [
         {},
         {"scaled_decode": True, "image_size": 16},
+        {"letterbox": True, "val_fraction": 0.4},
         {"val_fraction": 0.4},
         {"augment": {"hflip": 0.5, "vflip": 0.5, "rotate": 20.0, "jitter": 0.3}},
     ],
@@ -125,6 +126,7 @@ def test_key_changes_with_all_that_decides_the_content(pairs: list[Pair], tmp_pa
     keys = [
         cache_key(FolderSource(pairs), SIDE),
         cache_key(FolderSource(pairs), 64),
+        cache_key(FolderSource(pairs), SIDE, letterbox=True),
         cache_key(FolderSource(pairs, at_least=SIDE), SIDE),
         cache_key(FolderSource(pairs, 100), SIDE),
         cache_key(FolderSource(pairs[:-1]), SIDE),

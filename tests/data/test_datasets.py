@@ -8,8 +8,8 @@ from support.defaults import augment_with
 from torch.utils.data import DataLoader
 
 from ipsam.data import EpochSampler, TestSet, TrainSet, collate_test
+from ipsam.data.placement import Placement
 from ipsam.data.sources import Sample, Source, SyntheticSource
-from ipsam.data.transforms import network_input
 
 FULL = augment_with(hflip=0.5, vflip=0.5, rotate=20.0, crop=0.5, jitter=0.3)
 PLAIN = augment_with(hflip=0.0)
@@ -94,13 +94,32 @@ def test_mask_of_another_size_is_laid_over_its_image() -> None:
 def test_test_items_keep_the_masks_own_size() -> None:
     samples = [noise(50, 70), noise(64, 64, seed=1, mask_size=(30, 40))]
     test_set = TestSet(Fixed(samples), image_size=64)
-    images, masks, names = collate_test([test_set[0], test_set[1]])
+    images, masks, names, placements = collate_test([test_set[0], test_set[1]])
     assert images.shape == (2, 3, 64, 64)
-    assert torch.equal(images[0], network_input(samples[0].image, 64))
+    assert torch.equal(images[0], Placement(64, 64, 64).image(samples[0].image))
     assert [mask.shape for mask in masks] == [(50, 70), (30, 40)]
     np.testing.assert_array_equal(masks[1], samples[1].mask)
     assert names == ["sample0", "sample1"]
+    assert placements == [Placement(64, 64, 64)] * 2
     assert len(test_set) == 2
+
+
+@pytest.mark.parametrize("size", [(40, 80), (90, 30)])
+def test_letterboxed_training_pair_is_that_of_evaluation(size: tuple[int, int]) -> None:
+    """The padding of the mask is background; a mask of another size than its image takes the image's place."""
+    source = Fixed([noise(*size), noise(*size, seed=1, mask_size=(50, 50))])
+    train_set = TrainSet(source, image_size=64, augment=PLAIN, seed=0, letterbox=True)
+    test_set = TestSet(source, image_size=64, letterbox=True)
+    squashed = TestSet(source, image_size=64)
+    for index in range(2):
+        item, tested = train_set[index], test_set[index]
+        assert torch.equal(item["image"], tested["image"])
+        assert not torch.equal(item["image"], squashed[index]["image"])
+        assert tested["placement"] == Placement.of(size, 64, letterbox=True)
+        np.testing.assert_array_equal(item["mask"][0], tested["placement"].mask(tested["mask"]))
+        placed = tested["placement"].cropped(item["mask"].float())
+        assert placed.shape[1:] == ((32, 64) if size == (40, 80) else (64, 21))
+        assert item["mask"].float().sum() == placed.sum() > 0
 
 
 def test_sampler_shuffles_every_epoch_by_the_seed() -> None:

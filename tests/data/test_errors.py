@@ -213,6 +213,10 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"train": [OWN], "val": [OWN], "val_fraction": 0.1}, "data: val and val_fraction exclude each other: set one"),
     ({"val_fraction": 1.0}, "data.val_fraction must be a number of at least 0 and below 1, not 1.0"),
     ({"cache": "cache", "augment": {"crop": 0.5}}, "set cache=null or augment.crop=1"),
+    (
+        {"letterbox": True, "augment": {"crop": 0.5}},
+        "data: letterbox keeps an image's aspect ratio, which the crops of",
+    ),
     ({"image_size": 4097}, "data.image_size must be a whole number of pixels from 1 to 4,096, not 4097"),
     ({"synthetic": {"num_test": 0}}, "from 1 to 1,000,000, not 0"),
     ({"synthetic": {"difficulty": [0.5, 0.2]}}, "data.synthetic.difficulty must be [lowest, highest] within [0, 1]"),

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from support.defaults import augment_with
 from torch import Tensor
 
-from ipsam.data.transforms import network_input, resized_mask, to_image, to_mask
+from ipsam.data.placement import Placement, resized_mask, to_image
+from ipsam.data.transforms import to_mask
 from ipsam.utils.imagenet import MEAN, STD, _constants, denormalise, normalise
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -110,5 +111,5 @@ def test_unaugmented_training_image_is_the_input_of_evaluation() -> None:
     for size in ((90, 120), (64, 64)):
         image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
         changed, _ = augment_with(hflip=0.0).transform(64)(to_image(image), to_mask(blob(*size)))
-        assert torch.equal(changed.as_subclass(Tensor), network_input(image, 64))
-    assert torch.equal(network_input(image, 64), torch.from_numpy(image).permute(2, 0, 1))
+        assert torch.equal(changed.as_subclass(Tensor), Placement(64, 64, 64).image(image))
+    assert torch.equal(Placement(64, 64, 64).image(image), torch.from_numpy(image).permute(2, 0, 1))

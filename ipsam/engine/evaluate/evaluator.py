@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from ipsam.data import TestSet, collate_test
+from ipsam.data.placement import Placement
 from ipsam.engine.evaluate.scores import Evaluation
 from ipsam.engine.evaluate.scoring import Scored, score_images, summary
 from ipsam.engine.inference.forward import forward, to_map
@@ -75,12 +76,15 @@ def predict(
         pin_memory=device.type == "cuda",
     )
 
-    def begin(images: Tensor, masks: list[NDArray[np.uint8]], names: list[str]) -> Callable[[], Iterator[Predicted]]:
-        output = forward(model, images, masks, device=device, bf16=bf16)
+    def begin(
+        images: Tensor, masks: list[NDArray[np.uint8]], names: list[str], placements: list[Placement]
+    ) -> Callable[[], Iterator[Predicted]]:
+        output = forward(model, images, masks, placements, device=device, bf16=bf16)
         if remarks is not None:
             remarks.update(filter(None, output.remarks))
         shapes = map(protocol.shape, masks)
-        drawn = [to_map(*each, eight_bit=protocol.eight_bit) for each in zip(output.logits, shapes, strict=True)]
+        logits = (placed.cropped(one) for one, placed in zip(output.logits, placements, strict=True))
+        drawn = [to_map(*each, eight_bit=protocol.eight_bit) for each in zip(logits, shapes, strict=True)]
         return partial(_predicted, to_host([output.logits.isfinite().flatten(1).all(1), *drawn]), masks, names, maps)
 
     for predictions in one_ahead(begin(*batch) for batch in loader):

@@ -62,8 +62,8 @@ def save_panel(model: Segmenter, test_set: TestSet, path: Path, *, settings: Set
     for index in range(min(most, len(test_set))):
         item = test_set[index]
         image = item["image"][None]
-        mask = cv2.resize(item["mask"], (image.shape[-1], image.shape[-2]), interpolation=cv2.INTER_NEAREST)
-        output = forward(model, image, [item["mask"]], device=settings.device, bf16=settings.bf16)
+        mask = item["placement"].mask(item["mask"])
+        output = forward(model, image, [item["mask"]], [item["placement"]], device=settings.device, bf16=settings.bf16)
         panels.append(panel(image, torch.from_numpy(mask)[None, None] / 255, output))
     write_bytes(path, cv2.imencode(".png", np.concatenate(panels)[..., ::-1])[1].tobytes())
     return path

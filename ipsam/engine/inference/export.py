@@ -43,9 +43,9 @@ def export(predictor: Predictor, path: str | Path) -> Path:
     """Write a model as ``.onnx`` or ``.pt2``, by the ending of the path.
 
     The file maps ``image``, (batch, 3, image_size, image_size) normalised, to ``logits``, (batch, 1, image_size/4,
-    image_size/4). Resized to an image and through a sigmoid they are its probability map. The metadata of an ONNX file
-    hold image_size, mean and std, which is all that ``scripts/predict_onnx.py`` needs. The file holds no path or source
-    line of this machine.
+    image_size/4). Resized to an image and through a sigmoid they are its probability map. Resizing, letterboxing and
+    normalising are left to the caller: the metadata of an ONNX file hold image_size, letterbox, mean and std, which is
+    all that ``scripts/predict_onnx.py`` needs. The file holds no path or source line of this machine.
 
     Args:
         predictor: on the CPU and in fp32, so that the file runs anywhere; preferably without ``fast``, whose constants
@@ -80,7 +80,7 @@ def export(predictor: Predictor, path: str | Path) -> Path:
             torch.export.save(program, content)
             write_files(path.parent, {path.name: content.getvalue()})
         else:
-            _write_onnx(program, path, predictor.image_size)
+            _write_onnx(program, path, predictor)
     return path
 
 
@@ -100,7 +100,7 @@ def check_target(path: str | Path) -> Path:
     return writable_file(path, "output")
 
 
-def _write_onnx(program: Any, path: Path, image_size: int) -> None:
+def _write_onnx(program: Any, path: Path, predictor: Predictor) -> None:
     import onnx
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
@@ -108,7 +108,8 @@ def _write_onnx(program: Any, path: Path, image_size: int) -> None:
     exported = torch.onnx.export(program, dynamo=True, input_names=["image"], output_names=["logits"], **options)
     assert exported is not None
     ClearMetadataAndDocStringPass()(exported.model)
-    metadata = {"image_size": str(image_size), "mean": json.dumps(MEAN), "std": json.dumps(STD), "made_by": "ipsam"}
+    about = {"image_size": predictor.image_size, "letterbox": predictor.letterbox, "mean": MEAN, "std": STD}
+    metadata = {**{name: json.dumps(value) for name, value in about.items()}, "made_by": "ipsam"}
     exported.model.metadata_props.update(metadata)
     with replacing(path) as part:
         exported.save(part, external_data=False)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ipsam.data.placement import Placement
 from ipsam.model import IPSAMOutput, Segmenter
 from ipsam.utils.imagenet import normalise
 
@@ -23,10 +24,18 @@ def to_map(logits: Tensor, size: tuple[int, int], *, eight_bit: bool = True) -> 
 
 
 def forward(
-    model: Segmenter, images: Tensor, masks: Sequence[NDArray[np.uint8]], *, device: torch.device, bf16: bool
+    model: Segmenter,
+    images: Tensor,
+    masks: Sequence[NDArray[np.uint8]],
+    placements: Sequence[Placement],
+    *,
+    device: torch.device,
+    bf16: bool,
 ) -> IPSAMOutput:
-    """Run a model on images (b, 3, H, W) uint8 of any device; an oracle gets their masks too."""
-    truth = ([torch.from_numpy(mask > 0) for mask in masks],) if model.oracle else ()
+    """Run a model on images (b, 3, H, W) uint8 of any device; an oracle gets their masks too, padded as they are."""
+    placed = zip(masks, placements, strict=True)
+    padded = (mask if placement.is_whole else placement.mask(mask) for mask, placement in placed)
+    truth = ([torch.from_numpy(mask > 0) for mask in padded],) if model.oracle else ()
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         output: IPSAMOutput = model(normalise(images.to(device, non_blocking=device.type == "cuda")), *truth)
     return output

@@ -39,7 +39,8 @@ class Prediction:
         image: upright RGB (height, width, 3) uint8.
         prob: probability of the object, (height, width) float32 in [0, 1].
         fg_logits, bg_logits: SPG's prompts on the mask grid (hm, wm); None for a model without.
-        gate_grid: PSG's gate on the embedding grid (h, w); None for a model without.
+        gate_grid: PSG's gate on the embedding grid (h, w); None for a model without. If the image was letterboxed,
+            the grid of all three is the image's part of the input, in pixels of the input.
         remark: the model's note on the image, such as that nothing was found; usually empty.
     """
 

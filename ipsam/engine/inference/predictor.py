@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ipsam.data.transforms import network_input
+from ipsam.data.placement import Placement
 from ipsam.data.user_images import ImageLike, to_rgb
 from ipsam.engine.inference.forward import to_map
 from ipsam.engine.inference.prediction import Prediction
@@ -38,6 +38,7 @@ class Predictor:
     Args:
         model: with its weights; changed in place.
         image_size: side of the square network input, in pixels.
+        letterbox: keep the images' aspect ratio and pad them, as in training, see ``Placement``.
         device: None for a GPU if there is one.
         precision: ``bf16``, ``fp32``, or ``auto``: bf16 on a CUDA device that has it.
         fast: merge LoRA into the weights and precompute constants, see ``prepare_for_inference``.
@@ -53,6 +54,7 @@ class Predictor:
         model: Segmenter,
         *,
         image_size: int,
+        letterbox: bool = False,
         device: torch.device | str | None = None,
         precision: str = "auto",
         fast: bool = True,
@@ -62,6 +64,7 @@ class Predictor:
         if model.oracle:
             raise ValueError(f"{type(model).__name__} needs the ground truth: it can be evaluated, not used")
         self.image_size = image_size
+        self.letterbox = letterbox
         self.source = source
         self.device = best_device() if device is None else checked_device(device)
         self.bf16 = uses_bf16(precision, self.device)
@@ -126,10 +129,12 @@ class Predictor:
     @torch.inference_mode()
     def _start(self, images: Sequence[NDArray[np.uint8]]) -> Callable[[], list[Prediction]]:
         """Start a forward pass; the returned call waits for its predictions."""
-        inputs = torch.stack([network_input(image, self.image_size) for image in images])
+        placements = [Placement.of(image.shape, self.image_size, letterbox=self.letterbox) for image in images]
+        inputs = torch.stack([placed.image(image) for placed, image in zip(placements, images, strict=True)])
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             output: IPSAMOutput = self.model(normalise(to_device(inputs, self.device)))
-        is_finite, predictions = to_host([output.logits.isfinite().all()]), start_predictions(output, images)
+        is_finite = to_host([output.logits.isfinite().all()])
+        predictions = start_predictions(output, images, placements)
 
         def wait() -> list[Prediction]:
             if not is_finite()[0]:
@@ -165,24 +170,28 @@ def check_batch_size(value: object) -> None:
         raise ValueError(f"batch_size must be a whole number from 1, not {value!r:.99}")
 
 
-def start_predictions(output: IPSAMOutput, images: Sequence[NDArray[np.uint8]]) -> Callable[[], list[Prediction]]:
+def start_predictions(
+    output: IPSAMOutput, images: Sequence[NDArray[np.uint8]], placements: Sequence[Placement]
+) -> Callable[[], list[Prediction]]:
     """Resize a model's output to the images, RGB (height, width, 3), and start copying it to the host.
 
     The returned call waits for the predictions.
     """
     grids = {"fg_logits": output.fg_logits, "bg_logits": output.bg_logits, "gate_grid": output.gate}
-    given = {name: grid[:, 0].float() for name, grid in grids.items() if grid is not None}
-    maps = [to_map(one, image.shape[:2], eight_bit=False) for one, image in zip(output.logits, images, strict=True)]
-    copied = to_host([*maps, *given.values()])
-    names, remarks = list(given), output.remarks or [""] * len(images)
+    given = {name: grid.float() for name, grid in grids.items() if grid is not None}
+    tensors = []  # of one image after the other
+    for index, (image, placed) in enumerate(zip(images, placements, strict=True)):
+        tensors.append(to_map(placed.cropped(output.logits[index]), image.shape[:2], eight_bit=False))
+        tensors += [placed.cropped(grid[index])[0] for grid in given.values()]
+    copied, remarks = to_host(tensors), output.remarks or [""] * len(images)
 
     def wait() -> list[Prediction]:
-        arrays = copied()
-        parts = dict(zip(names, arrays[len(images) :], strict=True))
-        return [
-            Prediction(image, prob.numpy(), **{name: grid[i].clone() for name, grid in parts.items()}, remark=remark)
-            for i, (image, prob, remark) in enumerate(zip(images, arrays, remarks, strict=False))
-        ]
+        arrays, predictions = iter(copied()), []
+        for image, remark in zip(images, remarks, strict=True):
+            prob = next(arrays).numpy()
+            parts = {name: next(arrays).clone() for name in given}
+            predictions.append(Prediction(image, prob, **parts, remark=remark))
+        return predictions
 
     return wait
 
@@ -264,4 +273,5 @@ def load(
         )
     load_weights(model, folder)
     options: dict[str, Any] = {"device": device, "precision": precision, "fast": fast, "compile": compile}
-    return Predictor(model, image_size=description["image_size"], source=folder, **options)
+    given = {name: description[name] for name in ("image_size", "letterbox")}
+    return Predictor(model, **given, source=folder, **options)

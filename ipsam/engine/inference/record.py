@@ -24,6 +24,7 @@ def maker_of(predictor: Predictor, ckpt: str) -> Maker:
     """Describe what a loaded model's predictions depend on; ``ckpt`` is its name for people."""
     assert predictor.source is not None  # load sets it
     model = json.dumps(read_description(predictor.source)["model"], sort_keys=True)
+    model += " letterbox" * predictor.letterbox  # added, so that older records keep their value
     return {
         "weights": sha256_of(predictor.source / WEIGHTS),
         "configuration": hashlib.sha256(model.encode()).hexdigest(),

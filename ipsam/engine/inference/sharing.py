@@ -96,10 +96,11 @@ def model_card(description: Mapping[str, Any], base_sha256: str | None, *, repo_
             "the model is loaded."
         )
     trained_on = ", ".join(_trained_on(description)) or "unrecorded data"
+    letterboxed = " (letterboxed)" if description.get("letterbox") else ""
     terms = " The terms of its training data apply to it." if license == OTHER else ""
     summary = (
         f"Draws the mask of an image's objects without prompts. `{model.get('_target_')}` on the "
-        f"{backbone.get('variant')} backbone, at {description['image_size']} px, trained on {trained_on}. "
+        f"{backbone.get('variant')} backbone, at {description['image_size']} px{letterboxed}, trained on {trained_on}. "
         f"{needs}{terms}"
     )
     comment = "" if repo_id else "  # this folder; or its id on the Hub"

@@ -91,7 +91,8 @@ def run_of(checkpoint: Path) -> Path:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read a model's description: ``model`` (its configuration), ``image_size``, and perhaps where it comes from.
+    """Read a model's description: ``model`` (its configuration), ``image_size`` and ``letterbox`` of its input, and
+    perhaps where it comes from.
 
     Raises:
         FileNotFoundError, ValueError: it is missing or damaged.
@@ -108,6 +109,7 @@ def read_description(folder: Path) -> dict[str, Any]:
             "ipsam": __version__,
             "name": config.get("name"),
             "image_size": config["data"].get("image_size"),
+            "letterbox": config["data"].get("letterbox", False),
             "trained_on": config["data"].get("train"),
             "command": _command(folder),
             "metrics": _metrics(folder),
@@ -118,6 +120,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path}: image_size must be a whole number of pixels up to {MAX_IMAGE_SIZE}, not {size!r:.99}"
         )
+    if not isinstance(description.setdefault("letterbox", False), bool):  # older models have none
+        raise ValueError(f"{path}: letterbox must be true or false, not {description['letterbox']!r:.99}")
     return description
 
 

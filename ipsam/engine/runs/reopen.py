@@ -51,7 +51,8 @@ def reopen(config: DictConfig, ckpt: str) -> tuple[Path, DictConfig]:
     else:
         description = read_description(checkpoint)
         model = model_config(description, download=config.base is None)
-        data = {"image_size": description["image_size"], "root": DATA_ROOT, "train": [], "test": []}
+        given = {name: description[name] for name in ("image_size", "letterbox")}
+        data = {**given, "root": DATA_ROOT, "train": [], "test": []}
         run = OmegaConf.create({"name": description.get("name"), "model": model, "data": data, "engine": {}})
     for section in ("data", "engine"):
         run[section].update({key: value for key, value in config[section].items() if value is not None})

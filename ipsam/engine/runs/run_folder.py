@@ -60,6 +60,7 @@ ADDED = {
     "engine.terms.iou": 1.0,
     "engine.terms.l1": 1.0,
     "engine.terms.dice": 0.0,
+    "data.letterbox": False,
     "data.scaled_decode": False,
     "model.gating.context": "positive",
     "model.gating.padding_mode": "zeros",

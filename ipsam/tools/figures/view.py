@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ipsam.data import Data
+from ipsam.data.placement import Placement
 from ipsam.data.sources import Sample
-from ipsam.data.transforms import network_input
 from ipsam.engine.inference.forward import forward
 from ipsam.engine.inference.predictor import start_predictions
 from ipsam.engine.runs.checkpoint import load_weights
@@ -32,11 +32,12 @@ Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float32])
 
 @dataclass(frozen=True)
 class FigureModel:
-    """A trained model in evaluation mode, its input size in pixels, and its run's engine settings."""
+    """A trained model in evaluation mode, its run's engine settings, and its input, see ``Placement``."""
 
     model: Segmenter
     image_size: int
     settings: Settings
+    letterbox: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ def load_figure_model(checkpoint: Path, run: DictConfig) -> FigureModel:
         ValueError, FileNotFoundError: the configuration or the weights are unusable.
     """
     settings = settings_of(Settings, run.engine, "engine")
-    image_size = settings_of(Data, run.data, "data").image_size
+    data = settings_of(Data, run.data, "data")
     model = build_model(run.model)
     load_weights(model, checkpoint)
-    return FigureModel(model.to(settings.device).eval(), image_size, settings)
+    return FigureModel(model.to(settings.device).eval(), data.image_size, settings, data.letterbox)
 
 
 @torch.inference_mode()
@@ -84,14 +85,16 @@ def view(subject: FigureModel, sample: Sample) -> View:
         ValueError: the logits are not finite.
     """
     size, settings = sample.image.shape[:2], subject.settings
-    image = network_input(sample.image, subject.image_size)[None]
+    placed = Placement.of(size, subject.image_size, letterbox=subject.letterbox)
+    device, bf16, image = settings.device, settings.bf16, placed.image(sample.image)[None]
     with energy_changes(subject.model) as changes:
-        output = forward(subject.model, image, [sample.mask], device=settings.device, bf16=settings.bf16)
+        output = forward(subject.model, image, [sample.mask], [placed], device=device, bf16=bf16)
     if not output.logits.isfinite().all():
         raise ValueError(f"{sample.name}: the model's logits are not finite; its training has diverged")
-    (result,) = start_predictions(output, [sample.image])()
+    (result,) = start_predictions(output, [sample.image], [placed])()
     fg, bg = (None, None) if result.prompts is None else result.prompts
-    energy = F.interpolate(changes[0], size=size, mode="bilinear")[0, 0].cpu().numpy() if changes else None
+    shown = [placed.cropped(change[0])[None] for change in changes]
+    energy = F.interpolate(shown[0], size=size, mode="bilinear")[0, 0].cpu().numpy() if shown else None
     truth = cv2.resize(sample.mask, size[::-1], interpolation=cv2.INTER_NEAREST) > 0
     internal = (None if values is None else shrunk(values) for values in (fg, bg, result.gate, energy))
     return View(sample.name, shrunk(sample.image), shrunk(truth.astype(np.float32)), shrunk(result.prob), *internal)

@@ -85,6 +85,23 @@ def test_maps_by_hand(logits: Any, size: tuple[int, int], expected: Any) -> None
     assert to_map(torch.tensor([logits]), size).tolist() == expected
 
 
+def test_letterboxed_maps_and_truth_lie_where_the_image_does(uneven: TestSet, tmp_path: Path) -> None:
+    """An oracle that returns the mask it gets, and a model that returns the brightness."""
+    letterboxed = TestSet(Uneven(), image_size=64, letterbox=True)
+    truth = evaluate(Oracle(), {"set": letterboxed}, device=CPU, batch_size=5, maps=tmp_path / "truth")
+    assert truth.datasets["set"]["mae"] < 0.02
+    for kind, sets in (("square", uneven), ("padded", letterboxed)):
+        evaluate(Recorded(), {"set": sets}, device=CPU, batch_size=2, maps=tmp_path / kind)
+    for index, size in enumerate(Uneven.sizes):
+        square, padded = (
+            cv2.imread(str(tmp_path / kind / "set" / f"image{index}.png"), cv2.IMREAD_UNCHANGED).astype(int)
+            for kind in ("square", "padded")
+        )
+        assert square.shape == padded.shape == size
+        assert np.array_equal(square, padded) == (size[0] == size[1])
+        assert np.abs(square - padded)[4:-4, 4:-4].mean() < square.std() / 2
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("batch_size", [2, 5])
 def test_scores_depend_on_neither_batch_size_nor_workers(uneven: TestSet, batch_size: int, num_workers: int) -> None:

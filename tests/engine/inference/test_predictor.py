@@ -151,6 +151,29 @@ def test_map_equals_that_of_the_evaluation(checkpoint: Path, picture: np.ndarray
     assert np.array_equal(ipsam.load(checkpoint, device="cpu").predict(tmp_path / "images/a.jpg").map, saved)
 
 
+@pytest.mark.parametrize("size", [(40, 100), (90, 30)])
+def test_letterboxed_map_equals_that_of_the_evaluation(tmp_path: Path, size: tuple[int, int]) -> None:
+    """To the bit, for a wide and a tall picture; prompts and gate have the picture's size."""
+    for kind, pixels in (("images", np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)),
+                         ("masks", np.zeros(size, np.uint8))):  # fmt: skip
+        (tmp_path / kind).mkdir()
+        Image.fromarray(pixels).save(tmp_path / kind / "a.png")
+    model = micro_model().eval()
+    randomise(model, scale=0.15)
+    test = [{"name": "own", "images": "images", "masks": "masks"}]
+    sets = data_with(image_size=64, letterbox=True, root=tmp_path, test=test).test_sets()
+    evaluate(model, sets, device=torch.device("cpu"), maps=tmp_path / "maps")
+    saved = cv2.imread(str(tmp_path / "maps/own/a.png"), cv2.IMREAD_UNCHANGED)
+    predictor = Predictor(model, image_size=64, letterbox=True, device="cpu", fast=False)
+    one, two = predictor.predict([tmp_path / "images/a.png"] * 2, batch_size=2)
+    assert np.array_equal(one.map, two.map)
+    assert np.abs(one.map.astype(int) - saved).max() <= 1  # a batch of two instead of one
+    assert np.array_equal(predictor.predict(tmp_path / "images/a.png").map, saved)
+    assert one.prob.shape == one.gate.shape == one.prompts.fg.shape == size
+    squashed = Predictor(model, image_size=64, device="cpu", fast=False).predict(tmp_path / "images/a.png")
+    assert not np.array_equal(squashed.map, saved)
+
+
 @torch.no_grad()
 def test_merged_lora_changes_the_map_by_a_level_at_most(picture: np.ndarray) -> None:
     model = micro_model(lora=LoRA(rank=4, dropout=0.5)).eval()

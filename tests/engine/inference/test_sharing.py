@@ -1,5 +1,7 @@
 """A model saved as a folder predicts the same bits anywhere, and runs no code."""
 
+import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -18,10 +20,12 @@ from support.saved import limited_files, names
 
 import ipsam
 from ipsam.engine.inference.predictor import Predictor
+from ipsam.engine.inference.record import maker_of
 from ipsam.engine.inference.sharing import model_card, save_pretrained
 from ipsam.engine.runs.checkpoint import save_checkpoint
 from ipsam.engine.runs.configuration import build_model, compose_experiment
 from ipsam.engine.runs.model_folder import find_checkpoint, read_description
+from ipsam.engine.runs.reopen import reopen
 from ipsam.utils.files import write_json
 from ipsam.utils.resources import CHECKPOINTS
 
@@ -46,6 +50,36 @@ def test_another_process_predicts_the_same_bits(predictor: Predictor, picture: n
     again = ipsam.load(saved, device="cpu").save_pretrained(tmp_path / "again")
     for path in saved.iterdir():
         assert (again / path.name).read_bytes() == path.read_bytes()
+
+
+def test_letterboxing_travels_with_the_model(
+    run_config: Any, eval_config: Any, picture: np.ndarray, tmp_path: Path
+) -> None:
+    """A model from before the option has none, and predicts as before; its predictions' record keeps its value."""
+    found = []
+    for value in ("true", None):
+        folder = finish(run_config(f"data.letterbox={value or False}", f"run_dir={tmp_path / str(value)}"))
+        checkpoint = find_checkpoint(folder)
+        if value is None:
+            config = OmegaConf.load(checkpoint / "config.yaml")
+            del config.data.letterbox
+            OmegaConf.save(config, checkpoint / "config.yaml")
+        saved = ipsam.load(checkpoint, device="cpu").save_pretrained(tmp_path / "saved" / str(value))
+        assert ("(letterboxed)" in (saved / "README.md").read_text()) == (value == "true")
+        if value is None:
+            about = json.loads((saved / "config.json").read_text())
+            del about["letterbox"]
+            (saved / "config.json").write_text(json.dumps(about))
+        loaded = [ipsam.load(place, device="cpu") for place in (folder, saved)]
+        assert [one.letterbox for one in loaded] == [value == "true"] * 2
+        assert all(np.array_equal(one.predict(picture).prob, loaded[0].predict(picture).prob) for one in loaded)
+        assert reopen(eval_config(), str(saved))[1].data.letterbox == (value == "true")
+        found.append(maker_of(loaded[1], "saved")["configuration"])
+    without = hashlib.sha256(json.dumps(read_description(saved)["model"], sort_keys=True).encode()).hexdigest()
+    assert found[0] != found[1] == without
+    (saved / "config.json").write_text(json.dumps(about | {"letterbox": "no"}))
+    with pytest.raises(ValueError, match=r"config\.json: letterbox must be true or false, not 'no'"):
+        ipsam.load(saved)
 
 
 def test_half_precision_halves_the_file(predictor: Predictor, picture: np.ndarray, tmp_path: Path) -> None:

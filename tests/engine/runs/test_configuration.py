@@ -160,6 +160,7 @@ def test_a_model_without_backbone_is_refused(tmp_path: Path, monkeypatch: pytest
         ({"test": "CAMO"}, r"data\.test must be a list of sets.*, not 'CAMO'; write test=\[CAMO\]"),
         ({"root": 5}, r"data\.root must be a path, not 5"),
         ({"cache": ""}, r"data\.cache must be a path, not ''"),
+        ({"letterbox": 1}, r"data\.letterbox must be true or false, not 1"),
         ({"scaled_decode": "yes"}, r"data\.scaled_decode must be true or false, not 'yes'"),
         ({"size_mismatch": "crop"}, r"data\.size_mismatch must be error, resize, exclude or null, not 'crop'"),
         ({"synthetic": {"num_trains": 4}}, r"data\.synthetic\.num_trains: .*did you mean data\.synthetic\.num_train\?"),

@@ -1,6 +1,6 @@
 """Views equal the model's own output, and the energy change equals a computation without a hook."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import cv2
 import numpy as np
@@ -11,8 +11,8 @@ from support.builders import DIM, micro_model, randomise
 from support.defaults import settings_with
 from torch import Tensor, nn
 
+from ipsam.data.placement import Placement
 from ipsam.data.sources import Sample
-from ipsam.data.transforms import network_input
 from ipsam.engine.inference.forward import to_map
 from ipsam.model import (
     IPSAM,
@@ -33,7 +33,7 @@ def at(grid: Tensor, size: tuple[int, int]) -> np.ndarray:
 def test_view_is_the_models_output(subject: FigureModel, sample: Sample) -> None:
     shown = view(subject, sample)
     with torch.inference_mode(), energy_changes(subject.model) as changes:
-        output = subject.model(normalise(network_input(sample.image, 64)[None]))
+        output = subject.model(normalise(Placement(64, 64, 64).image(sample.image)[None]))
     assert shown.name == "a"
     assert shown.image is sample.image
     np.testing.assert_array_equal(shown.truth, sample.mask / 255)
@@ -48,6 +48,16 @@ def test_view_is_the_models_output(subject: FigureModel, sample: Sample) -> None
     np.testing.assert_array_equal(view(subject, Sample("a", sample.image, larger)).truth, shown.truth)
 
 
+def test_letterboxed_view_is_the_models_part_of_the_input(subject: FigureModel, sample: Sample) -> None:
+    placed = Placement.of((40, 70), 64, letterbox=True)
+    shown = view(replace(subject, letterbox=True), sample)
+    with torch.inference_mode(), energy_changes(subject.model) as changes:
+        output = subject.model(normalise(placed.image(sample.image)[None]))
+    np.testing.assert_array_equal(shown.prob, to_map(placed.cropped(output.logits[0]), (40, 70), eight_bit=False))
+    for found, grid in ((shown.gate, output.gate), (shown.energy, changes[0])):
+        np.testing.assert_allclose(found, at(placed.cropped(grid[0])[None], (40, 70)), atol=1e-6)
+
+
 def test_large_image_is_predicted_whole_and_shown_smaller(subject: FigureModel, sample: Sample) -> None:
     large = Sample("b", cv2.resize(sample.image, (3 * WIDTH, 900)), cv2.resize(sample.mask, (3 * WIDTH, 900)))
     shown = view(subject, large)
@@ -55,7 +65,7 @@ def test_large_image_is_predicted_whole_and_shown_smaller(subject: FigureModel, 
         assert pixels is not None
         assert pixels.shape[:2] == (300, WIDTH)
     with torch.inference_mode():
-        output = subject.model(normalise(network_input(large.image, 64)[None]))
+        output = subject.model(normalise(Placement(64, 64, 64).image(large.image)[None]))
     whole = to_map(output.logits[0], (900, 3 * WIDTH), eight_bit=False).numpy()
     np.testing.assert_allclose(shown.prob, whole.reshape(300, 3, WIDTH, 3).mean((1, 3)), atol=1e-5)
     assert shown.truth.mean() == pytest.approx((large.mask > 0).mean(), abs=1e-6)
