@@ -28,7 +28,7 @@ ABSENT = object()
 def settings_of_run(config: DictConfig) -> dict[str, Any]:
     """Select the settings that scores depend on, also those that older runs lack.
 
-    Of pretrained weights only their release counts, not their place.
+    Pretrained weights count by their release, wherever they are.
     """
     merged = OmegaConf.merge(_added(), config)
     assert isinstance(merged, DictConfig)
