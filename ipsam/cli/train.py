@@ -9,7 +9,10 @@ from ipsam.engine.runs.plugins import packages_named, trust
 from ipsam.engine.runs.provenance import named_sets
 from ipsam.engine.runs.run_folder import begin_run, open_run
 from ipsam.engine.runs.settings import Settings
+from ipsam.engine.train.plan import plan_run, warn_of_cpu
 from ipsam.engine.train.trainer import check_can_train, train
+from ipsam.utils.console import show
+from ipsam.utils.device import processes
 from ipsam.utils.rng import seed_everything
 
 
@@ -18,6 +21,11 @@ def main(config: DictConfig) -> None:
     plugins = [*config.plugins, *packages_named(as_dict(config.model))]
     trust(plugins)
     config.plugins = sorted(set(plugins))  # recorded, but not imported again unless the user names them again
+    if config.plan:
+        plan = plan_run(config)
+        if processes(cpu=config.engine.cpu).is_main_process:
+            show("nothing to train: the model is only evaluated" if plan is None else plan.report())
+        return
     with begin_run(config):
         settings = settings_of(Settings, config.engine, "engine")
         settings.set_up_process()
@@ -28,6 +36,7 @@ def main(config: DictConfig) -> None:
         model = build_model(config.model)
         check_can_train(model, train_set)
         check_fits(model, test_sets, settings)
+        warn_of_cpu(model, train_set, settings)
         folder, resolved = open_run(config, model, named_sets(test_sets, train_set, val_set))
         references = evaluate_references(model, test_sets, settings) if settings.references else {}
         run = {"folder": folder, "config": resolved, "seed": config.seed, "resume": config.resume}

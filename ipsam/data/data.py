@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from ipsam.data.benchmarks import benchmark
 from ipsam.data.cache import cached
 from ipsam.data.datasets import TestSet, TrainSet
 from ipsam.data.images import FOREGROUND_ABOVE
@@ -124,6 +125,20 @@ class Data(Options):
         if num_held_out == num_pairs:
             raise ValueError(f"val_fraction={self.val_fraction} of {num_pairs} training pairs leaves none to train on")
         return num_held_out
+
+    def published_num_train(self) -> int:
+        """Return the published number of training pairs, without those that ``val_fraction`` holds out.
+
+        Of several published numbers it is the first.
+
+        Raises:
+            ValueError: a set is not a known benchmark.
+        """
+        num_pairs = 0
+        for spec in self.train:
+            known = None if spec == SYNTHETIC else benchmark(set_name(spec))
+            num_pairs += self.synthetic.num_train if known is None else known.num_pairs["train"][0]
+        return num_pairs - (self.num_held_out(num_pairs) if self.val_fraction else 0)
 
     def test_names(self) -> list[str]:
         """Return the names of the test sets; ValueError if two are the same."""

@@ -43,6 +43,20 @@ def test_params_prints_the_papers_numbers(script: Callable[..., Any]) -> None:
     assert not list(Path.cwd().iterdir())
 
 
+@pytest.mark.parametrize(
+    ("experiment", "words"),
+    [
+        pytest.param("kvasir_micro", "training pairs: 900 (the published number", marks=pytest.mark.slow),
+        ("baseline/sam2", "nothing to train: the model is only evaluated"),
+    ],
+)
+def test_plan_starts_nothing(script: Callable[..., Any], experiment: str, words: str) -> None:
+    done = script("train", f"experiment={experiment}", "plan=true", "model.backbone.variant=micro", "engine.cpu=true")
+    assert done.status == 0, done.error
+    assert words in done.out
+    assert not list(Path.cwd().iterdir())
+
+
 def test_params_leaves_a_row_blank_whose_extra_is_missing(
     script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

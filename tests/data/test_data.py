@@ -113,3 +113,13 @@ def test_scaled_decode_changes_no_mask_and_no_cropped_image(
     tests = [given.test_sets()["own"] for given in (plain, scaled)]
     assert tests[1].source.read(0, 0).image.shape == (64, 80, 3)
     np.testing.assert_array_equal(tests[0][0]["mask"], tests[1][0]["mask"])
+
+
+def test_published_number_of_training_pairs_needs_no_files() -> None:
+    """Of Kvasir-SEG's several divisions it is the first."""
+    data = data_with(image_size=64, root="nowhere", train=["COD10K", "CAMO", "synthetic"], synthetic={"num_train": 60})
+    assert data.published_num_train() == 3040 + 1000 + 60
+    data = data_with(image_size=64, root="nowhere", train=["Kvasir"], val_fraction=0.1)
+    assert data.published_num_train() == 900 - 90
+    with pytest.raises(ValueError, match="unknown dataset 'Leaves'"):
+        data_with(image_size=64, root="nowhere", train=["Leaves"]).published_num_train()

@@ -31,6 +31,7 @@ FREE_ON_RESUME = (
     *(
         "resume",
         "overwrite",
+        "plan",
         "allow_change",
         "run_dir",
         "paper",

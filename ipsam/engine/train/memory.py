@@ -2,19 +2,16 @@
 
 import logging
 from collections import defaultdict
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.func import functional_call
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from ipsam.engine.runs.configuration import settings_of
-from ipsam.engine.runs.settings import LossWeights, Settings
-from ipsam.engine.train.losses import ipsam_loss
+from ipsam.engine.runs.settings import Settings
+from ipsam.engine.train.fake_step import copy_without_weights, fake_step, storage_id
 from ipsam.model import Segmenter
 from ipsam.model.activation_checkpointing import encoder_blocks, recompute_blocks
 
@@ -62,7 +59,10 @@ def limit_memory(model: Segmenter, settings: Settings) -> None:
         if settings.activation_checkpointing:
             recompute_blocks(model)
         return
-    memory = step_memory(model, batch_size=settings.batch_size, device=settings.device, bf16=settings.bf16)
+    try:
+        memory = step_memory(model, batch_size=settings.batch_size, device=settings.device, bf16=settings.bf16)
+    except ValueError as error:
+        raise ValueError(f"engine.memory_gb: {error}; set engine.activation_checkpointing instead") from error
     num_blocks, count = len(memory.blocks), memory.min_recomputed(int(settings.memory_gb * GB))
     if count is None:
         raise ValueError(
@@ -73,14 +73,21 @@ def limit_memory(model: Segmenter, settings: Settings) -> None:
     recompute_blocks(model, count)
 
 
-def step_memory(model: Segmenter, *, batch_size: int, device: torch.device, bf16: bool) -> StepMemory:
+def step_memory(
+    model: Segmenter, *, batch_size: int, device: torch.device, bf16: bool, counter: FlopCounterMode | None = None
+) -> StepMemory:
     """Estimate the memory of a forward pass, backward pass and optimiser step on fake tensors.
 
     Args:
-        model: model before ``recompute_blocks``. A copy is used, because some modules cache tensors.
+        model: model before ``recompute_blocks``.
+        batch_size: images in the forward pass.
+        device: device to train on.
         bf16: whether it trains under bf16 autocast.
+        counter: counts the operations of forward and backward pass.
+
+    Raises:
+        ValueError: see ``fake_step``.
     """
-    model = deepcopy(model).train()
     trainable = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
     copies = 3 if PartialState().num_processes == 1 else 4
     fixed = copies * trainable + sum(tensor.nbytes for tensor in model.state_dict().values())
@@ -89,12 +96,11 @@ def step_memory(model: Segmenter, *, batch_size: int, device: torch.device, bf16
     inputs: dict[int, int] = {}
     current = [OUTSIDE]
 
-    def save(tensor: Tensor) -> Tensor:
-        storage = _storage_id(tensor)
-        if storage not in weights and not any(storage in others for others in saved.values()):
+    def save(tensor: Tensor) -> None:
+        storage = storage_id(tensor)
+        if not any(storage in others for others in saved.values()):
             saved[current[0]][storage] = tensor.untyped_storage().nbytes()
             alive.append(tensor)
-        return tensor
 
     def enter(index: int, arguments: tuple[Any, ...]) -> None:
         current[0], inputs[index] = index, arguments[0].nbytes
@@ -102,30 +108,11 @@ def step_memory(model: Segmenter, *, batch_size: int, device: torch.device, bf16
     def leave(*_: object) -> None:
         current[0] = OUTSIDE
 
+    model = copy_without_weights(model)
     for index, block in enumerate(encoder_blocks(model)):
         block.register_forward_pre_hook(lambda _, arguments, index=index: enter(index, arguments))
         block.register_forward_hook(leave)
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
-    side: Any = model.backbone.image_size
-    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-    try:
-        with fake:
-            state = {name: _fake_on(device, fake, tensor) for name, tensor in named}
-            weights = {_storage_id(tensor) for tensor in state.values()}
-            image = torch.empty(batch_size, 3, side, side, device=device)
-            mask = torch.empty(batch_size, 1, side, side, device=device)
-            with (
-                torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor),
-                torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
-            ):
-                output = functional_call(model, state, (image,))
-                total = ipsam_loss(output, mask, settings_of(LossWeights, {}, "engine.loss"))["total"]
-            del total, output
-    except RuntimeError as error:  # a forward pass that depends on values, which fake tensors lack
-        raise ValueError(
-            f"engine.memory_gb: cannot estimate the memory of {type(model).__name__} ({error!s:.99}); set "
-            "engine.activation_checkpointing instead"
-        ) from error
+    fake_step(model, batch_size=batch_size, device=device, bf16=bf16, counter=counter, on_save=save)
     blocks = sorted(inputs)
     return StepMemory(
         fixed,
@@ -133,13 +120,3 @@ def step_memory(model: Segmenter, *, batch_size: int, device: torch.device, bf16
         blocks=[sum(saved[index].values()) for index in blocks],
         inputs=[inputs[index] for index in blocks],
     )
-
-
-def _storage_id(tensor: Tensor) -> int:
-    address: int = tensor.untyped_storage()._cdata
-    return address
-
-
-def _fake_on(device: torch.device, fake: FakeTensorMode, tensor: Tensor) -> Tensor:
-    moved = torch.empty_like(fake.from_tensor(tensor), device=device)
-    return nn.Parameter(moved, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else moved

@@ -171,6 +171,14 @@ def test_run_without_a_newer_setting_resumes(run_config: Any, key: str) -> None:
         check_run(run_config("resume=true", f"{key}={str(not ADDED[key]).lower()}"))
 
 
+def test_run_begun_before_there_were_plans_resumes(run_config: Any) -> None:
+    folder = begin(run_config())
+    config = read_config(folder / "config.yaml")
+    del config["plan"]
+    OmegaConf.save(config, folder / "config.yaml")
+    check_run(run_config("resume=true"))
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
