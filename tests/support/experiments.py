@@ -16,6 +16,7 @@ FOLDER = CONFIGS / "experiment"
 WITHOUT_ROW = (
     *("quickstart", "micro", "kvasir_micro", "ablation/prompt_binarised", "ablation/prompt_scaled"),
     *("kvasir/medsam", "kvasir/sam2_r80"),
+    *(f"baseline/{system}_native" for system in ("mdsam", "medsam", "sam_adapter", "sam2_adapter")),
 )
 MICRO = {
     "data.image_size": 64,

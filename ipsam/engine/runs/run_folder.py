@@ -65,6 +65,10 @@ ADDED = {
     "data.scaled_decode": False,
     "model.gating.context": "positive",
     "model.gating.padding_mode": "zeros",
+    "model.backbone.min_max": False,
+    "model.backbone.two_mask_decoder": False,
+    "model.static_filter": False,
+    "model.own_gates": False,
 }
 
 logger = logging.getLogger(__name__)

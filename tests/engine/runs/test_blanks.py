@@ -1,4 +1,4 @@
-"""Experiments of ``experiment/blank``: each changes of ``cod_r32`` exactly what its header says, and trains."""
+"""Experiments of ``experiment/blank`` and native recipes: each changes exactly what its header says, and trains."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from support.experiments import CONFIGS, FOLDER, composed, tiny
+from support.experiments import CONFIGS, FILES, FOLDER, composed, tiny
 
 from ipsam.data import Data
 from ipsam.engine.runs.configuration import SECTIONS, build_model, settings_of
@@ -16,12 +16,13 @@ from ipsam.tools.paper.changes import base_of, yaml_names
 from ipsam.utils.rng import seed_everything
 
 BLANKS = [name for name in yaml_names(FOLDER) if name.startswith("blank/")]
-CHANGE = re.compile(r"# (\S+)=(\S+) instead of (\S+)")
+NATIVE = {name: name.removesuffix("_native") for name in FILES if name.endswith("_native")}
+CHANGE = re.compile(r"^# (\S+)=(.+) instead of (.+)$", re.MULTILINE)
 
 
 def each(*quick: str) -> list[Any]:
     """Parametrise over all files; quick tests take these alone."""
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in BLANKS]
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in [*BLANKS, *NATIVE]]
 
 
 def flat(values: Any, key: str = "") -> dict[str, Any]:
@@ -42,21 +43,24 @@ def read(text: str) -> Any:
     return OmegaConf.create(f"value: {text}").value
 
 
-@pytest.mark.parametrize("name", each("blank/size_512", "blank/terms_dice", "blank/random_tiny", "blank/clip_none"))
+@pytest.mark.parametrize(
+    "name", each("blank/size_512", "blank/terms_dice", "blank/random_tiny", "blank/clip_none", "baseline/mdsam_native")
+)
 def test_header_names_exactly_what_changes(name: str) -> None:
     first, second, *comments = (
         line for line in (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines() if line.startswith("#")
     )
     assert first == "# @package _global_"
-    assert re.fullmatch(rf"# Blank: .+\. ipsam train experiment={name}", second)
+    title = r".+:" if name in NATIVE else r"Blank: .+\."
+    assert re.fullmatch(rf"# {title} ipsam train experiment={name}", second)
     named = {f".{key}": (read(new), read(old)) for key, new, old in CHANGE.findall("\n".join(comments))}
     assert sum(" instead of " in line and "=" in line for line in comments) == len(named) > 0
-    ours, base = settings(name), settings("cod_r32")
+    ours, base = settings(name), settings(NATIVE.get(name, "cod_r32"))
     changed = {key: (ours.get(key), base.get(key)) for key in ours | base if ours.get(key) != base.get(key)}
     assert changed == named
     assert ours.keys() == base.keys()
     assert composed(name).paper == []
-    assert base_of(name) == "cod_r32"
+    assert base_of(name) == (None if name in NATIVE else "cod_r32")
     settings_of(Settings, composed(name).engine, "engine")
     settings_of(Data, composed(name).data, "data")
 
@@ -67,10 +71,10 @@ def test_no_two_blanks_are_the_same() -> None:
     assert all(one != other for index, one in enumerate(found) for other in found[:index])
 
 
-@pytest.mark.parametrize("name", each("blank/mask_first"))
+@pytest.mark.parametrize("name", each("blank/mask_first", "baseline/mdsam_native"))
 def test_blank_trains_two_steps_at_micro_size(name: str, tmp_path: Path) -> None:
     small = ["data=synthetic", "data.image_size=64", "data.synthetic.num_train=2", "engine.epochs=1"]
-    config = tiny(name, *small, "engine.num_workers=0", "engine.cpu=true")
+    config = tiny(name, *small, "engine.batch_size=1", "engine.num_workers=0", "engine.cpu=true")
     engine = settings_of(Settings, config.engine, "engine")
     data = settings_of(Data, config.data, "data")
     seed_everything(0)

@@ -1,5 +1,6 @@
 """Every experiment trains the intended parameters for two steps at micro size, and is evaluated."""
 
+import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ipsam.engine.train.losses import ipsam_loss
 from ipsam.engine.train.memory import step_memory
 from ipsam.model import SAM2Backbone, Segmenter
 from ipsam.model.activation_checkpointing import encoder_blocks, recompute_blocks
+from ipsam.model.baselines import MDSAM, SAM
 from ipsam.model.inference import prepare_for_inference
 from ipsam.tools.paper.changes import changes
 
@@ -46,6 +48,12 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "sam2_adapter": (*SAM2_ADAPTER, "backbone.model.sam_mask_decoder."),
     "sam2_r80": ("backbone.model.sam_mask_decoder.",),  # and LoRA
 }
+# Its static filter does not see what the transformer last does with the tokens.
+FROZEN = {
+    "mdsam_native": tuple(
+        f"decoder.transformer.{part}." for part in ("final_attn_token_to_image", "layer_norm_final_attn")
+    )
+}
 # Trainable in the comparison systems' own code, but a loss on one mask does not reach them.
 HYPERNETWORKS = tuple(f".output_hypernetworks_mlps.{i}." for i in (1, 2, 3))
 OUT_OF_REACH = (".iou_prediction_head.", ".pred_obj_score_head.", *HYPERNETWORKS)
@@ -59,7 +67,8 @@ def intended(name: str, model: Segmenter) -> set[str]:
     keys = {key for key, _ in model.named_parameters()}
     lora = {key for key in keys if ".lora_" in key}
     if group in ("baseline", "kvasir"):
-        return lora | {key for key in keys if key.startswith(TRAINED[short])}
+        trained = {key for key in keys if key.startswith(TRAINED[short.removesuffix("_native")])}
+        return lora | {key for key in trained if not key.startswith(FROZEN.get(short, ()))}
     begins: tuple[str, ...] = ()
     if name == "ablation/trainable_prompt_encoder":
         begins = PROMPT_ENCODER
@@ -153,9 +162,20 @@ def test_every_trainable_parameter_gets_a_gradient(name: str, adapt: str, part: 
 
 
 def test_every_comparison_system_has_an_experiment() -> None:
-    assert {name.partition("/")[2] for name in FILES if name.startswith("baseline/")} == TRAINED.keys()
+    systems = {name.partition("/")[2] for name in FILES if name.startswith("baseline/")}
+    assert {name for name in systems if not name.endswith("_native")} == TRAINED.keys()
     trainable = {name for name, parts in TRAINED.items() if parts}
     assert {name.partition("/")[2] for name in FILES if name.startswith("kvasir/")} == trainable
+
+
+def test_mdsams_pretrained_parts_have_a_learning_rate_of_their_own() -> None:
+    sam = SAM("micro", image_size=64)
+    for parameter in sam.parameters():
+        torch.nn.init.constant_(parameter, 0.123)
+    trainable = {name: value for name, value in MDSAM(sam).named_parameters() if value.requires_grad}
+    pretrained = {name for name, value in trainable.items() if (value == 0.123).all()}
+    [group] = compose_experiment(CONFIGS, "baseline/mdsam_native").engine.groups
+    assert pretrained == {name for name in trainable if re.search(group.match, name)} != set()
 
 
 @pytest.mark.parametrize("name", [name for name in [*TABLE_3, *SECTION_3_2] if name not in LORA])

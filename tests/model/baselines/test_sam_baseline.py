@@ -137,9 +137,13 @@ def test_min_max_scales_each_image_by_itself(folder: Path, sam: SAM) -> None:
 
 
 class TestFiles:
-    def test_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError, match=r"no SAM weights at .*\n.*hf download facebook/sam-vit-huge"):
-            SAM("huge", checkpoint=tmp_path)  # before it is built
+    @pytest.mark.parametrize(
+        ("variant", "name", "published"),
+        [("huge", "mine", "facebook/sam-vit-huge"), ("base", "medsam-vit-base", "wanglab/medsam-vit-base")],
+    )
+    def test_missing(self, tmp_path: Path, variant: str, name: str, published: str) -> None:
+        with pytest.raises(FileNotFoundError, match=rf"no SAM weights at .*\n.*hf download {published} "):
+            SAM(variant, checkpoint=tmp_path / name)  # before it is built
 
     def test_damaged(self, folder: Path) -> None:
         path = folder / "model.safetensors"
