@@ -44,4 +44,4 @@ def read_curve(path: Path) -> list[tuple[int, str, Scores]]:
 
 
 def _metrics(row: Mapping[str, str | float]) -> Scores:
-    return {name: float(row[name]) for name in METRICS if name in row}
+    return {name: float(row[name]) for name in METRICS}

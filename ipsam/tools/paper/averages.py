@@ -1,10 +1,11 @@
 """Averages over seeds: the runs that may be averaged, and their mean and deviation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from ipsam.tools.paper.run_scores import RunScores
+from ipsam.engine.metrics import METRICS
+from ipsam.tools.paper.run_scores import BEST, RunScores
 from ipsam.tools.paper.sheet import Record
 
 AVERAGE = "Ours: mean ± sample standard deviation over the seeds found; of one seed, its score."
@@ -76,6 +77,23 @@ class Group:
             return None
         files = ", ".join(member.place for member in self.members)
         return f"{'Maps: ' if self.lead.seed is None else ''}{'; '.join([files, *self.lead.remarks])}."
+
+    def best_epochs(self, printed: Mapping[str, Iterable[str]]) -> str | None:
+        """Give the mean scores of each dataset's best epoch over the members that recorded a curve.
+
+        Args:
+            printed: metrics of a row by dataset.
+        """
+        texts = []
+        for dataset, metrics in printed.items():
+            if found := [member.best_epochs[dataset] for member in self.members if dataset in member.best_epochs]:
+                values = (f"{METRICS[name].label} {fmean(of[name] for _, of in found):.3f}" for name in metrics)
+                texts.append(f"{dataset} {', '.join(values)} (epoch {', '.join(str(epoch) for epoch, _ in found)})")
+        if not texts:
+            return None
+        return (
+            f"The table takes the last epoch; the best by {METRICS[BEST].label} on each test set: {'; '.join(texts)}."
+        )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
 
+from ipsam.engine.evaluate.curve import CURVE, read_curve
+from ipsam.engine.metrics import METRICS
 from ipsam.engine.runs.checkpoint import CONFIG
 from ipsam.engine.runs.configuration import as_dict, read_config
 from ipsam.tools.paper.changes import changes, changes_of_base, settings_of_run
@@ -24,6 +26,7 @@ from ipsam.utils.folders import folders_below
 from ipsam.utils.untrusted import bounded_text
 
 METRICS_FILE = "metrics.json"
+BEST = "sm"  # metric that the best epoch on a test set is best in
 LOOKED_FOR = (
     f"runs, which are folders with {CONFIG} and eval/{METRICS_FILE} (ipsam train writes both), and every other "
     f"{METRICS_FILE} with the key methods (of ipsam score)"
@@ -48,6 +51,7 @@ class RunScores:
         t_param: millions of trained parameters.
         shares: share of images with each remark of the evaluation, by dataset.
         changed: of the settings of ``cod_r32``, for a run of ``experiment/blank``.
+        best_epochs: number and scores of the best epoch by dataset, where the training watched the test sets.
     """
 
     place: str
@@ -61,6 +65,7 @@ class RunScores:
     t_param: float | None = None
     shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
+    best_epochs: Mapping[str, tuple[int, Mapping[str, float]]] = field(default_factory=dict)
 
 
 def find_scores(runs: Path, configs: Path) -> tuple[list[RunScores], list[str]]:
@@ -133,10 +138,26 @@ def _read_run(folder: Path, content: dict[str, Any], configs: Path) -> tuple[Run
     changed = tuple(changes_of_base(config, configs))
     settings = settings_of_run(config)
     run = RunScores(str(folder), name, seed, scores, rows, settings, tuple(remarks), shares=shares, changed=changed)
+    complaints = []
     try:
-        return replace(run, **_parameters(folder / "environment.jsonl")), []
+        run = replace(run, **_parameters(folder / "environment.jsonl"))
     except UNREADABLE as error:
-        return run, [f"{folder / 'environment.jsonl'}: {error}; Param and T-Param of this run stay blank"]
+        complaints.append(f"{folder / 'environment.jsonl'}: {error}; Param and T-Param of this run stay blank")
+    try:
+        run = replace(run, best_epochs=_best_epochs(folder / "eval" / CURVE))
+    except UNREADABLE as error:
+        complaints.append(f"{error}; the tables do not give the best epoch of this run")
+    return run, complaints
+
+
+def _best_epochs(path: Path) -> dict[str, tuple[int, Mapping[str, float]]]:
+    """Find each dataset's best epoch in a curve, under its benchmark's name if it has one."""
+    best: dict[str, tuple[int, Mapping[str, float]]] = {}
+    for epoch, dataset, values in read_curve(path):
+        ((name, scores),) = checked_scores({dataset: values}, path).items()
+        if name not in best or METRICS[BEST].sign * (scores[BEST] - best[name][1][BEST]) > 0:
+            best[name] = epoch, scores
+    return best
 
 
 def _parameters(path: Path) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def _add_row(
     sheet: Sheet, place: Record, row: Row, printed: Mapping[tuple[str, str], str], group: Group | None
 ) -> None:
     cells = {key: group.cell(*key) if group else None for key in printed}
-    footnote = _footnote(group, [*row.scores]) if group else None
+    footnote = _footnote(group, row) if group else None
     source = f"{group.source(name for name, _ in printed)}{sheet.mark(footnote)}" if group else "ours"
     sheet.lines.append([f"{row.label}{sheet.mark(row.remark)}", "paper", *printed.values()])
     sheet.lines.append(["", source, *("" if cell is None else str(cell) for cell in cells.values())])
@@ -113,11 +113,15 @@ def _add_row(
         )
 
 
-def _footnote(group: Group, datasets: Sequence[str]) -> str | None:
-    """Return the group's footnote, with the number of images of datasets that are published with several."""
-    several = [name for name in datasets if len(KNOWN[name].num_pairs["test"]) > 1]
+def _footnote(group: Group, row: Row) -> str | None:
+    """Return the group's footnote, with the number of images of datasets that are published with several.
+
+    Scores of the best epoch are beside those of the last one, where runs recorded them.
+    """
+    several = [name for name in row.scores if len(KNOWN[name].num_pairs["test"]) > 1]
     found = [f"{number} images of {name}" for name in several if (number := group.num_images(name))]
-    return " ".join(filter(None, [group.footnote, f"Ours: {' and '.join(found)}." if found else ""])) or None
+    images = f"Ours: {' and '.join(found)}." if found else ""
+    return " ".join(filter(None, [group.footnote, images, group.best_epochs(row.scores)])) or None
 
 
 def _other_sheet(results: Sequence[RunScores]) -> tuple[Sheet, list[str]]:

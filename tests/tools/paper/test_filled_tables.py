@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from support.paper_runs import COD, CONFIGS, save_methods, save_run, scores
 
+from ipsam.engine.evaluate.curve import add_epoch
 from ipsam.tools.paper.printed import paper
 from ipsam.tools.paper.run_scores import find_scores
 from ipsam.tools.paper.sheet import Sheet
@@ -68,6 +69,23 @@ def test_three_seeds_fill_every_row_of_the_main_model(tmp_path: Path) -> None:
     assert (found["paper"], found["num_seeds"], found["num_images"], found["remark"]) == ("0.032", 3, 250, "")
     counts = record(sheet, row=MAIN, metric="t_param")
     assert [counts[key] for key in ("dataset", "paper", "ours_mean", "num_seeds")] == ["", "21.26", 21.2567, None]
+
+
+def test_best_epoch_is_a_footnote_beside_the_last(tmp_path: Path) -> None:
+    """By S-measure, and the mean over the runs that recorded a curve."""
+    curves = {0: {1: 0.5, 2: 0.7, 3: 0.6}, 1: {1: 0.9, 2: 0.8, 3: 0.6}, 2: {}}
+    for seed, curve in curves.items():
+        run = save_run(tmp_path / f"run{seed}", "cod_r32", seed=seed, value=0.6)
+        for epoch, sm in curve.items():
+            values = {name: scores(0.25, size, sm=sm) for name, size in COD.items() if name != "NC4K"}
+            add_epoch(run / "eval" / "curve.csv", epoch, {"camo" if n == "CAMO" else n: of for n, of in values.items()})
+    sheet = tables(tmp_path)[0]["table1"]
+    assert cell(sheet, MAIN, "CAMO Sm")[1] == "0.600 ± 0.000"  # of the last epoch
+    best = "MAE 0.250, Fw 0.250, Sm 0.800, Em 0.250 (epoch 2, 1)"
+    text = f"best by Sm on each test set: CAMO {best}; CHAMELEON {best}; COD10K {best}."
+    (footnote,) = [note for note in sheet.footnotes if "last epoch" in note]
+    assert footnote.endswith(text)
+    assert cell(sheet, MAIN, "source")[1] == f"ours (3 seeds){sheet.mark(footnote)}"
 
 
 def test_rows_without_a_run_are_blank(tmp_path: Path) -> None:

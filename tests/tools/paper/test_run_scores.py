@@ -9,6 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 from support.paper_runs import CONFIGS, save_methods, save_run, scores
 
+from ipsam.engine.metrics import METRICS
 from ipsam.engine.runs.run_folder import ADDED
 from ipsam.tools.paper.printed import Reference
 from ipsam.tools.paper.run_scores import RunScores, find_scores
@@ -123,6 +124,18 @@ def test_broken_experiment_is_named(tmp_path: Path) -> None:
 def test_unfinished_run_is_named(tmp_path: Path, epochs: object, remarks: tuple[str, ...]) -> None:
     edit(save_run(tmp_path / "run", "cod_r16") / "eval" / "metrics.json", epochs=epochs)
     assert only(tmp_path).remarks == remarks
+
+
+@pytest.mark.parametrize(
+    "content", ["no\ncurve\n", f"epoch,dataset,{','.join(METRICS)}\n1,CAMO{',nan' * len(METRICS)}\n"]
+)
+def test_damaged_curve_is_named(tmp_path: Path, content: str) -> None:
+    path = save_run(tmp_path / "run", "cod_r16") / "eval" / "curve.csv"
+    path.write_text(content)
+    (result,), (complaint,) = find_scores(tmp_path, CONFIGS)
+    assert result.best_epochs == {}
+    assert complaint.startswith(f"{path}")
+    assert complaint.endswith("; the tables do not give the best epoch of this run")
 
 
 def test_maps_of_one_method_in_two_files(tmp_path: Path) -> None:
