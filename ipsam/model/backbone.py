@@ -61,10 +61,13 @@ class SAM2Backbone(nn.Module):
         fine_tune: train every weight of the image encoder.
         train_prompt_encoder: train the parts of the prompt encoder that IP-SAM uses, its mask branch and point types 0
             and 1 (Table 3, part I).
+        no_mem_embed: add SAM2's frozen embedding "no memory" to the image embedding, as SAM2's own image predictor
+            does. The paper takes the neck's feature map as it is (section 3.2) and is silent about the embedding.
 
     Attributes:
         dim: embedding width c.
         train_prompt_encoder: as given.
+        checkpoint: as given.
         base_sha256: SHA-256 of the checkpoint; None for random weights.
 
     Raises:
@@ -82,6 +85,7 @@ class SAM2Backbone(nn.Module):
         lora: LoRA | None = None,
         fine_tune: bool = False,
         train_prompt_encoder: bool = False,
+        no_mem_embed: bool = False,
     ) -> None:
         super().__init__()
         config = sam2_config(variant, image_size)
@@ -97,12 +101,17 @@ class SAM2Backbone(nn.Module):
             input_image_size=(image_size, image_size),
             mask_in_chans=16,
         )
+        self.no_mem_embed: nn.Parameter | None = None
+        if no_mem_embed:
+            self.no_mem_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, self.dim), std=0.02))  # as sam2's
         self.kept_position: Tensor | None
         self.register_buffer("kept_position", None, persistent=False)
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.base_sha256: str | None = None
-        if checkpoint is not None:
+        if self.checkpoint is not None:
             parts = {"image_encoder": self.image_encoder, "sam_prompt_encoder": self.prompt_encoder}
-            self.base_sha256 = load_sam2_checkpoint(Path(checkpoint), parts)
+            extra = {} if self.no_mem_embed is None else {"no_mem_embed": self.no_mem_embed}
+            self.base_sha256 = load_sam2_checkpoint(self.checkpoint, parts | extra)
         self.requires_grad_(False)
         self.image_encoder.requires_grad_(fine_tune)
         for used in (self.prompt_encoder.mask_downscaling, *self.prompt_encoder.point_embeddings[:2]):
@@ -117,7 +126,7 @@ class SAM2Backbone(nn.Module):
 
         Returns the coarsest ``num_levels`` of three levels, finest first: (b, c, H/4, W/4), (b, c, H/8, W/8) and the
         image embedding (b, c, h, w). They equal those of sam2's ``ImageEncoder``, which always computes every level
-        and position encodings that IP-SAM does not use.
+        and position encodings that IP-SAM does not use; ``no_mem_embed`` is added to the image embedding.
         """
         stages = self.image_encoder.trunk(image)  # (b, _, H/4, W/4) to (b, _, H/32, W/32)
         neck = self.image_encoder.neck
@@ -127,7 +136,8 @@ class SAM2Backbone(nn.Module):
             if levels and index in neck.fpn_top_down_levels:
                 level = level + F.interpolate(levels[-1].float(), scale_factor=2.0, mode=neck.fpn_interp_model)
             levels.append(level)
-        return levels[:0:-1]  # drops H/32, as sam2 does (``scalp``)
+        *finer, embedding = levels[:0:-1]  # drops H/32, as sam2 does (``scalp``)
+        return [*finer, embedding if self.no_mem_embed is None else embedding + self.no_mem_embed.view(1, -1, 1, 1)]
 
     def position(self) -> Float[Tensor, "1 c h w"]:
         """Return the position encoding of the embedding grid."""

@@ -1,14 +1,16 @@
 """Prompt-Space Gating (PSG): the background prompt suppresses false positives (paper section 3.3)."""
 
+from typing import get_args
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ipsam.model.fusion import Fusion
-from ipsam.model.layers import check_choice, conv3x3, conv3x3_block, logit_head, zero_init
+from ipsam.model.layers import PaddingMode, check_choice, conv3x3, conv3x3_block, logit_head, zero_init
 
 CONTEXTS = ("positive", "negative")
-PADDING_MODES = ("zeros", "replicate")
+PADDING_MODES = get_args(PaddingMode)
 
 
 class PromptSpaceGating(Fusion):
@@ -38,8 +40,9 @@ class PromptSpaceGating(Fusion):
         check_choice("context", context, CONTEXTS)
         check_choice("padding_mode", padding_mode, PADDING_MODES)
         self.context = context
-        self.predictor = logit_head(dim, hidden, padding_mode)
-        self.fuse = nn.Sequential(conv3x3_block(2 * dim, dim, padding_mode), conv3x3(dim, dim, padding_mode))
+        mode: PaddingMode = "replicate" if padding_mode == "replicate" else "zeros"
+        self.predictor = logit_head(dim, hidden, mode)
+        self.fuse = nn.Sequential(conv3x3_block(2 * dim, dim, mode), conv3x3(dim, dim, mode))
         self.out = zero_init(nn.Conv2d(dim, dim, kernel_size=1))
 
     def forward(

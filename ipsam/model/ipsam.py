@@ -13,11 +13,13 @@ from ipsam.model.lateral import LateralInhibition
 from ipsam.model.layers import check_choice
 from ipsam.model.minimal_self_prompt import MinimalSelfPromptGenerator
 from ipsam.model.refine import RefinementHead
+from ipsam.model.sam2_checkpoints import load_sam2_decoder
 from ipsam.model.segmenter import IPSAMOutput, Segmenter
 from ipsam.model.self_prompt import SelfPromptGenerator
 
 MASK_REDUCTIONS = ("mean", "first")
 PREDICTIONS = ("decoder", "fg_prompt")
+DECODER_WEIGHTS = ("sam2",)
 
 
 class IPSAM(Segmenter):
@@ -36,6 +38,10 @@ class IPSAM(Segmenter):
         refine: refinement head; None makes the coarse mask the prediction.
         mask_reduction: ``mean`` of the decoder's masks, or the ``first`` (SAM's single-mask token).
         prediction: ``decoder``, or ``fg_prompt`` for SPG's direct output P+ (Table 3, part I). Training is the same.
+        decoder_weights: ``sam2`` initialises the decoder from SAM2's own in the backbone's checkpoint; None trains it
+            from scratch, as in the paper (section 3.5).
+        detach_coarse: detach the coarse mask before the refinement, whose loss then does not reach the decoder. The
+            paper detaches it for the lateral inhibition and is silent about the refinement (section 3.4).
 
     Attributes:
         uses_all_parameters: whether the loss reaches every trainable parameter. It does not reach SPG's projection of
@@ -60,6 +66,8 @@ class IPSAM(Segmenter):
         refine: RefinementHead | None = None,
         mask_reduction: str = "mean",
         prediction: str = "decoder",
+        decoder_weights: str | None = None,
+        detach_coarse: bool = False,
     ) -> None:
         super().__init__()
         check_choice("mask_reduction", mask_reduction, MASK_REDUCTIONS)
@@ -74,6 +82,7 @@ class IPSAM(Segmenter):
         self.refine = refine
         self.mask_reduction = mask_reduction
         self.prediction = prediction
+        self.detach_coarse = detach_coarse
         self._check_self_prompts()
         self._check_decoder()
         withholds_tokens = (
@@ -81,8 +90,18 @@ class IPSAM(Segmenter):
         )
         ignores_masks = mask_reduction == "first" and decoder.num_mask_tokens > 1
         self.uses_all_parameters = not (withholds_tokens or ignores_masks)
-        if lateral is None:
+        if lateral is None and not decoder.high_res_features:
             backbone.freeze_finer_levels()
+        if decoder_weights is not None:
+            check_choice("decoder_weights", decoder_weights, DECODER_WEIGHTS)
+            if backbone.checkpoint is None:
+                raise ValueError(
+                    "decoder_weights=sam2 takes them from the backbone's checkpoint, and it has none: set "
+                    "backbone.checkpoint to SAM2's file, or decoder_weights=None"
+                )
+            load_sam2_decoder(backbone.checkpoint, decoder)
+        if detach_coarse and refine is None:
+            raise ValueError("with refine=None nothing refines the coarse mask: set detach_coarse=False as well")
 
     def _check_self_prompts(self) -> None:
         if self.self_prompt is None:
@@ -115,8 +134,8 @@ class IPSAM(Segmenter):
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> IPSAMOutput:
         """Segment an image (b, 3, H, W), normalised by ImageNet's mean and standard deviation; H = W = image_size."""
-        num_levels = NUM_LEVELS if self.training and self.lateral is not None else 1  # the levels that are used below
-        *finer, features = self.backbone(image, num_levels=num_levels)  # features: (b, c, h, w)
+        reads_finer = self.decoder.high_res_features or (self.training and self.lateral is not None)
+        *finer, features = self.backbone(image, num_levels=NUM_LEVELS if reads_finer else 1)  # features: (b, c, h, w)
         position = self.backbone.position()  # (1, c, h, w)
 
         fg_logits = bg_logits = gate = mask_tokens = None
@@ -134,16 +153,20 @@ class IPSAM(Segmenter):
                 features = self.feature_addition(features, fg_logits)
                 _, dense = self.backbone.null_prompts(image.shape[0])
 
-        mask_logits = self.decoder(features, position=position, dense=dense, sparse=sparse, mask_tokens=mask_tokens)
+        mask_logits = self.decoder(
+            features, position=position, dense=dense, sparse=sparse, mask_tokens=mask_tokens, finer=finer
+        )
         coarse = mask_logits.mean(1, keepdim=True) if self.mask_reduction == "mean" else mask_logits[:, :1]
 
-        fpn = [*finer, features]
+        fpn = [*finer, features] if self.training else [features]
         auxiliary: list[Tensor] = []
         if self.lateral is not None and (self.training or self.refine is not None):
             fpn = self.lateral(fpn, coarse)
             if self.training:
                 auxiliary = self.lateral.auxiliary(fpn)
-        refined = None if self.refine is None else self.refine(coarse, dense, fpn[-1])
+        refined = None
+        if self.refine is not None:
+            refined = self.refine(coarse.detach() if self.detach_coarse else coarse, dense, fpn[-1])
         return IPSAMOutput(mask_logits, coarse, refined, fg_logits, bg_logits, gate, auxiliary, self.prediction)
 
     def condition(

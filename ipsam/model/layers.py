@@ -1,9 +1,12 @@
 """Building blocks and checks that several modules share."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import nn
+
+PaddingMode = Literal["zeros", "replicate"]
 
 
 def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
@@ -12,17 +15,17 @@ def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
 
 
-def conv3x3(in_channels: int, out_channels: int, padding_mode: str = "zeros") -> nn.Conv2d:
+def conv3x3(in_channels: int, out_channels: int, padding_mode: PaddingMode = "zeros") -> nn.Conv2d:
     """Make a 3x3 convolution that keeps the grid."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, padding_mode=padding_mode)
 
 
-def conv3x3_block(in_channels: int, out_channels: int, padding_mode: str = "zeros") -> nn.Sequential:
+def conv3x3_block(in_channels: int, out_channels: int, padding_mode: PaddingMode = "zeros") -> nn.Sequential:
     """Make conv3x3, LayerNorm over channels, GELU."""
     return nn.Sequential(conv3x3(in_channels, out_channels, padding_mode), LayerNorm2d(out_channels), nn.GELU())
 
 
-def logit_head(in_channels: int, hidden: int, padding_mode: str = "zeros") -> nn.Sequential:
+def logit_head(in_channels: int, hidden: int, padding_mode: PaddingMode = "zeros") -> nn.Sequential:
     """Make conv3x3, GELU, conv1x1 to one logit: PSG's gate predictor and the auxiliary head."""
     return nn.Sequential(conv3x3(in_channels, hidden, padding_mode), nn.GELU(), nn.Conv2d(hidden, 1, kernel_size=1))
 

@@ -1,5 +1,6 @@
 """Low-rank adaptation of the image encoder, through peft."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MethodType
@@ -19,7 +20,7 @@ class LoRA:
 
     Args:
         rank: rank of each update, at least 1.
-        alpha: an update is multiplied by alpha / rank; None means alpha = rank.
+        alpha: an update is multiplied by alpha / rank, above 0; None means alpha = rank. The paper gives none.
         dropout: dropout on the input of each update.
         projections: adapted attention projections, some of ``qkv`` and ``proj``.
         stages: adapted stages of Hiera, some of 1 to 4.
@@ -39,6 +40,8 @@ class LoRA:
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise ValueError(f"LoRA rank must be at least 1, not {self.rank}; for no LoRA set lora=None")
+        if self.alpha is not None and not 0 < self.alpha < math.inf:
+            raise ValueError(f"LoRA alpha must be a positive number, not {self.alpha}; None means alpha = rank")
         if self.block_stride < 1:
             raise ValueError(f"LoRA block_stride must be at least 1, not {self.block_stride}")
         for name, chosen, allowed in (

@@ -1,5 +1,6 @@
-"""SAM 2.1's official checkpoints: the list of files, and strict loading of a file in their format."""
+"""SAM2's official checkpoints, of 2.1 and 2.0: the list of files, and strict loading of a file in their format."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,16 @@ from torch import Tensor, nn
 from ipsam.utils.untrusted import check_archive
 from ipsam.utils.weights import key_difference, sha256_of
 
-URL = "https://dl.fbaipublicfiles.com/segment_anything_2/092824"
+URL = "https://dl.fbaipublicfiles.com/segment_anything_2/092824"  # 2.1
+URL_2_0 = "https://dl.fbaipublicfiles.com/segment_anything_2/072824"
 
-# Parts of a SAM 2.1 checkpoint that a model may leave out: the video memory and SAM's own decoder.
+logger = logging.getLogger(__name__)
+
+DECODER = "sam_mask_decoder."
+# Parts of a SAM2 checkpoint that a model may leave out: the video memory and SAM's own decoder. Files of 2.0 differ
+# from those of 2.1 in such parts only: they lack ``obj_ptr_tpos_proj`` and ``no_obj_embed_spatial``.
 OPTIONAL_PARTS = (
-    "sam_mask_decoder.",
+    DECODER,
     "memory_attention.",
     "memory_encoder.",
     "obj_ptr_proj.",
@@ -39,7 +45,7 @@ class OfficialFile:
     @property
     def url(self) -> str:
         """Download address."""
-        return f"{URL}/{self.name}"
+        return f"{URL_2_0 if self.name.startswith('sam2_') else URL}/{self.name}"
 
 
 OFFICIAL_FILES = {
@@ -56,6 +62,18 @@ OFFICIAL_FILES = {
         ),
         OfficialFile(
             "sam2.1_hiera_large.pt", "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318", 898_083_611
+        ),
+        OfficialFile(
+            "sam2_hiera_tiny.pt", "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125", 155_906_050
+        ),
+        OfficialFile(
+            "sam2_hiera_small.pt", "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3", 184_309_650
+        ),
+        OfficialFile(
+            "sam2_hiera_base_plus.pt", "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071", 323_493_298
+        ),
+        OfficialFile(
+            "sam2_hiera_large.pt", "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b", 897_952_466
         ),
     )
 }
@@ -101,6 +119,21 @@ def load_sam2_checkpoint(path: Path, parts: Mapping[str, nn.Module | nn.Paramete
     for key, tensor in wanted.items():
         tensor.copy_(state[key])
     return digest
+
+
+def load_sam2_decoder(path: Path, decoder: nn.Module) -> None:
+    """Initialise a mask decoder from SAM2's own in a checkpoint, and log which of its parts were left out.
+
+    Raises:
+        ValueError: the decoder has tensors that the file lacks or holds in another shape.
+    """
+    stored = {key: tensor for key, tensor in _read_state_dict(path).items() if key.startswith(DECODER)}
+    wanted = decoder.state_dict(prefix=DECODER)
+    if difference := key_difference(wanted, {key: tensor for key, tensor in stored.items() if key in wanted}):
+        raise ValueError(f"the mask decoder in {path} does not fit the model's\n{difference}")
+    decoder.load_state_dict({key.removeprefix(DECODER): stored[key] for key in wanted})
+    left_out = sorted({key.removeprefix(DECODER).partition(".")[0] for key in stored.keys() - wanted.keys()})
+    logger.info("decoder initialised from %s, without %s", path, ", ".join(left_out) or "leaving anything out")
 
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:

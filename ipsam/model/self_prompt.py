@@ -93,13 +93,14 @@ class SelfPromptGenerator(nn.Module):
 
     Args:
         dim: embedding width c.
-        num_sparse: sparse prompt tokens of each branch.
+        num_sparse: sparse prompt tokens of each branch, at least 1. The paper takes SAM2's number (section 3.2; the
+            value is lost).
         num_mask_tokens: propagated output tokens of the positive branch; with 0 the decoder needs its own mask tokens.
         depth, num_heads, mlp_dim: of each branch's two-way transformer.
         head_channels: widths of the dense head's four convolutions.
 
     Raises:
-        ValueError: ``head_channels`` does not hold four widths.
+        ValueError: ``head_channels`` does not hold four widths, or there are no sparse tokens.
     """
 
     def __init__(
@@ -116,6 +117,8 @@ class SelfPromptGenerator(nn.Module):
         super().__init__()
         if len(head_channels) != 4:
             raise ValueError(f"head_channels must hold four widths, not {list(head_channels)}")
+        if num_sparse < 1:
+            raise ValueError(f"num_sparse must be at least 1, not {num_sparse}: the image attends to these tokens")
         self.num_mask_tokens = num_mask_tokens
 
         def branch(num_mask_tokens: int) -> PromptBranch:

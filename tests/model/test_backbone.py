@@ -1,5 +1,7 @@
 """SAM2's image encoder and prompt encoder, as IP-SAM wraps them."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from support.builders import DIM, micro_backbone
@@ -31,6 +33,25 @@ def test_pyramid_equals_sam2s(num_levels: int) -> None:
     assert len(expected) == 3
     assert len(levels) == num_levels
     assert all(torch.equal(*pair) for pair in zip(levels, expected[-num_levels:], strict=True))
+
+
+def test_no_mem_embed_is_added_to_the_image_embedding_alone(micro_checkpoint: Path) -> None:
+    """As by SAM2's image predictor; the rest stays equal to the bit."""
+    image = torch.randn(2, 3, 64, 64)
+    *finer, embedding = SAM2Backbone("micro", image_size=64, checkpoint=micro_checkpoint)(image)
+    backbone = SAM2Backbone("micro", image_size=64, checkpoint=micro_checkpoint, no_mem_embed=True, fine_tune=True)
+    *finer_with, embedding_with = backbone(image)
+    stored = torch.load(micro_checkpoint, weights_only=True)["model"]["no_mem_embed"]
+    assert stored.abs().max() == 1
+    assert torch.equal(embedding_with, embedding + stored.view(1, -1, 1, 1))
+    assert all(map(torch.equal, finer, finer_with))
+    assert not backbone.no_mem_embed.requires_grad
+    torch.manual_seed(3)
+    plain = micro_backbone().state_dict()
+    torch.manual_seed(3)
+    added = SAM2Backbone("micro", image_size=64, no_mem_embed=True).state_dict()
+    assert added.keys() - plain.keys() == {"no_mem_embed"}
+    assert all(torch.equal(added[key], tensor) for key, tensor in plain.items())
 
 
 def test_kept_constants_change_nothing() -> None:

@@ -1,5 +1,7 @@
 """The task-specific mask decoder is SAM's: on null prompts it computes what sam2's own modules compute."""
 
+from functools import partial
+
 import pytest
 import torch
 from sam2.modeling.sam.mask_decoder import MaskDecoder as SAM2MaskDecoder
@@ -14,11 +16,14 @@ def micro() -> IPSAM:
     return micro_model(self_prompt=False, lateral=False, refine=False)
 
 
-def full_width() -> IPSAM:
-    return IPSAM(SAM2Backbone("tiny", image_size=64), decoder=MaskDecoder(own_mask_tokens=True))
+def full_width(*, high_res_features: bool = False) -> IPSAM:
+    decoder = MaskDecoder(own_mask_tokens=True, high_res_features=high_res_features)
+    return IPSAM(SAM2Backbone("tiny", image_size=64), decoder=decoder)
 
 
-@pytest.mark.parametrize("build", [micro, full_width], ids=["micro", "dim256"])
+@pytest.mark.parametrize(
+    "build", [micro, full_width, partial(full_width, high_res_features=True)], ids=["micro", "dim256", "high_res"]
+)
 def test_null_prompt_baseline_equals_sam2(build) -> None:
     ours = build().eval()
     dim, transformer = ours.backbone.dim, ours.decoder.transformer
@@ -33,7 +38,7 @@ def test_null_prompt_baseline_equals_sam2(build) -> None:
             mlp_dim=transformer.mlp_dim,
         ),
         iou_head_hidden_dim=dim,
-        use_high_res_features=False,
+        use_high_res_features=ours.decoder.high_res_features,
     ).eval()
     missing, unexpected = decoder.load_state_dict(ours.decoder.state_dict(), strict=False)
     assert {key.split(".")[0] for key in missing} == {"iou_prediction_head"}
@@ -41,13 +46,18 @@ def test_null_prompt_baseline_equals_sam2(build) -> None:
 
     image = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
+        *finer, features = ours.backbone(image)
+        high_res = None
+        if ours.decoder.high_res_features:
+            high_res = [decoder.conv_s0(finer[0]), decoder.conv_s1(finer[1])]  # as sam2's forward_image does
         sparse, dense = prompt_encoder(points=None, boxes=None, masks=torch.zeros(2, 1, 16, 16))
         expected, *_ = decoder.predict_masks(
-            image_embeddings=ours.backbone(image)[-1],
+            image_embeddings=features,
             image_pe=prompt_encoder.get_dense_pe(),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
             repeat_image=False,
+            high_res_features=high_res,
         )
         mask_logits = ours(image).mask_logits
     assert sparse.shape == (2, 0, dim)

@@ -60,6 +60,12 @@ PARTS: list[tuple[Callable[[], object], str]] = [
         r"num_mask_tokens is 3, but decoder\.num_mask_tokens is 4",
     ),
     (
+        lambda: micro_model(decoder_weights="sam2"),
+        r"decoder_weights=sam2 .* set backbone\.checkpoint .* or decoder_weights=None",
+    ),
+    (lambda: micro_model(decoder_weights="sam"), "decoder_weights must be one of sam2, not 'sam'"),
+    (lambda: micro_model(detach_coarse=True, refine=False), "refine=None .* set detach_coarse=False as well"),
+    (
         lambda: ipsam_of(decoder=MaskDecoder(32, num_heads=4, mlp_dim=32)),
         r"decoder\.dim is 32, but the backbone's embedding width is 64",
     ),
@@ -75,6 +81,10 @@ BACKBONES: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: SAM2Backbone("micro", **SMALL, lora=LoRA(), fine_tune=True), "fine_tune .* set lora=None"),
     (lambda: LoRA(rank=0), "rank must be at least 1, not 0; for no LoRA set lora=None"),
+    *(
+        (lambda alpha=alpha: LoRA(alpha=alpha), f"alpha must be a positive number, not {alpha}; None means")
+        for alpha in (0, -2.0, float("nan"))
+    ),
     (lambda: LoRA(block_stride=0), "block_stride must be at least 1, not 0"),
     (lambda: LoRA(projections=("qkv", "mlp")), r"projections must be some of \['qkv', 'proj'\], not \['qkv', 'mlp'\]"),
     (lambda: LoRA(stages=()), r"stages must be some of \[1, 2, 3, 4\], not \[\]"),
@@ -101,6 +111,7 @@ OPERATORS: list[tuple[Callable[[], object], str]] = [
         for value in (0.0, float("nan"))
     ),
     (lambda: ScaledPrompt(temperature=-1.0), "temperature of the dense prompt must be a positive number, not -1.0"),
+    (lambda: generator(num_sparse=0), "num_sparse must be at least 1, not 0"),
     (lambda: generator(head_channels=(32, 16)), r"head_channels must hold four widths, not \[32, 16\]"),
 ]
 BASELINES: list[tuple[Callable[[], object], str]] = [

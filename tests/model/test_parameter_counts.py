@@ -48,6 +48,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "scaled": (lambda: ScaledPrompt(temperature=2.0), 0),
     "decoder": (MaskDecoder, 3_924_704),
     "decoder with own tokens": (lambda: MaskDecoder(own_mask_tokens=True), 3_924_704 + 1_024),
+    "decoder with high-resolution skips": (lambda: MaskDecoder(high_res_features=True), 3_924_704 + 24_672),
     "decoder.transformer": (lambda: MaskDecoder().transformer, 3_291_264),
     "decoder.iou_token": (lambda: MaskDecoder().iou_token, 256),
     "decoder.upscaling": (lambda: MaskDecoder().output_upscaling, 73_952),

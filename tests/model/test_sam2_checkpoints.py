@@ -1,5 +1,6 @@
 """Loading of SAM 2.1's checkpoints: loaded weights, refused files, and messages."""
 
+import logging
 import pickle
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import sam2
 import torch
 from omegaconf import OmegaConf
 from sam2.build_sam import instantiate
-from support.builders import micro_backbone
+from support.builders import micro_backbone, micro_model
 from torch import Tensor
 
-from ipsam.model import SAM2Backbone
+from ipsam.model import IPSAM, MaskDecoder, SAM2Backbone, SelfPromptGenerator
 from ipsam.model.sam2_checkpoints import OFFICIAL_FILES, URL, load_sam2_checkpoint
 from ipsam.utils.weights import sha256_of
 
@@ -35,10 +36,11 @@ def test_every_weight_of_both_encoders_is_loaded(micro_checkpoint: Path) -> None
     assert load_sam2_checkpoint(micro_checkpoint, parts) == sha256_of(micro_checkpoint) == backbone.base_sha256
 
 
-@pytest.fixture(scope="module")
-def sam2_tiny(tmp_path_factory: pytest.TempPathFactory):
-    """All of SAM 2.1 tiny, video memory included, as sam2 builds and saves it."""
-    config = OmegaConf.load(Path(sam2.__path__[0]) / "configs" / "sam2.1" / "sam2.1_hiera_t.yaml")
+@pytest.fixture(scope="module", params=["2.1", "2.0"])
+def sam2_tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """All of SAM2 tiny, video memory included, as sam2 builds and saves it."""
+    file = {"2.1": "sam2.1/sam2.1_hiera_t.yaml", "2.0": "sam2/sam2_hiera_t.yaml"}[request.param]
+    config = OmegaConf.load(Path(sam2.__path__[0]) / "configs" / file)
     path = tmp_path_factory.mktemp("sam2") / "random_tiny.pt"
     torch.save({"model": instantiate(config.model).state_dict()}, path)
     yield path
@@ -51,10 +53,33 @@ def test_whole_sam2_model_is_read(sam2_tiny: Path) -> None:
     stored = contents(sam2_tiny)
     matrix = stored["sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"]
     cell = torch.full((2,), 2 * (0.5 / 64) - 1)  # the first of the 64 x 64 grid
-    assert torch.equal(backbone.position()[0, 0, 0, 0], torch.sin(2 * torch.pi * (cell @ matrix)[0]))
+    assert torch.equal(backbone.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix, matrix)
+    torch.testing.assert_close(backbone.position()[0, 0, 0, 0], torch.sin(2 * torch.pi * (cell @ matrix)[0]))
     assert torch.equal(backbone.point_type(1), stored["sam_prompt_encoder.point_embeddings.1.weight"])
     key = "trunk.blocks.11.mlp.layers.1.weight"
     assert torch.equal(backbone.image_encoder.state_dict()[key], stored[f"image_encoder.{key}"])
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_decoder_is_initialised_from_sam2s(sam2_tiny: Path, caplog: pytest.LogCaptureFixture, own: bool) -> None:
+    decoder = MaskDecoder(own_mask_tokens=own, high_res_features=own)
+    backbone = SAM2Backbone("tiny", image_size=64, checkpoint=sam2_tiny)
+    with caplog.at_level(logging.INFO):
+        IPSAM(backbone, decoder=decoder, self_prompt=SelfPromptGenerator(), decoder_weights="sam2")
+    stored = contents(sam2_tiny)
+    state = decoder.state_dict()
+    assert all(torch.equal(tensor, stored[f"sam_mask_decoder.{key}"]) for key, tensor in state.items())
+    assert ("mask_tokens.weight" in state) == ("conv_s0.weight" in state) == own
+    without = ["iou_prediction_head", "obj_score_token", "pred_obj_score_head"]
+    without = without if own else sorted([*without, "conv_s0", "conv_s1", "mask_tokens"])
+    assert caplog.messages == [f"decoder initialised from {sam2_tiny}, without {', '.join(without)}"]
+
+
+def test_decoder_that_does_not_fit_is_named(micro_checkpoint: Path) -> None:
+    """The file has only an IoU token: everything else is missing."""
+    message = r"the mask decoder in .*random_micro\.pt .*\n.* \d+ missing: sam_mask_decoder\."
+    with pytest.raises(ValueError, match=message):
+        micro_model(checkpoint=micro_checkpoint, decoder_weights="sam2")
 
 
 def test_missing_file_is_named_with_the_way_out(tmp_path: Path) -> None:

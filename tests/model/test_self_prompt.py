@@ -11,7 +11,7 @@ def generator(**overrides: object) -> SelfPromptGenerator:
     return SelfPromptGenerator(DIM, **{"head_channels": (32, 32, 16, 16), **TRANSFORMER, **overrides})
 
 
-@pytest.mark.parametrize(("num_sparse", "num_mask_tokens"), [(2, 4), (1, 3), (3, 1)])
+@pytest.mark.parametrize(("num_sparse", "num_mask_tokens"), [(2, 4), (1, 3), (4, 1)])
 def test_shapes_follow_the_numbers_of_tokens(num_sparse: int, num_mask_tokens: int) -> None:
     prompts = generator(num_sparse=num_sparse, num_mask_tokens=num_mask_tokens)(
         torch.randn(2, DIM, 4, 5), torch.randn(1, DIM, 4, 5)

@@ -88,7 +88,7 @@ def micro_model(
 def save_official_format(path: Path, backbone: SAM2Backbone) -> Path:
     """Write a backbone's weights as SAM2 publishes them, with a few keys of the parts that IP-SAM does not use."""
     state: dict[str, Tensor] = {
-        "no_mem_embed": torch.zeros(1, 1, backbone.dim),
+        "no_mem_embed": torch.linspace(-1, 1, backbone.dim).view(1, 1, -1),
         "maskmem_tpos_enc": torch.zeros(7, 1, 1, 64),
         "sam_mask_decoder.iou_token.weight": torch.zeros(1, backbone.dim),
         "memory_encoder.out_proj.bias": torch.zeros(64),

@@ -30,6 +30,14 @@ MICRO = {
 }
 
 
+# Options of the model in which the paper is silent, away from their defaults.
+OPTIONS = (
+    *("model.gating.context=negative", "model.gating.padding_mode=replicate", "model.self_prompt.num_sparse=4"),
+    *("model.backbone.no_mem_embed=true", "model.decoder.high_res_features=true", "model.detach_coarse=true"),
+    *("model.backbone.lora.alpha=64", "model.mask_reduction=first"),
+)
+
+
 def judged_experiments(configs: Path) -> list[str]:
     """List the experiments that name a row of the paper and those of ``WITHOUT_ROW``.
 

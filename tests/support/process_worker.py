@@ -13,12 +13,14 @@ import torch
 from ipsam.cli.errors import user_errors
 from ipsam.data import Data
 from ipsam.engine.evaluate.evaluator import evaluate
+from ipsam.engine.runs.configuration import build_model
 from ipsam.engine.train import trainer
-from ipsam.model import LoRA
+from ipsam.model import LoRA, Segmenter
 from ipsam.model.baselines import MDSAM, SAM, SAM2, HieraAdapter, NullPrompt
 from ipsam.utils.rng import seed_everything
 from support.builders import micro_model
 from support.defaults import data_with, settings_with
+from support.experiments import tiny
 
 NUM_TRAIN = 40
 MODELS = {
@@ -43,6 +45,11 @@ def data(num_test: int) -> Data:
     )
 
 
+def model_of(name: str) -> Segmenter:
+    """Build one of ``MODELS``, or an experiment with its overrides at tiny size."""
+    return MODELS[name]() if name in MODELS else build_model(tiny(*name.split()).model)
+
+
 def train(
     folder: Path, model: str = "lora", *, kill: int = 0, ask: int = 0, resume: bool = False, **options: Any
 ) -> None:
@@ -61,7 +68,7 @@ def train(
     settings = {"epochs": 1, "batch_size": 4, "lr": 1e-4, "warmup_steps": 2, "num_workers": 0, "log_every": 1} | options
     seed_everything(0)
     trainer.train(
-        MODELS[model](),
+        model_of(model),
         data(2).train_and_val(0)[0],
         settings=settings_with(cpu=True, precision="fp32", **settings),
         folder=folder,
@@ -84,7 +91,7 @@ def score(folder: Path, *, num_test: int) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     task, folder, *pairs = sys.argv[1:]
-    options = dict(pair.split("=") for pair in pairs)
+    options = dict(pair.split("=", 1) for pair in pairs)
     model = {"model": options.pop("model")} if "model" in options else {}
     with user_errors():
         {"train": train, "score": score}[task](Path(folder), **model, **{k: int(v) for k, v in options.items()})

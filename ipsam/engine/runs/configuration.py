@@ -70,9 +70,9 @@ def compose_experiment(configs: Path, name: str, overrides: Sequence[str] = ()) 
 
 
 def drop_checkpoints(model: DictConfig) -> None:
-    """Set every checkpoint of a ``model`` section to None, in place, so that the weights are random."""
+    """Set every source of pretrained weights of a ``model`` section to None, in place: the weights are then random."""
     for key in list(model):
-        if key == "checkpoint":
+        if key in ("checkpoint", "decoder_weights"):
             model[key] = None
         elif isinstance(model[key], DictConfig):
             drop_checkpoints(model[key])

@@ -69,6 +69,10 @@ ADDED = {
     "model.backbone.two_mask_decoder": False,
     "model.static_filter": False,
     "model.own_gates": False,
+    "model.backbone.no_mem_embed": False,
+    "model.decoder.high_res_features": False,
+    "model.decoder_weights": None,
+    "model.detach_coarse": False,
 }
 
 logger = logging.getLogger(__name__)

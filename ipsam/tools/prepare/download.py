@@ -23,6 +23,7 @@ from ipsam.utils.folders import writable_folder
 from ipsam.utils.options import Options, one_of
 from ipsam.utils.weights import sha256_of
 
+# Files of SAM 2.1 by the variant alone, those of 2.0 by their whole name, such as sam2_hiera_large.
 SAM2_FILES = {name.removeprefix("sam2.1_hiera_").removesuffix(".pt"): name for name in OFFICIAL_FILES}
 ARCHIVES = "archives"  # folder in paths.data for fetched archives
 MAX_NAME = 100  # bytes that a fetched archive keeps of its name

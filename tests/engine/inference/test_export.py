@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, UnidentifiedImageError
-from support.builders import micro_model
+from support.builders import micro_model, randomise
+from support.experiments import OPTIONS, tiny
 
 from ipsam.data.decoding import limits
 from ipsam.engine.inference.export import export
 from ipsam.engine.inference.predictor import Predictor
+from ipsam.engine.runs.configuration import build_model
 from ipsam.model import inference
 from ipsam.utils.imagenet import MEAN
 
@@ -59,6 +61,23 @@ def test_torch_export_gives_the_same_logits(
     for batch in (1, 3):
         image = torch.randn(batch, 3, 64, 64)
         torch.testing.assert_close(program(image), predictor.model(image).logits, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["model.onnx", "model.pt2"])
+def test_models_with_other_options_are_exported(tmp_path: Path, name: str) -> None:
+    model = build_model(tiny("cod_r32", *OPTIONS).model)
+    for part in (model.gating, model.refine):
+        randomise(part)
+    path = export(Predictor(model, image_size=64, device="cpu", precision="fp32"), tmp_path / name)
+    image = torch.randn(3, 3, 64, 64)
+    expected = model(image).logits
+    if path.suffix == ".onnx":
+        found = torch.from_numpy(onnxruntime.InferenceSession(path).run(["logits"], {"image": image.numpy()})[0])
+    else:
+        found = torch.export.load(path).module()(image)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("size", [(33, 200), (300, 240), (64, 64)])

@@ -1,5 +1,6 @@
 """Every experiment trains the intended parameters for two steps at micro size, and is evaluated."""
 
+import itertools
 import re
 from copy import deepcopy
 from pathlib import Path
@@ -8,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
-from support.builders import save_official_format
+from support.builders import randomise, save_official_format
 from support.defaults import loss_weights_with
-from support.experiments import CONFIGS, FILES, rows_of, tiny
+from support.experiments import CONFIGS, FILES, OPTIONS, rows_of, tiny
 from support.training import same
 
 from ipsam.data import TestSet
@@ -57,8 +58,12 @@ FROZEN = {
 # Trainable in the comparison systems' own code, but a loss on one mask does not reach them.
 HYPERNETWORKS = tuple(f".output_hypernetworks_mlps.{i}." for i in (1, 2, 3))
 OUT_OF_REACH = (".iou_prediction_head.", ".pred_obj_score_head.", *HYPERNETWORKS)
-# Counted by the paper, but without a gradient, as T is withheld.
-WITHHELD = {"ablation/default_mask_tokens": "self_prompt.positive.mask_token_proj."}
+# Trainable, but without a gradient, as T is withheld or other masks are ignored; the paper counts them.
+FIRST_MASK = "cod_r32 model.mask_reduction=first"
+WITHHELD: dict[str, tuple[str, ...]] = {
+    "ablation/default_mask_tokens": ("self_prompt.positive.mask_token_proj.",),
+    FIRST_MASK: tuple(f"decoder{part}" for part in HYPERNETWORKS),
+}
 
 
 def intended(name: str, model: Segmenter) -> set[str]:
@@ -132,20 +137,29 @@ def test_two_steps_change_only_the_intended_parameters(name: str, train: Any, te
 
 
 OWN = [name for name in FILES if not name.startswith(("baseline/", "kvasir/"))]
-VARIED = {"ablation/spg", "ablation/default_mask_tokens"}  # in quick tests
+OWN += [f"cod_r32 {option}" for option in OPTIONS]
+COMBINATIONS = itertools.product(OWN, ["lora", "fine_tune"], [None, "lateral", "refine", "gating", "self_prompt"])
+VARIED = {
+    ("ablation/spg", "fine_tune", None),
+    ("ablation/spg", "fine_tune", "self_prompt"),
+    ("ablation/default_mask_tokens", "lora", None),
+    (FIRST_MASK, "lora", "gating"),
+    ("cod_r32 model.decoder.high_res_features=true", "fine_tune", "lateral"),
+}
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in VARIED else pytest.param(name, marks=pytest.mark.slow) for name in OWN]
+    ("name", "adapt", "part"),
+    [each if each in VARIED else pytest.param(*each, marks=pytest.mark.slow) for each in COMBINATIONS],
 )
-@pytest.mark.parametrize("adapt", ["lora", "fine_tune"])
-@pytest.mark.parametrize("part", [None, "lateral", "refine", "gating", "self_prompt"])
 def test_every_trainable_parameter_gets_a_gradient(name: str, adapt: str, part: str | None) -> None:
     """Whatever is left out. Else the model says so: training on several processes depends on it."""
-    config = tiny(name).model
+    config = tiny(*name.split()).model
     OmegaConf.resolve(config)  # some widths refer to another part
-    lora = {"_target_": "ipsam.model.LoRA", "rank": 2}
+    lora = config.backbone.lora or {"_target_": "ipsam.model.LoRA", "rank": 2}
     config.backbone.update({"lora": lora, "fine_tune": False} if adapt == "lora" else {"lora": None, "fine_tune": True})
+    if part == "refine":
+        config.detach_coarse = False
     if part == "self_prompt":
         needed = {"gating": None, "dense_prompt": None, "feature_addition": None, "prediction": "decoder"}
         config.update(needed)
@@ -153,12 +167,18 @@ def test_every_trainable_parameter_gets_a_gradient(name: str, adapt: str, part: 
     if part is not None:
         config[part] = None
     model = build_model(config)
+    for module in (model.gating, model.refine, model.feature_addition):
+        if module is not None:
+            randomise(module)  # what starts at zero holds gradients back
+    for key, parameter in model.named_parameters():
+        if ".lora_B." in key:
+            torch.nn.init.normal_(parameter, std=0.1)
     backward(model)
     named = {key: parameter for key, parameter in model.named_parameters() if parameter.requires_grad}
-    without = {key for key, parameter in named.items() if parameter.grad is None}
+    reached = {key for key, parameter in named.items() if parameter.grad is not None and parameter.grad.any()}
     expected = within_reach(name, set(named))
-    assert without == named.keys() - expected
-    assert model.uses_all_parameters == (without == set())
+    assert effective(reached ^ expected) == set()
+    assert model.uses_all_parameters == (expected == named.keys())
 
 
 def test_every_comparison_system_has_an_experiment() -> None:
@@ -231,10 +251,10 @@ def test_checkpoint_holds_a_trained_prompt_encoder(tmp_path: Path) -> None:
         load_weights(build_model(config), tmp_path / "last")
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", [*EACH, " ".join(["cod_r32", *OPTIONS])])
 def test_fast_paths_agree_with_plain_ones(name: str) -> None:
     """Activation checkpointing agrees to the bit, the prepared model up to rounding; memory can be estimated."""
-    model = build_model(tiny(name).model)
+    model = build_model(tiny(*name.split()).model)
     image = torch.randn(2, 3, 64, 64)
     assert all(next(block.parameters()).numel() for block in encoder_blocks(model))
     if any(parameter.requires_grad for parameter in model.parameters()):

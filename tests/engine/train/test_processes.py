@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.process_worker import MODELS
+from support.process_worker import MODELS, model_of
 from support.training import same
 
 from ipsam.engine.runs.checkpoint import load_training
@@ -51,6 +51,27 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 def test_unused_parameters_and_batch_norm_train(tmp_path: Path, model: str) -> None:
     weights = trained(tmp_path, f"model={model}", "batch_size=10", processes=2)
     assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        "ablation/spg +scale=toy",  # fine-tuned, without a reader of the finer levels
+        "ablation/default_mask_tokens",
+        "ablation/feat_add",
+        "baseline/sam2_adapter",
+        "cod_ft model.decoder.high_res_features=true model.lateral=null",
+        "cod_r32 model.mask_reduction=first",
+    ],
+)
+def test_experiments_train_on_two_processes(tmp_path: Path, experiment: str) -> None:
+    """Each trainable parameter gets a gradient, or the model says so: otherwise the second step is an error."""
+    seed_everything(0)
+    start = model_of(experiment).state_dict()
+    weights = trained(tmp_path, f"model={experiment}", "batch_size=5", processes=2)
+    assert load_training(tmp_path / "checkpoints/last")["progress"]["step"] == 4
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+    assert any(not torch.equal(tensor, start[name]) for name, tensor in weights.items())
 
 
 @pytest.mark.parametrize(("processes", "num_test"), [(3, 7), (2, 1)])
