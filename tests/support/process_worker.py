@@ -70,6 +70,7 @@ def train(
     trainer.train(
         model_of(model),
         data(2).train_and_val(0)[0],
+        test_sets=data(2).test_sets(),
         settings=settings_with(cpu=True, precision="fp32", **settings),
         folder=folder,
         config="model: {}\n",

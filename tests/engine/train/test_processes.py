@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from support.process_worker import MODELS, model_of
 from support.training import same
 
+from ipsam.engine.evaluate.curve import read_curve
 from ipsam.engine.runs.checkpoint import load_training
 from ipsam.utils.rng import seed_everything
 
@@ -35,7 +36,8 @@ def trained(folder: Path, *options: str, processes: int = 1) -> dict[str, torch.
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     one = trained(tmp_path / "one", "batch_size=4")
-    two = trained(tmp_path / "two", "batch_size=2", processes=2)
+    two = trained(tmp_path / "two", "batch_size=2", "watch_test=1", processes=2)
+    assert [(epoch, name) for epoch, name, _ in read_curve(tmp_path / "two/eval/curve.csv")] == [(1, "synthetic")]
     assert load_training(tmp_path / "two/checkpoints/last")["progress"]["step"] == 10
     assert one.keys() == two.keys()
     for name, tensor in one.items():

@@ -92,6 +92,7 @@ def test_resume_is_bit_exact(
     assert [entry["epoch"] for entry in progress["history"]] == [1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untyped")
 def test_resume_with_groups_is_bit_exact(tmp_path: Path, train: Any, interrupt: Any) -> None:
     groups = [{"match": "^decoder", "lr_scale": 3.0}, {"match": "gating", "weight_decay": 0.0}]
