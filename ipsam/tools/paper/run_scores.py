@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +154,10 @@ def _read_run(folder: Path, content: dict[str, Any], configs: Path) -> tuple[Run
 def _best_epochs(path: Path) -> dict[str, tuple[int, Mapping[str, float]]]:
     """Find each dataset's best epoch in a curve, under its benchmark's name if it has one."""
     best: dict[str, tuple[int, Mapping[str, float]]] = {}
-    for epoch, dataset, values in read_curve(path):
-        ((name, scores),) = checked_scores({dataset: values}, path).items()
-        if name not in best or METRICS[BEST].sign * (scores[BEST] - best[name][1][BEST]) > 0:
-            best[name] = epoch, scores
+    for epoch, rows in groupby(read_curve(path), key=lambda row: row[0]):
+        for name, scores in checked_scores({dataset: values for _, dataset, values in rows}, path).items():
+            if name not in best or METRICS[BEST].sign * (scores[BEST] - best[name][1][BEST]) > 0:
+                best[name] = epoch, scores
     return best
 
 

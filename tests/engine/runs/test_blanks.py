@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from support.experiments import CONFIGS, FILES, FOLDER, composed, tiny
 
@@ -12,6 +13,7 @@ from ipsam.data import Data
 from ipsam.engine.runs.configuration import SECTIONS, build_model, settings_of
 from ipsam.engine.runs.settings import Settings
 from ipsam.engine.train.trainer import train
+from ipsam.model.baselines import SAM2
 from ipsam.tools.paper.changes import base_of, yaml_names
 from ipsam.utils.rng import seed_everything
 
@@ -75,6 +77,10 @@ def test_no_two_blanks_are_the_same() -> None:
 def test_blank_trains_two_steps_at_micro_size(name: str, tmp_path: Path) -> None:
     small = ["data=synthetic", "data.image_size=64", "data.synthetic.num_train=2", "engine.epochs=1"]
     config = tiny(name, *small, "engine.batch_size=1", "engine.num_workers=0", "engine.cpu=true")
+    if weights := composed(name).model.get("decoder_weights"):
+        config.model.decoder_weights, config.model.backbone.checkpoint = weights, str(tmp_path / "micro.pt")
+        config.model.decoder.mlp_dim = 2048  # SAM2's own
+        torch.save({"model": SAM2("micro", image_size=64).model.state_dict()}, tmp_path / "micro.pt")
     engine = settings_of(Settings, config.engine, "engine")
     data = settings_of(Data, config.data, "data")
     seed_everything(0)

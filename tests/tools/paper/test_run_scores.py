@@ -9,6 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 from support.paper_runs import CONFIGS, save_methods, save_run, scores
 
+from ipsam.engine.evaluate.curve import add_epoch
 from ipsam.engine.metrics import METRICS
 from ipsam.engine.runs.run_folder import ADDED
 from ipsam.tools.paper.printed import Reference
@@ -49,6 +50,19 @@ def test_datasets_take_their_benchmarks_name(tmp_path: Path) -> None:
     result = only(tmp_path)
     assert list(result.scores) == ["Kvasir-SEG", "ETIS", "mine"]
     assert result.rows == ()
+
+
+def test_selections_of_a_benchmark_keep_their_own_scores(tmp_path: Path) -> None:
+    """The largest one has the benchmark's name, in a curve too."""
+    both = {"CVC-ClinicDB-62": scores(0.9, 62), "CVC-ClinicDB-612": scores(0.5, 612)}
+    add_epoch(save_run(tmp_path / "run", "kvasir_r32", datasets=both) / "eval" / "curve.csv", 1, both)
+    result = only(tmp_path)
+    assert {name: of["num_images"] for name, of in result.scores.items()} == {
+        "CVC-ClinicDB-62": 62,
+        "CVC-ClinicDB": 612,
+    }
+    best = {name: of["sm"] for name, (_, of) in result.best_epochs.items()}
+    assert best == {"CVC-ClinicDB-62": 0.9, "CVC-ClinicDB": 0.5}
 
 
 IRRELEVANT = [
