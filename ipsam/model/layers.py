@@ -10,7 +10,7 @@ PaddingMode = Literal["zeros", "replicate"]
 
 
 def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise ValueError if an argument is none of the allowed values."""
+    """Raise ValueError unless an argument has an allowed value."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
 

@@ -16,6 +16,7 @@ import pytest
 from ipsam.data import benchmarks
 from ipsam.model import sam2_checkpoints
 from ipsam.model.sam2_checkpoints import OfficialFile
+from ipsam.tools.prepare.download import SAM2_FILES
 
 WEIGHTS = bytes(range(256)) * 2000
 
@@ -80,6 +81,15 @@ def test_sam2_weights_are_downloaded_once(
     refused = script("download", "sam2=tiny", "paths.checkpoints=other")
     assert f"is not the expected file: its sha256 is not {sha256}" in refused.error
     assert not list(Path("other").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("tiny", "sam2.1_hiera_tiny.pt"), ("sam2_hiera_tiny", "sam2_hiera_tiny.pt")]
+)
+def test_release_has_its_own_names_and_address(given: str, name: str) -> None:
+    assert SAM2_FILES[given] == name
+    release = "092824" if "2.1" in name else "072824"
+    assert sam2_checkpoints.OFFICIAL_FILES[name].url.endswith(f"/segment_anything_2/{release}/{name}")
 
 
 def test_page_and_layout_of_a_set_are_printed(script: Callable[..., Any]) -> None:

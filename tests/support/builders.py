@@ -85,15 +85,19 @@ def micro_model(
     return IPSAM(backbone, **parts, **arguments)  # type: ignore[arg-type]
 
 
-def save_official_format(path: Path, backbone: SAM2Backbone) -> Path:
-    """Write a backbone's weights as SAM2 publishes them, with a few keys of the parts that IP-SAM does not use."""
+def save_official_format(path: Path, backbone: SAM2Backbone, decoder: nn.Module | None = None) -> Path:
+    """Write a backbone's weights as SAM2 publishes them, with a few keys of the parts that IP-SAM does not use.
+
+    The mask decoder is only a part of SAM2's, unless it is given.
+    """
     state: dict[str, Tensor] = {
         "no_mem_embed": torch.linspace(-1, 1, backbone.dim).view(1, 1, -1),
         "maskmem_tpos_enc": torch.zeros(7, 1, 1, 64),
         "sam_mask_decoder.iou_token.weight": torch.zeros(1, backbone.dim),
         "memory_encoder.out_proj.bias": torch.zeros(64),
     }
-    for prefix, module in (("image_encoder", backbone.image_encoder), ("sam_prompt_encoder", backbone.prompt_encoder)):
+    parts = {"image_encoder": backbone.image_encoder, "sam_prompt_encoder": backbone.prompt_encoder}
+    for prefix, module in (parts if decoder is None else parts | {"sam_mask_decoder": decoder}).items():
         state |= {f"{prefix}.{key}": tensor for key, tensor in module.state_dict().items()}
     torch.save({"model": state}, path)
     return path

@@ -5,11 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
+from support.builders import micro_backbone, randomise, save_official_format
+from support.experiments import OPTIONS, tiny
 from support.run_folders import CONFIGS, finish
 
+import ipsam
+from ipsam.engine.runs.checkpoint import save_checkpoint
+from ipsam.engine.runs.configuration import build_model
 from ipsam.engine.runs.reopen import reopen_run
 from ipsam.engine.runs.run_folder import check_run
+from ipsam.model import MaskDecoder
 
 
 def test_run_is_reopened_as_it_was_with_a_folder_for_each_evaluation(run_config: Any, eval_config: Any) -> None:
@@ -100,3 +107,23 @@ def test_runs_folder_may_be_a_link(run_config: Any, eval_config: Any, tmp_path: 
     folder.symlink_to(tmp_path / "elsewhere")
     check_run(run_config("resume=true"))
     assert reopen_run(eval_config())[2] == folder / "eval"
+
+
+def test_model_initialised_from_sam2s_decoder_is_shared(tmp_path: Path) -> None:
+    """With every other option, too. The trained decoder replaces the one in SAM2's file."""
+    config = tiny("cod_r32", *OPTIONS)
+    decoder = MaskDecoder(64, num_heads=4, mlp_dim=64, high_res_features=True)
+    base = save_official_format(tmp_path / "base.pt", micro_backbone(), decoder)
+    config.model.backbone.checkpoint, config.model.decoder_weights = str(base), "sam2"
+    model = build_model(config.model).eval()
+    assert all(map(torch.equal, model.decoder.parameters(), decoder.parameters()))
+    for part in (model.decoder, model.gating, model.refine):
+        randomise(part)
+    folder = tmp_path / "run" / "checkpoints" / "step_00000001"
+    save_checkpoint(folder, model, config=OmegaConf.to_yaml(config, resolve=True), training={})
+    loaded = ipsam.load(folder, device="cpu")
+    saved = loaded.save_pretrained(tmp_path / "saved")
+    image = torch.randn(1, 3, 64, 64)
+    for again in (loaded, ipsam.load(saved, base=base, device="cpu")):
+        with torch.inference_mode():
+            torch.testing.assert_close(again.model(image).logits, model(image).logits, rtol=1e-4, atol=1e-4)
