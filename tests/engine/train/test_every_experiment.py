@@ -181,6 +181,25 @@ def test_every_trainable_parameter_gets_a_gradient(name: str, adapt: str, part: 
     assert model.uses_all_parameters == (expected == named.keys())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in FILES if TRAINED.get(name.removeprefix("baseline/"))])
+def test_comparison_systems_say_if_the_loss_reaches_all(name: str) -> None:
+    """Also with a part of the backbone left out, or trained besides, unless that is refused."""
+    refusals: list[str] = []
+    for part in sorted({"lora", "adapter", "train_encoder", "train_decoder"} & set(tiny(name).model.backbone)):
+        config = tiny(name).model
+        config.backbone[part] = not config.backbone[part] if part.startswith("train_") else None
+        try:
+            model = build_model(config)
+        except ValueError as error:
+            refusals.append(str(error))
+            continue
+        if trainable := [parameter for parameter in model.parameters() if parameter.requires_grad]:
+            backward(model)
+            assert not model.uses_all_parameters or all(parameter.grad is not None for parameter in trainable)
+    assert all(re.search(r"set \w+=", refusal) for refusal in refusals)
+
+
 def test_every_comparison_system_has_an_experiment() -> None:
     systems = {name.partition("/")[2] for name in FILES if name.startswith("baseline/")}
     assert {name for name in systems if not name.endswith("_native")} == TRAINED.keys()
