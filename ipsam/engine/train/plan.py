@@ -28,7 +28,7 @@ from ipsam.utils.device import processes
 CARDS = {"RTX 3090": 71e12, "RTX 4090": 165e12, "A100": 312e12, "H100": 989e12}
 UTILISATION = 0.35  # assumed share of that rate; at batch size 1 fast cards may reach less
 LARGE = 20.0  # millions of parameters from which a run on a CPU gets a warning
-PRODUCT = 1024  # side of the matrices whose product measures a CPU's rate
+PRODUCT, NUM_PRODUCTS = 1024, 10  # side and number of the matrix products that measure a CPU's rate
 _formulas: Any = flop_counter  # untyped
 # Operators that torch's counter does not know, with the shapes of their inputs.
 ON_CPU: dict[Any, Any] = {
@@ -199,14 +199,14 @@ def warn_of_cpu(model: Segmenter, train_set: TrainSet | None, settings: Settings
 
 
 def cpu_rate(*, bf16: bool, side: int = PRODUCT) -> float:
-    """Measure the FLOP/s of a matrix product on this CPU."""
+    """Measure the FLOP/s of a matrix product on this CPU; the best of several, as other processes disturb it."""
     matrix = torch.ones(side, side, dtype=torch.bfloat16 if bf16 else torch.float32)  # draws no random numbers
     seconds = []
-    for _ in range(4):
+    for _ in range(NUM_PRODUCTS):
         began = perf_counter()
         matrix @ matrix
         seconds.append(perf_counter() - began)
-    return float(2 * side**3 / min(seconds[1:]))
+    return float(2 * side**3 / min(seconds))
 
 
 def _counter() -> FlopCounterMode:
@@ -229,4 +229,6 @@ def _num_pairs(data: Data, seed: int, *, published: bool) -> tuple[int, bool]:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.2g} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
+    if seconds < 2 * 3600:
+        return f"{math.ceil(seconds / 60)} minutes"
+    return f"{seconds / 3600:.0f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"

@@ -6,10 +6,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
-from support.experiments import CONFIGS, FILES, composed
+from support.experiments import CONFIGS, FILES, FOLDER, composed
 
-COD = [name for name in FILES if not name.startswith("kvasir") and name not in ("quickstart", "micro")]
-QUICK = {"cod_r32", "baseline/mdsam", "baseline/yolov8_sam2"}
+SHIPPED = {*FILES, *(f"blank/{path.stem}" for path in (FOLDER / "blank").glob("*.yaml"))}
+COD = sorted(name for name in SHIPPED if not name.startswith("kvasir") and name not in ("quickstart", "micro"))
+QUICK = {"cod_r32", "baseline/mdsam", "baseline/yolov8_sam2", "blank/size_512"}
+SHORT = {"data.image_size": 512, "model.backbone.image_size": 512, "engine.epochs": 20}
 EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COD]
 
 
@@ -32,8 +34,7 @@ def test_short_scale_changes_what_its_header_says(name: str) -> None:
     assert after.keys() == before.keys()
     changed = {key: value for key, value in after.items() if value != before[key]}
     assert changed.pop("paper", []) == []
-    size = {"data.image_size": 512, "model.backbone.image_size": 512}
-    assert changed == {**size, "engine.epochs": 20}
+    assert changed == {key: value for key, value in SHORT.items() if value != before[key]}
 
 
 def test_short_run_has_a_folder_of_its_own() -> None:

@@ -106,7 +106,7 @@ def test_only_a_large_model_on_a_cpu_gets_a_warning(
     assert len(texts) == is_large
     if is_large:
         assert "a step takes at least 4.2 s (0.042 TFLOPs at the 0.01 TFLOP/s of a matrix product here)" in texts[0]
-        assert "the run's 4000 steps 4.7 hours;" in texts[0]
+        assert "the run's 4000 steps 5 hours;" in texts[0]
 
 
 def test_measuring_the_rate_draws_no_random_numbers() -> None:
