@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 
 from ipsam.utils.console import printable
+from ipsam.utils.folders import without_unused_folders
 from ipsam.utils.signals import StoppedError
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -83,7 +84,8 @@ def user_errors(config: DictConfig | None = None) -> Iterator[None]:
         config: of the command, for the keys of the arguments and outputs that a message names.
     """
     try:
-        yield
+        with without_unused_folders():
+            yield
         if _is_distributed():
             sys.modules["torch"].distributed.destroy_process_group()
     except SystemExit as end:

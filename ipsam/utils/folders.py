@@ -2,7 +2,8 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -59,6 +60,33 @@ def check_stays_inside(folder: Path, names: Iterable[str]) -> None:
                 raise ValueError(f"{path} is neither a file nor a folder; remove it")
 
 
+_made: list[Path] = []  # by ``writable_folder`` and ``writable_file``, innermost first
+
+
+@contextmanager
+def without_unused_folders() -> Iterator[None]:
+    """On an error, remove the folders that ``writable_folder`` and ``writable_file`` made and that are still empty."""
+    try:
+        yield
+    except BaseException:
+        remove_empty(_made)
+        raise
+    finally:
+        _made.clear()
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, of which each may be inside the next, up to the first that is not empty."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+def missing(folder: Path) -> list[Path]:
+    """Return those of a folder and its parents that do not exist, innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
 def writable_folder(path: Path, option: str) -> Path:
     """Make a folder, unless it exists, and check that it can be written to; ``option`` is what sets it.
 
@@ -86,6 +114,7 @@ def writable_file(path: Path, option: str) -> Path:
 def _obstacle(folder: Path) -> str | None:
     """Return why a folder can't be made or written to."""
     try:
+        _made[:0] = missing(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):  # what os.access says is wrong for root and for read-only systems
             return None

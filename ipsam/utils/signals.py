@@ -2,7 +2,8 @@
 
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -61,6 +62,37 @@ class Stop:
         requests = torch.tensor(int(self.requested))
         torch.distributed.all_reduce(requests, group=self._group)
         return bool(requests.item())
+
+
+class _EndedError(BaseException):
+    """Unwinds the stack after a signal."""
+
+
+@contextmanager
+def cleaned_up() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the process only once the contexts inside have cleaned up, as Ctrl-C does.
+
+    torchrun sends SIGTERM as soon as another process has failed.
+    """
+    received: list[int] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        if not received:  # a duplicate must not interrupt the cleaning up
+            received.append(number)
+            raise _EndedError
+
+    previous: dict[int, Any] = {}
+    with suppress(ValueError):  # not the main thread
+        for number in (signal.SIGTERM, *HANG_UP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                previous[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for changed, handler in previous.items():
+            signal.signal(changed, handler)
+        if received:
+            signal.raise_signal(received[0])
 
 
 def ignore_signals(_: int = 0) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from support.saved_maps import save
 
 from ipsam.data import benchmarks
 from ipsam.model import sam2_checkpoints
@@ -99,6 +100,24 @@ def test_page_and_layout_of_a_set_are_printed(script: Callable[..., Any]) -> Non
     assert "test: 250 pairs of the same name in TestDataset/CAMO/Imgs and GT" in done.out
     assert "datasets=[CAMO,NC4K] archive=FILE" in done.out
     assert not Path("data").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("download", ["datasets=[CAMO]", "archive=none.zip", "paths.data=new/data"], "none.zip: no such archive"),
+        ("predict", ["input=a.png", "output=new/out", "ckpt=none"], "no model at none"),
+    ],
+)
+def test_refused_command_leaves_no_empty_folder(
+    script: Callable[..., Any], command: str, arguments: list[str], message: str
+) -> None:
+    save(Path("a.png"), np.zeros((8, 8), np.uint8))
+    assert message in script(command, *arguments).error
+    assert not Path("new").exists()
+    Path("new").mkdir()
+    assert message in script(command, *arguments).error
+    assert list(Path("new").iterdir()) == []  # it was there before
 
 
 def test_archive_is_downloaded_and_installed(script: Callable[..., Any], serve: Callable[..., str]) -> None:

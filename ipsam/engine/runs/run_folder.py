@@ -3,8 +3,8 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from ipsam.engine.runs.provenance import DATA_FILE, environment, record_data
 from ipsam.utils.console import Formatter
 from ipsam.utils.device import processes
 from ipsam.utils.files import mode_of, write_text
-from ipsam.utils.folders import check_stays_inside
+from ipsam.utils.folders import check_stays_inside, missing, remove_empty
 from ipsam.utils.lock import SOFT, hold, holder
+from ipsam.utils.signals import cleaned_up
 
 OWN_FOLDERS = ("checkpoints", "diverged", "tensorboard", "eval")
 FIGURES = "figures"  # a folder of the run, too
@@ -85,8 +86,9 @@ def begin_run(config: DictConfig) -> Iterator[None]:
     The main process calls ``lock_folder`` and ``check_run``. Their errors are raised in all processes.
     """
     folder, errors = Path(config.run_dir), list[Exception | None]([None])
-    with ExitStack() as stack:
-        if processes(cpu=config.engine.cpu).is_main_process:
+    state = processes(cpu=config.engine.cpu)
+    with cleaned_up(), ExitStack() as stack:
+        if state.is_main_process:
             try:
                 stack.enter_context(lock_folder(folder))
                 check_run(config)
@@ -100,6 +102,7 @@ def begin_run(config: DictConfig) -> Iterator[None]:
         handler.setFormatter(Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
         logging.getLogger().addHandler(handler)
         stack.callback(logging.getLogger().removeHandler, handler)
+        state.wait_for_everyone()  # one that came later would make the folder that a failed start has removed
         yield
 
 
@@ -112,10 +115,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
         OSError: the lock file cannot be written.
     """
     check_stays_inside(folder, (LOCK, LOCK + SOFT))
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    made = missing(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        stack.push(lambda error, *_: _remove_empty(made) if error else None)
+        stack.push(lambda error, *_: remove_empty(made) if error else None)
         try:
             stack.enter_context(hold(folder / LOCK, wait=False))
         except Timeout as busy:
@@ -131,12 +134,6 @@ def lock_folder(folder: Path) -> Iterator[None]:
                 for name in {LOG, CONFIG, DATA_FILE, ENVIRONMENT} - before:
                     (folder / name).unlink(missing_ok=True)
             raise
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    with suppress(OSError):  # not empty
-        for folder in folders:
-            folder.rmdir()
 
 
 def check_run(config: DictConfig) -> None:

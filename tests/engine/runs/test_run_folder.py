@@ -2,8 +2,10 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,23 @@ def test_failed_start_leaves_nothing(run_config: Any, tmp_path: Path, existed: b
         fail(run_config(f"run_dir={run}"))
     assert everything(tmp_path) == before
     assert run.parent.exists() is existed
+
+
+def test_start_that_is_ended_leaves_nothing(run_config: Any, tmp_path: Path) -> None:
+    """torchrun ends the main process by SIGTERM if another one fails first; a duplicate does no harm."""
+
+    def start() -> None:
+        with begin_run(run_config(f"run_dir={tmp_path / 'outputs' / 'run'}")):
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    process = multiprocessing.get_context("fork").Process(target=start)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", OWN_FOLDERS)
