@@ -9,7 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from support.paper_runs import CONFIGS, save_run
 from support.small_run import TINY
+
+from ipsam.tools.paper.ledger import paper_experiments
 
 
 def test_protocol_reaches_masks_and_metrics(script: Callable[..., Any], pairs: Callable[[str], str]) -> None:
@@ -55,6 +58,22 @@ def test_plan_starts_nothing(script: Callable[..., Any], experiment: str, words:
     assert done.status == 0, done.error
     assert words in done.out
     assert not list(Path.cwd().iterdir())
+
+
+def test_params_and_tables_know_experiments_of_config_dir(script: Callable[..., Any]) -> None:
+    """By name, among those of the paper, and as what runs are compared with."""
+    Path("my, dir/experiment").mkdir(parents=True)
+    paper = 'paper: [{table: 2, row: "SPG"}]'
+    Path("my, dir/experiment/mine.yaml").write_text(f"# @package _global_\ndefaults: [cod_t_r32]\n{paper}\n")
+    done = script("params", "--config-dir", "my, dir", "experiments=[mine]")
+    assert done.status == 0, done.err
+    assert "mine | 2: SPG" in " ".join(done.out.split())
+    assert set(paper_experiments((CONFIGS, Path("my, dir")))) == {*paper_experiments(CONFIGS), "mine"}
+    save_run(Path("outputs/mine/seed0"), "cod_t_r32", "model.decoder.depth=1", name="mine")
+    assert "no such experiment: mine" in script("tables").out
+    known = script("tables", "--config-dir", "my, dir").out
+    assert "no such experiment" not in known
+    assert "model.decoder.depth 1 (2)" in known
 
 
 def test_params_leaves_a_row_blank_whose_extra_is_missing(

@@ -7,18 +7,20 @@ from typing import Any, TypeVar
 import hydra.utils
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from ipsam.engine.runs.model_section import check_model_section, parameter_budget
 from ipsam.model import Segmenter
-from ipsam.utils.options import Options, OptionsError
+from ipsam.utils.options import Options, OptionsError, quoted
 from ipsam.utils.resources import CONFIGS
 from ipsam.utils.untrusted import read_plain_yaml
 
 SECTIONS = ("model", "data", "engine")  # of a run's configuration
 DEFAULTS = {"data": "data/base.yaml", "engine": "engine/default.yaml"}  # in configs
 
+Configs = tuple[Path, ...]  # folders in which experiments are looked for, ``configs/`` first
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
@@ -55,17 +57,31 @@ def build_model(config: DictConfig) -> Segmenter:
     return model
 
 
-def compose_experiment(configs: Path, name: str, overrides: Sequence[str] = ()) -> DictConfig:
+def config_folders() -> Configs:
+    """Return ``configs/`` and the folders that the command line adds to it, by ``--config-dir`` or hydra.searchpath."""
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    return CONFIGS, *(Path(one.path) for one in sources if one.schema == "file" and one.provider != "main")
+
+
+def as_folders(configs: Path | Configs) -> Configs:
+    """Return one folder as a tuple."""
+    return (configs,) if isinstance(configs, Path) else configs
+
+
+def compose_experiment(configs: Path | Configs, name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Compose the configuration that ``ipsam train experiment=<name>`` runs.
 
     Args:
-        configs: the folder ``configs/`` of the repository.
+        configs: the folder ``configs/`` of the repository, and perhaps others that are searched after it.
         name: of the experiment, such as ``cod_r32`` or ``ablation/spg``.
         overrides: as on the command line.
     """
+    first, *others = as_folders(configs)
+    search = ",".join(quoted(f"file://{folder.resolve()}") for folder in others)
     GlobalHydra.instance().clear()  # a command composed by Hydra is in the way
-    with initialize_config_dir(str(configs.resolve()), version_base="1.3"):
-        config: DictConfig = compose("train", [f"experiment={name}", f"name={name}", *overrides])
+    with initialize_config_dir(str(first.resolve()), version_base="1.3"):
+        given = [f"hydra.searchpath=[{search}]", f"experiment={name}", f"name={name}", *overrides]
+        config: DictConfig = compose("train", given)
     return config
 
 

@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ipsam.engine.runs.configuration import SECTIONS, as_dict, compose_experiment
+from ipsam.engine.runs.configuration import SECTIONS, Configs, as_dict, as_folders, compose_experiment
 from ipsam.engine.runs.run_folder import ADDED
 from ipsam.tools.paper.score_files import benchmark_name
 
@@ -50,12 +50,12 @@ def _release(checkpoint: object) -> str:
     return "SAM 2.0" if Path(str(checkpoint)).name.startswith("sam2_hiera_") else "pretrained"
 
 
-def changes(config: DictConfig, configs: Path) -> list[str]:
+def changes(config: DictConfig, configs: Path | Configs) -> list[str]:
     """Describe what a run's saved configuration changes of the experiment that its ``name`` gives.
 
     Args:
         config: saved with the run.
-        configs: the folder ``configs/`` with today's experiments.
+        configs: the folder ``configs/`` with today's experiments, and perhaps others.
     """
     settings = _settings_of_experiment(configs, str(config.get("name")))
     if isinstance(settings, str):
@@ -76,7 +76,7 @@ def base_of(name: str) -> str | None:
     return f"{scale}cod_r32" if found and (not scale or scale.endswith("/")) else None
 
 
-def changes_of_base(config: DictConfig, configs: Path) -> list[str]:
+def changes_of_base(config: DictConfig, configs: Path | Configs) -> list[str]:
     """List what a run of ``experiment/blank`` changes of ``base_of`` its name; arguments as for ``changes``."""
     base = base_of(str(config.get("name")))
     settings = _settings_of_experiment(configs, base) if base else ""
@@ -84,13 +84,14 @@ def changes_of_base(config: DictConfig, configs: Path) -> list[str]:
 
 
 @cache
-def _settings_of_experiment(configs: Path, name: str) -> dict[str, Any] | str:
+def _settings_of_experiment(configs: Path | Configs, name: str) -> dict[str, Any] | str:
     """Compose an experiment, or return the reason why that fails."""
     scale, _, scaled = name.partition("/")
-    overrides = [f"+scale={scale}"] if scale in yaml_names(configs / "scale") else []
+    scales = {known for folder in as_folders(configs) for known in yaml_names(folder / "scale")}
+    overrides = [f"+scale={scale}"] if scale in scales else []
     experiment = scaled if overrides else name
     # Looked up in the list of files: the name comes from a run's file and could be a path to anywhere.
-    if experiment not in yaml_names(configs / "experiment"):
+    if experiment not in experiment_folders(configs):
         return f"no such experiment: {name}"
     try:
         return settings_of_run(compose_experiment(configs, experiment, overrides))
@@ -105,6 +106,12 @@ def _added() -> DictConfig:
     for key, value in ADDED.items():
         OmegaConf.update(config, key, value)
     return config
+
+
+def experiment_folders(configs: Path | Configs) -> dict[str, Path]:
+    """Return the folder of each experiment, by name; the first folder with a name wins, as for Hydra."""
+    folders = [folder / "experiment" for folder in as_folders(configs)]
+    return {name: folder for folder in reversed(folders) for name in yaml_names(folder)}
 
 
 def yaml_names(folder: Path) -> list[str]:

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from ipsam.engine.metrics.tables import markdown
-from ipsam.engine.runs.configuration import as_dict, compose_experiment
+from ipsam.engine.runs.configuration import Configs, as_dict, compose_experiment
 from ipsam.engine.runs.plugins import packages_named, trust
 from ipsam.engine.train.plan import notes, plan_run
 from ipsam.tools.paper.printed import references
@@ -20,13 +20,13 @@ HEADER = (
 )
 
 
-def costs_table(configs: Path, experiments: Sequence[str]) -> str:
+def costs_table(configs: Path | Configs, experiments: Sequence[str]) -> str:
     """Estimate what each experiment costs to train, with the published number of images, and format a table."""
     rows = [costs_row(configs, name) for name in tqdm(experiments, unit="model", leave=False, disable=None)]
     return "\n".join([markdown(HEADER, rows), "", notes()])
 
 
-def costs_row(configs: Path, name: str) -> list[str]:
+def costs_row(configs: Path | Configs, name: str) -> list[str]:
     """Return an experiment's row of the table; only its name and tables if it trains nothing."""
     config = compose_experiment(configs, name)
     tables = sorted({row.table for row in references(OmegaConf.to_container(config.paper))})

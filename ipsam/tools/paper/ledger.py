@@ -11,10 +11,10 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from ipsam.engine.metrics.tables import markdown
-from ipsam.engine.runs.configuration import as_dict, build_model, compose_experiment, drop_checkpoints
+from ipsam.engine.runs.configuration import Configs, as_dict, build_model, compose_experiment, drop_checkpoints
 from ipsam.engine.runs.plugins import packages_named, trust
 from ipsam.engine.runs.provenance import count_parameters
-from ipsam.tools.paper.changes import yaml_names
+from ipsam.tools.paper.changes import experiment_folders
 from ipsam.tools.paper.printed import Reference, Row, find_row, paper, references
 
 REMARK = """\
@@ -49,21 +49,21 @@ class Entry:
         return Row("", {}) if self.reference is None else find_row(self.reference)
 
 
-def paper_experiments(configs: Path) -> list[str]:
+def paper_experiments(configs: Path | Configs) -> list[str]:
     """List the experiments whose file names a row of the paper, by table and size.
 
     Files that are not a YAML mapping, or whose ``paper`` is invalid, name no row: a user may keep them there.
     """
     found = []
-    for name in yaml_names(configs / "experiment"):
+    for name, folder in experiment_folders(configs).items():
         with suppress(yaml.YAMLError, ValueError):
-            content = yaml.safe_load((configs / "experiment" / f"{name}.yaml").read_text(encoding="utf-8"))
+            content = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
             if named := references(content.get("paper") if isinstance(content, dict) else None):
                 found.append((named[0].table, find_row(named[0]).t_param or 0, name))
     return [name for _, _, name in sorted(found)]
 
 
-def ledger(configs: Path, experiments: Sequence[str]) -> list[Entry]:
+def ledger(configs: Path | Configs, experiments: Sequence[str]) -> list[Entry]:
     """Build each experiment's model with random weights and count, with one entry for each row that it names."""
     entries = []
     for name in tqdm(experiments, unit="model", leave=False, disable=None):

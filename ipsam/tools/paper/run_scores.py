@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ipsam.engine.evaluate.curve import CURVE, read_curve
 from ipsam.engine.metrics import METRICS
 from ipsam.engine.runs.checkpoint import CONFIG
-from ipsam.engine.runs.configuration import as_dict, read_config
+from ipsam.engine.runs.configuration import Configs, as_dict, read_config
 from ipsam.tools.paper.changes import changes, changes_of_base, settings_of_run
 from ipsam.tools.paper.printed import Reference, method_key, references
 from ipsam.tools.paper.score_files import (
@@ -69,14 +69,14 @@ class RunScores:
     best_epochs: Mapping[str, tuple[int, Mapping[str, float]]] = field(default_factory=dict)
 
 
-def find_scores(runs: Path, configs: Path) -> tuple[list[RunScores], list[str]]:
+def find_scores(runs: Path, configs: Path | Configs) -> tuple[list[RunScores], list[str]]:
     """Find all scores below a folder, sorted by path; return also a line for each file that could not be used.
 
     Links to folders are followed, see ``folders_below``.
 
     Args:
         runs: the folder with the runs, such as ``outputs``.
-        configs: the folder ``configs/``, whose experiments the runs are compared with.
+        configs: the folder ``configs/``, and perhaps others, whose experiments the runs are compared with.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -118,7 +118,7 @@ def _files(folders: Sequence[Path], name: str) -> list[Path]:
     return [path for folder in folders if (path := folder / name).is_file()]
 
 
-def _read_run(folder: Path, content: dict[str, Any], configs: Path) -> tuple[RunScores, list[str]]:
+def _read_run(folder: Path, content: dict[str, Any], configs: Path | Configs) -> tuple[RunScores, list[str]]:
     """Read a run; return also complaints about parts that it can do without."""
     config = read_config(folder / CONFIG)
     values = as_dict(config)
