@@ -28,6 +28,11 @@ def visible(text: str) -> str:
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun: "1 epoch", "2 epochs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _as_called(found: re.Match[str]) -> str:
     if not (COMMANDS / f"{found[1]}.py").is_file():
         return found[0]

@@ -22,6 +22,7 @@ from ipsam.engine.runs.store import BEST, NAME, Store
 from ipsam.engine.train.divergence import DivergenceGuard, StepRecord
 from ipsam.engine.train.optimizer import fitting_state
 from ipsam.model import Segmenter
+from ipsam.utils.console import counted
 from ipsam.utils.options import Options
 from ipsam.utils.rng import rng_state, set_rng_state
 from ipsam.utils.signals import StoppedError
@@ -226,7 +227,8 @@ class RunState:
         skipped = f", {progress.skipped} of them skipped" if progress.skipped else ""
         best = "" if progress.best is None else f"; best validation: {self._best(metric)}, checkpoints/{BEST}"
         if self.accelerator.is_main_process:
-            logger.info("trained %d epochs, %d steps%s%s", progress.epoch, progress.step, skipped, best)
+            trained = counted(progress.epoch, "epoch"), counted(progress.step, "step")
+            logger.info("trained %s, %s%s%s", *trained, skipped, best)
 
     def _best(self, metric: str) -> str:
         best = self.progress.best

@@ -13,6 +13,7 @@ from ipsam.data.findings import SEVERITIES, Finding
 from ipsam.engine.metrics.tables import markdown
 from ipsam.engine.runs.configuration import plain, settings_of
 from ipsam.tools.prepare.doctor import Diagnosis, SetReport, diagnose
+from ipsam.utils.console import counted
 from ipsam.utils.files import write_json
 from ipsam.utils.folders import writable_folder
 from ipsam.utils.options import Options, PathOption
@@ -54,9 +55,9 @@ def as_text(diagnosis: Diagnosis) -> str:
     parts += ["\n".join(_lines(one.label, one.folders, one.findings)) for one in diagnosis.sets if one.findings]
     if diagnosis.of_all:
         parts.append("\n".join(_lines("all sets", None, diagnosis.of_all)))
-    errors, warnings, remarks = (_counted(diagnosis.count(severity), severity) for severity in SEVERITIES)
+    errors, warnings, remarks = (counted(diagnosis.count(severity), severity) for severity in SEVERITIES)
     verdict = f"{errors}: a run would stop" if diagnosis.would_stop else "nothing that would stop a run"
-    parts.append(f"{verdict}; {warnings}, {remarks} ({_counted(diagnosis.num_files, 'file')} read)")
+    parts.append(f"{verdict}; {warnings}, {remarks} ({counted(diagnosis.num_files, 'file')} read)")
     return "\n\n".join(parts)
 
 
@@ -83,7 +84,3 @@ def _lines(label: str, folders: tuple[Path, Path] | None, findings: Sequence[Fin
     yield label if folders is None else f"{label} ({folders[0]}, {folders[1]})"
     for finding in sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)):
         yield f"  {finding.severity}, {finding.kind}: {finding.message.removeprefix(f'{label}: ')}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,6 +1,7 @@
 """Experiments of the paper and those that ship beside them, and the paper's parameter counts to the printed digit."""
 
 import itertools
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from support.experiments import CONFIGS, FILES, FOLDER, composed, judged_experim
 
 from ipsam.data import Data
 from ipsam.data.benchmarks import benchmark
-from ipsam.engine.runs.configuration import build_model, compose_experiment, settings_of
+from ipsam.engine.runs.configuration import as_dict, build_model, compose_experiment, settings_of
 from ipsam.engine.runs.settings import Settings
 from ipsam.tools.paper.changes import settings_of_run
 from ipsam.tools.paper.ledger import Entry, ledger, ledger_table, paper_experiments, rows_of_others
@@ -116,6 +117,19 @@ def test_users_own_experiment_is_not_judged(tmp_path: Path, name: str, content: 
     assert judged_experiments(tmp_path / "configs") == FILES
     path.write_text('paper: [{table: 2, row: "SPG"}]\n')
     assert set(judged_experiments(tmp_path / "configs")) - set(FILES) == {name}
+
+
+@pytest.mark.parametrize(("overrides", "width"), [([], 64), (["model.lateral=null"], 64), (["+scale=toy"], 16)])
+def test_minimal_generator_does_without_lateral_inhibition(overrides: list[str], width: int) -> None:
+    """It is as wide as lateral inhibition's head, if there is one."""
+    config = compose_experiment(CONFIGS, "ablation/minimal_spg", overrides)
+    assert as_dict(config.model)["self_prompt"]["hidden"] == width
+
+
+def test_no_file_refers_to_a_part_that_can_be_left_out() -> None:
+    """Any part but backbone and decoder may be null, and an interpolation into it would fail."""
+    texts = [path.read_text(encoding="utf-8") for path in CONFIGS.rglob("*.yaml")]
+    assert {part for text in texts for part in re.findall(r"\$\{model\.(\w+)\.", text)} == {"decoder"}
 
 
 def test_every_row_of_ours_has_an_experiment() -> None:

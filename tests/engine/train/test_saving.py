@@ -19,8 +19,10 @@ def history(folder: Path) -> Any:
     return load_training(folder / "checkpoints" / "last")["progress"]["history"]
 
 
-def test_without_validation_there_is_no_best(tmp_path: Path, train: Any) -> None:
-    train()
+def test_without_validation_there_is_no_best(tmp_path: Path, train: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        train()
+    assert caplog.messages[-1] == "trained 1 epoch, 2 steps"
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["last", "step_00000002"]
     assert (tmp_path / "checkpoints" / "last" / "config.yaml").read_text() == CONFIG
     assert history(tmp_path) == []
