@@ -85,3 +85,13 @@ def test_all_processes_of_a_second_training_are_refused(start: Start, by_hand: b
         assert other.returncode == 1
         assert re.search(in_use(first.pid), told)
     assert first.poll() is None
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_steps_of_a_plan_and_print_it_once() -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    command = [sys.executable, *launcher, str(SCRIPTS / "train.py"), *TRAIN, "engine.epochs=3", "plan=true"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.count("steps: 6, 3 epochs of 2\n") == 1  # 8 scenes by 2 x 2
+    assert done.stdout.count("parameters: ") == 1
+    assert not Path("run").exists()

@@ -116,7 +116,8 @@ class Plan:
 def notes(*, bf16: bool = True) -> str:
     """Explain the figures of a plan."""
     rates = ", ".join(f"{name}: {rate / 1e12:.0f}" for name, rate in CARDS.items())
-    return NOTES.format(precision="bf16" if bf16 else "fp32", utilisation=UTILISATION, rates=rates)
+    text = NOTES.format(precision="bf16" if bf16 else "fp32", utilisation=UTILISATION, rates=rates)
+    return text if bf16 else f"{text} So does fp32: 2 to 15 times as long."
 
 
 def plan_run(config: DictConfig, *, published: bool = False) -> Plan | None:
@@ -140,6 +141,7 @@ def plan_run(config: DictConfig, *, published: bool = False) -> Plan | None:
     if not t_param:
         return None
     num_pairs, is_published = _num_pairs(data, config.seed, published=published)
+    num_epoch_steps = epoch_steps(num_pairs, settings)  # joins the processes, before the memory's estimate counts them
     model.to("meta")
     bf16 = settings.precision != "fp32"
     device = settings.device if settings.device.type == "cuda" else torch.device("cpu")  # stands in for a card
@@ -152,7 +154,7 @@ def plan_run(config: DictConfig, *, published: bool = False) -> Plan | None:
         num_pairs,
         is_published,
         settings.epochs,
-        epoch_steps(num_pairs, settings),
+        num_epoch_steps,
         flops=(settings.accumulate * straight.get_total_flops(), settings.accumulate * recomputed),
         memory=memory,
         bf16=bf16,

@@ -1,6 +1,7 @@
 """What a run costs is estimated before it starts."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def test_hours_follow_from_steps_operations_and_rate() -> None:
     assert "steps: 404,000, 100 epochs of 4,040" in text
     assert "training pairs: 4,040\n" in text
     assert "| off " in text
+    assert "So does fp32" not in text
+    assert replace(found, bf16=False).report().endswith("take longer. So does fp32: 2 to 15 times as long.")
     assert "at 35% of a card's dense bf16 rate (RTX 3090: 71, RTX 4090: 165, A100: 312, H100: 989 TFLOP/s)" in text
 
 
