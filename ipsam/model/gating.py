@@ -14,7 +14,7 @@ PADDING_MODES = get_args(PaddingMode)
 
 
 class PromptSpaceGating(Fusion):
-    """Asymmetric gate in prompt space, with a residual anchored to the unsuppressed prompt (equation 2).
+    """Asymmetric gate in prompt space (equation 2), with a residual anchored to the unsuppressed prompt (section 3.3).
 
     g = sigmoid(predictor(E-)); purified = E+ * (1 - g); result = E+ + out(fuse([purified, context])). The last
     projection starts at zero, so an untrained gate returns E+ unchanged.

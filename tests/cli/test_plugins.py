@@ -141,7 +141,10 @@ def test_a_downloaded_model_never_names_a_package(canary: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     "given",
     [
-        ["model.gating._target_=my_pkg.MyGating", "~model.gating.hidden"],
+        [
+            "model.gating._target_=my_pkg.MyGating",
+            *(f"~model.gating.{key}" for key in ("hidden", "context", "padding_mode")),
+        ],
         ["~model.gating", "+model.gating={_target_: my_pkg.MyGating, dim: 64}"],
     ],
     ids=["target", "section"],
