@@ -34,7 +34,7 @@ def main(config: DictConfig) -> None:
         test_sets = data.test_sets()  # before training: a missing set should not be found out after a day
         seed_everything(config.seed)
         model = build_model(config.model)
-        check_can_train(model, train_set)
+        check_can_train(model, train_set, test_sets, settings)
         check_fits(model, test_sets, settings)
         warn_of_cpu(model, train_set, settings)
         folder, resolved = open_run(config, model, named_sets(test_sets, train_set, val_set))

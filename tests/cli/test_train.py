@@ -160,6 +160,10 @@ def test_existing_run_is_kept(script: Callable[..., Any]) -> None:
     assert "error: run already holds a run: continue it with resume=true, replace it with overwrite=true" in message
     message = script("train", *TINY, "resume=true", "engine.lr=0.5").error
     assert "run was begun with other settings (engine.lr: " in message
+    message = script("train", *TINY, "overwrite=true", "engine.groups=[{match: loras}]").error
+    assert "error: engine.groups[0]: match='loras' finds no trainable parameter" in message
+    message = script("train", *TINY, "overwrite=true", "engine.watch_test=1", "data.test=[]").error
+    assert "error: engine.watch_test=1 evaluates the test sets, and data.test is empty: " in message
     assert weights.read_bytes() == before
     assert script("train", *TINY, "overwrite=true", "engine.lr=0.5").status == 0
     assert weights.read_bytes() != before

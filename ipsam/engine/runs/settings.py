@@ -51,7 +51,7 @@ class ParameterGroup(Options):
 
     match: str
     lr_scale: float = Field(1.0, gt=0, allow_inf_nan=False)
-    weight_decay: Weight | None = None
+    weight_decay: float | None = Field(None, ge=0, allow_inf_nan=False)
 
     @field_validator("match")
     @classmethod

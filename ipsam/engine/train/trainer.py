@@ -84,7 +84,7 @@ def train(
         if accelerator.is_main_process:
             Store(folder / "checkpoints").save(0, model, config=config, training={}, best=False)
         return None
-    check_can_train(model, train_set)
+    check_can_train(model, train_set, test_sets or {}, settings)
     assert train_set is not None
     if settings.fast:
         add_lora_by_addmm(model)
@@ -170,11 +170,14 @@ def train(
     return progress
 
 
-def check_can_train(model: Segmenter, train_set: TrainSet | None) -> None:
-    """Check that what is trainable can be trained.
+def check_can_train(
+    model: Segmenter, train_set: TrainSet | None, test_sets: Mapping[str, TestSet], settings: Settings
+) -> None:
+    """Check that what is trainable can be trained, before an earlier run is overwritten.
 
     Raises:
-        ValueError: there is no training set, or the model can only be evaluated.
+        ValueError: there is no training set; the model can only be evaluated; ``watch_test`` is set without a test set;
+            or a parameter group is empty.
     """
     if any(parameter.requires_grad for parameter in model.parameters()):
         if not model.can_train:
@@ -184,6 +187,12 @@ def check_can_train(model: Segmenter, train_set: TrainSet | None) -> None:
             )
         if train_set is None:
             raise ValueError("data.train is empty: name at least one set to train on")
+        if settings.watch_test and not test_sets:
+            raise ValueError(
+                f"engine.watch_test={settings.watch_test} evaluates the test sets, and data.test is empty: name a set in "
+                "data.test, or set engine.watch_test=0"
+            )
+        parameter_groups(model, settings)
 
 
 def make_accelerator(model: Segmenter, settings: Settings) -> Accelerator:

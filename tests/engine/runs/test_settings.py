@@ -50,6 +50,10 @@ def test_impossible_values_are_named(key: str, value: Any, takes: str) -> None:
         ({"groups": [{"match": "("}]}, r"engine\.groups\[0\]\.match must be a regular expression, not '\(' \(.*\)"),
         ({"groups": [{"match": "a", "lr_scale": 0}]}, r"engine\.groups\[0\]\.lr_scale must be a number above 0, not 0"),
         ({"groups": [{"match": "a", "lr": 2}]}, r"engine\.groups\[0\]\.lr: unknown key; there are match, lr_scale, .*"),
+        (
+            {"groups": [{"match": "a", "weight_decay": -1}]},
+            r"engine\.groups\[0\]\.weight_decay must be a number of at least 0, or null, not -1",
+        ),
         ({"groups": ["a"]}, r"engine\.groups must be a list of \{match: REGEX, .*\}, not \['a'\]"),
         ({"lr": 1e-7}, r"engine: min_lr must be at most lr, not min_lr=1e-06 with lr=1e-07"),
         ({"memory_gb": 1, "activation_checkpointing": True}, r"engine: .*leave activation_checkpointing=false"),
