@@ -189,8 +189,8 @@ def check_can_train(
             raise ValueError("data.train is empty: name at least one set to train on")
         if settings.watch_test and not test_sets:
             raise ValueError(
-                f"engine.watch_test={settings.watch_test} evaluates the test sets, and data.test is empty: name a set in "
-                "data.test, or set engine.watch_test=0"
+                f"engine.watch_test={settings.watch_test} evaluates the test sets, and data.test is empty: name a set "
+                "in data.test, or set engine.watch_test=0"
             )
         parameter_groups(model, settings)
 
