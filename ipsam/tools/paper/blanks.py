@@ -12,6 +12,7 @@ FIELDS = (
     *("run", "changed", "dataset", "metric", "mean", "std", "num_seeds", "num_images"),
     *("base_mean", "difference", "remark"),
 )
+NOTHING = "nothing: the scale sets the same keys"  # +scale=toy the learning rate, +scale=short the size
 NOTES = (
     "What the paper leaves open: each run changes these settings of cod_r32, whose values are in brackets.",
     "Difference: to the runs of cod_r32, at the same scale and on as many images; blank where there is none.",
@@ -37,7 +38,7 @@ def blank_sheet(results: Sequence[RunScores], bases: Sequence[RunScores]) -> tup
 
 
 def _add(sheet: Sheet, group: Group, base: Group | None, dataset: str) -> None:
-    changed = ", ".join(group.lead.changed)
+    changed = ", ".join(group.lead.changed) or NOTHING
     cells = {metric: cell for metric in HEADLINE if (cell := group.cell(dataset, metric))}
     comparable = base if base and base.num_images(dataset) == group.num_images(dataset) else None
     others = {metric: comparable.cell(dataset, metric) if comparable else None for metric in cells}

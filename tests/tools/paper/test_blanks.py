@@ -84,3 +84,10 @@ def test_blanks_at_toy_scale_are_compared_at_toy_scale(tmp_path: Path) -> None:
     first = ["toy/blank/mask_first", "ours (1 seed)", "model.mask_reduction first (mean)", "synthetic", "100"]
     assert lines(sheet)[0][:5] == first
     assert lines(sheet)[1][5:] == ["+0.100", "+0.100"]
+
+
+@pytest.mark.parametrize(("name", "scale"), [("lr_5e-5", "toy"), ("size_352", "short")])
+def test_blanks_that_their_scale_undoes_say_so(tmp_path: Path, name: str, scale: str) -> None:
+    save_run(tmp_path / "run", f"blank/{name}", f"+scale={scale}", name=f"{scale}/blank/{name}")
+    sheet, _ = sheet_of(tmp_path)
+    assert sheet.lines[0][:3] == [f"{scale}/blank/{name}", "ours (1 seed)", "nothing: the scale sets the same keys"]
