@@ -97,8 +97,10 @@ def _locate_benchmark(name: str, split: str, root: Path) -> SetLocation:
     if split not in known.layouts:
         raise ValueError(f"{name} has no split {split!r}, only {', '.join(known.layouts)}; name one of them")
     foreign: list[Path] = []
-    # Divided copies come first: they need no lists.
-    found = sorted(_find_layouts(known, split, root, foreign), key=lambda one: one.layout.lists)
+    # Divided copies come first: they need no lists. Then those with most of a selection's images.
+    found = sorted(
+        _find_layouts(known, split, root, foreign), key=lambda one: (one.layout.lists, _num_missing(known, one.images))
+    )
     if not found:
         raise FileNotFoundError(
             f"{label}: not found in {root} or a folder right below it"
@@ -131,6 +133,10 @@ def _locate_benchmark(name: str, split: str, root: Path) -> SetLocation:
         note=known.note,
         findings=tuple(findings),
     )
+
+
+def _num_missing(known: Benchmark, images: Path) -> int:
+    return len(set(known.only) - {file.stem for file in image_files(images)}) if known.only else 0
 
 
 class _Found(NamedTuple):

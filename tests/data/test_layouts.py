@@ -182,6 +182,9 @@ def test_pranets_copy_of_clinicdb_is_not_taken_for_the_whole_set(tmp_path: Path)
     assert len(dataset_pairs("CVC-ClinicDB-62", "test", tmp_path)) == 62
     with pytest.raises(ValueError, match=r"CVC-ClinicDB-612/test: .*all 612; PraNet's 62 are CVC-ClinicDB-62"):
         dataset_pairs("CVC-ClinicDB-612", "test", tmp_path)
+    fill(tmp_path, "CVC-ClinicDB/Original", "CVC-ClinicDB/Ground Truth", [str(number) for number in range(1, 613)])
+    assert len(dataset_pairs("CVC-ClinicDB-612", "test", tmp_path)) == 612
+    assert dataset_pairs("CVC-ClinicDB-62", "test", tmp_path)[0].image.parts[-4] == "TestDataset"
 
 
 def test_benchmark_is_found_by_alias_in_any_case() -> None:
