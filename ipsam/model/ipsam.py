@@ -96,8 +96,8 @@ class IPSAM(Segmenter):
             check_choice("decoder_weights", decoder_weights, DECODER_WEIGHTS)
             if backbone.checkpoint is None:
                 raise ValueError(
-                    "decoder_weights=sam2 takes them from the backbone's checkpoint, and it has none: set "
-                    "backbone.checkpoint to SAM2's file, or decoder_weights=None"
+                    "decoder_weights=sam2 takes them from the backbone's checkpoint, and it has none: name SAM2's file "
+                    "with backbone.checkpoint=..., or set decoder_weights=None"
                 )
             load_sam2_decoder(backbone.checkpoint, decoder)
         if detach_coarse and refine is None:
