@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from ipsam.data.benchmarks import KNOWN
 from ipsam.data.files import by_stem, entries, image_files, some, with_readable_name
 from ipsam.data.saved_maps.map_sets import same_dataset
 
@@ -13,7 +14,8 @@ logger = logging.getLogger(__name__)
 def method_folders(maps: Path, dataset: str) -> dict[str, Path]:
     """Find each method's folder of a dataset's maps, by the method's name; log the methods without one.
 
-    A folder matches the dataset's name or one of its aliases in any case.
+    A folder matches the dataset's name or one of its aliases in any case. For a selection, such as CVC-ClinicDB-62, a
+    folder of the whole set's name will do, as methods publish their maps under it.
 
     Raises:
         FileNotFoundError: the folder doesn't exist.
@@ -21,14 +23,14 @@ def method_folders(maps: Path, dataset: str) -> dict[str, Path]:
     """
     if not maps.is_dir():
         raise FileNotFoundError(f"maps={maps}: no such folder; check the path")
+    wholes = [known.selection_of for known in KNOWN.values() if same_dataset(known.name, dataset)]
     found: dict[str, Path] = {}
     without: list[str] = []
     for method in filter(Path.is_dir, entries(maps)):
-        matching = [
-            folder
-            for folder in entries(with_readable_name(method))
-            if folder.is_dir() and same_dataset(folder.name, dataset) and image_files(folder)
-        ]
+        folders = list(filter(Path.is_dir, entries(with_readable_name(method))))
+        matching: list[Path] = []
+        for name in (dataset, *filter(None, wholes)):
+            matching = matching or [one for one in folders if same_dataset(one.name, name) and image_files(one)]
         if len(matching) > 1:
             raise ValueError(
                 f"both {matching[0]} and {matching[1]} stand for the dataset {dataset}; take one of them out"

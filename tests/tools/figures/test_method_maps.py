@@ -21,6 +21,15 @@ def test_methods_with_the_dataset_are_found(tree: Callable[..., None], caplog: p
     assert method_folders(Path("maps"), "Kvasir-SEG") == {"Polyp": Path("maps/Polyp/Kvasir")}
 
 
+def test_selection_finds_maps_under_the_whole_sets_name(tree: Callable[..., None]) -> None:
+    tree("maps/A/CVC-ClinicDB", "maps/B/CVC-ClinicDB", "maps/B/CVC-ClinicDB-62")
+    for name, folder in (("CVC-ClinicDB-612", "CVC-ClinicDB"), ("cvc-clinicdb-62", "CVC-ClinicDB-62")):
+        assert method_folders(Path("maps"), name) == {
+            "A": Path("maps/A/CVC-ClinicDB"),
+            "B": Path("maps/B", folder),
+        }
+
+
 def test_maps_are_found_by_stem(tree: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
     tree("A/CAMO")  # a.png and b.png
     folder = Path("A/CAMO")
