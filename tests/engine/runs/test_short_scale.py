@@ -26,9 +26,7 @@ def values(config: DictConfig) -> dict[str, Any]:
     return flat(OmegaConf.to_container(config, resolve=True))
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COD]
-)
+@pytest.mark.parametrize("name", EACH)
 def test_short_scale_changes_what_its_header_says(name: str) -> None:
     before, after = values(composed(name)), values(composed(name, "+scale=short"))
     assert after.keys() == before.keys()
