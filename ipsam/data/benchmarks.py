@@ -32,7 +32,7 @@ class Benchmark:
     stems: str = ""  # pattern that identifies its stems in a shared folder
     whole_without_stems: bool = False  # a shared folder in which no stem matches belongs to this set alone
     leave_out: str | None = None  # pattern of stems that are not part of the benchmark
-    only: tuple[str, ...] = ()  # all its stems, if it names which images of another set it has
+    only: tuple[str, ...] = ()  # all its stems, if it selects images of another set
     selection_of: str = ""  # name of that set, under which papers print its scores
     size_mismatch: SizeMismatch = "error"
     note: str = ""
