@@ -21,7 +21,17 @@ POLY_POWER = 0.9
 STEPS_AT = (0.5, 0.75)  # shares of the run after which the schedule ``step`` lowers the learning rate tenfold
 
 
-class LossWeights(Options):
+class Weights(Options):
+    """Weights of a sum, not all 0."""
+
+    @model_validator(mode="after")
+    def _check_any(self) -> "Weights":
+        if not any(weight for _, weight in self):
+            raise ValueError(f"at least one of {', '.join(type(self).model_fields)} must have a weight above 0")
+        return self
+
+
+class LossWeights(Weights):
     """Weight of each supervised output; an output that the model does not make has no term."""
 
     coarse: Weight
@@ -31,19 +41,13 @@ class LossWeights(Options):
     auxiliary: Weight
 
 
-class TermWeights(Options):
+class TermWeights(Weights):
     """Weight of each term of the mask loss; a term of weight 0 is not computed."""
 
     bce: Weight
     iou: Weight
     l1: Weight
     dice: Weight
-
-    @model_validator(mode="after")
-    def _check_any(self) -> "TermWeights":
-        if not any(weight for _, weight in self):
-            raise ValueError("at least one term must have a weight above 0")
-        return self
 
 
 class ParameterGroup(Options):

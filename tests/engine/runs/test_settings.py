@@ -46,6 +46,10 @@ def test_impossible_values_are_named(key: str, value: Any, takes: str) -> None:
         ({"loss": {"fg": -1.0}}, r"engine\.loss\.fg must be a number of at least 0, not -1\.0"),
         ({"terms": {"dice": -1.0}}, r"engine\.terms\.dice must be a number of at least 0, not -1\.0"),
         ({"terms": dict.fromkeys(("bce", "iou", "l1"), 0.0)}, r"engine\.terms: at least one .* weight above 0"),
+        (
+            {"loss": dict.fromkeys(("coarse", "refined", "fg", "bg", "auxiliary"), 0.0)},
+            r"engine\.loss: at least one of coarse, .*, auxiliary must have a weight above 0",
+        ),
         ({"groups": [{"match": "a"}, {"lr_scale": 2.0}]}, r"engine\.groups\[1\]\.match is missing"),
         ({"groups": [{"match": "("}]}, r"engine\.groups\[0\]\.match must be a regular expression, not '\(' \(.*\)"),
         ({"groups": [{"match": "a", "lr_scale": 0}]}, r"engine\.groups\[0\]\.lr_scale must be a number above 0, not 0"),
