@@ -23,11 +23,13 @@ from ipsam.utils.signals import Stop, StoppedError
 
 
 @pytest.fixture(autouse=True)
-def receive_hangups() -> Iterator[None]:
-    """Let SIGHUP arrive: the tests may run under ``nohup``, which ignores it."""
-    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def receive_signals() -> Iterator[None]:
+    """Let signals arrive: the tests may run in the background or under ``nohup``, where some are ignored."""
+    handlers = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
-    signal.signal(signal.SIGHUP, former)
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
