@@ -1,6 +1,7 @@
 """Worker processes that never block their parent forever, and never outlive it."""
 
 import atexit
+import gc
 import math
 import multiprocessing
 import multiprocessing.util  # registers its exit handler before ours, so that ours runs first
@@ -24,6 +25,10 @@ from ipsam.utils.signals import ignore_signals
 T = TypeVar("T")
 R = TypeVar("R")
 LOOK_SECONDS = 1.0  # between two checks of the timeouts
+
+# A forked process that collects its parent's garbage waits forever where a destructor stops threads, which it lacks.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=gc.freeze)
 
 
 def num_cpus() -> int:

@@ -1,5 +1,6 @@
 """Worker processes return results in order and errors unchanged, and never hang or stay behind."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -47,6 +48,16 @@ def exit_in_worker(here: int) -> None:
         os._exit(9)
 
 
+class ExitsInWorker:
+    """Has a destructor that ends a forked process, where one that stops threads would wait forever."""
+
+    def __init__(self) -> None:
+        self.cycle = self
+
+    def __del__(self) -> None:
+        exit_in_worker(HERE)
+
+
 class UnpicklableError(ValueError):
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} and {second}")
@@ -65,6 +76,15 @@ def test_initializer_runs_in_the_workers_only() -> None:
     values = run([partial(os.getenv, "POOL")] * 10, initializer=partial(os.environ.update, POOL="set"))
     assert values == ["set"] * 10
     assert "POOL" not in os.environ
+
+
+def test_workers_leave_their_parents_garbage_alone() -> None:
+    gc.disable()
+    try:
+        ExitsInWorker()
+        assert all(isinstance(number, int) for number in run([gc.collect] * 4))
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("help_out", [False, True])

@@ -34,7 +34,7 @@ class Tiny(nn.Module):
 @pytest.fixture
 def tiny() -> Any:
     """A predictor as far as export reads it."""
-    return SimpleNamespace(device=torch.device("cpu"), bf16=False, image_size=8, model=Tiny().eval())
+    return SimpleNamespace(device=torch.device("cpu"), bf16=False, image_size=8, letterbox=False, model=Tiny().eval())
 
 
 def content_of(path: Path) -> bytes:

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from ipsam.data import TestSet, TrainSet
+from ipsam.engine.evaluate.panel import CELL, HEADER
 from ipsam.engine.runs.checkpoint import load_training
 
 
@@ -40,8 +41,8 @@ def test_tensorboard_holds_every_term_every_score_and_the_panel(
     assert steps(logged, "val/sm") == [2, 4]
     pictures = logged.Images("panel")
     assert [picture.step for picture in pictures] == [2, 4]
-    assert pictures[0].width == 7 * 160  # image, mask, P+, P-, gate, coarse, refined
-    assert pictures[0].height == 20 + 2 * 160  # a row for each image of the batch
+    assert pictures[0].width == 7 * CELL  # image, mask, P+, P-, gate, coarse, refined
+    assert pictures[0].height == HEADER + 2 * CELL  # a row for each image of the batch
 
 
 def test_resuming_leaves_no_entry_twice(
