@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.figure_runs import write_run, write_set
 from support.paper_runs import save_methods, scores
+from support.quick import every
 from support.saved_maps import mask_of, save, write_maps, write_masks
 from support.small_run import TINY
 
@@ -186,7 +187,9 @@ def snapshot(folder: Path) -> dict[Path, int]:
 
 
 @pytest.mark.parametrize(
-    ("command", "arguments", "words"), CASES, ids=lambda value: " ".join(value) if isinstance(value, list) else value
+    ("command", "arguments", "words"),
+    every(2, CASES),
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
 def test_errors_name_option_and_way_out(
     script: Callable[..., Any],

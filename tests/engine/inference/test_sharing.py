@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from safetensors import safe_open
 from support.builders import micro_backbone, save_official_format
+from support.quick import every
 from support.run_folders import finish
 from support.saved import limited_files, names
 
@@ -117,16 +118,19 @@ def card_of(source: Path, folder: Path, **options: Any) -> str:
 
 @pytest.mark.parametrize(
     ("typed", "shown"),
-    [
-        (["experiment=quickstart", "engine.epochs=3", "overwrite=true", "paths.data=/home/me"], "engine.epochs=3"),
-        (
-            ["experiment=quickstart", "data.train=[{name: a, images: /home/me/img}]"],
-            "'data.train=[{name: a, images: .../img}]'",
-        ),
-        (["experiment=quickstart", "+model.extra=~/mine/x.py", "run_dir=/a/b"], "+model.extra=.../x.py"),
-        (["-m", "experiment=quickstart", "seed=1,2"], None),
-        (["experiment=quickstart", "name=a\n```\n<script>"], None),
-    ],
+    every(
+        2,
+        [
+            (["experiment=quickstart", "engine.epochs=3", "overwrite=true", "paths.data=/home/me"], "engine.epochs=3"),
+            (
+                ["experiment=quickstart", "data.train=[{name: a, images: /home/me/img}]"],
+                "'data.train=[{name: a, images: .../img}]'",
+            ),
+            (["experiment=quickstart", "+model.extra=~/mine/x.py", "run_dir=/a/b"], "+model.extra=.../x.py"),
+            (["-m", "experiment=quickstart", "seed=1,2"], None),
+            (["experiment=quickstart", "name=a\n```\n<script>"], None),
+        ],
+    ),
     ids=str,
 )
 def test_card_names_the_command_that_made_the_model(

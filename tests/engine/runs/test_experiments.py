@@ -11,6 +11,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 from support.experiments import CONFIGS, FILES, FOLDER, composed, judged_experiments, rows_of
+from support.quick import every
 
 from ipsam.data import Data
 from ipsam.data.benchmarks import benchmark
@@ -30,7 +31,7 @@ UNFROZEN = "cod_ft"  # the paper counts the prompt encoder, which stays frozen
 COUNTED = [name for name in PAPER if rows_of(name)[0].table < 4 and name not in NEAR | FAR and name != UNFROZEN]
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", every(3, FILES))
 def test_settings_and_data_are_valid(name: str) -> None:
     config = composed(name)
     assert isinstance(settings_of(Settings, config.engine, "engine"), Settings)

@@ -9,6 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from support.builders import micro_backbone, randomise, save_official_format
 from support.experiments import OPTIONS, tiny
+from support.quick import every
 from support.run_folders import CONFIGS, finish
 
 import ipsam
@@ -72,7 +73,9 @@ def test_missing_run_is_named(run_config: Any, eval_config: Any, tmp_path: Path)
         reopen_run(eval_config(base={"adapter": "x.pt"}))
 
 
-@pytest.mark.parametrize("link", ["eval", "eval/metrics.json", "checkpoints/step_00000009", "tensorboard/deep/log"])
+@pytest.mark.parametrize(
+    "link", every(2, ["eval", "eval/metrics.json", "checkpoints/step_00000009", "tensorboard/deep/log"])
+)
 @pytest.mark.parametrize("exists", [True, False])
 def test_links_out_of_a_runs_folder_are_refused(
     run_config: Any, eval_config: Any, tmp_path: Path, link: str, exists: bool

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from support.builders import randomise, save_official_format
 from support.defaults import loss_weights_with
 from support.experiments import CONFIGS, FILES, OPTIONS, rows_of, tiny
+from support.quick import every
 from support.training import same
 
 from ipsam.data import TestSet
@@ -29,7 +30,6 @@ from ipsam.tools.paper.changes import changes
 # Quick tests take one experiment of each kind.
 QUICK = {"cod_r32", "ablation/trainable_prompt_encoder", "baseline/sam2_oracle", "kvasir/mdsam"}
 EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FILES]
-SECTION_3_2 = ["ablation/prompt_binarised", "ablation/prompt_scaled"]
 TABLE_3 = [name for name in FILES if any(row.table == 3 for row in rows_of(name)) and name != "cod_r32"]
 LORA = [name for name in TABLE_3 if name.startswith("ablation/lora_")]
 PROMPT_ENCODER = (
@@ -217,7 +217,7 @@ def test_mdsams_pretrained_parts_have_a_learning_rate_of_their_own() -> None:
     assert pretrained == {name for name in trainable if re.search(group.match, name)} != set()
 
 
-@pytest.mark.parametrize("name", [name for name in [*TABLE_3, *SECTION_3_2] if name not in LORA])
+@pytest.mark.parametrize("name", every(3, [name for name in FILES if "ablation/" in name and name not in LORA]))
 def test_toy_scale_narrows_every_part(name: str) -> None:
     """The micro model's widths also reach the parts that an experiment replaces."""
     model = build_model(compose_experiment(CONFIGS, name, ["+scale=toy", "data.image_size=64"]).model)
