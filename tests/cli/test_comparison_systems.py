@@ -38,7 +38,7 @@ def pretrained() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "remark"),
     [
-        ("mdsam", [], ""),  # it has running statistics too
+        pytest.param("mdsam", [], "", marks=pytest.mark.slow),  # it has running statistics too
         pytest.param("sam2_adapter", ["model.backbone.adapter.scale_factor=8"], "", marks=pytest.mark.slow),
         ("sam2_oracle", ["data.train=[]"], "own: centroid outside the object in 1 of 3 images (33.3%)"),
         (

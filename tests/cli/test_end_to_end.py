@@ -57,6 +57,7 @@ def test_training_writes_all_files(trained: tuple[Path, str]) -> None:
     assert row(printed, "untrained")[0] == row(printed, "best constant map")[0] == "synthetic"
 
 
+@pytest.mark.slow
 def test_evaluation_repeats_to_the_byte(trained: tuple[Path, str]) -> None:
     folder, printed = trained
     again = run("eval", "ckpt=outputs/quickstart/seed0", "maps=true", "out=again", folder=folder)

@@ -131,7 +131,9 @@ def cut_off(path: str) -> None:
             ["b.jpg 64x64 with mask 9x20", "resize"],
         ),
         (lambda: cut_off("own/images/b.jpg"), 0, ["own/images/b.jpg: broken", "leave it out"]),
-        (lambda: cut_off("own/images/b.jpg"), 1, ["own/images/b.jpg: broken", "leave it out"]),
+        pytest.param(
+            lambda: cut_off("own/images/b.jpg"), 1, ["own/images/b.jpg: broken", "leave it out"], marks=pytest.mark.slow
+        ),
         (lambda: Path("own/images/b.jpg").write_bytes(b"\xff\xd8\xff"), 0, ["own/train: 1 of 3 pairs", "b.jpg"]),
     ],
     ids=["no mask", "another size", "cut off", "cut off, read by a worker", "no header"],

@@ -71,6 +71,7 @@ def test_stop_at_the_last_step_finishes_the_run(tmp_path: Path, train: Any, sign
     assert progress(tmp_path)["epoch"] == 1
 
 
+@pytest.mark.slow
 def test_stop_saves_before_validation(
     tmp_path: Path, train: Any, test_set: TestSet, signal_at: Any, monkeypatch: Any
 ) -> None:

@@ -47,6 +47,7 @@ def test_workers_change_no_bit(protocol: Protocol) -> None:
         assert [row["name"] for row in there.per_image] == [f"image{index}" for index in range(12)]
 
 
+@pytest.mark.slow
 def test_curves_take_no_memory_per_image() -> None:
     """Each image's take 12 KB; names and scores 1 KB."""
 

@@ -130,6 +130,7 @@ def test_scaling(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "operator, at 96 px, batch 1" in text
 
 
+@pytest.mark.slow
 def test_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "NUM_IMAGES", 4)
     monkeypatch.setattr(evaluation, "NUM_FILES", 2)

@@ -38,6 +38,7 @@ def test_benchmarks_run(tmp_path: Path, command: str) -> None:
     assert "| " in output(tmp_path, "-m", *shlex.split(command, comments=True))
 
 
+@pytest.mark.slow
 def test_named_options_exist() -> None:
     named = re.findall(r"`((?:engine|data)\.[\w.]+)(?:=([\w/]+))?`", SECTION)
     assert len(named) >= 12
