@@ -11,7 +11,7 @@ from ipsam.engine.metrics import CURVES, METRICS, ImageScores, Protocol, measure
 
 # Cases of each kind, of which there are 15.
 NUM_CASES = [20, pytest.param(160, marks=pytest.mark.slow)]
-NUM_OTHER_CASES = [20, pytest.param(40, marks=pytest.mark.slow)]  # of protocols other than the default
+NUM_OTHER_CASES = [10, pytest.param(40, marks=pytest.mark.slow)]  # of protocols other than the default
 FROM_COUNTS = ("em", "em_adp", "em_max", "f", "f_adp", "f_max", "mdice", "miou", "dice_50", "iou_50")
 
 # The reference's own warnings: NaN where a quadrant is empty, the deviation of no pixels.
