@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.model.lora import merge_lora
-from ipsam.utils.files import replacing, write_files
+from ipsam.utils.files import replacing, write_bytes
 from ipsam.utils.folders import writable_file
 from ipsam.utils.imagenet import MEAN, STD
 
@@ -78,7 +78,7 @@ def export(predictor: Predictor, path: str | Path) -> Path:
         if path.suffix == ".pt2":
             content = io.BytesIO()  # on a full disk torch's own writer of files aborts the process
             torch.export.save(program, content)
-            write_files(path.parent, {path.name: content.getvalue()})
+            write_bytes(path, content.getvalue())
         else:
             _write_onnx(program, path, predictor)
     return path

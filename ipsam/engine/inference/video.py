@@ -1,9 +1,9 @@
 """Predictions for videos, frame by frame."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import tee
+from itertools import repeat, tee
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.inference.video_reader import Frame, VideoReader, open_video
 from ipsam.engine.inference.video_writer import VideoWriter, video_writer
+from ipsam.utils.async_copy import one_ahead
 from ipsam.utils.console import visible
 from ipsam.utils.files import replacing
 
@@ -56,7 +57,9 @@ def _predict(predictor: Predictor, reader: VideoReader, writers: Mapping[str, Vi
     name, total = visible(reader.path.name), reader.num_frames or None
     progress = tqdm(total=total, unit="frame", desc=name, leave=False, disable=None)
     with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing, progress:
-        frames, again = tee(_one_ahead(reader.frames(), reading))
+        decoded = reader.frames()
+        read = one_ahead(reading.submit(next, decoded, None).result for _ in repeat(None))
+        frames, again = tee(iter(read.__next__, None))  # None follows the last
         written: Future[None] | None = None
         predictions = predictor.stream_decoded((frame.image for frame in frames), batch_size=batch_size)
         for prediction, frame in zip(predictions, again, strict=True):
@@ -67,11 +70,3 @@ def _predict(predictor: Predictor, reader: VideoReader, writers: Mapping[str, Vi
         if written is not None:
             written.result()
     write_sound()
-
-
-def _one_ahead(frames: Iterator[Frame], reading: ThreadPoolExecutor) -> Iterator[Frame]:
-    """Yield the frames, each read while the one before is in use."""
-    following = reading.submit(next, frames, None)
-    while (frame := following.result()) is not None:
-        following = reading.submit(next, frames, None)
-        yield frame
