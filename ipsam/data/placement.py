@@ -2,8 +2,8 @@
 
 By default an image fills the square, whatever its aspect ratio. Letterboxed it keeps its aspect ratio: its longer side
 fills the square, it lies in the middle, and the padding on both sides of it has ImageNet's mean colour, which
-normalisation turns into zeros. In the middle, because a flip then leaves the padding where it is. For a square image
-the two are the same.
+normalisation turns into zeros. In the middle, because a flip then leaves the padding where it is, but for one pixel if
+it cannot be halved. For a square image the two are the same.
 """
 
 from dataclasses import dataclass
