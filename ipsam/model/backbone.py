@@ -19,6 +19,7 @@ from ipsam.model.sam2_checkpoints import load_sam2_checkpoint
 
 # Importing sam2 initialises Hydra for sam2's own configuration, unless Hydra is in use already. Undo that, or else no
 # program could use Hydra after importing this package.
+# It stays here, not with the engine's use of Hydra: a program may import ipsam.model alone into a Hydra application.
 _hydra = GlobalHydra.instance()
 if _hydra.is_initialized() and "path=pkg://sam2," in str(_hydra.config_loader().get_search_path()):
     _hydra.clear()
