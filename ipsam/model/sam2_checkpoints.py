@@ -127,7 +127,8 @@ def load_sam2_decoder(path: Path, decoder: nn.Module) -> None:
     Raises:
         ValueError: the decoder has tensors that the file lacks or holds in another shape.
     """
-    stored = {key: tensor for key, tensor in _read_state_dict(path).items() if key.startswith(DECODER)}
+    state = _read_state_dict(path, mmap=True)  # the backbone has read and checked the whole file
+    stored = {key: tensor for key, tensor in state.items() if key.startswith(DECODER)}
     wanted = decoder.state_dict(prefix=DECODER)
     if difference := key_difference(wanted, {key: tensor for key, tensor in stored.items() if key in wanted}):
         raise ValueError(f"the mask decoder in {path} does not fit the model's\n{difference}")
@@ -136,12 +137,12 @@ def load_sam2_decoder(path: Path, decoder: nn.Module) -> None:
     logger.info("decoder initialised from %s, without %s", path, ", ".join(left_out) or "leaving anything out")
 
 
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
+def _read_state_dict(path: Path, *, mmap: bool = False) -> dict[str, Tensor]:
     try:
         check_archive(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # on arbitrary bytes the unpickler raises any exception, IndexError included
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ValueError(f"{path} is damaged or not a PyTorch checkpoint of plain tensors: {first_line}") from error
     state = content.get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(
