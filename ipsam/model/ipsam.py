@@ -19,7 +19,7 @@ from ipsam.model.self_prompt import SelfPromptGenerator
 
 MASK_REDUCTIONS = ("mean", "first")
 PREDICTIONS = ("decoder", "fg_prompt")
-DECODER_WEIGHTS = ("sam2",)
+DECODER_WEIGHTS = ("sam2", None)
 
 
 class IPSAM(Segmenter):
@@ -72,6 +72,7 @@ class IPSAM(Segmenter):
         super().__init__()
         check_choice("mask_reduction", mask_reduction, MASK_REDUCTIONS)
         check_choice("prediction", prediction, PREDICTIONS)
+        check_choice("decoder_weights", decoder_weights, DECODER_WEIGHTS)
         self.backbone: SAM2Backbone = backbone
         self.self_prompt = self_prompt
         self.dense_prompt = dense_prompt
@@ -93,7 +94,6 @@ class IPSAM(Segmenter):
         if lateral is None and not decoder.high_res_features:
             backbone.freeze_finer_levels()
         if decoder_weights is not None:
-            check_choice("decoder_weights", decoder_weights, DECODER_WEIGHTS)
             if backbone.checkpoint is None:
                 raise ValueError(
                     "decoder_weights=sam2 takes them from the backbone's checkpoint, and it has none: name SAM2's file "

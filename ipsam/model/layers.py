@@ -9,10 +9,11 @@ from torch import nn
 PaddingMode = Literal["zeros", "replicate"]
 
 
-def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+def check_choice(name: str, value: str | None, allowed: Sequence[str | None]) -> None:
     """Raise ValueError unless an argument has an allowed value."""
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+        or_none = f"; or set {name}=None" if None in allowed else ""
+        raise ValueError(f"{name} must be one of {', '.join(filter(None, allowed))}, not {value!r}{or_none}")
 
 
 def conv3x3(in_channels: int, out_channels: int, padding_mode: PaddingMode = "zeros") -> nn.Conv2d:

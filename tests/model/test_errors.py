@@ -63,7 +63,10 @@ PARTS: list[tuple[Callable[[], object], str]] = [
         lambda: micro_model(decoder_weights="sam2"),
         r"decoder_weights=sam2 .* with backbone\.checkpoint=\.\.\., or set decoder_weights=None",
     ),
-    (lambda: micro_model(decoder_weights="sam"), "decoder_weights must be one of sam2, not 'sam'"),
+    (
+        lambda: micro_model(decoder_weights="sam"),
+        "decoder_weights must be one of sam2, not 'sam'; or set decoder_weights=None",
+    ),
     (lambda: micro_model(detach_coarse=True, refine=False), "refine=None .* set detach_coarse=False as well"),
     (
         lambda: ipsam_of(decoder=MaskDecoder(32, num_heads=4, mlp_dim=32)),
