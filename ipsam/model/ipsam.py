@@ -46,8 +46,7 @@ class IPSAM(Segmenter):
     Attributes:
         uses_all_parameters: whether the loss reaches every trainable parameter. It does not reach SPG's projection of
             the mask tokens T if the decoder has tokens of its own: T is then withheld (section 4.3, Table 3, part III),
-            and the paper still counts the projection. Nor does it reach the other masks' hypernetworks with
-            ``mask_reduction="first"``.
+            and the paper still counts the projection.
 
     Raises:
         ValueError: an argument has an unknown value, or parts do not fit together.
@@ -86,11 +85,7 @@ class IPSAM(Segmenter):
         self.detach_coarse = detach_coarse
         self._check_self_prompts()
         self._check_decoder()
-        withholds_tokens = (
-            decoder.mask_tokens is not None and self_prompt is not None and self_prompt.num_mask_tokens > 0
-        )
-        ignores_masks = mask_reduction == "first" and decoder.num_mask_tokens > 1
-        self.uses_all_parameters = not (withholds_tokens or ignores_masks)
+        self.uses_all_parameters = decoder.mask_tokens is None or self_prompt is None or not self_prompt.num_mask_tokens
         if lateral is None and not decoder.high_res_features:
             backbone.freeze_finer_levels()
         if decoder_weights is not None:

@@ -70,8 +70,8 @@ class Segmenter(nn.Module):
     Attributes:
         oracle: whether ``forward`` takes the ground truth.
         can_train: False for models that are evaluated only.
-        uses_all_parameters: whether the loss reaches every trainable parameter; training on several processes depends
-            on it.
+        uses_all_parameters: whether the loss reaches every trainable parameter, be it with a gradient of zero; training
+            on several processes depends on it.
         backbone: module with the pretrained weights, or ``NoBackbone``. Its ``image_size`` is the side of the input in
             pixels; its ``base_sha256`` is the SHA-256 of the weights' file, or None for random weights; its
             ``encoder_blocks()`` returns the image encoder's blocks in order.
