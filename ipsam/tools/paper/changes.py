@@ -50,18 +50,19 @@ def _release(checkpoint: object) -> str:
     return "SAM 2.0" if Path(str(checkpoint)).name.startswith("sam2_hiera_") else "pretrained"
 
 
-def changes(config: DictConfig, configs: Path | Configs) -> list[str]:
+def changes(config: DictConfig, settings: dict[str, Any], configs: Path | Configs) -> list[str]:
     """Describe what a run's saved configuration changes of the experiment that its ``name`` gives.
 
     Args:
         config: saved with the run.
+        settings: ``settings_of_run`` of it.
         configs: the folder ``configs/`` with today's experiments, and perhaps others.
     """
-    settings = _settings_of_experiment(configs, str(config.get("name")))
-    if isinstance(settings, str):
-        return [settings]
+    theirs = _settings_of_experiment(configs, str(config.get("name")))
+    if isinstance(theirs, str):
+        return [theirs]
     remarks = []
-    if found := differences(settings_of_run(config), settings):
+    if found := differences(settings, theirs):
         more = [f"and {len(found) - MAX_SHOWN} more"] if len(found) > MAX_SHOWN else []
         remarks.append(f"other settings than its experiment (in brackets): {', '.join([*found[:MAX_SHOWN], *more])}")
     tests = as_dict(config)["data"].get("test")
@@ -76,11 +77,10 @@ def base_of(name: str) -> str | None:
     return f"{scale}cod_r32" if found and (not scale or scale.endswith("/")) else None
 
 
-def changes_of_base(config: DictConfig, configs: Path | Configs) -> list[str]:
-    """List what a run of ``experiment/blank`` changes of ``base_of`` its name; arguments as for ``changes``."""
-    base = base_of(str(config.get("name")))
-    settings = _settings_of_experiment(configs, base) if base else ""
-    return [] if isinstance(settings, str) else differences(settings_of_run(config), settings)
+def changes_of_base(base: str, settings: dict[str, Any], configs: Path | Configs) -> list[str]:
+    """List what a run of ``experiment/blank`` changes of its ``base_of``; other arguments as for ``changes``."""
+    theirs = _settings_of_experiment(configs, base)
+    return [] if isinstance(theirs, str) else differences(settings, theirs)
 
 
 @cache

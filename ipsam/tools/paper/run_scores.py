@@ -13,7 +13,7 @@ from ipsam.engine.evaluate.curve import CURVE, read_curve
 from ipsam.engine.metrics import METRICS
 from ipsam.engine.runs.checkpoint import CONFIG
 from ipsam.engine.runs.configuration import Configs, as_dict, read_config
-from ipsam.tools.paper.changes import changes, changes_of_base, settings_of_run
+from ipsam.tools.paper.changes import base_of, changes, changes_of_base, settings_of_run
 from ipsam.tools.paper.printed import Reference, method_key, references
 from ipsam.tools.paper.score_files import (
     Scores,
@@ -131,13 +131,13 @@ def _read_run(folder: Path, content: dict[str, Any], configs: Path | Configs) ->
         raise ValueError(f"{folder / CONFIG}: {error}") from error
     scores = checked_scores(content.get("datasets"), folder / "eval" / METRICS_FILE)
     epochs, planned = content.get("epochs"), values["engine"].get("epochs")
-    remarks = changes(config, configs)
+    settings = settings_of_run(config)
+    remarks = changes(config, settings, configs)
     if isinstance(epochs, int) and isinstance(planned, int) and epochs < planned:
         remarks.append(f"evaluated after {epochs} of {planned} epochs")
     remarks += remarks_on(scores)
     shares = shares_of_remarks(content.get("remarks"), scores)
-    changed = tuple(changes_of_base(config, configs))
-    settings = settings_of_run(config)
+    changed = tuple(changes_of_base(base, settings, configs)) if (base := base_of(name)) else ()
     run = RunScores(str(folder), name, seed, scores, rows, settings, tuple(remarks), shares=shares, changed=changed)
     complaints = []
     try:

@@ -25,7 +25,7 @@ from ipsam.model import SAM2Backbone, Segmenter
 from ipsam.model.activation_checkpointing import encoder_blocks, recompute_blocks
 from ipsam.model.baselines import MDSAM, SAM
 from ipsam.model.inference import prepare_for_inference
-from ipsam.tools.paper.changes import changes
+from ipsam.tools.paper.changes import changes, settings_of_run
 
 # Quick tests take one experiment of each kind.
 QUICK = {"cod_r32", "ablation/trainable_prompt_encoder", "baseline/sam2_oracle", "kvasir/mdsam"}
@@ -237,9 +237,9 @@ def test_toy_scale_has_one_budget_and_its_runs_are_compared_with_it() -> None:
     assert all((other.data, other.engine) == (config.data, config.engine) for other in others)
     assert config.paper == []
     config.name = "toy/ablation/spg"
-    assert changes(config, CONFIGS) == []
+    assert changes(config, settings_of_run(config), CONFIGS) == []
     config.engine.epochs = 3
-    [remark] = changes(config, CONFIGS)
+    [remark] = changes(config, settings_of_run(config), CONFIGS)
     assert "engine.epochs 3 (15)" in remark
 
 
