@@ -1,6 +1,7 @@
 """Differences between a run's settings and its experiment's, so that a trial cannot pass for a reproduction."""
 
 import json
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -133,4 +134,6 @@ def differences(ours: object, theirs: object, key: str = "") -> list[str]:
 def _shown(value: object) -> str:
     if value is ABSENT or isinstance(value, dict):
         return "absent" if value is ABSENT else "{...}"
+    if value == math.inf:
+        return ".inf"  # as YAML and the command line write it
     return value if isinstance(value, str) else json.dumps(value, default=str, skipkeys=True)

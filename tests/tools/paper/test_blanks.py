@@ -91,3 +91,8 @@ def test_blanks_that_their_scale_undoes_say_so(tmp_path: Path, name: str, scale:
     save_run(tmp_path / "run", f"blank/{name}", f"+scale={scale}", name=f"{scale}/blank/{name}")
     sheet, _ = sheet_of(tmp_path)
     assert sheet.lines[0][:3] == [f"{scale}/blank/{name}", "ours (1 seed)", "nothing: the scale sets the same keys"]
+
+
+def test_no_clipping_is_written_as_on_the_command_line(tmp_path: Path) -> None:
+    save_run(tmp_path / "run", "blank/clip_none")
+    assert sheet_of(tmp_path)[0].lines[0][2] == "engine.clip .inf (1.0)"
