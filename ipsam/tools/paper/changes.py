@@ -81,7 +81,7 @@ def base_of(name: str) -> str | None:
 def changes_of_base(base: str, settings: dict[str, Any], configs: Path | Configs) -> list[str]:
     """List what a run of ``experiment/blank`` changes of its ``base_of``; other arguments as for ``changes``."""
     theirs = _settings_of_experiment(configs, base)
-    return [] if isinstance(theirs, str) else differences(settings, theirs)
+    return [theirs] if isinstance(theirs, str) else differences(settings, theirs)
 
 
 @cache

@@ -96,3 +96,8 @@ def test_blanks_that_their_scale_undoes_say_so(tmp_path: Path, name: str, scale:
 def test_no_clipping_is_written_as_on_the_command_line(tmp_path: Path) -> None:
     save_run(tmp_path / "run", "blank/clip_none")
     assert sheet_of(tmp_path)[0].lines[0][2] == "engine.clip .inf (1.0)"
+
+
+def test_blank_without_a_known_base_says_so(tmp_path: Path) -> None:
+    save_run(tmp_path / "run", "blank/lr_5e-5", name="old/blank/lr_5e-5")
+    assert sheet_of(tmp_path)[0].lines[0][2] == "no such experiment: old/cod_r32"
