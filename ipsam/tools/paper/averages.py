@@ -41,6 +41,11 @@ class Group:
         """The first member."""
         return self.members[0]
 
+    @property
+    def datasets(self) -> list[str]:
+        """Datasets of all members, in order."""
+        return list(dict.fromkeys(dataset for member in self.members for dataset in member.scores))
+
     def cell(self, dataset: str, metric: str) -> Cell | None:
         """Average a metric over the members that have it, or return a parameter count where ``dataset`` is empty."""
         if not dataset:
@@ -132,15 +137,16 @@ def choose(results: Sequence[RunScores]) -> tuple[Group, list[Rejected]]:
     return Group(tuple(members)), rejected
 
 
-def grouped(results: Sequence[RunScores]) -> tuple[list[Group], list[Rejected]]:
-    """Group results by name, settings and test images; return also those that repeat a seed of their group."""
-    groups, repeats = [], []
+def grouped(results: Sequence[RunScores]) -> tuple[list[Group], list[str]]:
+    """Group results by name, settings and test images; return also a line for each that repeats a seed of its group."""
+    groups: list[Group] = []
+    repeats: list[str] = []
     left = list(results)
     while left:
         name = left[0].name
         group, rejected = choose([result for result in left if result.name == name])
         groups.append(group)
-        repeats += [entry for entry in rejected if entry.repeats]
+        repeats += [str(entry) for entry in rejected if entry.repeats]
         left = [
             *(entry.result for entry in rejected if not entry.repeats),
             *(result for result in left if result.name != name),

@@ -32,9 +32,9 @@ def blank_sheet(results: Sequence[RunScores], bases: Sequence[RunScores]) -> tup
     for group in sorted(groups, key=lambda group: group.lead.name):
         found = [result for result in bases if result.name == base_of(group.lead.name)]
         base = choose(found)[0] if found else None
-        for dataset in dict.fromkeys(dataset for member in group.members for dataset in member.scores):
+        for dataset in group.datasets:
             _add(sheet, group, base, dataset)
-    return sheet, list(map(str, repeats))
+    return sheet, repeats
 
 
 def _add(sheet: Sheet, group: Group, base: Group | None, dataset: str) -> None:

@@ -130,9 +130,9 @@ def _other_sheet(results: Sequence[RunScores]) -> tuple[Sheet, list[str]]:
     sheet = Sheet("other", "Other runs", columns, OTHER_FIELDS, notes=[AVERAGE])
     groups, repeats = grouped(results)
     for group in groups:
-        for dataset in dict.fromkeys(dataset for member in group.members for dataset in member.scores):
+        for dataset in group.datasets:
             _add_other(sheet, group, dataset)
-    return sheet, list(map(str, repeats))
+    return sheet, repeats
 
 
 def _add_other(sheet: Sheet, group: Group, dataset: str) -> None:
