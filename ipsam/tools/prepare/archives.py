@@ -58,10 +58,11 @@ def unpack(archive: Path, folder: Path) -> int:
         raise FileNotFoundError(f"{archive}: no such archive; fetch it first, or name its file with archive=FILE")
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(existing).free
-    written, names = 0, []
+    written = 0
+    suffixes: list[str] = []
     for name, size, read in _entries(archive):
         path = _safe_path(name, archive)
-        names.append(path.suffix.lower())
+        suffixes.append(path.suffix.lower())
         if size > MAX_BYTES:
             raise ValueError(f"{archive}: {name!r:.200} has {size:,} bytes, above the limit of {MAX_BYTES:,}")
         if (written := written + size) > free:
@@ -70,12 +71,12 @@ def unpack(archive: Path, folder: Path) -> int:
         with replacing(folder / path) as part, part.open("wb") as file:
             for chunk in _chunks(read, size, name, archive):
                 file.write(chunk)
-    if not set(names) & set(EXTENSIONS):
+    if not set(suffixes) & set(EXTENSIONS):
         raise ValueError(
             f"{archive} holds no images ({', '.join(EXTENSIONS)}): is it the right archive? Unpack archives inside it "
             "first"
         )
-    return len(names)
+    return len(suffixes)
 
 
 def _entries(archive: Path) -> Iterator[Entry]:
