@@ -1,1 +1,1 @@
-"""The paper's tables: ``printed`` holds its numbers, ``tables`` puts ours beside them, ``ledger`` counts parameters."""
+"""The paper's tables: ``printed`` has its numbers, ``tables`` puts ours beside them, ``ledger`` and ``costs`` count."""
