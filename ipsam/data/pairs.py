@@ -129,7 +129,8 @@ def apply_size_mismatch(
         f"(size_mismatch={size_mismatch}): {_sizes(differing, headers)}"
     )
     findings.append(Finding("size mismatch", "remark", message, _files(differing)))
-    kept = [pair for pair in pairs if resize or pair not in differing]
+    dropped = set() if resize else set(differing)
+    kept = [pair for pair in pairs if pair not in dropped]
     if not kept:
         message = f"{name}: size_mismatch=exclude leaves no pair; use size_mismatch=resize"
         findings.append(Finding("no pair left", "error", message))
