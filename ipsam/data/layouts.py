@@ -42,8 +42,7 @@ def dataset_pairs(
 
     Raises:
         FileNotFoundError: no layout is found, a folder is missing, or an undivided release has no list of the split.
-        ValueError: the name or split is unknown; a mapping lacks a key or has an unknown one; or the pairs are faulty,
-            see `find_pairs`.
+        ValueError: as `locate_set`; or the pairs are faulty, see `find_pairs`.
     """
     location = locate_set(spec, split, root)
     log_or_raise(location.findings, logger)

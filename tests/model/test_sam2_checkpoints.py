@@ -1,4 +1,4 @@
-"""Loading of SAM 2.1's checkpoints: loaded weights, refused files, and messages."""
+"""Loading of SAM2's checkpoints: loaded weights, refused files, and messages."""
 
 import logging
 import pickle

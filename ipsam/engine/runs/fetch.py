@@ -28,7 +28,7 @@ def find_base(wanted: str | Path, *, download: bool = True) -> Path:
     """Find the pretrained weights that a model names, and download them to the cache if necessary.
 
     Args:
-        wanted: the file. If it is missing and it has the name of an official SAM 2.1 file, ``checkpoints/`` and the
+        wanted: the file. If it is missing and it has the name of an official SAM2 file, ``checkpoints/`` and the
             cache are searched for it.
         download: download an official file that is found nowhere.
 
@@ -45,7 +45,7 @@ def find_base(wanted: str | Path, *, download: bool = True) -> Path:
 
 
 def fetch_sam2(name: str, folder: Path) -> Path:
-    """Download one of SAM 2.1's official files, see ``fetch``."""
+    """Download one of SAM2's official files, see ``fetch``."""
     official = OFFICIAL_FILES[name]
     return fetch(official.url, folder / name, sha256=official.sha256)
 
