@@ -166,6 +166,8 @@ def test_existing_run_is_kept(script: Callable[..., Any]) -> None:
     assert "error: engine.groups[0]: match='loras' finds no trainable parameter" in message
     message = script("train", *TINY, "overwrite=true", "engine.watch_test=1", "data.test=[]").error
     assert "error: engine.watch_test=1 evaluates the test sets, and data.test is empty: " in message
+    message = script("train", *TINY, "overwrite=true", "engine.memory_gb=0.0001").error
+    assert "error: engine.memory_gb=0.0001 is too small: " in message
     assert weights.read_bytes() == before
     assert script("train", *TINY, "overwrite=true", "engine.lr=0.5").status == 0
     assert weights.read_bytes() != before

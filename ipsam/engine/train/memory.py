@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ipsam.engine.runs.settings import Settings
 from ipsam.engine.train.fake_step import copy_without_weights, fake_step, storage_id
 from ipsam.model import Segmenter
-from ipsam.model.activation_checkpointing import encoder_blocks, recompute_blocks
+from ipsam.model.activation_checkpointing import encoder_blocks
+from ipsam.model.lora import add_lora_by_addmm
 
 GB = 1 << 30
 OUTSIDE = -1  # index for tensors outside all blocks
@@ -49,16 +50,17 @@ class StepMemory:
         return next((count for count in range(len(self.blocks) + 1) if self.peak(count) <= limit), None)
 
 
-def limit_memory(model: Segmenter, settings: Settings) -> None:
-    """Recompute as many encoder blocks in the backward pass as the settings require, in place.
+def num_recomputed(model: Segmenter, settings: Settings) -> int | None:
+    """Return how many encoder blocks a step must recompute in the backward pass, see ``recompute_blocks``.
 
     Raises:
-        ValueError: a step exceeds ``engine.memory_gb`` with all blocks recomputed.
+        ValueError: a step exceeds ``engine.memory_gb`` with all blocks recomputed, or cannot be estimated.
     """
     if settings.memory_gb is None:
-        if settings.activation_checkpointing:
-            recompute_blocks(model)
-        return
+        return None if settings.activation_checkpointing else 0
+    if settings.fast:
+        model = copy_without_weights(model)
+        add_lora_by_addmm(model)
     try:
         memory = step_memory(model, batch_size=settings.batch_size, device=settings.device, bf16=settings.bf16)
     except ValueError as error:
@@ -70,7 +72,7 @@ def limit_memory(model: Segmenter, settings: Settings) -> None:
             f"{memory.peak(num_blocks) / GB:.2f} GB; raise it, or lower engine.batch_size or data.image_size"
         )
     logger.info("%d of %d blocks recomputed: about %.2f GB a step", count, num_blocks, memory.peak(count) / GB)
-    recompute_blocks(model, count)
+    return count
 
 
 def step_memory(

@@ -29,10 +29,11 @@ from ipsam.engine.runs.store import Store
 from ipsam.engine.runs.tensorboard import Log
 from ipsam.engine.train.divergence import DivergenceGuard
 from ipsam.engine.train.losses import ipsam_loss
-from ipsam.engine.train.memory import limit_memory
+from ipsam.engine.train.memory import num_recomputed
 from ipsam.engine.train.optimizer import SkippableAdamW, parameter_groups
 from ipsam.engine.train.state import Progress, RunState
 from ipsam.model import Segmenter
+from ipsam.model.activation_checkpointing import recompute_blocks
 from ipsam.model.lora import add_lora_by_addmm
 from ipsam.utils.device import compile_model
 from ipsam.utils.imagenet import normalise
@@ -84,11 +85,11 @@ def train(
         if accelerator.is_main_process:
             Store(folder / "checkpoints").save(0, model, config=config, training={}, best=False)
         return None
-    check_can_train(model, train_set, test_sets or {}, settings)
+    num_blocks = check_can_train(model, train_set, test_sets or {}, settings)
     assert train_set is not None
     if settings.fast:
         add_lora_by_addmm(model)
-    limit_memory(model, settings)
+    recompute_blocks(model, num_blocks)
     if settings.compile:
         compile_model(model)
     optimizer = SkippableAdamW(
@@ -172,27 +173,32 @@ def train(
 
 def check_can_train(
     model: Segmenter, train_set: TrainSet | None, test_sets: Mapping[str, TestSet], settings: Settings
-) -> None:
+) -> int | None:
     """Check that what is trainable can be trained, before an earlier run is overwritten.
+
+    Returns:
+        How many encoder blocks a step must recompute, see ``num_recomputed``.
 
     Raises:
         ValueError: there is no training set; the model can only be evaluated; ``watch_test`` is set without a test set;
-            or a parameter group is empty.
+            a parameter group is empty; or a step exceeds ``memory_gb``.
     """
-    if any(parameter.requires_grad for parameter in model.parameters()):
-        if not model.can_train:
-            raise ValueError(
-                f"{type(model).__name__} can only be evaluated: leave everything in model.backbone frozen, or choose "
-                "another model._target_"
-            )
-        if train_set is None:
-            raise ValueError("data.train is empty: name at least one set to train on")
-        if settings.watch_test and not test_sets:
-            raise ValueError(
-                f"engine.watch_test={settings.watch_test} evaluates the test sets, and data.test is empty: name a set "
-                "in data.test, or set engine.watch_test=0"
-            )
-        parameter_groups(model, settings)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        return 0
+    if not model.can_train:
+        raise ValueError(
+            f"{type(model).__name__} can only be evaluated: leave everything in model.backbone frozen, or choose "
+            "another model._target_"
+        )
+    if train_set is None:
+        raise ValueError("data.train is empty: name at least one set to train on")
+    if settings.watch_test and not test_sets:
+        raise ValueError(
+            f"engine.watch_test={settings.watch_test} evaluates the test sets, and data.test is empty: name a set "
+            "in data.test, or set engine.watch_test=0"
+        )
+    parameter_groups(model, settings)
+    return num_recomputed(model, settings)
 
 
 def make_accelerator(model: Segmenter, settings: Settings) -> Accelerator:

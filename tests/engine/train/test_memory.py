@@ -11,7 +11,7 @@ from support.training import model_of, same
 from torch.profiler import ProfilerActivity, profile
 
 from ipsam.engine.train.losses import ipsam_loss
-from ipsam.engine.train.memory import GB, StepMemory, limit_memory, step_memory
+from ipsam.engine.train.memory import GB, StepMemory, num_recomputed, step_memory
 from ipsam.model import IPSAM, LoRA
 from ipsam.model.activation_checkpointing import recompute_blocks
 
@@ -78,4 +78,4 @@ def test_recomputing_blocks_changes_no_bit(train: Any, caplog: pytest.LogCapture
 
 def test_limit_too_small_is_named(make_settings: Any) -> None:
     with pytest.raises(ValueError, match=r"engine.memory_gb=0.001 is too small: .*takes about 0.0\d GB; raise it, or"):
-        limit_memory(micro_model(), make_settings(memory_gb=0.001))
+        num_recomputed(micro_model(), make_settings(memory_gb=0.001))
