@@ -75,22 +75,26 @@ def data_fingerprint(data: TrainSet | TestSet) -> dict[str, Any]:
 
 def record_data(folder: Path, sets: Mapping[str, TrainSet | TestSet]) -> None:
     """Write the fingerprints of a run's datasets (``named_sets``) to its folder; keep the ones written before."""
-    warn_of_other_data(folder, sets)
-    fingerprints = {name: data_fingerprint(data) for name, data in sets.items()}
-    write_json(folder / DATA_FILE, fingerprints | _recorded(folder))
+    write_json(folder / DATA_FILE, warn_of_other_data(folder, sets))
 
 
-def warn_of_other_data(folder: Path, sets: Mapping[str, TrainSet | TestSet]) -> None:
-    """Log a warning for each dataset that has changed since the run in ``folder`` recorded it."""
+def warn_of_other_data(folder: Path, sets: Mapping[str, TrainSet | TestSet]) -> dict[str, dict[str, Any]]:
+    """Log a warning for each dataset that has changed since the run in ``folder`` recorded it.
+
+    Returns:
+        The recorded fingerprints, and those of the datasets that have none yet.
+    """
     recorded = _recorded(folder)
-    for name, data in sets.items():
-        before, now = recorded.get(name), data_fingerprint(data)
-        if before is not None and before != now:
+    current = {name: data_fingerprint(data) for name, data in sets.items()}
+    for name, now in current.items():
+        before = recorded.get(name, now)
+        if before != now:
             logger.warning(
                 "%s has changed since the run began: %.99r images then, %s now, in another list of files; "
                 "scores are not comparable, and resumed training gives another result",
                 *(name, before.get("num_images"), now["num_images"]),
             )
+    return current | recorded
 
 
 def _recorded(folder: Path) -> dict[str, dict[str, Any]]:
