@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -33,15 +33,11 @@ class Stop:
         self._group: Any = None
 
     def __enter__(self) -> "Stop":
-        with suppress(ValueError):  # not the main thread
-            for number in SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._previous[number] = signal.signal(number, self._note)
+        _handle(SIGNALS, self._note, self._previous)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        _restore(self._previous)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
@@ -64,6 +60,19 @@ class Stop:
         return bool(requests.item())
 
 
+def _handle(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None], previous: dict[int, Any]) -> None:
+    """Handle those signals that are not ignored, and keep their handlers in ``previous``."""
+    with suppress(ValueError):  # not the main thread
+        for number in numbers:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                previous[number] = signal.signal(number, handler)
+
+
+def _restore(previous: dict[int, Any]) -> None:
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+
+
 class _EndedError(BaseException):
     """Unwinds the stack after a signal."""
 
@@ -82,15 +91,11 @@ def cleaned_up() -> Iterator[None]:
             raise _EndedError
 
     previous: dict[int, Any] = {}
-    with suppress(ValueError):  # not the main thread
-        for number in (signal.SIGTERM, *HANG_UP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                previous[number] = signal.signal(number, end)
+    _handle((signal.SIGTERM, *HANG_UP), end, previous)
     try:
         yield
     finally:
-        for changed, handler in previous.items():
-            signal.signal(changed, handler)
+        _restore(previous)
         if received:
             signal.raise_signal(received[0])
 
