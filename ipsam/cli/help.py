@@ -30,13 +30,17 @@ def help_of(command: str) -> str:
     )
 
 
+def names_in(group: str) -> list[str]:
+    """Return the names of a group's files, sorted."""
+    folder = CONFIGS / group
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
 def _files_to_choose(defaults: list[Any]) -> list[str]:
     chosen = {group: name for entry in defaults if isinstance(entry, dict) for group, name in entry.items()}
     lines = []
     for group, default in chosen.items():
-        folder = CONFIGS / group
-        names = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")}
-        others = sorted(names - {default, "base"})  # base only holds what the others share
+        others = sorted(set(names_in(group)) - {default, "base"})  # base only holds what the others share
         if others:
             lines.append(fill(f"{group}: {', '.join([default, *others])}", width=120, subsequent_indent="  "))
     return lines

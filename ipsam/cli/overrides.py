@@ -2,8 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -11,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ipsam.cli.errors import keys_of, written_value
+from ipsam.cli.help import names_in
 from ipsam.utils.options import close_to, quoted
 from ipsam.utils.resources import CONFIGS
 
@@ -59,7 +59,7 @@ def in_one_sentence(error: HydraException, arguments: Sequence[str], file: DictC
         return _unreadable(error.override, arguments, file)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.partition("/")
-        known = sorted(str(path.relative_to(CONFIGS / group).with_suffix("")) for path in _files(CONFIGS / group))
+        known = names_in(group)
         meant = close_to(name, known)
         return f"{group}={name}: no such file; " + (
             f"did you mean {group}={meant}?" if meant else f"there are {', '.join(known)}"
@@ -109,7 +109,3 @@ def _unreadable(override: str, arguments: Sequence[str], file: DictConfig) -> st
 
 def _is_closed(text: str) -> bool:
     return all(text.count(opening) <= text.count(closing) for opening, closing in ("[]", "{}"))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return folder.rglob("*.yaml")
