@@ -20,6 +20,6 @@ def main() -> None:
             show(text)
             if options["out"] is not None:
                 write_json(options["out"], figures)
-    for one in statements():
-        if one.benchmark and command in (one.benchmark, ALL):
-            show(f"The paper (section {one.section}), {one.claim}: {one.paper}. {one.remark}")
+        for one in statements():
+            if one.benchmark and command in (one.benchmark, ALL):
+                show(f"The paper (section {one.section}), {one.claim}: {one.paper}. {one.remark}")
