@@ -11,6 +11,7 @@ from ipsam.utils.folders import cache_folder
 if TYPE_CHECKING:
     from accelerate import PartialState
 
+NUM_PRODUCTS = 10  # whose best measures a device's rate, as other processes disturb it
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -60,6 +61,25 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
     if precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return precision == "bf16"
+
+
+def matrix_rate(device: torch.device, *, bf16: bool, side: int) -> float:
+    """Measure the FLOP/s of a matrix product, about the most that a device reaches. No global generator is drawn from.
+
+    Args:
+        side: of the square matrices.
+    """
+    from torch.utils.benchmark.utils.timer import timer  # waits for the GPU first; imported late, as few need it
+
+    generator = torch.Generator(device)
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    matrix = torch.randn(side, side, generator=generator, device=device, dtype=dtype)
+    seconds = []
+    for _ in range(NUM_PRODUCTS):
+        began = timer()
+        matrix @ matrix
+        seconds.append(timer() - began)
+    return float(2 * side**3 / min(seconds))
 
 
 def compile_model(model: nn.Module) -> None:

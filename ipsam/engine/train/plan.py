@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -22,13 +21,13 @@ from ipsam.engine.train.fake_step import copy_without_weights, fake_step
 from ipsam.engine.train.memory import GB, StepMemory, step_memory
 from ipsam.model import Segmenter
 from ipsam.model.activation_checkpointing import recompute_blocks
-from ipsam.utils.device import processes
+from ipsam.utils.device import matrix_rate, processes
 
 # FLOP/s in bf16 with fp32 accumulation, dense, from NVIDIA's data sheets; of the H100 the SXM module.
 CARDS = {"RTX 3090": 71e12, "RTX 4090": 165e12, "A100": 312e12, "H100": 989e12}
 UTILISATION = 0.35  # assumed share of that rate; at batch size 1 fast cards may reach less
 LARGE = 20.0  # millions of parameters from which a run on a CPU gets a warning
-PRODUCT, NUM_PRODUCTS = 1024, 10  # side and number of the matrix products that measure a CPU's rate
+PRODUCT = 1024  # side of the matrices whose product measures a CPU's rate
 _formulas: Any = flop_counter  # untyped
 # Operators that torch's counter does not know, with the shapes of their inputs.
 ON_CPU: dict[Any, Any] = {
@@ -191,24 +190,13 @@ def warn_of_cpu(model: Segmenter, train_set: TrainSet | None, settings: Settings
     how: dict[str, Any] = {"batch_size": settings.batch_size, "device": settings.device, "bf16": settings.bf16}
     with suppress(ValueError):  # such a model trains all the same
         flops = settings.accumulate * step_flops(model, **how, checkpointing=settings.activation_checkpointing)
-        rate = cpu_rate(bf16=settings.bf16)
+        rate = matrix_rate(settings.device, bf16=settings.bf16, side=PRODUCT)
         num_steps = settings.epochs * epoch_steps(len(train_set), settings)
         logger.warning(
             "training a large model on a CPU: a step takes at least %.2g s (%.2g TFLOPs at the %.2g TFLOP/s of a "
             "matrix product here), and the run's %d steps %s; plan=true estimates the hours on GPUs",
             *(flops / rate, flops / 1e12, rate / 1e12, num_steps, _duration(num_steps * flops / rate)),
         )
-
-
-def cpu_rate(*, bf16: bool, side: int = PRODUCT) -> float:
-    """Measure the FLOP/s of a matrix product on this CPU; the best of several, as other processes disturb it."""
-    matrix = torch.ones(side, side, dtype=torch.bfloat16 if bf16 else torch.float32)  # draws no random numbers
-    seconds = []
-    for _ in range(NUM_PRODUCTS):
-        began = perf_counter()
-        matrix @ matrix
-        seconds.append(perf_counter() - began)
-    return float(2 * side**3 / min(seconds))
 
 
 def _counter() -> FlopCounterMode:

@@ -16,6 +16,7 @@ from ipsam.tools.benchmark import Report
 from ipsam.tools.benchmark.inputs import experiment, forward_pass, predictor_of, random_model
 from ipsam.tools.benchmark.measure import GB, bytes_of, peak_memory, report, side_by_side, timer
 from ipsam.tools.benchmark.options import BenchmarkOptions
+from ipsam.utils.device import matrix_rate
 
 DEFAULTS = {
     "cpu": {"sizes": (352, 512, 768), "batches": (1, 2), "repeats": 3},
@@ -45,7 +46,7 @@ speed. Between parts the device is waited for, so the whole takes longer than in
 def benchmark(options: BenchmarkOptions) -> Report:
     """Measure time, FLOPs and memory of inference by size, batch size, part and operator."""
     device, precision = options.device, options.precision
-    rate = matrix_rate(device, precision=precision, repeats=options.repeats)
+    rate = matrix_rate(device, bf16=precision == "bf16", side=MATRIX[device.type])
     profiled = PROFILED if PROFILED in options.sizes else max(options.sizes)
     batch_profiled = min(options.batches)
     where = f"at {profiled} px, batch {batch_profiled}"
@@ -73,13 +74,6 @@ def benchmark(options: BenchmarkOptions) -> Report:
             operators = [{f"operator, {where}": name} | row for name, row in top_operators(run, device).items()]
     notes = NOTES.format(repeats=options.repeats, precision=precision, rate=rate / 1e12)
     return report([forward, parts, operators], notes, "ipsam", "torch", "sam2", options=options)
-
-
-def matrix_rate(device: torch.device, *, precision: str, repeats: int, side: int | None = None) -> float:
-    """Measure the FLOPs per second of a large matrix product, about the most that a device reaches."""
-    n = side or MATRIX[device.type]
-    matrix = torch.randn(n, n, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
-    return 2 * n**3 / side_by_side({"product": lambda: matrix @ matrix}, repeats=repeats)["product"]
 
 
 @torch.no_grad()

@@ -99,7 +99,7 @@ def test_only_a_large_model_on_a_cpu_gets_a_warning(
     model, settings = micro_model(), make_settings(epochs=1000)
     train_set, _ = scenes(num_train=7).train_and_val(seed=0)
     monkeypatch.setattr(plan, "step_flops", lambda *_, **__: 42_000_000_000)
-    monkeypatch.setattr(plan, "cpu_rate", lambda *, bf16: 1e10)
+    monkeypatch.setattr(plan, "matrix_rate", lambda *_, **__: 1e10)
     if is_large:
         monkeypatch.setattr(plan, "LARGE", count_parameters(model)[0])
     warn_of_cpu(model, train_set, settings)
@@ -110,9 +110,3 @@ def test_only_a_large_model_on_a_cpu_gets_a_warning(
     if is_large:
         assert "a step takes at least 4.2 s (0.042 TFLOPs at the 0.01 TFLOP/s of a matrix product here)" in texts[0]
         assert "the run's 4000 steps 5 hours;" in texts[0]
-
-
-def test_measuring_the_rate_draws_no_random_numbers() -> None:
-    state = torch.get_rng_state()
-    assert plan.cpu_rate(bf16=False, side=64) > 0
-    assert torch.equal(torch.get_rng_state(), state)
