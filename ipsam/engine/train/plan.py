@@ -19,6 +19,7 @@ from ipsam.engine.runs.provenance import count_parameters
 from ipsam.engine.runs.settings import Settings
 from ipsam.engine.train.fake_step import copy_without_weights, fake_step
 from ipsam.engine.train.memory import GB, StepMemory, step_memory
+from ipsam.engine.train.optimizer import parameter_groups
 from ipsam.model import Segmenter
 from ipsam.model.activation_checkpointing import recompute_blocks
 from ipsam.utils.device import matrix_rate, processes
@@ -139,6 +140,7 @@ def plan_run(config: DictConfig, *, published: bool = False) -> Plan | None:
     param, t_param = count_parameters(model)
     if not t_param:
         return None
+    parameter_groups(model, settings)  # refuses those that training would
     num_pairs, is_published = _num_pairs(data, config.seed, published=published)
     num_epoch_steps = epoch_steps(num_pairs, settings)  # joins the processes, before the memory's estimate counts them
     model.to("meta")

@@ -80,6 +80,11 @@ def test_folder_given_by_hand_must_be_there(tmp_path: Path) -> None:
         plan_run(composed(tmp_path, "data.train=[{name: own, images: own/images, masks: own/masks}]"))
 
 
+def test_group_without_a_parameter_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"engine.groups\[0\]: match='loras' finds no trainable parameter"):
+        plan_run(composed(tmp_path, "engine.groups=[{match: loras}]"))
+
+
 def test_steps_of_an_epoch_are_those_of_training(tmp_path: Path, scenes: Any, make_settings: Any) -> None:
     settings = make_settings(epochs=2, accumulate=2, batch_size=2)
     train_set, _ = scenes(num_train=7).train_and_val(seed=0)
