@@ -20,8 +20,8 @@ def add_epoch(path: Path, epoch: int, scores: Mapping[str, Scores]) -> None:
     """
     earlier = [entry for entry in read_curve(path) if entry[0] < epoch]
     entries = [*earlier, *((epoch, name, of_set) for name, of_set in scores.items())]
-    columns = [{"epoch": number, "dataset": name, **_metrics(of_set)} for number, name, of_set in entries]
-    write_bytes(path, as_csv(columns))
+    rows = [{"epoch": number, "dataset": name, **_metrics(of_set)} for number, name, of_set in entries]
+    write_bytes(path, as_csv(rows))
 
 
 def read_curve(path: Path) -> list[tuple[int, str, Scores]]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ipsam.data import EpochSampler, TestSet, TrainSet, collate_train
-from ipsam.engine.evaluate.curve import CURVE, add_epoch
+from ipsam.engine.evaluate.curve import CURVE, add_epoch, read_curve
 from ipsam.engine.evaluate.evaluator import evaluate_with
 from ipsam.engine.evaluate.panel import panel
 from ipsam.engine.metrics import Scores
@@ -74,7 +74,8 @@ def train(
         The run's progress; None if there was nothing to train.
 
     Raises:
-        ValueError: there is no training set; a checkpoint cannot be resumed; or the training diverged.
+        ValueError: there is no training set; a checkpoint or ``eval/curve.csv`` cannot be continued; or the training
+            diverged.
         StoppedError: the run was asked to stop, and has saved.
         OSError: a checkpoint cannot be written.
     """
@@ -85,8 +86,11 @@ def train(
         if accelerator.is_main_process:
             Store(folder / "checkpoints").save(0, model, config=config, training={}, best=False)
         return None
-    num_blocks = check_can_train(model, train_set, test_sets or {}, settings)
+    test_sets = test_sets or {}
+    num_blocks = check_can_train(model, train_set, test_sets, settings)
     assert train_set is not None
+    if settings.watch_test and accelerator.is_main_process:
+        read_curve(folder / "eval" / CURVE)  # a damaged one is to be found out now, not after an epoch
     if settings.fast:
         add_lora_by_addmm(model)
     recompute_blocks(model, num_blocks)
@@ -118,7 +122,7 @@ def train(
             parallel.train()
             is_last, output = epoch + 1 == settings.epochs, None
             validates = val_set is not None and (is_last or (epoch + 1) % settings.val_every == 0)
-            watches = test_sets and settings.watch_test and (is_last or (epoch + 1) % settings.watch_test == 0)
+            watches = settings.watch_test and (is_last or (epoch + 1) % settings.watch_test == 0)
             for batch in run.timed(skip_first_batches(loader, progress.batch) if progress.batch else loader):
                 lr = settings.lr_at(progress.step, num_steps)
                 with accelerator.accumulate(parallel):
@@ -157,7 +161,6 @@ def train(
                 best = progress.add_scores(scores, settings.best)
                 log.scalars("val", scores, progress.step)
             if watches:
-                assert test_sets is not None
                 for name, of_set in watch(model, test_sets, settings, epoch=epoch + 1, folder=folder).items():
                     log.scalars(f"watch/{name}", of_set, progress.step)
             run.log_epoch(settings.epochs, loss, settings.best if validates else None)

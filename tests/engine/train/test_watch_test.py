@@ -65,5 +65,14 @@ def test_each_epoch_is_watched_once(
             train(**options)
     interrupt(None)
     assert epochs_of(tmp_path) == ([] if cut == "before" else [2])
+    if cut == "after":
+        curve = tmp_path / "eval" / "curve.csv"
+        content = curve.read_bytes()
+        curve.write_bytes(content[:-1] + b",")
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer, "RunState", None)  # it is refused before any work
+            with pytest.raises(ValueError, match=r"curve\.csv is damaged"):
+                train(seed=2, resume=True, **options)
+        curve.write_bytes(content)
     train(seed=2, resume=True, **options)
     assert epochs_of(tmp_path) == [2, 3]  # also the last
