@@ -1,6 +1,7 @@
 """The commands train, eval and params on small data."""
 
 import json
+import multiprocessing
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,7 @@ def test_unusable_files_are_named(
     given = [*TINY, f"data.train=[{pairs('own')}]", f"engine.num_workers={num_workers}"]
     damage()
     message = script("train", *given).error
+    assert not multiprocessing.active_children()
     assert [word for word in words if word not in message] == [], message
     if "data.exclude=[own/train/b]" in words:
         assert script("train", *given, "data.exclude=[own/train/b]").status == 0

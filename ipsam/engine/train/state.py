@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from pydantic import ConfigDict, Field, model_validator
-from torch.utils.data import default_collate
+from torch.utils.data import DataLoader, default_collate
 
 from ipsam.data import TrainSet
 from ipsam.engine.metrics import METRICS
@@ -181,14 +181,18 @@ class RunState:
                     f"{', '.join(step['images'])}. {WAY_OUT}"
                 )
 
-    def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """Yield an epoch's batches, and measure its steps and the wait for each batch."""
+    def timed(self, loader: DataLoader[Any]) -> Iterator[Any]:
+        """Yield an epoch's batches, and measure its steps and the wait for each batch; on an error end the workers."""
         first, waited, begun = self.progress.step, 0.0, perf_counter()
         asked = begun
-        for batch in batches:
-            waited += perf_counter() - asked
-            yield batch
-            asked = perf_counter()
+        try:
+            for batch in loader:
+                waited += perf_counter() - asked
+                yield batch
+                asked = perf_counter()
+        except BaseException:  # also of the loop's body, which closes this generator
+            _end_workers(loader)
+            raise
         seconds, steps = asked - begun, self.progress.step - first
         self.timing = (
             f"; {seconds / steps:.3g} s a step, {waited / seconds:.0%} of it waiting for data" if steps else ""
@@ -276,6 +280,16 @@ class RunState:
             "rng": gather_object([rng_state()]),
             "progress": self.progress.model_dump(),
         }
+
+
+def _end_workers(loader: DataLoader[Any]) -> None:
+    """End a loader's workers, which an error and its traceback keep alive.
+
+    The garbage collector would close their queues before torch tells them to end, and so wait for them in vain.
+    """
+    iterator: Any = getattr(loader, "base_dataloader", loader)._iterator  # accelerate's loader holds torch's
+    if iterator is not None:
+        iterator._shutdown_workers()
 
 
 def _does_not_fit(checkpoint: Path, error: Exception) -> ValueError:
