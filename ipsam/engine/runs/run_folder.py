@@ -29,19 +29,8 @@ FIGURES = "figures"  # a folder of the run, too
 DATA_ROOT = "data"  # as in configs/paths/default.yaml
 ENVIRONMENT, LOG, LOCK = "environment.jsonl", "train.log", ".lock"
 FREE_ON_RESUME = (
-    *(
-        "resume",
-        "overwrite",
-        "plan",
-        "allow_change",
-        "run_dir",
-        "paper",
-        "paths",
-        "plugins",
-        "data.root",
-        "data.cache",
-        "data.test",
-    ),
+    *("resume", "overwrite", "plan", "allow_change", "run_dir", "paper", "paths", "plugins"),
+    *("data.root", "data.cache", "data.test"),
     # Another path of the pretrained weights is fine: their sha256 is checked.
     *("model.backbone.checkpoint", "model.detector.checkpoint"),
     *("engine.num_workers", "engine.num_threads", "engine.eval_batch_size", "engine.references"),
