@@ -22,6 +22,7 @@ from ipsam.engine.train.memory import GB, StepMemory, step_memory
 from ipsam.engine.train.optimizer import parameter_groups
 from ipsam.model import Segmenter
 from ipsam.model.activation_checkpointing import recompute_blocks
+from ipsam.utils.console import counted
 from ipsam.utils.device import matrix_rate, processes
 
 # FLOP/s in bf16 with fp32 accumulation, dense, from NVIDIA's data sheets; of the H100 the SXM module.
@@ -103,7 +104,7 @@ class Plan:
         return "\n".join(
             [
                 f"parameters: {self.t_param:.2f} M trainable of {self.param:.2f} M",
-                f"steps: {self.num_steps:,}, {self.epochs} epochs of {self.epoch_steps:,}",
+                f"steps: {self.num_steps:,}, {counted(self.epochs, 'epoch')} of {self.epoch_steps:,}",
                 f"training pairs: {self.num_pairs:,}{published}",
                 "",
                 markdown(header, rows),
@@ -222,5 +223,5 @@ def _num_pairs(data: Data, seed: int, *, published: bool) -> tuple[int, bool]:
 
 def _duration(seconds: float) -> str:
     if seconds < 2 * 3600:
-        return f"{math.ceil(seconds / 60)} minutes"
+        return counted(math.ceil(seconds / 60), "minute")
     return f"{seconds / 3600:.0f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
