@@ -39,7 +39,7 @@ def server() -> Iterator[Any]:
     def start(handler: type[BaseHTTPRequestHandler]) -> str:
         handler.log_message = lambda *_: None  # type: ignore[method-assign]
         running.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
-        Thread(target=running[-1].serve_forever, daemon=True).start()
+        Thread(target=running[-1].serve_forever, args=(0.01,), daemon=True).start()  # asks so often whether to end
         return f"http://127.0.0.1:{running[-1].server_port}"
 
     yield start

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from support.saved import failing
 from support.saved_maps import row
 
 
@@ -136,10 +137,7 @@ def test_printed_exclude_can_be_typed(check: Callable[..., Any], own: list[str])
 def test_full_disk_loses_no_findings(
     check: Callable[..., Any], own: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("os.fsync", failing(errno.ENOSPC))
     done = check(*own, "out=found")
     assert done.status == 1
     assert "12 files read" in done.out

@@ -1,6 +1,5 @@
 """A full disk: the file is named, and none is half written."""
 
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 from support.figure_runs import write_run, write_set
 from support.paper_runs import save_methods, scores
+from support.saved import limited_files
 from support.saved_maps import write_maps, write_masks
 from support.small_run import TINY
 
@@ -54,12 +54,8 @@ def test_file_is_named_and_not_half_written(
 ) -> None:
     for path in inputs.iterdir():
         Path(path.name).symlink_to(path)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
+    with limited_files(size):
         done = script(command, *arguments)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert done.status == 1
     assert f"{file}: can't be written (File too large)" in done.err
     assert not [word for word in ("Traceback", "Logging error", "[Errno") if word in done.err], done.err

@@ -13,6 +13,7 @@ from PIL import Image
 from support.defaults import data_with
 from support.doctor_files import png_header
 from support.map_files import add, pairs_in, refused, save, write
+from support.saved import failing
 
 from ipsam.data import cache
 from ipsam.data.benchmarks import KNOWN
@@ -241,15 +242,11 @@ def source() -> FolderSource:
     return FolderSource([Pair(stem, Path(f"images/{stem}.png"), Path(f"masks/{stem}.png")) for stem in "abc"])
 
 
-def full(*_: Any) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
 def test_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("file").touch()
     ways_out = ("make room there", "name another folder", "cache=null")
     refused(lambda: cached(source(), Path("file"), image_size=32), "cache=file", "(File exists)", *ways_out)
-    monkeypatch.setattr(cache, "_write", full)
+    monkeypatch.setattr(cache, "_write", failing(errno.ENOSPC))
     refused(lambda: cached(source(), Path("new"), image_size=32), "cache=new", "(No space left on device)", *ways_out)
     assert [path.suffix for path in Path("new").iterdir()] in ([], [".lock"])
 

@@ -1,7 +1,9 @@
 """Experiments that the tests judge, composed as they are or at tiny size with random weights."""
 
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -57,14 +59,28 @@ def composed(name: str, *overrides: str) -> DictConfig:
     return config
 
 
+def changeable(name: str, *overrides: str) -> DictConfig:
+    """Copy a composed experiment."""
+    config = deepcopy(composed(name, *overrides))
+    OmegaConf.set_readonly(config, None)
+    return config
+
+
 def tiny(name: str, *overrides: str) -> DictConfig:
     """Compose an experiment with random weights at micro size, changing only keys that it has."""
-    config = compose_experiment(CONFIGS, name, overrides)
+    config = changeable(name, *overrides)
     drop_checkpoints(config.model)
     for key, value in MICRO.items():
         if OmegaConf.select(config, key) is not None:
             OmegaConf.update(config, key, value)
     return config
+
+
+def leaves(value: Any, key: str = "") -> dict[str, Any]:
+    """List the values of a nested dictionary by their dotted keys."""
+    if not isinstance(value, dict):
+        return {key: value}
+    return {name: leaf for part in value for name, leaf in leaves(value[part], f"{key}.{part}".lstrip(".")).items()}
 
 
 def rows_of(name: str) -> tuple[Reference, ...]:

@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from ipsam.engine.runs.configuration import build_model, compose_experiment
+from ipsam.engine.runs.configuration import build_model
 from ipsam.engine.runs.store import Store
 from ipsam.tools.figures.page import GAP
 from ipsam.tools.figures.view import WIDTH
 from support.builders import randomise
+from support.experiments import CONFIGS, changeable
 from support.saved_maps import mask_of, save
-
-CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def write_run(folder: str, test: Sequence[Any], *overrides: str, image_size: int = 64) -> Path:
@@ -29,7 +28,7 @@ def write_run(folder: str, test: Sequence[Any], *overrides: str, image_size: int
         "engine.num_workers=0",
         *overrides,
     ]
-    config = compose_experiment(CONFIGS, "quickstart", given)
+    config = changeable("quickstart", *given)
     config.data.test = test
     torch.manual_seed(len(folder))
     model = build_model(config.model)

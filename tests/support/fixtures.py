@@ -11,12 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from ipsam.data import Data, TestSet, TrainSet
 from ipsam.engine.runs import store
-from ipsam.engine.runs.configuration import compose_experiment
 from ipsam.engine.runs.settings import Settings
 from ipsam.engine.train import trainer
 from ipsam.model import IPSAM
 from support.defaults import data_with, settings_with
-from support.run_folders import CONFIGS
+from support.experiments import CONFIGS, changeable
 from support.training import PowerCutError, fit, model_of
 
 
@@ -149,7 +148,9 @@ def run_config(tmp_path: Path) -> Any:
     """The quickstart's configuration, its run in tmp_path / run."""
 
     def compose(*overrides: str) -> DictConfig:
-        return compose_experiment(CONFIGS, "quickstart", [f"run_dir={tmp_path / 'run'}", "engine.cpu=true", *overrides])
+        config = changeable("quickstart", "run_dir=run", "engine.cpu=true", *overrides)
+        config.run_dir = str(tmp_path / config.run_dir)
+        return config
 
     return compose
 

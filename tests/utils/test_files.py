@@ -4,14 +4,14 @@ import csv
 import errno
 import io
 import os
-import resource
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from support.saved import limited_files
 
 from ipsam.data.files import read_list
 from ipsam.data.images import image_size, read_image
@@ -80,16 +80,6 @@ def test_errors_name_the_file_itself(tmp_path: Path, name: str) -> None:
     assert os.listdir(tmp_path) == ["a.png"]
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """Let no file grow above 100 bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.usefixtures("full_disk")
 @pytest.mark.parametrize(
     ("write", "content"),
     [(write_bytes, b"x" * 101), (write_text, "x" * 101), (write_json, ["x"] * 50)],
@@ -97,7 +87,7 @@ def full_disk() -> Iterator[None]:
 def test_full_disk_is_named_and_keeps_the_old_file(tmp_path: Path, write: Callable[..., None], content: object) -> None:
     path = tmp_path / "a"
     path.write_text("old")
-    with pytest.raises(OSError, match="File too large") as error:
+    with limited_files(100), pytest.raises(OSError, match="File too large") as error:
         write(path, content)
     assert error.value.filename == str(path)
     assert path.read_text() == "old"

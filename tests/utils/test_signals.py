@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.quick import every
 from support.training import same
 
 from ipsam.data import TestSet
@@ -44,12 +45,7 @@ def progress(folder: Path) -> Any:
 
 @pytest.mark.parametrize(
     ("number", "forward_pass", "step"),
-    [
-        (signal.SIGTERM, 3, 2),
-        pytest.param(signal.SIGINT, 4, 2, marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, 4, 2, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, 1, 1, marks=pytest.mark.slow),
-    ],
+    every(4, [(signal.SIGTERM, 3, 2), (signal.SIGINT, 4, 2), (signal.SIGHUP, 4, 2), (signal.SIGTERM, 1, 1)]),
 )
 def test_stopped_run_is_saved_and_resume_is_bit_exact(
     tmp_path: Path, train: Any, signal_at: Any, number: int, forward_pass: int, step: int

@@ -88,7 +88,7 @@ class SlowElsewhere:
     index: int
 
     def __call__(self) -> tuple[str, Pixels, NDArray[np.uint8]]:
-        time.sleep(0 if os.getpid() == self.here else 0.05)
+        time.sleep(0 if os.getpid() == self.here else 0.02)
         _, prediction, mask = Noise(self.index)()
         return f"{self.index} {'here' if os.getpid() == self.here else 'there'}", prediction, mask
 

@@ -1,6 +1,5 @@
 """Predicting files keeps their folders, skips what is done and lists what is broken."""
 
-import resource
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from support.saved import limited_files
 
 from ipsam.engine.inference import files
 from ipsam.engine.inference.files import _save, predict_files
@@ -160,13 +160,9 @@ def test_large_pictures_are_held_one_by_one(
 
 def test_full_disk_leaves_no_picture(predictor: Predictor, tree: Path, tmp_path: Path) -> None:
     jobs = find_jobs(str(tree / "a.png"), tmp_path / "out", ["overlay", "map"])
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     for limit in (0, 100, 1000):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-        try:
+        with limited_files(limit):
             outcome = predict_files(predictor, jobs)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert outcome.failed == {tree / "a.png": f"{tmp_path}/out/overlay/a.png: can't be written (File too large)"}
         assert written(tmp_path / "out") == []
     assert predict_files(predictor, jobs).written == 1

@@ -1,7 +1,6 @@
 """Videos keep their size, times and sound; what is damaged, disguised or too large is refused and leaves no file."""
 
 import os
-import resource
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.films import RATE, read_film, write_film
+from support.saved import limited_files
 
 from ipsam.data.decoding import limits
 from ipsam.engine.inference import video_reader
@@ -60,6 +60,25 @@ def test_size_times_and_sound_are_kept(
         assert made.end == pytest.approx(film.end, abs=1e-9)
         assert [codec for codec, _ in made.sound] == [sound] * bool(sound)
         assert all(seconds == pytest.approx(1.2, abs=0.05) for _, seconds in made.sound)
+
+
+@pytest.mark.parametrize(("batch_size", "batches"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1])])
+def test_frames_are_predicted_in_batches(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int, batches: list[int]
+) -> None:
+    sizes, begin = [], predictor._start
+    monkeypatch.setattr(predictor, "_start", lambda images: sizes.append(len(images)) or begin(images))
+    jobs = find_jobs(str(write_film(tmp_path / "a.mp4", num=5)), tmp_path / "out", ["overlay", "map"])
+    assert predict_files(predictor, jobs, batch_size=batch_size).written == 1
+    assert sizes == batches
+    assert predict_files(predictor, jobs).skipped == 1
+
+
+def test_cutout_of_a_video_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.mp4")
+    outcome = predict_files(predictor, find_jobs(str(film), tmp_path / "out", ["cutout"]))
+    assert "a cutout has an alpha channel, which a video can't hold" in outcome.failed[film]
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
 def test_sound_is_decoded_only_to_be_written(tmp_path: Path) -> None:
@@ -179,13 +198,9 @@ def test_full_disk_leaves_no_video(predictor: Predictor, tmp_path: Path) -> None
     film = write_film(tmp_path / "a.mkv", "libx264", sound="aac")
     predict_video(predictor, film, {"map": tmp_path / "whole.mp4"})
     size = (tmp_path / "whole.mp4").stat().st_size
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     for limit in (100, size // 2, size - 1):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-        try:
+        with limited_files(limit):
             assert "File too large" in failure(predictor, film)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_lost_frames_are_noticed(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

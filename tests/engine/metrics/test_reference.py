@@ -6,12 +6,13 @@ import py_sod_metrics as reference
 import pytest
 from numpy.typing import NDArray
 from support.metric_cases import KINDS, Map, by_reference, by_reference_without_normalisation, cases
+from support.quick import only
 
 from ipsam.engine.metrics import CURVES, METRICS, ImageScores, Protocol, measure
 
 # Cases of each kind, of which there are 15.
-NUM_CASES = [20, pytest.param(160, marks=pytest.mark.slow)]
-NUM_OTHER_CASES = [10, pytest.param(40, marks=pytest.mark.slow)]  # of protocols other than the default
+NUM_CASES = only({20}, [20, 160])
+NUM_OTHER_CASES = only({10}, [10, 40])  # of protocols other than the default
 FROM_COUNTS = ("em", "em_adp", "em_max", "f", "f_adp", "f_max", "mdice", "miou", "dice_50", "iou_50")
 
 # The reference's own warnings: NaN where a quadrant is empty, the deviation of no pixels.

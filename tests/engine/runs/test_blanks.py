@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
-from support.experiments import CONFIGS, FILES, FOLDER, composed, tiny
+from support.experiments import CONFIGS, FILES, FOLDER, composed, leaves, tiny
+from support.quick import only
 
 from ipsam.data import Data
 from ipsam.engine.runs.configuration import SECTIONS, build_model, settings_of
@@ -19,25 +20,14 @@ from ipsam.utils.rng import seed_everything
 
 BLANKS = [name for name in yaml_names(FOLDER) if name.startswith("blank/")]
 NATIVE = {name: name.removesuffix("_native") for name in FILES if name.endswith("_native")}
+QUICK = ("blank/size_512", "blank/terms_dice", "blank/random_tiny", "blank/clip_none", "baseline/mdsam_native")
 CHANGE = re.compile(r"^# (\S+)=(.+) instead of (.+)$", re.MULTILINE)
-
-
-def each(*quick: str) -> list[Any]:
-    """Parametrise over all files; quick tests take these alone."""
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in [*BLANKS, *NATIVE]]
-
-
-def flat(values: Any, key: str = "") -> dict[str, Any]:
-    """Return the leaves of nested dictionaries by their whole keys."""
-    if not isinstance(values, dict):
-        return {key: values}
-    return {name: leaf for part, value in values.items() for name, leaf in flat(value, f"{key}.{part}").items()}
 
 
 def settings(name: str) -> dict[str, Any]:
     resolved = OmegaConf.to_container(composed(name), resolve=True)
     assert isinstance(resolved, dict)
-    return flat({section: resolved[section] for section in SECTIONS})
+    return leaves({section: resolved[section] for section in SECTIONS})
 
 
 def read(text: str) -> Any:
@@ -45,9 +35,7 @@ def read(text: str) -> Any:
     return OmegaConf.create(f"value: {text}").value
 
 
-@pytest.mark.parametrize(
-    "name", each("blank/size_512", "blank/terms_dice", "blank/random_tiny", "blank/clip_none", "baseline/mdsam_native")
-)
+@pytest.mark.parametrize("name", only(QUICK, [*BLANKS, *NATIVE]))
 def test_header_names_exactly_what_changes(name: str) -> None:
     first, second, *comments = (
         line for line in (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines() if line.startswith("#")
@@ -55,7 +43,7 @@ def test_header_names_exactly_what_changes(name: str) -> None:
     assert first == "# @package _global_"
     title = r".+:" if name in NATIVE else r"Blank: .+\."
     assert re.fullmatch(rf"# {title} ipsam train experiment={name}", second)
-    named = {f".{key}": (read(new), read(old)) for key, new, old in CHANGE.findall("\n".join(comments))}
+    named = {key: (read(new), read(old)) for key, new, old in CHANGE.findall("\n".join(comments))}
     assert sum(" instead of " in line and "=" in line for line in comments) == len(named) > 0
     ours, base = settings(name), settings(NATIVE.get(name, "cod_r32"))
     changed = {key: (ours.get(key), base.get(key)) for key in ours | base if ours.get(key) != base.get(key)}
@@ -73,7 +61,7 @@ def test_no_two_blanks_are_the_same() -> None:
     assert all(one != other for index, one in enumerate(found) for other in found[:index])
 
 
-@pytest.mark.parametrize("name", each("blank/mask_first", "baseline/mdsam_native"))
+@pytest.mark.parametrize("name", only(("blank/mask_first", "baseline/mdsam_native"), [*BLANKS, *NATIVE]))
 def test_blank_trains_two_steps_at_micro_size(name: str, tmp_path: Path) -> None:
     small = ["data=synthetic", "data.image_size=64", "data.synthetic.num_train=2", "engine.epochs=1"]
     config = tiny(name, *small, "engine.batch_size=1", "engine.num_workers=0", "engine.cpu=true")

@@ -1,14 +1,12 @@
 """From configurations to models and back: constructors' complaints name their key, and only plain data is read."""
 
 import re
-from copy import deepcopy
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
-from support.run_folders import CONFIGS
+from omegaconf import OmegaConf
+from support.experiments import CONFIGS, changeable
 
 from ipsam.data import Data
 from ipsam.engine.runs import plugins
@@ -21,14 +19,9 @@ from ipsam.utils.worker_pool import num_cpus
 GOOD = "model: {a: 1}\ndata: {b: [1, two, null]}\nengine: {lr: 1.0e-06}\n"
 
 
-@cache
-def composed(*overrides: str) -> DictConfig:
-    return compose_experiment(CONFIGS, "quickstart", ["data.image_size=64", *overrides])
-
-
 def model_config(*overrides: str) -> Any:
     """The quickstart's model at 64 px."""
-    return deepcopy(composed(*overrides)).model
+    return changeable("quickstart", "data.image_size=64", *overrides).model
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.quick import every
-from support.saved import names
+from support.saved import failing, names
 
 from ipsam.engine.runs import fetch as fetching
 from ipsam.engine.runs.fetch import fetch, find_base
@@ -130,11 +130,8 @@ def test_old_and_new_file_are_never_spliced(server: Any, tmp_path: Path, tag: st
 
 
 def test_full_disk_is_named_with_the_file(files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     url, _ = files()
-    monkeypatch.setattr(fetching, "_append", full)
+    monkeypatch.setattr(fetching, "_append", failing(errno.ENOSPC))
     with pytest.raises(OSError, match="No space left") as error:
         fetch(url, tmp_path / "file.pt")
     assert error.value.filename == str(tmp_path / "file.pt")

@@ -27,7 +27,7 @@ from support.hostile_weights import WEIGHTS_FILES, cast
 
 from ipsam.engine.runs.checkpoint import CONFIG, TRAINING, WEIGHTS
 
-NUM_VALUES = 90  # single values that are replaced
+NUM_VALUES = 150  # single values that are replaced
 TALLY = Tally()
 AUDIT = Audit()
 OK, ERROR, EITHER = (True,), (False,), (True, False)
@@ -117,8 +117,9 @@ def file_cases() -> Iterator[Any]:
         change = {name: lambda content, text=text: content + text.encode()}
         tables.append((CONFIG, change, OK if name in unread else ERROR, ERROR))
     for file, changes, evaluation, resuming in tables:
+        step = max(3, len(changes) // 30) if resuming == EITHER else 1  # few of those by chance are quick
         for number, (name, change) in enumerate(changes.items()):
-            marks = pytest.mark.slow if resuming == EITHER and number % 3 else ()  # a third of those by chance is quick
+            marks = pytest.mark.slow if number % step else ()
             yield pytest.param(file, change, evaluation, resuming, id=f"{file}: {name}", marks=marks)
 
 
@@ -182,7 +183,12 @@ FREE = {"the test sets", "the data's folder"}  # may differ when a run is resume
 
 @pytest.mark.parametrize(
     ("site", "target"),
-    [(site, target) for site in CALL_SITES for target in CALLS if site == "the decoder" or target in PICKLED[:2]],
+    [
+        pytest.param(site, target, marks=() if site == "the decoder" or target in PICKLED[:2] else pytest.mark.slow)
+        for site in CALL_SITES
+        for target in CALLS
+        if site == "the decoder" or target in PICKLED
+    ],
 )
 def test_calls_do_not_run(place: Path, whole: Files, canary: Path, site: str, target: str) -> None:
     text = with_call(whole[CONFIG].decode(), site, target, str(canary))

@@ -40,13 +40,17 @@ def other(folder: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", 0.05)
+
+
 @pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL], ids=errno.errorcode.get)
 def no_locks(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise OSError(request.param, os.strerror(request.param))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    monkeypatch.setattr(lock, "PATIENCE", 0.05)
 
 
 def refused(folder: Path, message: str) -> None:
@@ -58,6 +62,7 @@ def everything(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.usefixtures("impatient")
 def test_second_training_is_refused(run_config: Any, folder: Path, other: Any) -> None:
     finish(run_config())
     before = everything(folder)
@@ -85,6 +90,7 @@ def test_workers_that_outlive_a_killed_process_hold_nothing(folder: Path) -> Non
     worker.kill()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_lock_is_held_while_overwriting_and_released(run_config: Any, folder: Path) -> None:
     finish(run_config())
     with begin_run(config := run_config("overwrite=true")):
@@ -122,7 +128,7 @@ def test_run_killed_before_its_first_checkpoint_starts_over(run_config: Any, fol
     assert "killed" not in (folder / "data.json").read_text()
 
 
-@pytest.mark.usefixtures("no_locks")
+@pytest.mark.usefixtures("no_locks", "impatient")
 def test_without_locks_a_file_stands_for_one(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A dead process of this host is no obstacle; another host is named with the file to remove."""
     path = folder / f"{LOCK}{SOFT}"

@@ -6,27 +6,22 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
-from support.experiments import CONFIGS, FILES, FOLDER, composed
+from support.experiments import CONFIGS, FILES, FOLDER, composed, leaves
+from support.quick import only
 
-SHIPPED = {*FILES, *(f"blank/{path.stem}" for path in (FOLDER / "blank").glob("*.yaml"))}
+from ipsam.tools.paper.changes import yaml_names
+
+SHIPPED = {*FILES, *(name for name in yaml_names(FOLDER) if name.startswith("blank/"))}
 COD = sorted(name for name in SHIPPED if not name.startswith("kvasir") and name not in ("quickstart", "micro"))
 QUICK = {"cod_r32", "baseline/mdsam", "baseline/yolov8_sam2", "blank/size_512"}
 SHORT = {"data.image_size": 512, "model.backbone.image_size": 512, "engine.epochs": 20}
-EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COD]
-
-
-def flat(value: Any, key: str = "") -> dict[str, Any]:
-    """List the values of a configuration by their dotted keys."""
-    if not isinstance(value, dict):
-        return {key: value}
-    return {name: one for part in value for name, one in flat(value[part], f"{key}.{part}".lstrip(".")).items()}
 
 
 def values(config: DictConfig) -> dict[str, Any]:
-    return flat(OmegaConf.to_container(config, resolve=True))
+    return leaves(OmegaConf.to_container(config, resolve=True))
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", only(QUICK, COD))
 def test_short_scale_changes_what_its_header_says(name: str) -> None:
     before, after = values(composed(name)), values(composed(name, "+scale=short"))
     assert after.keys() == before.keys()

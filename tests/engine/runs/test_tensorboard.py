@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.quick import every
+from support.saved import failing
 from support.training import PowerCutError, fit, model_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -66,15 +67,12 @@ def test_resuming_leaves_no_entry_twice(
 def test_full_disk_ends_the_log_but_not_the_run(
     tmp_path: Path, train: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: str
 ) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     if fails == "at the first entry":
         (tmp_path / "tensorboard").write_text("not a folder")
     elif fails == "later":
-        monkeypatch.setattr(RecordWriter, "write", full)
+        monkeypatch.setattr(RecordWriter, "write", failing(errno.ENOSPC))
     else:
-        monkeypatch.setattr(RecordWriter, "close", full)
+        monkeypatch.setattr(RecordWriter, "close", failing(errno.ENOSPC))
     train(epochs=3)
     assert load_training(tmp_path / "checkpoints" / "last")["progress"]["epoch"] == 3
     assert caplog.text.count(f"the log in {tmp_path / 'tensorboard'} ends here: ") == 1

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.quick import only
+from support.saved import failing
 from support.training import model_of, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -41,9 +43,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param("nan", marks=pytest.mark.slow), pytest.param("inf", marks=pytest.mark.slow), "gradient"]
-)
+@pytest.mark.parametrize("kind", only({"gradient"}, ["nan", "inf", "gradient"]))
 def test_run_stops_and_saves_the_state_before_the_bad_step(tmp_path: Path, train: Any, spoil: Any, kind: str) -> None:
     train("healthy", epochs=2, save_every=1, keep=9)
     healthy = weights(tmp_path / "healthy/checkpoints" / f"step_{BAD_STEP - 1:08d}")
@@ -100,11 +100,8 @@ def test_batch_norm_statistics_are_restored(tmp_path: Path, train: Any, action: 
 
 
 def test_full_disk_does_not_hide_the_divergence(train: Any, spoil: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     spoil(BAD_STEP, "nan")
-    monkeypatch.setattr(run_state, "save_checkpoint", full)
+    monkeypatch.setattr(run_state, "save_checkpoint", failing(errno.ENOSPC))
     with pytest.raises(
         ValueError, match=r"diverged at step 3.*could not be saved in .*diverged/step_00000003 \(No space"
     ):

@@ -11,8 +11,8 @@ import torch
 from omegaconf import OmegaConf
 from support.builders import randomise, save_official_format
 from support.defaults import loss_weights_with
-from support.experiments import CONFIGS, FILES, OPTIONS, rows_of, tiny
-from support.quick import every
+from support.experiments import CONFIGS, FILES, OPTIONS, composed, rows_of, tiny
+from support.quick import every, only
 from support.training import same
 
 from ipsam.data import TestSet
@@ -29,7 +29,7 @@ from ipsam.tools.paper.changes import changes, settings_of_run
 
 # Quick tests take one experiment of each kind.
 QUICK = {"cod_r32", "ablation/trainable_prompt_encoder", "baseline/sam2_oracle", "kvasir/mdsam"}
-EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FILES]
+EACH = only(QUICK, FILES)
 TABLE_3 = [name for name in FILES if any(row.table == 3 for row in rows_of(name)) and name != "cod_r32"]
 LORA = [name for name in TABLE_3 if name.startswith("ablation/lora_")]
 PROMPT_ENCODER = (
@@ -78,7 +78,7 @@ def intended(name: str, model: Segmenter) -> set[str]:
     begins: tuple[str, ...] = ()
     if name == "ablation/trainable_prompt_encoder":
         begins = PROMPT_ENCODER
-    if compose_experiment(CONFIGS, name).model.backbone.get("fine_tune"):
+    if composed(name).model.backbone.get("fine_tune"):
         begins = ("backbone.image_encoder.",)
     return lora | {key for key in keys if not key.startswith("backbone.") or key.startswith(begins)}
 
@@ -149,10 +149,7 @@ VARIED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "adapt", "part"),
-    [each if each in VARIED else pytest.param(*each, marks=pytest.mark.slow) for each in COMBINATIONS],
-)
+@pytest.mark.parametrize(("name", "adapt", "part"), only(VARIED, COMBINATIONS))
 def test_every_trainable_parameter_gets_a_gradient(name: str, adapt: str, part: str | None) -> None:
     """Whatever is left out. Else the model says so: training on several processes depends on it."""
     config = tiny(*name.split()).model
@@ -214,7 +211,7 @@ def test_mdsams_pretrained_parts_have_a_learning_rate_of_their_own() -> None:
         torch.nn.init.constant_(parameter, 0.123)
     trainable = {name: value for name, value in MDSAM(sam).named_parameters() if value.requires_grad}
     pretrained = {name for name, value in trainable.items() if (value == 0.123).all()}
-    [group] = compose_experiment(CONFIGS, "baseline/mdsam_native").engine.groups
+    [group] = composed("baseline/mdsam_native").engine.groups
     assert pretrained == {name for name in trainable if re.search(group.match, name)} != set()
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.builders import micro_model
 from support.defaults import loss_weights_with
+from support.quick import only
 from support.training import model_of, same
 from torch.profiler import ProfilerActivity, profile
 
@@ -37,7 +38,7 @@ def measured(model: IPSAM) -> int:
     return peak
 
 
-@pytest.mark.parametrize("num_recomputed", [pytest.param(0, marks=pytest.mark.slow), 5])
+@pytest.mark.parametrize("num_recomputed", only({5}, [0, 5]))
 def test_estimate_matches_the_measured_peak(num_recomputed: int) -> None:
     model = micro_model(image_size=128, lora=LoRA(rank=4))
     memory = step_memory(model, batch_size=2, device=CPU, bf16=False)

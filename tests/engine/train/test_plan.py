@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from support.builders import micro_model
 from support.defaults import loss_weights_with
 from support.experiments import CONFIGS
+from support.quick import only
 from support.training import CONFIG, same
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,7 +35,7 @@ def composed(tmp_path: Path, *overrides: str) -> DictConfig:
     return compose_experiment(CONFIGS, "kvasir_micro", [*options, *overrides])
 
 
-@pytest.mark.parametrize("checkpointing", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("checkpointing", only({True}, [False, True]))
 def test_flops_are_those_of_a_real_step(checkpointing: bool) -> None:
     model = micro_model(self_prompt=False, lateral=False, refine=False)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}

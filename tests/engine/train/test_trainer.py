@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from support.defaults import augment_with, loss_weights_with
+from support.quick import every, only
 from support.training import CONFIG, PowerCutError, model_of, same
 
 from ipsam.data import TrainSet
@@ -144,7 +145,7 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, train: Any) -> 
 
 
 @pytest.mark.usefixtures("untyped")
-@pytest.mark.parametrize("name", [pytest.param("model.safetensors", marks=pytest.mark.slow), "training.pt"])
+@pytest.mark.parametrize("name", only({"training.pt"}, ["model.safetensors", "training.pt"]))
 def test_damaged_checkpoint_is_named_and_the_previous_one_used(
     tmp_path: Path, train: Any, interrupt: Any, name: str, caplog: Any
 ) -> None:
@@ -197,10 +198,7 @@ def test_deterministic_runs_give_equal_bits(train: Any, make_settings: Any) -> N
     assert same(one.state_dict(), two.state_dict())
 
 
-@pytest.mark.parametrize(
-    ("num_images", "clip"),
-    [(7, 0.5), pytest.param(8, 0.5, marks=pytest.mark.slow), pytest.param(5, 100.0, marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize(("num_images", "clip"), every(3, [(7, 0.5), (8, 0.5), (5, 100.0)]))
 def test_accumulated_batches_equal_one_large_one(train: Any, num_images: int, clip: float) -> None:
     """Also at the end of an epoch, where passes are missing or the last one has fewer images."""
     train_set = TrainSet(Repeated(num_images), image_size=64, augment=augment_with(hflip=0.0), seed=0)

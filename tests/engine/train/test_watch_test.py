@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.quick import only
 from support.training import PowerCutError, model_of, same
 
 from ipsam.engine.evaluate.curve import read_curve
@@ -44,7 +45,7 @@ def test_watching_changes_no_bit_of_the_training(tmp_path: Path, train: Any, set
 
 
 @pytest.mark.usefixtures("untyped")
-@pytest.mark.parametrize("cut", ["after", pytest.param("before", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cut", only({"after"}, ["after", "before"]))
 def test_each_epoch_is_watched_once(
     tmp_path: Path, train: Any, sets: Any, interrupt: Any, monkeypatch: pytest.MonkeyPatch, cut: str
 ) -> None:
