@@ -5,11 +5,13 @@ from omegaconf import DictConfig
 from ipsam.engine.inference.export import check_target, export
 from ipsam.engine.inference.predictor import load
 from ipsam.engine.runs.configuration import given
+from ipsam.engine.runs.model_names import DEFAULT_MODEL
 from ipsam.utils.console import show
 
 
 def main(config: DictConfig) -> None:
     """Load the model and export it."""
     output = check_target(given(config, "output"))
-    path = export(load(config.ckpt, device="cpu", precision="fp32", base=config.base, fast=False), output)
+    predictor = load(config.ckpt or DEFAULT_MODEL, device="cpu", precision="fp32", base=config.base, fast=False)
+    path = export(predictor, output)
     show(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

@@ -18,6 +18,7 @@ import ipsam
 from ipsam.data.images import image_size
 from ipsam.engine.inference.jobs import find_jobs
 from ipsam.engine.inference.record import claim
+from ipsam.engine.runs.model_names import DEFAULT_MODEL
 from ipsam.utils.files import write_text
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -74,12 +75,14 @@ def test_predictions_of_another_model_are_told_apart(script: Callable[..., Any],
     images = "input=own/images"
     assert script("predict", images, "output=out").status == 0
     made = json.loads(Path("out/predictions.json").read_text())
-    assert made["map"]["ckpt"] == "micro"
+    assert made["map"]["ckpt"] == DEFAULT_MODEL
     first = grey("out/map/a.png")
     for other in ("ckpt=run", "precision=bf16"):
         done = script("predict", images, "output=out", other)
         assert done.status == 1
-        assert "out/map holds 4 predictions by another model or precision (ckpt=micro, fp32); name" in done.err
+        assert (
+            f"out/map holds 4 predictions by another model or precision (ckpt={DEFAULT_MODEL}, fp32); name" in done.err
+        )
         assert "or say overwrite=true" in done.err
     assert "4 written" in script("predict", images, "output=out", "ckpt=run", "save=[mask]").out  # another folder
     done = script("predict", "input=own/images/a.png", "output=out", "ckpt=run", "overwrite=true")

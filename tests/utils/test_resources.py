@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 FIND = "from ipsam.utils.resources import CHECKPOINTS, CONFIGS; print(CHECKPOINTS, CONFIGS)"
 
 
-def test_installed_package_holds_configs_and_the_micro_model(tmp_path: Path) -> None:
+def test_installed_package_holds_configs_and_models(tmp_path: Path) -> None:
     """By ``pip install --target``; ``--user`` installs the same files elsewhere."""
     wheel = pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(ROOT))
     (built,) = wheel.build(directory=str(tmp_path / "wheels"), versions=["standard"])
@@ -26,10 +26,8 @@ def test_installed_package_holds_configs_and_the_micro_model(tmp_path: Path) -> 
         check=True,
     )
     assert found.stdout.split() == [str(target / "ipsam" / name) for name in ("checkpoints", "configs")]
-    for name in (
-        "checkpoints/micro/model.safetensors",
-        "checkpoints/micro/config.json",
-        "configs/train.yaml",
-        "py.typed",
-    ):
+    shipped = [path for path in (ROOT / "checkpoints").glob("*/*") if (path.parent / "config.json").is_file()]
+    models = [str(path.relative_to(ROOT)) for path in shipped]
+    assert {f"checkpoints/micro/{name}" for name in ("model.safetensors", "config.json", "README.md")} <= set(models)
+    for name in (*models, "configs/train.yaml", "py.typed"):
         assert (target / "ipsam" / name).is_file()

@@ -22,6 +22,7 @@ from ipsam.engine.runs.checkpoint import load_weights
 from ipsam.engine.runs.configuration import build_model
 from ipsam.engine.runs.hub import upload_model
 from ipsam.engine.runs.model_folder import find_model, model_config, read_description
+from ipsam.engine.runs.model_names import DEFAULT_MODEL
 from ipsam.engine.runs.plugins import trust
 from ipsam.model import IPSAMOutput, Segmenter
 from ipsam.model.inference import prepare_for_inference
@@ -237,7 +238,7 @@ def _in_batches(images: Iterable[NDArray[np.uint8]], size: int) -> Iterator[list
 
 
 def load(
-    source: str | Path,
+    source: str | Path = DEFAULT_MODEL,
     *,
     device: torch.device | str | None = None,
     precision: str = "auto",
@@ -250,8 +251,8 @@ def load(
     """Load a model for prediction.
 
     Args:
-        source: ``micro``, the small model that comes with ipsam; a run's folder or one of its checkpoints; a folder
-            written by ``save_pretrained``; or the id of one on the Hugging Face Hub, such as ``name/model``.
+        source: a name, such as ``micro`` (``model_names`` lists them); a run's folder or one of its checkpoints; a
+            folder written by ``save_pretrained``; or the id of one on the Hugging Face Hub, such as ``name/model``.
         device, precision, fast, compile: of ``Predictor``.
         base: file of the pretrained SAM2 weights; None takes the path in the model's configuration, searches
             ``checkpoints/`` and the cache, and otherwise downloads it once.

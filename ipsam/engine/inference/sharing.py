@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+from torch import Tensor
 
 from ipsam.engine.metrics import HEADLINE, METRICS
 from ipsam.engine.metrics.tables import markdown
@@ -52,7 +53,7 @@ def save_pretrained(
     Args:
         source: folder of a checkpoint, or one written by this function.
         folder: made if necessary; existing files of these names are replaced.
-        half: store the weights in half precision, at half the size and with rounding.
+        half: store the weights in half precision, at half the size and with rounding. Loading makes them float32.
         license: the Hub's name of a licence, such as ``mit`` or ``cc-by-nc-4.0``. By default it is ``other``, as the
             terms of the training data apply, or ``apache-2.0`` for a model of generated data alone.
         repo_id: of the model on the Hub, for the example on the card.
@@ -69,7 +70,7 @@ def save_pretrained(
     description["license"] = _license(description, license)
     weights, base = read_weights(source / WEIGHTS)
     if half:
-        weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+        weights = {name: _halved(tensor) for name, tensor in weights.items()}
     files = {
         WEIGHTS: safetensors.torch.save(weights, metadata={"base_sha256": base or ""}),
         DESCRIPTION: (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode(),
@@ -114,6 +115,12 @@ def model_card(description: Mapping[str, Any], base_sha256: str | None, *, repo_
         CITATION,
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """Convert floats to half precision, unless one of them exceeds its range."""
+    half = tensor.half() if tensor.is_floating_point() else tensor
+    return half if half.isfinite().all() else tensor
 
 
 def _license(description: Mapping[str, Any], wanted: str | None) -> str:

@@ -6,17 +6,23 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from ipsam.engine.runs.checkpoint import WEIGHTS
+from ipsam.utils.weights import sha256_of
 
 DESCRIPTION, CARD = "config.json", "README.md"
 FILES = (DESCRIPTION, WEIGHTS, CARD)  # of a shared model
 
 
-def download_model(repo_id: str, *, revision: str | None = None) -> Path:
+def download_model(repo_id: str, *, revision: str | None = None, sha256: str | None = None) -> Path:
     """Return the folder of a model on the Hub, downloaded once to the Hub's own cache; none of its code is run.
+
+    Args:
+        repo_id: such as ``name/model``.
+        revision: commit, branch or tag; None for the newest.
+        sha256: expected digest of the weights; None accepts any.
 
     Raises:
         FileNotFoundError: the model does not exist, or the Hub cannot be reached and the model is not in the cache.
-        ValueError: the repository holds no ipsam model.
+        ValueError: the repository holds no ipsam model, or one with other weights.
     """
     try:
         folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES)))
@@ -33,6 +39,11 @@ def download_model(repo_id: str, *, revision: str | None = None) -> Path:
         ) from error
     if missing := [name for name in (DESCRIPTION, WEIGHTS) if not (folder / name).is_file()]:
         raise ValueError(f"{repo_id} on the Hub is not an ipsam model: it has no {' and no '.join(missing)}")
+    if sha256 is not None and (found := sha256_of(folder / WEIGHTS)) != sha256:
+        raise ValueError(
+            f"{folder / WEIGHTS}, downloaded from {repo_id}, is not the expected file: its sha256 is {found}, not "
+            f"{sha256}; delete it, and it will be downloaded again"
+        )
     return folder
 
 

@@ -13,15 +13,14 @@ from ipsam.engine.runs.checkpoint import CONFIG, WEIGHTS, finished_epochs
 from ipsam.engine.runs.configuration import read_config
 from ipsam.engine.runs.fetch import find_base
 from ipsam.engine.runs.hub import DESCRIPTION, download_model
+from ipsam.engine.runs.model_names import find_named, model_names
 from ipsam.engine.runs.model_section import check_model_section
 from ipsam.engine.runs.run_folder import ENVIRONMENT, FREE_ON_RESUME
 from ipsam.engine.runs.store import LAST, Store, follow
 from ipsam.utils.files import is_file
 from ipsam.utils.options import close_to
-from ipsam.utils.resources import CHECKPOINTS
 from ipsam.utils.untrusted import bounded_text, read_plain_json
 
-BUILTIN = ("micro",)
 RESUMING = "resume=true"
 OUTER_FOLDERS = re.compile(r"(?:~|[A-Za-z]:|(?<![\w.]))[/\\][^\s,'\"\[\]{}]*[/\\]")  # of an absolute path
 
@@ -29,19 +28,19 @@ OUTER_FOLDERS = re.compile(r"(?:~|[A-Za-z]:|(?<![\w.]))[/\\][^\s,'\"\[\]{}]*[/\\
 def find_model(source: str | Path, *, revision: str | None = None) -> Path:
     """Find the folder of a model: a checkpoint's, or one with ``config.json``; download it from the Hub if necessary.
 
-    A folder that is called as a model that comes with ipsam is given with its path, such as ``./micro``.
+    A folder with a name of ``model_names`` is given with its path, such as ``./micro``.
 
     Raises:
         FileNotFoundError: it is nowhere.
-        ValueError: a model's folder is called as one that comes with ipsam.
+        ValueError: the name stands for a known model, and a model's folder here has it too; or as ``find_named``.
     """
-    path = Path(source).expanduser()
-    if str(source) in BUILTIN:
+    path, names = Path(source).expanduser(), model_names()
+    if str(source) in names:
         if not any((path / name).exists() for name in (DESCRIPTION, WEIGHTS, "checkpoints")):
-            path = CHECKPOINTS / source
-        elif isinstance(source, str):  # a Path drops the ./ that says which is meant
+            return find_named(str(source), revision=revision)
+        if isinstance(source, str):  # a Path drops the ./ that says which is meant
             raise ValueError(
-                f"{source} is a model that comes with ipsam, and a model's folder here; write ./{source} for the "
+                f"{source} is a name of a model that ipsam knows, and a model's folder here; write ./{source} for the "
                 "folder, or rename it"
             )
     if (path / DESCRIPTION).is_file():
@@ -55,11 +54,11 @@ def find_model(source: str | Path, *, revision: str | None = None) -> Path:
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error}; and there is no folder {source}") from error
     known = [entry.name for entry in missing.parent.iterdir()] if missing.parent.is_dir() else []
-    meant = close_to(missing.name, known + [name for name in BUILTIN if missing.parent == Path()])
+    meant = close_to(missing.name, known + [name for name in names if missing.parent == Path()])
     raise FileNotFoundError(
         f"no model at {source}{f' (did you mean {missing.with_name(meant)}?)' if meant else ''}: give the folder of a "
-        "run, of a checkpoint or of a saved model, a model's id on the Hugging Face Hub (name/model), or one that "
-        f"comes with ipsam: {', '.join(BUILTIN)}"
+        "run, of a checkpoint or of a saved model, a model's id on the Hugging Face Hub (name/model), or one of "
+        f"these names: {', '.join(names)}"
     )
 
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from huggingface_hub import constants
 
 import ipsam
 from ipsam.engine.inference.predictor import Predictor
+from ipsam.engine.runs import model_names
+from ipsam.engine.runs.model_names import HubModel
 
 COMMIT = "1" * 40
 
@@ -154,3 +157,32 @@ def test_missing_model_or_hub_is_named(hub: Hub, source: str, message: str, monk
         point_to("http://127.0.0.1:9", monkeypatch)
     with pytest.raises(ValueError if source == "me/other" else FileNotFoundError, match=message):
         ipsam.load(source)
+
+
+def test_name_loads_the_pinned_commit(
+    hub: Hub, predictor: Predictor, picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = hashlib.sha256(hub.repositories["me/small"]["model.safetensors"]).hexdigest()
+    monkeypatch.setattr(model_names, "ON_THE_HUB", {"tiny": HubModel("me/small", COMMIT, sha256)})
+    monkeypatch.chdir(tmp_path)
+    assert "tiny" in model_names.model_names()
+    for offline in (False, True):  # the second time from the cache, and still checked
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        found = ipsam.load("tiny", device="cpu")
+        assert np.array_equal(found.predict(picture).prob, predictor.predict(picture).prob)
+        assert found.source is not None
+        assert found.source.name == COMMIT
+    assert any(f"/{COMMIT}" in line for line in hub.asked)
+    weights = found.source / "model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b"x")
+    with pytest.raises(ValueError, match=rf"model\.safetensors, downloaded from me/small, .* not {sha256}; delete it"):
+        ipsam.load("tiny")
+    with pytest.raises(ValueError, match="revision=main: the name tiny stands for one version; give the id me/small"):
+        ipsam.load("tiny", revision="main")
+
+
+def test_names_on_the_hub_are_pinned() -> None:
+    for name, one in model_names.ON_THE_HUB.items():
+        assert "/" not in name
+        assert re.fullmatch(r"[0-9a-f]{40}", one.revision)
+        assert re.fullmatch(r"[0-9a-f]{64}", one.sha256)
