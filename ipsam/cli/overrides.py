@@ -15,7 +15,9 @@ from ipsam.utils.options import close_to, quoted
 from ipsam.utils.resources import CONFIGS
 
 # Keys of paths and names. Hydra would read 2024_02_20 as a whole number, 1e3 as 1000.0, and = or ( as its own grammar.
-TEXTS = r"ckpt|input|output|out|baseline|maps|masks|images|archive|sha256|runs|run_dir|paths\.\w+|data\.(root|cache)"
+TEXTS = (
+    r"ckpt|init|input|output|out|baseline|maps|masks|images|archive|sha256|runs|run_dir|paths\.\w+|data\.(root|cache)"
+)
 TEXTS += r"|model\.(\w+\.)*checkpoint"
 LISTS = r"base|stems|experiments|plugins|data\.(exclude|train|test|val)"  # or mappings; of texts
 ELEMENT = re.compile(  # quoted, or else in the group

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from support.paper_runs import CONFIGS, save_run
 from support.small_run import TINY
 
 from ipsam.tools.paper.ledger import paper_experiments
+from ipsam.utils.weights import sha256_of
 
 
 def test_protocol_reaches_masks_and_metrics(script: Callable[..., Any], pairs: Callable[[str], str]) -> None:
@@ -112,6 +114,27 @@ def test_run_resumes_and_is_evaluated_on_other_sets(script: Callable[..., Any], 
     maps = Path("run/eval/best/third/maps/third")
     assert sorted(path.name for path in maps.iterdir()) == ["a.png", "b.png", "c.png"]
     assert str(maps.parent) in third.out
+
+
+def test_run_starts_from_anothers_weights_and_grows(script: Callable[..., Any]) -> None:
+    """Before the first step it scores as the other did; once begun it no longer needs the other."""
+    given = [*TINY, "engine.fast=false"]
+    assert script("train", *given).status == 0
+    second = [*given, "run_dir=second", "init=run", "engine.references=true", "engine.lr=2e-3", "resume=true"]
+    done = script("train", *second)
+    assert done.status == 0, done.err
+    tables = [Path(folder, "per_image.csv").read_text() for folder in ("run/eval", "second/eval/references/untrained")]
+    assert tables[0] == tables[1]
+    record = json.loads(Path("second/environment.jsonl").read_text())["init"]
+    assert record["sha256"] == sha256_of(Path("run/checkpoints/last/model.safetensors"))
+    shutil.rmtree("run")
+    message = script("train", *second, "init=micro").error
+    assert "second was begun with other settings (init: run -> micro): resume with the same" in message
+    done = script("train", *second, "engine.epochs=2")
+    assert done.status == 0, done.err
+    assert "trained 2 epochs, 2 steps" in Path("second/train.log").read_text()
+    message = script("train", *second, "allow_change=[engine.epochs]").error
+    assert "error: engine.epochs=1 is fewer than the 2 that the run in second has begun" in message
 
 
 def cut_off(path: str) -> None:

@@ -13,7 +13,7 @@ from ipsam.engine.evaluate.evaluator import Predicted
 from ipsam.engine.runs import model_section
 from ipsam.engine.runs.model_section import check_model_section, parameter_budget
 from ipsam.engine.train.optimizer import fitting_state
-from ipsam.engine.train.state import Progress
+from ipsam.engine.train.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("untyped")
 

@@ -24,7 +24,8 @@ from ipsam.engine.runs.provenance import named_sets, warn_of_other_data
 from ipsam.engine.runs.reopen import reopen_run
 from ipsam.engine.runs.run_folder import check_run
 from ipsam.engine.runs.settings import Settings
-from ipsam.engine.train.state import Progress, RunState
+from ipsam.engine.train.progress import Progress
+from ipsam.engine.train.state import RunState
 from ipsam.model import Segmenter
 from support.hostile_weights import read_weights
 

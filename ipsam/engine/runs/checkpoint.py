@@ -61,7 +61,7 @@ def save_checkpoint(folder: Path, model: Segmenter, *, config: str, training: Ma
         TRAINING: state.getvalue(),
     }
     progress = training.get("progress", {})
-    info = {name: progress[name] for name in ("epoch", "step", "skipped") if name in progress}
+    info = {name: progress[name] for name in ("epoch", "batch", "step", "skipped") if name in progress}
     info["packages"] = versions()
     info["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files[INFO] = (json.dumps(info, indent=2) + "\n").encode()
@@ -148,6 +148,11 @@ def skipped_steps(folder: Path) -> int | None:
     return _count(folder, "skipped")
 
 
+def begun_epochs(folder: Path) -> int:
+    """Return the number of finished epochs, and one more for an unfinished one; otherwise as ``finished_epochs``."""
+    return (_count(folder, "epoch") or 0) + bool(_count(folder, "batch"))
+
+
 def _count(folder: Path, name: str) -> int | None:
     try:
         count = checkpoint_info(folder).get(name)
@@ -215,9 +220,7 @@ def load_weights(model: Segmenter, folder: Path) -> None:
             pretrained weights; or some of its weights are not finite.
     """
     path = folder / WEIGHTS
-    if is_file(folder / INFO) and (wrong := damage(folder, [WEIGHTS])):
-        raise ValueError(f"{folder}: {wrong}; name another checkpoint, or fetch this one again")
-    weights, base = read_weights(path)
+    weights, base = intact_weights(folder)
     if difference := key_difference(own_weights(model), weights):
         raise ValueError(f"{path} does not fit the model of {folder / CONFIG}\n{difference}")
     if base != model.base_sha256:
@@ -225,12 +228,28 @@ def load_weights(model: Segmenter, folder: Path) -> None:
             f"{path} was trained on pretrained weights of sha256 {ascii(str(base)[:140])[1:-1]}, but those loaded have "
             f"{model.base_sha256}: name the right ones with model.backbone.checkpoint=... (eval.py: base=...)"
         )
+    check_finite(weights, path)
+    model.load_state_dict(weights, strict=False)  # checked above; the frozen rest is SAM2's own
+
+
+def intact_weights(folder: Path) -> tuple[dict[str, Tensor], str | None]:
+    """Read the weights of a model's folder, see ``read_weights``, after comparing a checkpoint's with their checksum.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if is_file(folder / INFO) and (wrong := damage(folder, [WEIGHTS])):
+        raise ValueError(f"{folder}: {wrong}; name another checkpoint, or fetch this one again")
+    return read_weights(folder / WEIGHTS)
+
+
+def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise ValueError if weights, which ``path`` holds, are not all finite."""
     if broken := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
         raise ValueError(
             f"{path} holds NaN or infinite weights ({len(broken)} tensors, such as {broken[0]}): its training has "
             "diverged; use an earlier checkpoint"
         )
-    model.load_state_dict(weights, strict=False)  # checked above; the frozen rest is SAM2's own
 
 
 def load_training(folder: Path) -> dict[str, Any]:

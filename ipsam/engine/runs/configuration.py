@@ -131,6 +131,13 @@ def as_dict(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
+def flat(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """List the values of nested dictionaries with their dotted keys."""
+    if isinstance(node, dict):
+        return [pair for key, child in node.items() for pair in flat(child, f"{prefix}.{key}" if prefix else str(key))]
+    return [(prefix, node)]
+
+
 def settings_of(cls: type[OptionsT], values: Mapping[str, Any] | DictConfig, section: str) -> OptionsT:
     """Check a section of a configuration; what it leaves out is as in the section's file of defaults.
 

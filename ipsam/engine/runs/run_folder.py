@@ -14,9 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from ipsam.data import TestSet, TrainSet
-from ipsam.engine.runs.checkpoint import CONFIG
-from ipsam.engine.runs.configuration import as_dict, read_config
+from ipsam.engine.runs.checkpoint import CONFIG, begun_epochs
+from ipsam.engine.runs.configuration import as_dict, flat, read_config
 from ipsam.engine.runs.provenance import DATA_FILE, environment, record_data
+from ipsam.engine.runs.store import Store
 from ipsam.utils.console import Formatter
 from ipsam.utils.device import processes
 from ipsam.utils.files import mode_of, write_text
@@ -37,10 +38,13 @@ FREE_ON_RESUME = (
     *("engine.log_every", "engine.val_every", "engine.watch_test", "engine.save_every", "engine.keep"),
     *("engine.activation_checkpointing", "engine.memory_gb", "engine.on_divergence"),
 )
+EPOCHS = "engine.epochs"  # may grow on resuming
 # Settings of training that cannot change: an epoch's steps, the best score, and the order of the optimiser's state.
 FIXED = ("engine.batch_size", "engine.accumulate", "engine.best", "engine.groups", "engine.decay_all")
 # Settings that older runs lack, with the value that reproduces those runs (engine.fast: but for rounding).
-ADDED = {
+ADDED: dict[str, Any] = {
+    "init": None,
+    "init_strict": True,
     "engine.fast": True,
     "engine.compile": False,
     "engine.schedule": "cosine",
@@ -130,8 +134,8 @@ def check_run(config: DictConfig) -> None:
 
     Raises:
         ValueError: the folder holds a run and neither ``resume`` nor ``overwrite`` is set, or both are; a run would be
-            resumed with settings changed that ``allow_change`` does not name; the seed is not a whole number from 0; or
-            an entry of the folder is a link that leads out of it.
+            resumed with settings changed that ``allow_change`` does not name, or with fewer epochs than it has begun;
+            the seed is not a whole number from 0; or an entry of the folder is a link that leads out of it.
     """
     if not isinstance(config.seed, int) or config.seed < 0:
         raise ValueError(f"seed must be a whole number, 0 or above, not {config.seed!r}")
@@ -147,10 +151,20 @@ def check_run(config: DictConfig) -> None:
             "or name another folder with run_dir=..."
         )
     _check_unchanged(as_dict(read_config(folder / CONFIG)), as_dict(config), folder)
+    begun = max(map(begun_epochs, Store(folder / "checkpoints").all()), default=0)
+    if isinstance(config.engine.epochs, int) and config.engine.epochs < begun:
+        raise ValueError(
+            f"engine.epochs={config.engine.epochs} is fewer than the {begun} that the run in {folder} has begun: set "
+            f"engine.epochs={begun} or more"
+        )
 
 
 def open_run(
-    config: DictConfig, model: nn.Module, sets: Mapping[str, TrainSet | TestSet] | None = None
+    config: DictConfig,
+    model: nn.Module,
+    sets: Mapping[str, TrainSet | TestSet] | None = None,
+    *,
+    init: Mapping[str, Any] | None = None,
 ) -> tuple[Path, str]:
     """Make the run's folder, or empty it with ``overwrite``, and record what is needed to repeat the run.
 
@@ -160,6 +174,7 @@ def open_run(
 
     Args:
         sets: the run's datasets, see ``named_sets``.
+        init: where the model's weights come from, see ``start_from``; None if they are the model's own, or resumed.
 
     Returns:
         The folder, and the resolved configuration as YAML.
@@ -176,7 +191,7 @@ def open_run(
         if not (folder / CONFIG).is_file() or (folder / CONFIG).read_text(encoding="utf-8") != resolved:
             write_text(folder / CONFIG, resolved)
         with (folder / ENVIRONMENT).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(environment(config.seed, model)) + "\n")
+            file.write(json.dumps(environment(config.seed, model) | ({"init": init} if init else {})) + "\n")
         record_data(folder, sets or {})
         logger.info("run folder: %s", folder)
     state.wait_for_everyone()
@@ -194,7 +209,7 @@ def _discard(folder: Path) -> None:
 
 
 def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Path) -> None:
-    before, now = dict(_flat(saved, "")), dict(_flat(current, ""))
+    before, now = dict(flat(saved)), dict(flat(current))
     new = {key for key, value in ADDED.items() if key not in before and now.get(key) == value}
     changed = {
         key: f"{key:.99}: {before.get(key)!s:.99} -> {now.get(key)!s:.99}"
@@ -205,6 +220,8 @@ def _check_unchanged(saved: dict[str, Any], current: dict[str, Any], folder: Pat
     if wrong := sorted(key for key in allowed if key not in now or not _may_change(key)):
         able = ", ".join(key for key in now if _may_change(key) and not key.startswith(FREE_ON_RESUME))
         raise ValueError(f"allow_change=[{','.join(wrong):.99}]: only these can change in a run: {able}")
+    if _is_more(now.get(EPOCHS), before.get(EPOCHS)):
+        allowed.add(EPOCHS)
     if refused := [text for key, text in changed.items() if key not in allowed]:
         able = ",".join(key for key in changed if _may_change(key) and key in now)
         also = f"allow the change with allow_change=[{able}], " if able else ""
@@ -222,7 +239,5 @@ def _may_change(key: str) -> bool:
     return key.startswith("engine.") and key not in FIXED
 
 
-def _flat(node: Any, prefix: str) -> list[tuple[str, Any]]:
-    if isinstance(node, dict):
-        return [pair for key, child in node.items() for pair in _flat(child, f"{prefix}.{key}" if prefix else str(key))]
-    return [(prefix, node)]
+def _is_more(now: Any, before: Any) -> bool:
+    return isinstance(now, int) and isinstance(before, int) and now > before

@@ -2,28 +2,27 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Any
 
 import safetensors.torch
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from pydantic import ConfigDict, Field, model_validator
 from torch.utils.data import DataLoader, default_collate
 
 from ipsam.data import TrainSet
-from ipsam.engine.metrics import METRICS
 from ipsam.engine.runs.checkpoint import load_training, load_weights, other_versions, save_checkpoint
 from ipsam.engine.runs.run_folder import LOG
+from ipsam.engine.runs.settings import Settings
 from ipsam.engine.runs.store import BEST, NAME, Store
 from ipsam.engine.train.divergence import DivergenceGuard, StepRecord
 from ipsam.engine.train.optimizer import fitting_state
+from ipsam.engine.train.progress import Progress
 from ipsam.model import Segmenter
 from ipsam.utils.console import counted
-from ipsam.utils.options import Options
 from ipsam.utils.rng import rng_state, set_rng_state
 from ipsam.utils.signals import StoppedError
 
@@ -33,50 +32,6 @@ WAY_OUT = "Look at the images; continue with resume=true engine.lr=... allow_cha
 MALFORMED = (TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, LookupError)
 
 logger = logging.getLogger(__name__)
-
-
-Count = Annotated[int, Field(ge=0, lt=1 << 53)]
-Score = int | Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Progress(Options):
-    """Position of a run.
-
-    Attributes:
-        epoch: finished epochs.
-        batch: this process's forward passes in the unfinished epoch.
-        step: finished optimiser steps.
-        skipped: number of these steps that were skipped, as a loss or the gradient was not finite.
-        best, best_step: best score of the held-out part and its step; None before the first validation.
-        history: all scores of the held-out part.
-    """
-
-    model_config = ConfigDict(frozen=False)
-
-    epoch: Count = 0
-    batch: Count = 0
-    step: Count = 0
-    skipped: Count = 0
-    best: Score | None = None
-    best_step: Count | None = None
-    history: list[dict[str, Score]] = Field(
-        default_factory=list, description="a list of scores by name, all finite numbers"
-    )
-
-    @model_validator(mode="after")
-    def _check_together(self) -> "Progress":
-        if self.best_step is not None and self.best_step > self.step:
-            raise ValueError(f"best_step must be from 0 to {self.step}, not {self.best_step}")
-        return self
-
-    def add_scores(self, scores: Mapping[str, float], metric: str) -> bool:
-        """Add scores of the held-out part; return whether they are the best so far in ``metric``."""
-        self.history.append({"epoch": self.epoch, **scores})
-        sign = METRICS[metric].sign
-        if self.best is not None and sign * scores[metric] <= sign * self.best:
-            return False
-        self.best, self.best_step = scores[metric], self.step
-        return True
 
 
 class RunState:
@@ -159,6 +114,14 @@ class RunState:
             if others := other_versions(checkpoint):
                 logger.warning("saved with %s: training may continue to other bits", ", ".join(others))
         logger.info("resumed from %s, in epoch %d", checkpoint, self.progress.epoch + 1)
+
+    def log_schedule(self, settings: Settings, num_steps: int) -> None:
+        """Log the schedule from a resumed step on, which is another one if ``engine.epochs`` has grown."""
+        step = self.progress.step
+        if self.accelerator.is_main_process and 0 < step < num_steps:
+            lr = settings.lr_at(step, num_steps)
+            words = (settings.schedule, settings.epochs, num_steps, step + 1, lr)
+            logger.info("the %s schedule is that of %d epochs, %d steps: step %d has a learning rate of %.3g", *words)
 
     def check_skipped(self, guard: DivergenceGuard, train_set: TrainSet) -> None:
         """Count and log the steps that were skipped since the last call.

@@ -31,7 +31,8 @@ from ipsam.engine.train.divergence import DivergenceGuard
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.engine.train.memory import num_recomputed
 from ipsam.engine.train.optimizer import SkippableAdamW, parameter_groups
-from ipsam.engine.train.state import Progress, RunState
+from ipsam.engine.train.progress import Progress
+from ipsam.engine.train.state import RunState
 from ipsam.model import Segmenter
 from ipsam.model.activation_checkpointing import recompute_blocks
 from ipsam.model.lora import add_lora_by_addmm
@@ -112,6 +113,7 @@ def train(
     run = RunState(model, optimizer.adamw, accelerator, folder=folder, config=config, keep=settings.keep)
     if resume:
         run.restore(num_batches=len(loader))
+        run.log_schedule(settings, num_steps)
     progress, guard = run.progress, DivergenceGuard(accelerator, model, stop=settings.on_divergence == "stop")
     log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress.step + 1)
     bar = progress_bar(num_steps, progress.step, shown=accelerator.is_main_process)

@@ -66,6 +66,7 @@ def changes(config: DictConfig, settings: dict[str, Any], configs: Path | Config
     if found := differences(settings, theirs):
         more = [f"and {len(found) - MAX_SHOWN} more"] if len(found) > MAX_SHOWN else []
         remarks.append(f"other settings than its experiment (in brackets): {', '.join([*found[:MAX_SHOWN], *more])}")
+    remarks += [f"initialised from {_shown(config.init)}"] if config.get("init") else []
     tests = as_dict(config)["data"].get("test")
     given = [test for test in tests if isinstance(test, dict)] if isinstance(tests, list) else []
     names = filter(None, (benchmark_name(str(test.get("name"))) for test in given))

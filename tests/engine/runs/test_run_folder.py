@@ -79,7 +79,7 @@ def test_overwrite_deletes_only_the_runs_own_folders(run_config: Any) -> None:
     ("override", "message"),
     [
         ("engine.lr=0.5", r"engine\.lr: [\d.e-]+ -> 0\.5"),
-        ("engine.epochs=99", r"engine\.epochs: \d+ -> 99"),
+        ("engine.epochs=8", r"engine\.epochs: 9 -> 8"),
         ("model.lateral=null", r"model\.lateral"),
         ("data.synthetic.num_train=7", r"data\.synthetic\.num_train: \d+ -> 7"),
         ("data.augment.hflip=0.1", r"data\.augment\.hflip: [\d.]+ -> 0\.1"),
@@ -121,6 +121,21 @@ def test_change_that_is_allowed_by_name_is_logged(run_config: Any, caplog: pytes
     assert "resuming with another setting, engine.lr: 0.0007 -> 0.5" in caplog.text
     open_run(run_config(*change, "allow_change=[engine.lr,engine.clip]"), MODEL)
     check_run(run_config(*change))  # now the settings of the run
+
+
+def test_epochs_may_grow_and_shrink_to_those_begun(run_config: Any, caplog: pytest.LogCaptureFixture) -> None:
+    folder = begin(run_config())
+    check_run(run_config("resume=true", "engine.epochs=12"))
+    assert "resuming with another setting, engine.epochs: 9 -> 12" in caplog.text
+    for number, (epoch, batch) in enumerate([(3, 0), (4, 0), (4, 2)]):
+        step = folder / "checkpoints" / f"step_0000000{number}"
+        step.mkdir()
+        (step / "checkpoint.json").write_text(json.dumps({"epoch": epoch, "batch": batch}))
+        begun = epoch + (batch > 0)
+        shorter = ("resume=true", "allow_change=[engine.epochs]")
+        check_run(run_config(*shorter, f"engine.epochs={begun}"))
+        with pytest.raises(ValueError, match=rf"engine\.epochs={begun - 1} is fewer than the {begun} that the run in"):
+            check_run(run_config(*shorter, f"engine.epochs={begun - 1}"))
 
 
 @pytest.mark.parametrize(

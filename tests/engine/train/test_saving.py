@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.quick import every
-from support.training import CONFIG, model_of
+from support.training import CONFIG, PowerCutError, model_of, same
 
 from ipsam.data import TestSet
 from ipsam.engine.runs import store
 from ipsam.engine.runs.checkpoint import load_training, load_weights
 from ipsam.engine.train import trainer
+from ipsam.engine.train.optimizer import SkippableAdamW
 from ipsam.model import IPSAM
 
 
@@ -92,3 +94,34 @@ def test_checkpoints_are_saved_on_steps_and_epochs(
     assert sorted(path.name for path in folder.iterdir()) == ["best", "last", *steps]
     assert (folder / "best").resolve() == (folder / steps[0]).resolve()
     assert (folder / "last").resolve() == (folder / steps[2]).resolve()
+
+
+@pytest.mark.usefixtures("untyped")
+def test_grown_run_follows_the_longer_schedule(
+    train: Any, interrupt: Any, make_settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From the first new step on, and to the same bits if it is interrupted."""
+    used: list[float] = []
+    step = SkippableAdamW.step_unless
+
+    def watched(optimizer: Any, bad: torch.Tensor, *, lr: float) -> None:
+        used.append(lr)
+        step(optimizer, bad, lr=lr)
+
+    monkeypatch.setattr(SkippableAdamW, "step_unless", watched)
+    longer = {"resume": True, "epochs": 3, "save_every": 1}
+    for folder in ("one", "two"):
+        train(folder, epochs=2)
+    used.clear()
+    with caplog.at_level(logging.INFO):
+        straight = train("one", seed=2, **longer)
+    rates = [make_settings(epochs=3).lr_at(step, 6) for step in (4, 5)]
+    assert used == rates
+    assert (
+        f"the cosine schedule is that of 3 epochs, 6 steps: step 5 has a learning rate of {rates[0]:.3g}" in caplog.text
+    )
+    interrupt(5)
+    with pytest.raises(PowerCutError):
+        train("two", seed=2, **longer)
+    interrupt(None)
+    assert same(straight.state_dict(), train("two", seed=3, **longer).state_dict())
