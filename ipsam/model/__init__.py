@@ -10,7 +10,9 @@ Notation for tensor shapes, used throughout the package:
     n      sparse prompt tokens
 """
 
-from ipsam.model.backbone import SAM2Backbone
+from ipsam.model.backbones.backbone import Backbone
+from ipsam.model.backbones.sam2 import SAM2Backbone
+from ipsam.model.backbones.timm import TimmBackbone
 from ipsam.model.decoder import MaskDecoder
 from ipsam.model.dense_prompt import BinarisedPrompt, ScaledPrompt
 from ipsam.model.feature_addition import FeatureAddition
@@ -26,6 +28,7 @@ from ipsam.model.self_prompt import SelfPromptGenerator, SelfPrompts
 
 __all__ = [
     "IPSAM",
+    "Backbone",
     "BinarisedPrompt",
     "ConcatenationFusion",
     "CrossAttentionFusion",
@@ -46,4 +49,5 @@ __all__ = [
     "SelfPromptGenerator",
     "SelfPrompts",
     "SubtractionFusion",
+    "TimmBackbone",
 ]

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ipsam.model.backbone import NUM_LEVELS, SAM2Backbone
+from ipsam.model.backbones.backbone import NUM_LEVELS, Backbone
 from ipsam.model.decoder import MaskDecoder
 from ipsam.model.dense_prompt import DensePrompt
 from ipsam.model.feature_addition import FeatureAddition
@@ -54,7 +54,7 @@ class IPSAM(Segmenter):
 
     def __init__(
         self,
-        backbone: SAM2Backbone,
+        backbone: Backbone,
         *,
         decoder: MaskDecoder,
         self_prompt: SelfPromptGenerator | MinimalSelfPromptGenerator | None = None,
@@ -72,7 +72,7 @@ class IPSAM(Segmenter):
         check_choice("mask_reduction", mask_reduction, MASK_REDUCTIONS)
         check_choice("prediction", prediction, PREDICTIONS)
         check_choice("decoder_weights", decoder_weights, DECODER_WEIGHTS)
-        self.backbone: SAM2Backbone = backbone
+        self.backbone: Backbone = backbone
         self.self_prompt = self_prompt
         self.dense_prompt = dense_prompt
         self.gating = gating

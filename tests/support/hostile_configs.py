@@ -16,7 +16,7 @@ CALLS: dict[str, Callable[[str], list[Any]]] = {
     "subprocess.call": lambda canary: [["touch", canary]],
     "pathlib.Path.touch": lambda canary: [{"_target_": "pathlib.Path", "_args_": [canary]}],
     "ipsam.engine.runs.checkpoint.os.system": lambda canary: [f"touch {canary}"],
-    "ipsam.model.backbone.torch.os.system": lambda canary: [f"touch {canary}"],
+    "ipsam.model.backbones.sam2.torch.os.system": lambda canary: [f"touch {canary}"],
 }
 # Ways to put a call into a run's configuration.
 CALL_SITES: dict[str, Callable[[dict[str, Any], dict[str, Any]], object]] = {

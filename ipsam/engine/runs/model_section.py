@@ -18,7 +18,7 @@ MAX_NUMBER = 8192  # of any width, depth or size; the largest in configs/ is 204
 MAX_PARAMETERS = 1_000_000_000  # SAM with ViT-H, the largest model here, has 641 million
 MAX_TENSORS = 10_000  # several times as many as any model here has
 
-NOT_BUILT = ("Fusion", "IPSAMOutput", "NoBackbone", "Segmenter", "SelfPrompts")  # outputs and base classes
+NOT_BUILT = ("Backbone", "Fusion", "IPSAMOutput", "NoBackbone", "Segmenter", "SelfPrompts")  # outputs and base classes
 
 # Exactly the public classes of ipsam.model and its baselines. A prefix would not be enough: Hydra would follow
 # "ipsam.model.lora.torch.load" out of the package.

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ipsam.model.backbone import PATCH
+from ipsam.model.backbones.backbone import PATCH
 from ipsam.model.baselines.promptable import Features, Promptable, Prompts
 from ipsam.model.baselines.vit_adapter import AdaptedViT, ViTAdapter
 from ipsam.utils.imagenet import MEAN, STD

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from sam2.build_sam import instantiate
 from torch import Tensor, nn
 
-from ipsam.model.backbone import sam2_config
+from ipsam.model.backbones.sam2 import sam2_config
 from ipsam.model.baselines.hiera_adapter import AdaptedHiera, HieraAdapter
 from ipsam.model.baselines.promptable import Features, Promptable, Prompts
 from ipsam.model.lora import LoRA

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from ipsam.model.backbone import MULTIPLE, SAM2_YAML
+from ipsam.model.backbones.backbone import MULTIPLE
+from ipsam.model.backbones.sam2 import SAM2_YAML
 from ipsam.utils.device import best_device, checked_device, uses_bf16
 
 

@@ -11,12 +11,12 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 
 from ipsam.data.decoding.limits import FORMATS
 from ipsam.engine.inference.prediction import PNG_LEVEL
-from ipsam.model import SAM2Backbone
+from ipsam.model import Backbone, SAM2Backbone
 from ipsam.model.baselines import SAM2, NullPrompt
 from ipsam.model.lora import merge_lora
 
 
-def sam2_path(backbone: SAM2Backbone, *, variant: str) -> NullPrompt:
+def sam2_path(backbone: Backbone, *, variant: str) -> NullPrompt:
     """Build sam2's image encoder, prompt encoder and mask decoder with the weights of a backbone.
 
     The prompt is the cheapest, sam2's own default: no points, and the learned "no mask" embedding. The mask decoder
@@ -26,6 +26,7 @@ def sam2_path(backbone: SAM2Backbone, *, variant: str) -> NullPrompt:
         backbone: copied; LoRA, if any, is merged in the copy.
         variant: variant of the backbone.
     """
+    assert isinstance(backbone, SAM2Backbone)
     sam2 = SAM2(variant, image_size=backbone.image_size)
     encoder = copy.deepcopy(backbone.image_encoder)
     merge_lora(encoder)

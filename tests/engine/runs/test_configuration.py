@@ -49,7 +49,7 @@ def test_builds_the_model() -> None:
             ["os.system"],
             "",
         ),
-        *("ipsam.model.backbone.torch.load", "ipsam.engine.runs.run_folder.subprocess.run"),
+        *("ipsam.model.backbones.sam2.torch.load", "ipsam.engine.runs.run_folder.subprocess.run"),
         *("ipsam.model.IPSAM.__init__.__globals__", "${name}"),
     ],
     ids=str,

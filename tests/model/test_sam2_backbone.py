@@ -7,7 +7,7 @@ import torch
 from support.builders import DIM, micro_backbone
 
 from ipsam.model import SAM2Backbone
-from ipsam.model.backbone import sam2_config
+from ipsam.model.backbones.sam2 import sam2_config
 
 
 @pytest.mark.parametrize("size", [32, 64, 96])

@@ -6,14 +6,19 @@ from typing import Any
 
 import sam2
 import torch
-import torch.nn.functional as F
 from hydra.core.global_hydra import GlobalHydra
 from jaxtyping import Float
 from omegaconf import OmegaConf
 from sam2.build_sam import instantiate  # sam2's own builder: its YAML is in Hydra's form
-from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from torch import Tensor, nn
 
+from ipsam.model.backbones.backbone import (
+    NUM_LEVELS,
+    Backbone,
+    build_prompt_encoder,
+    check_image_size,
+    feature_pyramid,
+)
 from ipsam.model.lora import LoRA
 from ipsam.model.sam2_checkpoints import load_sam2_checkpoint
 
@@ -43,12 +48,8 @@ MICRO = {
     },
 }
 
-MULTIPLE = 32  # Hiera's windowed position embedding and the neck's x2 upsampling need whole grids at 1/32
-NUM_LEVELS = 3  # levels of the feature pyramid
-PATCH = 16  # pixels a side of one cell of the embedding grid
 
-
-class SAM2Backbone(nn.Module):
+class SAM2Backbone(Backbone):
     """SAM2's image encoder and prompt encoder.
 
     The image encoder is frozen except for LoRA, or trained as a whole (``fine_tune``). The prompt encoder is frozen;
@@ -64,12 +65,6 @@ class SAM2Backbone(nn.Module):
             and 1 (Table 3, part I).
         no_mem_embed: add SAM2's frozen embedding "no memory" to the image embedding, as SAM2's own image predictor
             does. The paper takes the neck's feature map as it is (section 3.2) and is silent about the embedding.
-
-    Attributes:
-        dim: embedding width c.
-        train_prompt_encoder: as given.
-        checkpoint: as given.
-        base_sha256: SHA-256 of the checkpoint; None for random weights.
 
     Raises:
         ValueError: an unknown variant, an invalid size, LoRA together with ``fine_tune``, or a checkpoint that does not
@@ -88,27 +83,17 @@ class SAM2Backbone(nn.Module):
         train_prompt_encoder: bool = False,
         no_mem_embed: bool = False,
     ) -> None:
-        super().__init__()
         config = sam2_config(variant, image_size)
         if lora is not None and fine_tune:
             raise ValueError("fine_tune trains every weight of the image encoder: set lora=None with it")
-        self.image_size = image_size
+        super().__init__(image_size, int(config.image_encoder.neck.d_model))
         self.train_prompt_encoder = train_prompt_encoder
         self.image_encoder = instantiate(config.image_encoder)
-        self.dim = int(self.image_encoder.neck.d_model)
-        self.prompt_encoder = PromptEncoder(
-            embed_dim=self.dim,
-            image_embedding_size=(image_size // PATCH, image_size // PATCH),
-            input_image_size=(image_size, image_size),
-            mask_in_chans=16,
-        )
+        self.prompt_encoder = build_prompt_encoder(self.dim, image_size)
         self.no_mem_embed: nn.Parameter | None = None
         if no_mem_embed:
             self.no_mem_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, self.dim), std=0.02))  # as sam2's
-        self.kept_position: Tensor | None
-        self.register_buffer("kept_position", None, persistent=False)
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
-        self.base_sha256: str | None = None
         if self.checkpoint is not None:
             parts = {"image_encoder": self.image_encoder, "sam_prompt_encoder": self.prompt_encoder}
             extra = {} if self.no_mem_embed is None else {"no_mem_embed": self.no_mem_embed}
@@ -123,43 +108,21 @@ class SAM2Backbone(nn.Module):
     def forward(
         self, image: Float[Tensor, "b 3 H W"], *, num_levels: int = NUM_LEVELS
     ) -> list[Float[Tensor, "b c _ _"]]:
-        """Encode an image (b, 3, H, W), normalised by ImageNet's mean and standard deviation, to a feature pyramid.
-
-        Returns the coarsest ``num_levels`` of three levels, finest first: (b, c, H/4, W/4), (b, c, H/8, W/8) and the
-        image embedding (b, c, h, w). They equal those of sam2's ``ImageEncoder``, which always computes every level
-        and position encodings that IP-SAM does not use; ``no_mem_embed`` is added to the image embedding.
-        """
-        stages = self.image_encoder.trunk(image)  # (b, _, H/4, W/4) to (b, _, H/32, W/32)
-        neck = self.image_encoder.neck
-        levels: list[Tensor] = []
-        for index in reversed(range(NUM_LEVELS - num_levels, len(stages))):
-            level = neck.convs[len(stages) - 1 - index](stages[index])
-            if levels and index in neck.fpn_top_down_levels:
-                level = level + F.interpolate(levels[-1].float(), scale_factor=2.0, mode=neck.fpn_interp_model)
-            levels.append(level)
-        *finer, embedding = levels[:0:-1]  # drops H/32, as sam2 does (``scalp``)
+        """Encode an image as sam2's ``ImageEncoder`` does; ``no_mem_embed`` is added to the image embedding."""
+        stages = self.image_encoder.trunk(image)
+        *finer, embedding = feature_pyramid(self.image_encoder.neck, stages, num_levels)
         return [*finer, embedding if self.no_mem_embed is None else embedding + self.no_mem_embed.view(1, -1, 1, 1)]
-
-    def position(self) -> Float[Tensor, "1 c h w"]:
-        """Return the position encoding of the embedding grid."""
-        if self.kept_position is not None:
-            return self.kept_position
-        encoding: Tensor = self.prompt_encoder.get_dense_pe()
-        return encoding
 
     @torch.no_grad()
     def keep_constants(self) -> None:
-        """Compute the position encodings once, for inference at ``image_size``."""
+        """Compute the position encodings once, the trunk's as well, for inference at ``image_size``."""
+        super().keep_constants()
         trunk, side = self.image_encoder.trunk, self.image_size // 4
-        self.kept_position = self.position()
         trunk.register_buffer("kept_position", trunk._get_pos_embed((side, side)), persistent=False)
         trunk._get_pos_embed = MethodType(lambda trunk, _: trunk.kept_position, trunk)
 
     def freeze_finer_levels(self) -> None:
-        """Freeze the neck's layers of the two finer levels, for a model that reads only the image embedding.
-
-        They would get no gradient, which training on several processes takes for an error.
-        """
+        """Freeze the neck's layers of the two finer levels."""
         for layer in self.image_encoder.neck.convs[2:]:  # from H/32 to H/4
             layer.requires_grad_(False)
 
@@ -167,23 +130,6 @@ class SAM2Backbone(nn.Module):
         """Return the trunk's blocks."""
         blocks: nn.ModuleList = self.image_encoder.trunk.blocks
         return blocks
-
-    def encode_dense(self, logits: Float[Tensor, "b 1 hm wm"]) -> Float[Tensor, "b c h w"]:
-        """Embed raw logits as dense prompt: no sigmoid, no binarising (paper section 3.2)."""
-        embedding: Tensor = self.prompt_encoder(points=None, boxes=None, masks=logits)[1]
-        return embedding
-
-    def point_type(self, label: int) -> Float[Tensor, "1 c"]:
-        """Return the point-type embedding of label 1 (positive) or 0 (negative)."""
-        weight: Tensor = self.prompt_encoder.point_embeddings[label].weight
-        return weight
-
-    def null_prompts(self, batch: int) -> tuple[Float[Tensor, "b 0 c"], Float[Tensor, "b c h w"]]:
-        """Return empty sparse tokens and the embedding of a zero mask: the baselines' null prompts (section 4.1)."""
-        size = self.prompt_encoder.mask_input_size
-        zeros = torch.zeros(batch, 1, *size, device=self.point_type(0).device)
-        sparse, dense = self.prompt_encoder(points=None, boxes=None, masks=zeros)
-        return sparse, dense
 
 
 def sam2_config(variant: str, image_size: int) -> Any:
@@ -194,8 +140,7 @@ def sam2_config(variant: str, image_size: int) -> Any:
     """
     if variant not in SAM2_YAML:
         raise ValueError(f"variant must be one of {', '.join(SAM2_YAML)}, not {variant!r}")
-    if image_size < MULTIPLE or image_size % MULTIPLE:
-        raise ValueError(f"image_size must be a positive multiple of {MULTIPLE} pixels, not {image_size}")
+    check_image_size(image_size)
     config = OmegaConf.load(Path(sam2.__path__[0]) / "configs" / "sam2.1" / SAM2_YAML[variant]).model
     narrowed = {"image_encoder": MICRO} if variant == "micro" else {}
     return OmegaConf.merge(config, narrowed, {"image_size": image_size})

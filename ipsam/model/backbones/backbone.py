@@ -1,0 +1,129 @@
+"""Contract of a backbone: what prompt-space conditioning needs of an image encoder and a prompt encoder."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from sam2.modeling.sam.prompt_encoder import PromptEncoder
+from torch import Tensor, nn
+
+MULTIPLE = 32  # pixels that an input's side is a multiple of: the coarsest level has H/32
+NUM_LEVELS = 3  # levels of the feature pyramid
+PATCH = 16  # pixels a side of one cell of the embedding grid
+
+
+class Backbone(nn.Module):
+    """Image encoder with a neck, and a prompt encoder of SAM2's class.
+
+    A subclass implements ``forward``. It may override the methods about prompts for another prompt encoder.
+
+    Args:
+        image_size: side of the square input in pixels, a multiple of 32.
+        dim: embedding width c.
+
+    Attributes:
+        image_size, dim: as given.
+        prompt_encoder: embeds prompts; frozen unless ``train_prompt_encoder``.
+        train_prompt_encoder: whether its mask branch and point types 0 and 1 are trained.
+        checkpoint: file of pretrained weights that frozen parts keep; None if there is none.
+        base_sha256: SHA-256 of ``checkpoint``; None if a run saves every weight itself.
+
+    Raises:
+        ValueError: an invalid size.
+    """
+
+    prompt_encoder: Any
+    train_prompt_encoder: bool = False
+    checkpoint: Path | None = None
+    base_sha256: str | None = None
+
+    def __init__(self, image_size: int, dim: int) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.dim = dim
+        self.kept_position: Tensor | None
+        self.register_buffer("kept_position", None, persistent=False)
+
+    def forward(
+        self, image: Float[Tensor, "b 3 H W"], *, num_levels: int = NUM_LEVELS
+    ) -> list[Float[Tensor, "b c _ _"]]:
+        """Encode an image (b, 3, H, W), normalised by ImageNet's mean and standard deviation, to a feature pyramid.
+
+        Returns the coarsest ``num_levels`` of three levels, finest first: (b, c, H/4, W/4), (b, c, H/8, W/8) and the
+        image embedding (b, c, h, w).
+        """
+        raise NotImplementedError
+
+    def freeze_finer_levels(self) -> None:
+        """Freeze the layers of the two finer levels alone, for a model that reads only the image embedding.
+
+        They would get no gradient, which training on several processes takes for an error.
+        """
+        raise NotImplementedError
+
+    def encoder_blocks(self) -> Iterable[nn.Module]:
+        """Return the image encoder's blocks in order, for activation checkpointing; none if it can't be done."""
+        return []
+
+    def keep_constants(self) -> None:
+        """Compute the position encodings once, for inference at ``image_size``."""
+        with torch.no_grad():
+            self.kept_position = self.position()
+
+    def position(self) -> Float[Tensor, "1 c h w"]:
+        """Return the position encoding of the embedding grid."""
+        if self.kept_position is not None:
+            return self.kept_position
+        encoding: Tensor = self.prompt_encoder.get_dense_pe()
+        return encoding
+
+    def encode_dense(self, logits: Float[Tensor, "b 1 hm wm"]) -> Float[Tensor, "b c h w"]:
+        """Embed raw logits as dense prompt: no sigmoid, no binarising (paper section 3.2)."""
+        embedding: Tensor = self.prompt_encoder(points=None, boxes=None, masks=logits)[1]
+        return embedding
+
+    def point_type(self, label: int) -> Float[Tensor, "1 c"]:
+        """Return the point-type embedding of label 1 (positive) or 0 (negative)."""
+        weight: Tensor = self.prompt_encoder.point_embeddings[label].weight
+        return weight
+
+    def null_prompts(self, batch: int) -> tuple[Float[Tensor, "b 0 c"], Float[Tensor, "b c h w"]]:
+        """Return empty sparse tokens and the embedding of a zero mask: the baselines' null prompts (section 4.1)."""
+        size = self.prompt_encoder.mask_input_size
+        zeros = torch.zeros(batch, 1, *size, device=self.point_type(0).device)
+        sparse, dense = self.prompt_encoder(points=None, boxes=None, masks=zeros)
+        return sparse, dense
+
+
+def check_image_size(image_size: int) -> None:
+    """Raise ValueError unless a side is a positive multiple of 32 pixels."""
+    if image_size < MULTIPLE or image_size % MULTIPLE:
+        raise ValueError(f"image_size must be a positive multiple of {MULTIPLE} pixels, not {image_size}")
+
+
+def build_prompt_encoder(dim: int, image_size: int) -> PromptEncoder:
+    """Build sam2's prompt encoder for an embedding grid of H/16 x W/16."""
+    return PromptEncoder(
+        embed_dim=dim,
+        image_embedding_size=(image_size // PATCH, image_size // PATCH),
+        input_image_size=(image_size, image_size),
+        mask_in_chans=16,
+    )
+
+
+def feature_pyramid(neck: Any, stages: Sequence[Tensor], num_levels: int) -> list[Tensor]:
+    """Apply sam2's ``FpnNeck`` to an encoder's stages (b, _, H/4, W/4) to (b, _, H/32, W/32).
+
+    Returns the coarsest ``num_levels`` levels, finest first, without H/32, which sam2 drops too (``scalp``). They equal
+    the neck's own, which always computes every level and position encodings that IP-SAM does not use.
+    """
+    levels: list[Tensor] = []
+    for index in reversed(range(NUM_LEVELS - num_levels, len(stages))):
+        level = neck.convs[len(stages) - 1 - index](stages[index])
+        if levels and index in neck.fpn_top_down_levels:
+            level = level + F.interpolate(levels[-1].float(), scale_factor=2.0, mode=neck.fpn_interp_model)
+        levels.append(level)
+    return levels[:0:-1]

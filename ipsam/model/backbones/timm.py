@@ -1,0 +1,103 @@
+"""Any feature extractor of timm behind the contract, with a neck and a prompt encoder of SAM2's kind."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from sam2.modeling.backbones.image_encoder import FpnNeck
+from torch import Tensor, nn
+
+from ipsam.model.backbones.backbone import (
+    NUM_LEVELS,
+    Backbone,
+    build_prompt_encoder,
+    check_image_size,
+    feature_pyramid,
+)
+from ipsam.utils.imagenet import MEAN, STD
+from ipsam.utils.weights import key_difference
+
+STRIDES = [4, 8, 16, 32]  # of the stages that the neck reads
+DOWNLOAD = "timm"
+
+
+class TimmBackbone(Backbone):
+    """Trunk of timm's, trained as a whole, with sam2's neck and a frozen prompt encoder of sam2's class.
+
+    Checkpoints hold every weight. ``pretrained`` is only where training starts: a trained model does without it.
+
+    Args:
+        name: of a timm model with stages of stride 4, 8, 16 and 32, such as ``tf_efficientnet_lite0``.
+        image_size: side of the square input in pixels, a multiple of 32.
+        dim: embedding width c.
+        pretrained: ``timm`` takes timm's own download; otherwise a safetensors file of the whole model's tensors by
+            timm's names. None takes random weights.
+
+    Raises:
+        ValueError: an unknown name, a model without these stages, an invalid size, or a file that does not fit.
+        FileNotFoundError: the file is missing.
+    """
+
+    trunk: Any
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, name: str, *, image_size: int, dim: int = 128, pretrained: str | None = None) -> None:
+        import timm  # imported late: it takes seconds
+
+        check_image_size(image_size)
+        if not timm.is_model(name):
+            raise ValueError(f"name: timm {timm.__version__} has no model {name!r:.99}; timm.list_models() names all")
+        super().__init__(image_size, dim)
+        state = None
+        if pretrained is not None and pretrained != DOWNLOAD:
+            state = _read(Path(pretrained), timm.create_model(name).state_dict())
+        self.trunk = timm.create_model(
+            name,
+            features_only=True,
+            pretrained=pretrained is not None,
+            pretrained_cfg_overlay=None if state is None else {"state_dict": state},
+        )
+        info = self.trunk.feature_info
+        stages = [index for index, stride in enumerate(info.reduction()) if stride in STRIDES]
+        if [info.reduction()[index] for index in stages] != STRIDES:
+            raise ValueError(f"name: {name} has stages of stride {info.reduction()}, but the neck reads {STRIDES}")
+        self.stages = stages
+        channels = [info.channels()[index] for index in stages]
+        self.neck = FpnNeck(nn.Identity(), dim, channels[::-1], fpn_interp_model="nearest", fpn_top_down_levels=[2, 3])
+        self.prompt_encoder = build_prompt_encoder(dim, image_size).requires_grad_(False)
+        self.to(memory_format=torch.channels_last)  # a third faster to train on a CPU
+        config = self.trunk.pretrained_cfg
+        std = torch.tensor(config["std"])
+        self.register_buffer("scale", (torch.tensor(STD) / std).view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", ((torch.tensor(MEAN) - torch.tensor(config["mean"])) / std).view(3, 1, 1), False)
+
+    def forward(
+        self, image: Float[Tensor, "b 3 H W"], *, num_levels: int = NUM_LEVELS
+    ) -> list[Float[Tensor, "b c _ _"]]:
+        """Encode an image, after bringing it to the mean and standard deviation of timm's weights."""
+        stages = self.trunk(image * self.scale + self.shift)
+        return feature_pyramid(self.neck, [stages[index] for index in self.stages], num_levels)
+
+    def freeze_finer_levels(self) -> None:
+        """Freeze the neck's layers of the two finer levels."""
+        for layer in self.neck.convs[2:]:
+            layer.requires_grad_(False)
+
+
+def _read(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no weights at {path}: fetch them with ipsam download timm=[{path.stem}], or set pretrained={DOWNLOAD} "
+            "for timm's own download, or pretrained=None for random weights"
+        )
+    try:
+        found = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
+    if difference := key_difference(wanted, found):
+        raise ValueError(f"{path} does not fit the timm model\n{difference}")
+    return found
