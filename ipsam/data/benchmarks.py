@@ -22,7 +22,13 @@ class Layout:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Published dataset; ``page`` is its web page, ``archive`` the address of its files if they can be fetched."""
+    """Published dataset.
+
+    Attributes:
+        page: its web page, with the terms of use in full.
+        archive: address of its files, if they can be fetched.
+        terms: of use, in short.
+    """
 
     name: str
     page: str
@@ -37,6 +43,7 @@ class Benchmark:
     size_mismatch: SizeMismatch = "error"
     note: str = ""
     archive: str | None = None
+    terms: str = "research use"
 
 
 # Folder pairs. COD and polyp sets share none, so that neither takes the other's shared TrainDataset.

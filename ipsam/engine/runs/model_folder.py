@@ -16,12 +16,13 @@ from ipsam.engine.runs.hub import DESCRIPTION, download_model
 from ipsam.engine.runs.model_names import find_named, model_names
 from ipsam.engine.runs.model_section import check_model_section
 from ipsam.engine.runs.run_folder import ENVIRONMENT, FREE_ON_RESUME
-from ipsam.engine.runs.store import LAST, Store, follow
+from ipsam.engine.runs.store import BEST, LAST, Store, follow
 from ipsam.utils.files import is_file
 from ipsam.utils.options import close_to
 from ipsam.utils.untrusted import bounded_text, read_plain_json
 
 RESUMING = "resume=true"
+METRICS_FILE = "metrics.json"
 OUTER_FOLDERS = re.compile(r"(?:~|[A-Za-z]:|(?<![\w.]))[/\\][^\s,'\"\[\]{}]*[/\\]")  # of an absolute path
 
 
@@ -73,7 +74,7 @@ def find_checkpoint(path: Path) -> Path:
         if is_file(folder / WEIGHTS):
             return folder
     raise FileNotFoundError(
-        f"no checkpoint at {path}: ckpt= takes a run's folder (which holds checkpoints/{LAST}/{WEIGHTS}) "
+        f"no checkpoint at {path}: give a run's folder (which holds checkpoints/{LAST}/{WEIGHTS}) "
         "or a checkpoint's, such as outputs/cod_r32/seed0/checkpoints/best"
     )
 
@@ -111,7 +112,8 @@ def read_description(folder: Path) -> dict[str, Any]:
             "letterbox": config["data"].get("letterbox", False),
             "trained_on": config["data"].get("train"),
             "command": _command(folder),
-            "metrics": _metrics(folder),
+            "made_with": _made_with(folder),
+            "metrics": _metrics(scores_folder(folder) or folder, finished_epochs(folder)),
             "model": config["model"],
         }
     size = description.get("image_size")
@@ -144,6 +146,17 @@ def model_config(description: dict[str, Any], *, base: str | Path | None = None,
     return config
 
 
+def _made_with(checkpoint: Path) -> dict[str, str]:
+    """Read the revision and the versions of the packages that made a checkpoint; empty where none are recorded."""
+    try:
+        last = json.loads(bounded_text(run_of(checkpoint) / ENVIRONMENT).splitlines()[-1])
+        changed = " with changes" if last["uncommitted"] else ""
+        revision = {"revision": f"{last['revision']}{changed}"} if last["revision"] else {}
+        return {**revision, **{name: str(last["packages"][name]) for name in ("ipsam", "torch")}}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return {}
+
+
 def _command(checkpoint: Path) -> list[str] | None:
     """Read the arguments of ``ipsam train`` that made a checkpoint; None if no single command did, or none is recorded.
 
@@ -162,14 +175,20 @@ def _command(checkpoint: Path) -> list[str] | None:
     return None if changed or is_sweep else [OUTER_FOLDERS.sub(".../", one) for one in kept[0]]
 
 
-def _metrics(checkpoint: Path) -> dict[str, Any]:
-    """Read the scores of exactly this checkpoint, if its run was evaluated."""
-    path = run_of(checkpoint) / "eval" / "metrics.json"
-    if not path.is_file():
+def scores_folder(checkpoint: Path) -> Path | None:
+    """Return the folder with the scores of exactly this checkpoint; None if its run has none."""
+    scored = run_of(checkpoint) / "eval"
+    folders = (scored, scored / checkpoint.name, scored / BEST)
+    return next((folder for folder in folders if _metrics(folder, finished_epochs(checkpoint))), None)
+
+
+def _metrics(folder: Path, epochs: int | None) -> dict[str, Any]:
+    """Read the scores in a folder, if they are those of a model after so many epochs."""
+    if epochs is None or not (folder / METRICS_FILE).is_file():
         return {}
     try:
-        content = json.loads(bounded_text(path))
-        epochs, datasets = content.get("epochs"), content.get("datasets", {})
+        content = json.loads(bounded_text(folder / METRICS_FILE))
+        datasets = content.get("datasets", {})
+        return datasets if content.get("epochs") == epochs and isinstance(datasets, dict) else {}
     except (OSError, ValueError, AttributeError, RecursionError):
         return {}
-    return datasets if epochs is not None and epochs == finished_epochs(checkpoint) else {}

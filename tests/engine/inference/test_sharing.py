@@ -21,9 +21,10 @@ from support.run_folders import finish
 from support.saved import limited_files, names
 
 import ipsam
+from ipsam.engine.inference.model_card import model_card
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.inference.record import maker_of
-from ipsam.engine.inference.sharing import model_card, save_pretrained
+from ipsam.engine.inference.sharing import save_pretrained
 from ipsam.engine.runs.checkpoint import read_weights, save_checkpoint
 from ipsam.engine.runs.configuration import build_model, compose_experiment
 from ipsam.engine.runs.model_folder import find_checkpoint, read_description
@@ -174,11 +175,19 @@ def test_card_names_the_licence(run_config: Any, tmp_path: Path) -> None:
     own = find_checkpoint(finish(run_config("data.train=[synthetic, CAMO]", "overwrite=true")))
     card = card_of(own, tmp_path / "own")
     assert "\nlicense: other\n" in card
-    assert "The terms of its training data apply" in card
+    assert "The terms of its training data apply to it. CAMO: research use (https://" in card
     assert "\nlicense: cc-by-nc-4.0\n" in card_of(tmp_path / "own", tmp_path / "mine", license="cc-by-nc-4.0")
     assert "\nlicense: cc-by-nc-4.0\n" in card_of(tmp_path / "mine", tmp_path / "again")
     with pytest.raises(ValueError, match="license must be the Hub's name of one, such as mit or other, not 'MIT,"):
         card_of(own, tmp_path / "own", license="MIT, but\nnot really")
+
+
+def test_folders_of_the_training_data_stay_private(run_config: Any, tmp_path: Path) -> None:
+    mine = "{name: mine, images: /home/me/images, masks: /home/me/masks}"
+    checkpoint = find_checkpoint(finish(run_config(f"data.train=[{mine}]")))
+    card = card_of(checkpoint, tmp_path / "saved")
+    assert "trained on mine." in card
+    assert "/home" not in card + (tmp_path / "saved" / "config.json").read_text()
 
 
 def test_cards_example_runs(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def test_run_and_checkpoint_are_found(store: Store, tmp_path: Path) -> None:
     for path, found in {tmp_path: 2, store.folder / "last": 2, store.folder / "best": 1, best: 1}.items():
         assert find_checkpoint(path).resolve() == store.folder / step(found)
     for nowhere in (tmp_path / "nowhere", store.folder, best / WEIGHTS):
-        with pytest.raises(FileNotFoundError, match=rf"no checkpoint at {nowhere}: ckpt= takes a run's folder"):
+        with pytest.raises(FileNotFoundError, match=rf"no checkpoint at {nowhere}: give a run's folder"):
             find_checkpoint(nowhere)
 
 
