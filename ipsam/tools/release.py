@@ -1,4 +1,4 @@
-"""A run as a package to publish: weights, model card, scores and maps, checked by loading it anew."""
+"""Pack a run to publish it: weights, model card, scores and maps, checked by loading the package again."""
 
 import re
 import shutil
