@@ -36,6 +36,9 @@ class TimmBackbone(Backbone):
         pretrained: ``timm`` takes timm's own download; otherwise a safetensors file of the whole model's tensors by
             timm's names. None takes random weights.
 
+    Attributes:
+        channels: widths of the trunk's stages at strides 4, 8, 16 and 32.
+
     Raises:
         ValueError: an unknown name, a model without these stages, an invalid size, or a file that does not fit.
         FileNotFoundError: the file is missing.
@@ -66,8 +69,10 @@ class TimmBackbone(Backbone):
         if [info.reduction()[index] for index in stages] != STRIDES:
             raise ValueError(f"name: {name} has stages of stride {info.reduction()}, but the neck reads {STRIDES}")
         self.stages = stages
-        channels = [info.channels()[index] for index in stages]
-        self.neck = FpnNeck(nn.Identity(), dim, channels[::-1], fpn_interp_model="nearest", fpn_top_down_levels=[2, 3])
+        self.channels = [info.channels()[index] for index in stages]
+        self.neck = FpnNeck(
+            nn.Identity(), dim, self.channels[::-1], fpn_interp_model="nearest", fpn_top_down_levels=[2, 3]
+        )
         self.prompt_encoder = build_prompt_encoder(dim, image_size).requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # a third faster to train on a CPU
         config = self.trunk.pretrained_cfg
@@ -78,9 +83,16 @@ class TimmBackbone(Backbone):
     def forward(
         self, image: Float[Tensor, "b 3 H W"], *, num_levels: int = NUM_LEVELS
     ) -> list[Float[Tensor, "b c _ _"]]:
-        """Encode an image, after bringing it to the mean and standard deviation of timm's weights."""
+        """Encode an image (b, 3, H, W) to the pyramid."""
+        return feature_pyramid(self.neck, self.encode(image), num_levels)
+
+    def encode(self, image: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """Encode an image to the trunk's stages, after bringing it to the mean and deviation of timm's weights.
+
+        Returns ``channels`` at strides 4, 8, 16 and 32.
+        """
         stages = self.trunk(image * self.scale + self.shift)
-        return feature_pyramid(self.neck, [stages[index] for index in self.stages], num_levels)
+        return [stages[index] for index in self.stages]
 
     def freeze_finer_levels(self) -> None:
         """Freeze the neck's layers of the two finer levels."""

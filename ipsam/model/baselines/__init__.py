@@ -7,6 +7,7 @@ from ipsam.model.baselines.mdsam import MDSAM
 from ipsam.model.baselines.prompted import NullPrompt, OraclePoint, WholeImageBox
 from ipsam.model.baselines.sam import SAM
 from ipsam.model.baselines.sam2 import SAM2
+from ipsam.model.baselines.unet import UNet
 from ipsam.model.baselines.vit_adapter import ViTAdapter
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "HieraAdapter",
     "NullPrompt",
     "OraclePoint",
+    "UNet",
     "ViTAdapter",
     "WholeImageBox",
     "YOLOv8",

@@ -1,0 +1,19 @@
+"""The plain U-Net decoder on a trunk of timm's."""
+
+import pytest
+import torch
+
+from ipsam.model import TimmBackbone
+from ipsam.model.baselines import UNet
+
+pytest.importorskip("segmentation_models_pytorch")
+
+
+def test_every_parameter_learns_and_masks_have_the_input_size() -> None:
+    model = UNet(TimmBackbone("tf_efficientnet_lite0", image_size=64, dim=32), channels=(16, 8, 8, 4))
+    output = model(torch.randn(2, 3, 64, 64))
+    assert output.logits.shape == (2, 1, 64, 64)
+    output.logits.square().mean().backward()
+    parameters = dict(model.named_parameters())
+    assert not [name for name in parameters if "neck" in name or "prompt_encoder" in name]
+    assert [name for name, parameter in parameters.items() if parameter.grad is None] == []
