@@ -16,13 +16,22 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 FOLDER = CONFIGS / "experiment"
 # Shipped experiments that name no row of the paper.
 WITHOUT_ROW = (
-    *("quickstart", "micro", "kvasir_micro", "ablation/prompt_binarised", "ablation/prompt_scaled"),
+    *(
+        "quickstart",
+        "micro",
+        "lite",
+        "kvasir_micro",
+        "kvasir_lite",
+        "ablation/prompt_binarised",
+        "ablation/prompt_scaled",
+    ),
     *("kvasir/medsam", "kvasir/sam2_r80"),
     *(f"baseline/{system}_native" for system in ("mdsam", "medsam", "sam_adapter", "sam2_adapter")),
 )
 MICRO = {
     "data.image_size": 64,
     "model.backbone.variant": "micro",
+    "model.backbone.name": "test_efficientnet",  # timm's smallest
     "model.backbone.adapter.scale_factor": 8,
     "model.decoder.dim": 64,
     "model.decoder.num_heads": 4,

@@ -50,8 +50,9 @@ def save_pretrained(
     folder = Path(folder).expanduser()
     description = read_description(source) | dict(about or {})
     backbone = description["model"].get("backbone")
-    if isinstance(backbone, dict) and backbone.get("checkpoint"):
-        backbone["checkpoint"] = Path(backbone["checkpoint"]).name  # the path on this machine is private
+    for key in ("checkpoint", "pretrained"):
+        if isinstance(backbone, dict) and backbone.get(key):
+            backbone[key] = Path(backbone[key]).name  # the path on this machine is private
     description["trained_on"] = trained_sets(description)  # without the paths of their folders
     description["license"] = _license(description, license)
     weights, base = read_weights(source / WEIGHTS)

@@ -88,7 +88,7 @@ def compose_experiment(configs: Path | Configs, name: str, overrides: Sequence[s
 def drop_checkpoints(model: DictConfig) -> None:
     """Set every source of pretrained weights of a ``model`` section to None, in place: the weights are then random."""
     for key in list(model):
-        if key in ("checkpoint", "decoder_weights"):
+        if key in ("checkpoint", "pretrained", "decoder_weights"):
             model[key] = None
         elif isinstance(model[key], DictConfig):
             drop_checkpoints(model[key])

@@ -95,7 +95,7 @@ def _other_settings(folder: Path, section: DictConfig) -> str:
     found = [
         f"{key} {theirs.get(key)!s:.99} ({ours.get(key)!s:.99} here)"
         for key in sorted(theirs.keys() | ours.keys())
-        if theirs and theirs.get(key) != ours.get(key) and not key.endswith(".checkpoint")
+        if theirs and theirs.get(key) != ours.get(key) and not key.endswith((".checkpoint", ".pretrained"))
     ]
     more = f"; and {len(found) - MAX_SHOWN} more" if len(found) > MAX_SHOWN else ""
     return f"Its model has {'; '.join(found[:MAX_SHOWN])}{more}. " if found else ""

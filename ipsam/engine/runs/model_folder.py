@@ -129,6 +129,8 @@ def read_description(folder: Path) -> dict[str, Any]:
 def model_config(description: dict[str, Any], *, base: str | Path | None = None, download: bool = True) -> DictConfig:
     """Return a model's configuration, with the path of its pretrained weights on this machine.
 
+    Weights that training only started from (``pretrained``) are left out.
+
     Args:
         description: as ``read_description`` returns it.
         base: file of the pretrained weights; None searches for it, see ``find_base``.
@@ -140,6 +142,7 @@ def model_config(description: dict[str, Any], *, base: str | Path | None = None,
     """
     check_model_section(description["model"])
     config: DictConfig = OmegaConf.create(description["model"])
+    drop_start(config)
     backbone = config.get("backbone")
     if isinstance(backbone, DictConfig) and backbone.get("checkpoint") is not None:
         backbone.checkpoint = str(find_base(backbone.checkpoint, download=download) if base is None else base)
@@ -155,6 +158,13 @@ def _made_with(checkpoint: Path) -> dict[str, str]:
         return {**revision, **{name: str(last["packages"][name]) for name in ("ipsam", "torch")}}
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}
+
+
+def drop_start(model: DictConfig) -> None:
+    """Set the weights that training started from to None in a ``model`` section: a trained model has its own."""
+    backbone = model.get("backbone")
+    if isinstance(backbone, DictConfig) and backbone.get("pretrained") is not None:
+        backbone.pretrained = None
 
 
 def _command(checkpoint: Path) -> list[str] | None:

@@ -21,16 +21,30 @@ from ipsam.utils.files import is_file, write_json
 from ipsam.utils.untrusted import read_plain_json
 
 DATA_FILE = "data.json"
-PACKAGES = ("ipsam", "torch", "torchvision", "sam2", "peft", "accelerate", "hydra-core", "numpy", "opencv")
+PACKAGES = (
+    "ipsam",
+    "torch",
+    "torchvision",
+    "sam2",
+    "timm",
+    "transformers",
+    "peft",
+    "accelerate",
+    "hydra-core",
+    "numpy",
+    "opencv",
+)
 
 logger = logging.getLogger(__name__)
 
 
 def environment(seed: int, model: nn.Module) -> dict[str, Any]:
     """Describe what a run is started with, in values for JSON."""
+    pretrained = getattr(getattr(model, "backbone", None), "pretrained_sha256", None)
     return {
         "seed": seed,
         "parameters": dict(zip(("param", "t_param"), count_parameters(model), strict=True)),
+        **({} if pretrained is None else {"pretrained_sha256": pretrained}),
         "command": sys.argv,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "revision": _git("rev-parse", "HEAD"),

@@ -8,7 +8,7 @@ from ipsam.data.layouts import set_name
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.runs.checkpoint import CONFIG
 from ipsam.engine.runs.configuration import plain, read_config
-from ipsam.engine.runs.model_folder import find_model, is_checkpoint, model_config, read_description, run_of
+from ipsam.engine.runs.model_folder import drop_start, find_model, is_checkpoint, model_config, read_description, run_of
 from ipsam.engine.runs.run_folder import DATA_ROOT, FIGURES, OWN_FOLDERS
 from ipsam.engine.runs.store import BEST, Store
 from ipsam.utils.folders import check_stays_inside
@@ -48,6 +48,7 @@ def reopen(config: DictConfig, ckpt: str) -> tuple[Path, DictConfig]:
     checkpoint = find_model(ckpt)
     if is_checkpoint(checkpoint):
         run = read_config(checkpoint / CONFIG)
+        drop_start(run.model)
     else:
         description = read_description(checkpoint)
         model = model_config(description, download=config.base is None)

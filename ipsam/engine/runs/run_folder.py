@@ -34,6 +34,7 @@ FREE_ON_RESUME = (
     *("data.root", "data.cache", "data.test"),
     # Another path of the pretrained weights is fine: their sha256 is checked.
     *("model.backbone.checkpoint", "model.detector.checkpoint"),
+    "model.backbone.pretrained",  # a resumed run has its weights in the checkpoint
     *("engine.num_workers", "engine.num_threads", "engine.eval_batch_size", "engine.references"),
     *("engine.log_every", "engine.val_every", "engine.watch_test", "engine.save_every", "engine.keep"),
     *("engine.activation_checkpointing", "engine.memory_gb", "engine.on_divergence"),

@@ -28,8 +28,9 @@ class Backbone(nn.Module):
         image_size, dim: as given.
         prompt_encoder: embeds prompts; frozen unless ``train_prompt_encoder``.
         train_prompt_encoder: whether its mask branch and point types 0 and 1 are trained.
-        checkpoint: file of pretrained weights that frozen parts keep; None if there is none.
+        checkpoint: file of pretrained weights that frozen parts keep, or None.
         base_sha256: SHA-256 of ``checkpoint``; None if a run saves every weight itself.
+        pretrained_sha256: SHA-256 of a file that training only starts from, for the record; None if none was read.
 
     Raises:
         ValueError: an invalid size.
@@ -39,6 +40,7 @@ class Backbone(nn.Module):
     train_prompt_encoder: bool = False
     checkpoint: Path | None = None
     base_sha256: str | None = None
+    pretrained_sha256: str | None = None
 
     def __init__(self, image_size: int, dim: int) -> None:
         super().__init__()

@@ -1,5 +1,8 @@
 """Any feature extractor of timm behind the contract, with a neck and a prompt encoder of SAM2's kind."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from ipsam.model.backbones.backbone import (
     feature_pyramid,
 )
 from ipsam.utils.imagenet import MEAN, STD
-from ipsam.utils.weights import key_difference
+from ipsam.utils.weights import key_difference, sha256_of
 
 STRIDES = [4, 8, 16, 32]  # of the stages that the neck reads
 DOWNLOAD = "timm"
@@ -55,15 +58,23 @@ class TimmBackbone(Backbone):
         if not timm.is_model(name):
             raise ValueError(f"name: timm {timm.__version__} has no model {name!r:.99}; timm.list_models() names all")
         super().__init__(image_size, dim)
+        # Without a stated size such models take only the one of their weights.
+        size: dict[str, Any] = (
+            {"img_size": image_size} if getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False) else {}
+        )
         state = None
         if pretrained is not None and pretrained != DOWNLOAD:
             state = _read(Path(pretrained), timm.create_model(name).state_dict())
-        self.trunk = timm.create_model(
-            name,
-            features_only=True,
-            pretrained=pretrained is not None,
-            pretrained_cfg_overlay=None if state is None else {"state_dict": state},
-        )
+            self.pretrained_sha256 = sha256_of(Path(pretrained))
+        with _without_head():
+            self.trunk = timm.create_model(
+                name,
+                features_only=True,
+                pretrained=pretrained is not None,
+                pretrained_cfg_overlay=None if state is None else {"state_dict": state},
+                **size,
+            )
+        self.trunk.pretrained_cfg.pop("state_dict", None)  # a second copy of the weights
         info = self.trunk.feature_info
         stages = [index for index, stride in enumerate(info.reduction()) if stride in STRIDES]
         if [info.reduction()[index] for index in stages] != STRIDES:
@@ -92,12 +103,29 @@ class TimmBackbone(Backbone):
         Returns ``channels`` at strides 4, 8, 16 and 32.
         """
         stages = self.trunk(image * self.scale + self.shift)
+        if str(getattr(self.trunk, "output_fmt", "NCHW")).endswith("NHWC"):  # of Swin, for one
+            stages = [stage.permute(0, 3, 1, 2) for stage in stages]
         return [stages[index] for index in self.stages]
 
     def freeze_finer_levels(self) -> None:
         """Freeze the neck's layers of the two finer levels."""
         for layer in self.neck.convs[2:]:
             layer.requires_grad_(False)
+
+
+@contextmanager
+def _without_head() -> Iterator[None]:
+    """Silence timm's warning of weights that it leaves out: a feature extractor has no classifier."""
+    logger = logging.getLogger("timm.models._builder")
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Unexpected keys")
+
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def _read(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:

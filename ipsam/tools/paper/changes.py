@@ -39,8 +39,8 @@ def settings_of_run(config: DictConfig) -> dict[str, Any]:
         for section in SECTIONS
     }
     for part in found["model"].values():
-        if isinstance(part, dict) and "checkpoint" in part:
-            part["checkpoint"] = _release(part["checkpoint"])
+        if isinstance(part, dict):
+            part.update({key: _release(part[key]) for key in ("checkpoint", "pretrained") if key in part})
     return found
 
 

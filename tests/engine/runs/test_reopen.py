@@ -1,23 +1,28 @@
 """Reopening a finished run for evaluation: as it was, with every result in its own folder."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from omegaconf import OmegaConf
+from safetensors.torch import save_file
 from support.builders import micro_backbone, randomise, save_official_format
 from support.experiments import OPTIONS, tiny
 from support.quick import every
 from support.run_folders import CONFIGS, finish
 
 import ipsam
-from ipsam.engine.runs.checkpoint import save_checkpoint
+from ipsam.engine.runs.checkpoint import load_weights, save_checkpoint
 from ipsam.engine.runs.configuration import build_model
+from ipsam.engine.runs.provenance import environment
 from ipsam.engine.runs.reopen import reopen_run
 from ipsam.engine.runs.run_folder import check_run
 from ipsam.model import MaskDecoder
+from ipsam.utils.weights import sha256_of
 
 
 def test_run_is_reopened_as_it_was_with_a_folder_for_each_evaluation(run_config: Any, eval_config: Any) -> None:
@@ -130,3 +135,28 @@ def test_model_initialised_from_sam2s_decoder_is_shared(tmp_path: Path) -> None:
     for again in (loaded, ipsam.load(saved, base=base, device="cpu")):
         with torch.inference_mode():
             torch.testing.assert_close(again.model(image).logits, model(image).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_trained_model_does_without_the_weights_it_started_from(tmp_path: Path, eval_config: Any) -> None:
+    """Their file may be gone: checkpoints of a trunk that is trained as a whole hold every weight."""
+    config = tiny("lite")
+    start = tmp_path / "start.safetensors"
+    save_file(timm.create_model(config.model.backbone.name).state_dict(), start)
+    config.model.backbone.pretrained = str(start)
+    config.data.test = ["synthetic"]
+    model = build_model(config.model).eval()
+    assert environment(0, model)["pretrained_sha256"] == sha256_of(start)
+    folder = tmp_path / "run" / "checkpoints" / "step_00000001"
+    save_checkpoint(folder, model, config=OmegaConf.to_yaml(config, resolve=True), training={"progress": {"step": 1}})
+    start.unlink()
+    image = torch.randn(1, 3, 64, 64)
+    saved = ipsam.load(folder, device="cpu").save_pretrained(tmp_path / "saved")
+    assert json.loads((saved / "config.json").read_text())["model"]["backbone"]["pretrained"] == start.name
+    for again in (folder, saved):
+        with torch.inference_mode():
+            found = ipsam.load(again, device="cpu").model(image).logits
+            torch.testing.assert_close(found, model(image).logits, rtol=1e-4, atol=1e-4)
+    for ckpt, out in ((folder, None), (saved, str(tmp_path / "out"))):
+        checkpoint, run, _ = reopen_run(eval_config(ckpt=str(ckpt), out=out, data={"test": ["synthetic"]}))
+        assert run.model.backbone.pretrained is None
+        load_weights(build_model(run.model), checkpoint)

@@ -21,14 +21,14 @@ from ipsam.engine.runs.checkpoint import load_weights, own_weights, save_checkpo
 from ipsam.engine.runs.configuration import build_model, compose_experiment
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.engine.train.memory import step_memory
-from ipsam.model import SAM2Backbone, Segmenter
+from ipsam.model import SAM2Backbone, Segmenter, TimmBackbone
 from ipsam.model.activation_checkpointing import encoder_blocks, recompute_blocks
 from ipsam.model.baselines import MDSAM, SAM
 from ipsam.model.inference import prepare_for_inference
 from ipsam.tools.paper.changes import changes, settings_of_run
 
 # Quick tests take one experiment of each kind.
-QUICK = {"cod_r32", "ablation/trainable_prompt_encoder", "baseline/sam2_oracle", "kvasir/mdsam"}
+QUICK = {"cod_r32", "lite", "ablation/trainable_prompt_encoder", "baseline/sam2_oracle", "kvasir/mdsam"}
 EACH = only(QUICK, FILES)
 TABLE_3 = [name for name in FILES if any(row.table == 3 for row in rows_of(name)) and name != "cod_r32"]
 LORA = [name for name in TABLE_3 if name.startswith("ablation/lora_")]
@@ -80,6 +80,8 @@ def intended(name: str, model: Segmenter) -> set[str]:
         begins = PROMPT_ENCODER
     if composed(name).model.backbone.get("fine_tune"):
         begins = ("backbone.image_encoder.",)
+    if isinstance(model.backbone, TimmBackbone):
+        begins = ("backbone.trunk.", "backbone.neck.")
     return lora | {key for key in keys if not key.startswith("backbone.") or key.startswith(begins)}
 
 
@@ -137,7 +139,7 @@ def test_two_steps_change_only_the_intended_parameters(name: str, train: Any, te
     assert 0 <= scores["mae"] <= 1
 
 
-OWN = [name for name in FILES if not name.startswith(("baseline/", "kvasir/"))]
+OWN = [name for name in FILES if not name.startswith(("baseline/", "kvasir/")) and not name.endswith("lite")]
 OWN += [f"cod_r32 {option}" for option in OPTIONS]
 COMBINATIONS = itertools.product(OWN, ["lora", "fine_tune"], [None, "lateral", "refine", "gating", "self_prompt"])
 VARIED = {
@@ -277,7 +279,7 @@ def test_fast_paths_agree_with_plain_ones(name: str) -> None:
     if any(parameter.requires_grad for parameter in model.parameters()):
         memory = step_memory(model, batch_size=2, device=torch.device("cpu"), bf16=True)
         assert len(memory.blocks) == len(encoder_blocks(model))
-        assert memory.peak(len(memory.blocks)) < memory.peak(0)
+        assert memory.peak(len(memory.blocks)) < memory.peak(0) or not memory.blocks
         again = deepcopy(model)
         recompute_blocks(again)
         for each in (model, again):
