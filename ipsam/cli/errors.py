@@ -109,6 +109,8 @@ def _message(error: Exception, config: DictConfig | None) -> str | None:
                 f"a process that reads data has ended ({killed[0]:.200}). If memory ran out, lower "
                 "engine.num_workers or make room; then continue with resume=true"
             )
+        if type(error).__name__ == "OutOfMemoryError":  # torch's
+            return _out_of_memory(message, [] if config is None else [*keys_of(config)])
         if not (_is_distributed() and re.search(LOST, message, re.I)):
             return None
         return f"another process of this run is gone, see its message; continue with resume=true ({message})"
@@ -124,6 +126,15 @@ def _message(error: Exception, config: DictConfig | None) -> str | None:
         # From a DataLoader's worker, which passes its traceback on as text; the reason stands at the end.
         message = message.rpartition("Error: ")[2]
     return message if config is None else with_keys(message, config)
+
+
+def _out_of_memory(message: str, keys: list[str]) -> str:
+    """Name the settings of a command by which it needs less of a device's memory."""
+    sizes = [key for key in ("batch_size", "engine.eval_batch_size", "data.image_size") if key in keys]
+    cpu = [text for text in ("device=cpu", "engine.cpu=true") if text.partition("=")[0] in keys]
+    ways = [f"lower {' or '.join(sizes)}"] if sizes else []
+    ways += [f"compute on the CPU with {text}" for text in cpu]
+    return f"a device's memory ran out ({message.partition('. ')[0]:.200}); {', or '.join(ways) or 'make room on it'}"
 
 
 def _of_system(error: OSError, config: DictConfig | None) -> str:

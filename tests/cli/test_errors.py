@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from support.figure_runs import write_run, write_set
 from support.paper_runs import save_methods, scores
 from support.quick import every
@@ -15,6 +16,7 @@ from support.saved_maps import mask_of, save, write_maps, write_masks
 from support.small_run import TINY
 
 from ipsam.cli.errors import user_errors
+from ipsam.model import IPSAM
 
 SET = "{name: own, images: own/images, masks: own/masks}"
 GIVEN = {  # whatever the case is about
@@ -225,3 +227,24 @@ def test_hydra_full_error_shows_the_traceback(script: Callable[..., Any], monkey
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(ValueError, match="epochs"):
         script("train", *TINY, "engine.epochs=0")
+
+
+@pytest.mark.parametrize(
+    ("command", "ways"),
+    [
+        ("predict", "lower batch_size, or compute on the CPU with device=cpu"),
+        ("train", "lower engine.eval_batch_size or data.image_size, or compute on the CPU with engine.cpu=true"),
+        ("eval", "lower engine.eval_batch_size, or compute on the CPU with engine.cpu=true"),
+    ],
+)
+def test_exhausted_memory_outside_a_step_gets_a_way_out(
+    script: Callable[..., Any], files: Path, monkeypatch: pytest.MonkeyPatch, command: str, ways: str
+) -> None:
+    def exhaust(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.chdir(files)
+    monkeypatch.setattr(IPSAM, "forward", exhaust)
+    given = ["run_dir=exhausted", "engine.references=true"] if command == "train" else []
+    message = script(command, *GIVEN.get(command, []), *given).error
+    assert f"memory ran out (CUDA out of memory); {ways}" in message

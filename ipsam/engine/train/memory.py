@@ -1,7 +1,10 @@
 """Estimate of a training step's memory, without running the step."""
 
 import logging
+import math
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +22,8 @@ from ipsam.model.lora import add_lora_by_addmm
 GB = 1 << 30
 OUTSIDE = -1  # index for tensors outside all blocks
 MARGIN = 1.1  # for short-lived tensors of the backward pass
+USABLE = 0.9  # share of a device's memory that a step can use, as its allocator leaves gaps
+SIDE = 32  # pixels; images have a multiple of it
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +78,82 @@ def num_recomputed(model: Segmenter, settings: Settings) -> int | None:
         )
     logger.info("%d of %d blocks recomputed: about %.2f GB a step", count, num_blocks, memory.peak(count) / GB)
     return count
+
+
+@contextmanager
+def out_of_memory_explained(model: Segmenter, settings: Settings, num_blocks: int | None) -> Iterator[None]:
+    """Turn a device's out-of-memory error in a training step into one that proposes settings which fit.
+
+    Args:
+        model: the model in training.
+        num_blocks: how many blocks it recomputes; None for all.
+
+    Raises:
+        ValueError: the memory ran out.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        available, side = available_memory(settings.device), model.backbone.image_size
+        words = "" if available is None else f" of the {available / GB:.2f} GB that are available here"
+        raise ValueError(
+            f"the memory of {settings.device.type} ran out in a training step of engine.batch_size="
+            f"{settings.batch_size} images of data.image_size={side} px{words}: "
+            f"{_proposal(model, settings, num_blocks, available)}"
+        ) from error
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Return the bytes of a CUDA device that no other process holds; None for other devices."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+
+
+def _proposal(model: Segmenter, settings: Settings, num_blocks: int | None, available: int | None) -> str:
+    """Propose settings for a step that exceeded ``available`` bytes."""
+    size: Any = model.backbone.image_size
+    model = copy_without_weights(model)
+    for module in (model, *encoder_blocks(model)):
+        module.__dict__.pop("forward", None)  # as accelerate and ``recompute_blocks`` have changed it
+
+    def memory_of(batch_size: int) -> StepMemory:
+        return step_memory(model, batch_size=batch_size, device=settings.device, bf16=settings.bf16)
+
+    try:
+        memory = memory_of(settings.batch_size)
+    except ValueError:
+        return "lower engine.batch_size or data.image_size, or set engine.activation_checkpointing=true"
+    num_all = len(memory.blocks)
+    count = num_all if num_blocks is None else num_blocks
+    peak, least_peak = memory.peak(count), memory.peak(num_all)
+    limit = int(USABLE * min(peak, peak if available is None else available))
+    more = next((more for more in range(count + 1, num_all + 1) if memory.peak(more) <= limit), None)
+    if more is not None:
+        return (
+            f"it takes about {peak / GB:.2f} GB. Continue with resume=true engine.memory_gb={_gb(memory.peak(more))}, "
+            f"which recomputes {more} of {num_all} blocks, or start again with a lower engine.batch_size or "
+            "data.image_size"
+        )
+    text = f"it takes about {peak / GB:.2f} GB, or {least_peak / GB:.2f} GB with all blocks recomputed. Start again"
+    text += " with" if settings.activation_checkpointing else f" with engine.memory_gb={_gb(limit)}"
+    if batch_size := next((one for one in _halves(settings.batch_size) if memory_of(one).peak(num_all) <= limit), None):
+        accumulate = settings.accumulate * math.ceil(settings.batch_size / batch_size)
+        return f"{text} engine.batch_size={batch_size} engine.accumulate={accumulate}, or with a lower data.image_size"
+    single = memory_of(1).peak(num_all)
+    share = (limit - memory.fixed) / (single - memory.fixed)  # of the activations, which follow the area
+    side = int(size * math.sqrt(max(share, 0)) / SIDE) * SIDE
+    return f"{text} engine.batch_size=1 {f'data.image_size={side} or lower' if side else 'and a smaller model'}"
+
+
+def _gb(num_bytes: int) -> float:
+    """Return gigabytes, rounded up to what a command line takes."""
+    return math.ceil(100 * num_bytes / GB) / 100
+
+
+def _halves(size: int) -> Iterator[int]:
+    while size := size // 2:
+        yield size
 
 
 def step_memory(

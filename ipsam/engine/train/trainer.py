@@ -29,7 +29,7 @@ from ipsam.engine.runs.store import Store
 from ipsam.engine.runs.tensorboard import Log
 from ipsam.engine.train.divergence import DivergenceGuard
 from ipsam.engine.train.losses import ipsam_loss
-from ipsam.engine.train.memory import num_recomputed
+from ipsam.engine.train.memory import num_recomputed, out_of_memory_explained
 from ipsam.engine.train.optimizer import SkippableAdamW, parameter_groups
 from ipsam.engine.train.progress import Progress
 from ipsam.engine.train.state import RunState
@@ -75,8 +75,8 @@ def train(
         The run's progress; None if there was nothing to train.
 
     Raises:
-        ValueError: there is no training set; a checkpoint or ``eval/curve.csv`` cannot be continued; or the training
-            diverged.
+        ValueError: there is no training set; a checkpoint or ``eval/curve.csv`` cannot be continued; the training
+            diverged; or the device's memory ran out.
         StoppedError: the run was asked to stop, and has saved.
         OSError: a checkpoint cannot be written.
     """
@@ -127,7 +127,7 @@ def train(
             watches = settings.watch_test and (is_last or (epoch + 1) % settings.watch_test == 0)
             for batch in run.timed(skip_first_batches(loader, progress.batch) if progress.batch else loader):
                 lr = settings.lr_at(progress.step, num_steps)
-                with accelerator.accumulate(parallel):
+                with out_of_memory_explained(model, settings, num_blocks), accelerator.accumulate(parallel):
                     output = parallel(normalise(batch["image"]))
                     losses = ipsam_loss(output, batch["mask"].div(255), settings.loss, settings.terms)
                     weight = loss_weight(progress.batch, settings, num_images=num_images)
