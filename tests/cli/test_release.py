@@ -1,5 +1,6 @@
 """A released package is complete, loads anew, and overwrites nothing."""
 
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from support.figure_runs import write_run, write_set
 import ipsam
 import ipsam.tools.release
 from ipsam.engine.inference.sharing import save_pretrained
+from ipsam.engine.runs.model_folder import read_description, trained_sets
+from ipsam.utils.files import write_text
 from ipsam.utils.weights import sha256_of
 
 GIVEN = {"run": "run=run", "name": "name=mine", "out": "out=packages/mine"}
@@ -55,6 +58,20 @@ def test_package_of_an_unevaluated_run_says_so(script: Callable[..., Any]) -> No
     assert "differ from the run's by at most 0.0e+00" in done.out
     assert "ckpt=run makes them" in done.out
     assert "license: apache-2.0" in Path("packages/mine/README.md").read_text()
+
+
+def test_package_names_the_data_of_the_model_that_training_started_from(script: Callable[..., Any]) -> None:
+    write_run("run", [], "data.train=[CAMO]")
+    model = {"name": "first", "trained_on": ["photos", "synthetic"], "terms": "research only"}
+    write_text(Path("run/environment.jsonl"), json.dumps({"init": {"source": "/home/me/first", "model": model}}) + "\n")
+    done = script("release", *GIVEN.values())
+    assert done.status == 0, done.err
+    card = ModelCard.load("packages/mine/README.md")
+    assert "trained on CAMO from the weights of first (trained on photos, synthetic). It needs" in card.text
+    assert "photos: research only" in card.text
+    assert card.data.datasets == ["CAMO", "photos"]
+    assert trained_sets(read_description(Path("packages/mine"))) == ["CAMO", "photos", "synthetic"]
+    assert "/home" not in card.content + Path("packages/mine/config.json").read_text()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from ipsam.data.benchmarks import benchmark
 from ipsam.data.data import SYNTHETIC
 from ipsam.engine.metrics import HEADLINE, METRICS
 from ipsam.engine.metrics.tables import markdown
+from ipsam.engine.runs.model_folder import own_sets, trained_sets
 from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
 
 OTHER = "other"  # the Hub's name of a licence that it does not know
@@ -34,7 +35,7 @@ CITATION = """\
 ```"""
 
 
-def model_card(description: Mapping[str, Any], base_sha256: str | None, *, repo_id: str | None = None) -> str:
+def model_card(description: dict[str, Any], base_sha256: str | None, *, repo_id: str | None = None) -> str:
     """Write the text of the model's ``README.md``.
 
     Args:
@@ -50,7 +51,10 @@ def model_card(description: Mapping[str, Any], base_sha256: str | None, *, repo_
             f"It needs `{backbone.get('checkpoint')}` (sha256 `{base_sha256}`) besides, which is downloaded once when "
             "the model is loaded."
         )
-    trained_on = ", ".join(trained_sets(description)) or "unrecorded data"
+    trained_on = ", ".join(own_sets(description.get("trained_on") or [])) or "unrecorded data"
+    if isinstance(start := description.get("started_from"), dict):
+        earlier = ", ".join(map(str, start.get("trained_on") or [])) or "unrecorded data"
+        trained_on += f" from the weights of {start.get('name') or 'another model'} (trained on {earlier})"
     letterboxed = " (letterboxed)" if description.get("letterbox") else ""
     summary = (
         f"Draws the mask of an image's objects without prompts. `{model.get('_target_')}` on the "
@@ -71,30 +75,27 @@ def model_card(description: Mapping[str, Any], base_sha256: str | None, *, repo_
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def trained_sets(description: Mapping[str, Any]) -> list[str]:
-    """Return the names of the sets that a model was trained on."""
-    sets = description.get("trained_on") or []
-    return [str(one.get("name")) if isinstance(one, dict) else str(one) for one in sets]
-
-
-def data_terms(description: Mapping[str, Any]) -> dict[str, str | None]:
+def data_terms(description: dict[str, Any]) -> dict[str, str | None]:
     """Return the terms of use of each training set that was not generated; None where they are not known."""
     terms: dict[str, str | None] = {}
+    start = description.get("started_from")
+    earlier = start if isinstance(start, dict) else {}
     for name in trained_sets(description):
         if name != SYNTHETIC:
             try:
                 known = benchmark(name)
                 terms[name] = f"{known.terms} ({known.page})"
             except ValueError:
-                terms[name] = None
+                is_earlier = name in map(str, earlier.get("trained_on") or [])
+                terms[name] = str(earlier["terms"]) if is_earlier and earlier.get("terms") else None
     return terms
 
 
-def _title(description: Mapping[str, Any]) -> str:
+def _title(description: dict[str, Any]) -> str:
     return str(description.get("name") or "An ipsam model")
 
 
-def _front_matter(description: Mapping[str, Any]) -> ModelCardData:
+def _front_matter(description: dict[str, Any]) -> ModelCardData:
     names = [name for name in trained_sets(description) if name != SYNTHETIC and HUB_DATASET.fullmatch(name)]
     tags = description.get("tags")
     more = {"data_terms": description["terms"]} if description.get("terms") else {}
@@ -111,13 +112,13 @@ def _front_matter(description: Mapping[str, Any]) -> ModelCardData:
     )
 
 
-def _official_base(description: Mapping[str, Any]) -> str | None:
+def _official_base(description: dict[str, Any]) -> str | None:
     """Return the Hub's id of the official SAM2 weights that a model builds on."""
     file = (description["model"].get("backbone") or {}).get("checkpoint")
     return f"facebook/{file.removesuffix('.pt').replace('_', '-')}" if file in OFFICIAL_FILES else None
 
 
-def _results(description: Mapping[str, Any]) -> list[EvalResult]:
+def _results(description: dict[str, Any]) -> list[EvalResult]:
     """List the scores as entries of the Hub's ``model-index``."""
     return [
         EvalResult(
@@ -134,7 +135,7 @@ def _results(description: Mapping[str, Any]) -> list[EvalResult]:
     ]
 
 
-def _terms(description: Mapping[str, Any]) -> str:
+def _terms(description: dict[str, Any]) -> str:
     if description["license"] != OTHER:
         return ""
     known = [f"{name}: {terms}" for name, terms in data_terms(description).items() if terms]
@@ -143,7 +144,7 @@ def _terms(description: Mapping[str, Any]) -> str:
     return f"The terms of its training data apply to it.{stated}"
 
 
-def _made_by(description: Mapping[str, Any]) -> str:
+def _made_by(description: dict[str, Any]) -> str:
     command, made_with = description.get("command"), description.get("made_with")
     if not isinstance(command, list) or not all(isinstance(one, str) and one.isprintable() for one in command):
         return ""
@@ -153,7 +154,7 @@ def _made_by(description: Mapping[str, Any]) -> str:
     return f"{made}\n\nWith {', '.join(f'{name} {value!s:.60}' for name, value in made_with.items())}."
 
 
-def _scores(description: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+def _scores(description: dict[str, Any]) -> dict[str, Mapping[str, float]]:
     """Return the complete scores by test set."""
     metrics = description.get("metrics")
     columns, sets = ("num_images", *HEADLINE), metrics.items() if isinstance(metrics, dict) else ()
@@ -164,7 +165,7 @@ def _scores(description: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
     }
 
 
-def _score_table(description: Mapping[str, Any]) -> str:
+def _score_table(description: dict[str, Any]) -> str:
     rows = [
         [name, f"{scores['num_images']:.0f}", *(f"{scores[metric]:.4f}" for metric in HEADLINE)]
         for name, scores in _scores(description).items()

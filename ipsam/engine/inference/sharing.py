@@ -10,10 +10,10 @@ import safetensors.torch
 from torch import Tensor
 
 from ipsam.data.data import SYNTHETIC
-from ipsam.engine.inference.model_card import OTHER, model_card, trained_sets
+from ipsam.engine.inference.model_card import OTHER, model_card
 from ipsam.engine.runs.checkpoint import WEIGHTS, read_weights
 from ipsam.engine.runs.hub import CARD, DESCRIPTION
-from ipsam.engine.runs.model_folder import read_description
+from ipsam.engine.runs.model_folder import own_sets, read_description, trained_sets
 from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
 from ipsam.utils.files import write_files
 
@@ -53,7 +53,7 @@ def save_pretrained(
     for key in ("checkpoint", "pretrained"):
         if isinstance(backbone, dict) and backbone.get(key):
             backbone[key] = Path(backbone[key]).name  # the path on this machine is private
-    description["trained_on"] = trained_sets(description)  # without the paths of their folders
+    description["trained_on"] = own_sets(description.get("trained_on") or [])  # without the paths of their folders
     description["license"] = _license(description, license)
     weights, base = read_weights(source / WEIGHTS)
     if half:
@@ -73,7 +73,7 @@ def _halved(tensor: Tensor) -> Tensor:
     return half if half.isfinite().all() else tensor
 
 
-def _license(description: Mapping[str, Any], wanted: str | None) -> str:
+def _license(description: dict[str, Any], wanted: str | None) -> str:
     backbone = description["model"].get("backbone") or {}
     generated = trained_sets(description) == [SYNTHETIC] and backbone.get("checkpoint") in (None, *OFFICIAL_FILES)
     chosen = wanted or description.get("license") or (OWN_LICENSE if generated else OTHER)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from ipsam.engine.runs.checkpoint import WEIGHTS, check_finite, intact_weights, own_weights
 from ipsam.engine.runs.configuration import as_dict, flat
-from ipsam.engine.runs.model_folder import find_model, read_description
+from ipsam.engine.runs.model_folder import find_model, read_description, trained_sets
 from ipsam.engine.runs.store import Store
 from ipsam.model import Segmenter
 from ipsam.utils.weights import key_difference, sha256_of
@@ -29,8 +29,9 @@ def start_from(config: DictConfig, model: Segmenter) -> dict[str, Any] | None:
         model: built from its section ``model``.
 
     Returns:
-        What was loaded, for the record: source, file and its sha256, sha256 of the pretrained weights below it, and
-        keys of weights that were left out; None if ``init`` is null, or the run has a checkpoint to resume.
+        What was loaded, for the record: source, file and its sha256, sha256 of the pretrained weights below it, keys
+        of weights that were left out, and the model's training sets; None if ``init`` is null, or the run has a
+        checkpoint to resume.
 
     Raises:
         FileNotFoundError: there is no such model.
@@ -64,7 +65,17 @@ def start_from(config: DictConfig, model: Segmenter) -> dict[str, Any] | None:
     model.load_state_dict(weights, strict=False)  # checked above
     logger.info("initialised %d of %d tensors from %s", len(weights), len(own), path)
     sums = {"sha256": sha256_of(path), "base_sha256": base}
-    return {"source": str(source), "file": str(path), **sums, "left_out": left_out}
+    return {"source": str(source), "file": str(path), **sums, "left_out": left_out, "model": _origin(folder)}
+
+
+def _origin(folder: Path) -> dict[str, Any]:
+    """Return what a model card must say of a model that another one starts from."""
+    description = read_description(folder)
+    return {
+        "name": description.get("name"),
+        "trained_on": trained_sets(description),
+        "terms": description.get("terms"),
+    }
 
 
 def _check_base(source: Any, base: str | None, own: str | None) -> None:

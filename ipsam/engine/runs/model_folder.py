@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ipsam import __version__
 from ipsam.data.data import MAX_IMAGE_SIZE
+from ipsam.data.layouts import set_name
 from ipsam.engine.runs.checkpoint import CONFIG, WEIGHTS, finished_epochs
 from ipsam.engine.runs.configuration import read_config
 from ipsam.engine.runs.fetch import find_base
@@ -111,6 +113,7 @@ def read_description(folder: Path) -> dict[str, Any]:
             "image_size": config["data"].get("image_size"),
             "letterbox": config["data"].get("letterbox", False),
             "trained_on": config["data"].get("train"),
+            "started_from": _started_from(folder),
             "command": _command(folder),
             "made_with": _made_with(folder),
             "metrics": _metrics(scores_folder(folder) or folder, finished_epochs(folder)),
@@ -124,6 +127,18 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(description.setdefault("letterbox", False), bool):  # older models have none
         raise ValueError(f"{path}: letterbox must be true or false, not {description['letterbox']!r:.99}")
     return description
+
+
+def trained_sets(description: dict[str, Any]) -> list[str]:
+    """Return the names of the sets that a model was trained on, and of those of the model that it started from."""
+    own, start = description.get("trained_on") or [], description.get("started_from")
+    earlier = start.get("trained_on") if isinstance(start, dict) else None
+    return list(dict.fromkeys([*own_sets(own), *map(str, earlier or [])]))
+
+
+def own_sets(specs: Iterable[Any]) -> list[str]:
+    """Return the names of sets, without the folders of their files."""
+    return [set_name(spec) if isinstance(spec, dict) else str(spec) for spec in specs]
 
 
 def model_config(description: dict[str, Any], *, base: str | Path | None = None, download: bool = True) -> DictConfig:
@@ -147,6 +162,16 @@ def model_config(description: dict[str, Any], *, base: str | Path | None = None,
     if isinstance(backbone, DictConfig) and backbone.get("checkpoint") is not None:
         backbone.checkpoint = str(find_base(backbone.checkpoint, download=download) if base is None else base)
     return config
+
+
+def _started_from(checkpoint: Path) -> dict[str, Any] | None:
+    """Read which model's weights a training began with: its name, its training sets and their terms of use."""
+    try:
+        begun = map(json.loads, bounded_text(run_of(checkpoint) / ENVIRONMENT).splitlines())
+        start = next(one["init"]["model"] for one in begun if "init" in one)
+        return start if isinstance(start, dict) else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, StopIteration):
+        return None
 
 
 def _made_with(checkpoint: Path) -> dict[str, str]:

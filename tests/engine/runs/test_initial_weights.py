@@ -57,6 +57,7 @@ def test_untrained_steps_predict_as_before(checkpoint: Path, picture: np.ndarray
     weights = before.source / "model.safetensors"
     assert record is not None
     assert (record["source"], record["sha256"]) == (config.init, sha256_of(weights))
+    assert record["model"]["trained_on"] == ["synthetic"]
 
 
 def test_lora_on_pretrained_weights_is_restored(tmp_path: Path, micro_checkpoint: Path) -> None:
