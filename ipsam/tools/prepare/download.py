@@ -1,4 +1,4 @@
-"""Download SAM2's weights, and install datasets from their archives in the layout that runs expect."""
+"""Download pretrained weights, and install datasets from their archives in the layout that runs expect."""
 
 import hashlib
 import tempfile
@@ -19,6 +19,7 @@ from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
 from ipsam.tools.prepare.archives import BrokenArchiveError, unpack
 from ipsam.tools.prepare.doctor import Diagnosis, diagnose
 from ipsam.tools.prepare.install import Split, check_free, expected_layout, find_splits, install
+from ipsam.tools.prepare.timm_weights import WEIGHTS, fetch_timm
 from ipsam.utils.folders import writable_folder
 from ipsam.utils.options import Options, one_of
 from ipsam.utils.weights import sha256_of
@@ -44,6 +45,7 @@ class Download(Options):
     """
 
     sam2: Annotated[Sequence[Annotated[str, one_of(SAM2_FILES)]], BeforeValidator(_listed)] = Field(description=NAMES)
+    timm: Annotated[Sequence[Annotated[str, one_of(WEIGHTS)]], BeforeValidator(_listed)] = Field(description=NAMES)
     datasets: Annotated[Sequence[str], BeforeValidator(_listed)] = Field(description=NAMES)
     archive: str | None = Field(min_length=1)
     sha256: str | None = Field(pattern="^[0-9a-f]{64}$", description="64 hexadecimal digits or null")
@@ -54,21 +56,28 @@ class Download(Options):
     @classmethod
     def of(cls, config: DictConfig) -> "Download":
         """Check the options; ValueError for an invalid one, or without anything to fetch."""
-        values = {name: plain(config[name]) for name in ("sam2", "datasets", "archive", "sha256", "num_workers")}
+        values = {
+            name: plain(config[name]) for name in ("sam2", "timm", "datasets", "archive", "sha256", "num_workers")
+        }
         request = cls(**values, checkpoints=Path(config.paths.checkpoints), root=Path(config.paths.data))
         archive = request.archive
         if archive is not None and "://" in archive and not archive.startswith(WEB):
             raise ValueError(f"archive={archive:.200}: only http and https can be fetched; fetch it yourself")
         if archive is not None and not request.datasets:
             raise ValueError("say what the archive holds: datasets=[NAME,...]")
-        if not request.sam2 and not request.datasets:
-            raise ValueError("say what to fetch: sam2=[large], datasets=[CAMO] or both (see --help)")
+        if not request.sam2 and not request.timm and not request.datasets:
+            raise ValueError(
+                "say what to fetch, one or more of: sam2=[large], timm=[tf_efficientnet_lite0], datasets=[CAMO] "
+                "(see --help)"
+            )
         return request.model_copy(update={"datasets": [benchmark(name).name for name in request.datasets]})
 
     def weights(self) -> Iterator[Path]:
-        """Fetch SAM2's files and yield their paths."""
+        """Fetch the files of weights and yield their paths."""
         for name in self.sam2:
             yield fetch_sam2(SAM2_FILES[name], writable_folder(self.checkpoints, "paths.checkpoints"))
+        for name in self.timm:
+            yield fetch_timm(name, writable_folder(self.checkpoints, "paths.checkpoints"))
 
     def data(self) -> Diagnosis | None:
         """Install the archive's sets and examine them; None without an archive.
