@@ -95,6 +95,25 @@ class LoRA:
         inject_adapter_in_model(config, trunk)
 
 
+def adapter_of(model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """Return a model's LoRA as ``peft.PeftModel`` loads it onto the same trunk without LoRA: configuration and weights.
+
+    Returns:
+        None for a model without LoRA.
+    """
+    trunk: Any = next((module for module in model.modules() if hasattr(module, "peft_config")), None)
+    state = {} if trunk is None else trunk.state_dict()
+    weights = {name: tensor for name, tensor in state.items() if ".lora_" in name}
+    if not weights:
+        return None
+    (name,) = trunk.peft_config
+    config = trunk.peft_config[name]
+    about = {key: getattr(config, key) for key in ("r", "lora_alpha", "lora_dropout", "bias")}
+    about |= {"peft_type": "LORA", "target_modules": sorted(config.target_modules), "inference_mode": True}
+    about |= {"task_type": None, "base_model_name_or_path": None}
+    return about, {f"base_model.model.{key.replace(f'.{name}.', '.')}": tensor for key, tensor in weights.items()}
+
+
 def merge_lora(model: nn.Module) -> None:
     """Merge every update into the weights it adapts, in place, and unwrap the layers."""
     for module in list(model.modules()):

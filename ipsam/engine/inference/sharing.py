@@ -11,11 +11,12 @@ from torch import Tensor
 
 from ipsam.data.data import SYNTHETIC
 from ipsam.engine.inference.model_card import OTHER, model_card
-from ipsam.engine.runs.checkpoint import WEIGHTS, read_weights
+from ipsam.engine.runs.checkpoint import ADAPTER, ADAPTER_WEIGHTS, WEIGHTS, adapter_files, read_weights
 from ipsam.engine.runs.hub import CARD, DESCRIPTION
 from ipsam.engine.runs.model_folder import own_sets, read_description, trained_sets
 from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
-from ipsam.utils.files import write_files
+from ipsam.utils.files import is_file, write_files
+from ipsam.utils.untrusted import read_plain_json
 
 OWN_LICENSE = "apache-2.0"  # of this code, SAM2's weights and generated data
 
@@ -31,7 +32,7 @@ def save_pretrained(
 ) -> Path:
     """Write a model to a folder to share, and return the folder.
 
-    It holds ``model.safetensors``, ``config.json`` and a model card, ``README.md``.
+    It holds ``model.safetensors``, ``config.json``, a model card, ``README.md``, and a checkpoint's LoRA for peft.
 
     Args:
         source: folder of a checkpoint, or one written by this function.
@@ -63,6 +64,10 @@ def save_pretrained(
         DESCRIPTION: (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode(),
         CARD: model_card(description, base, repo_id=repo_id).encode(),
     }
+    if is_file(source / ADAPTER):
+        adapter, _ = read_weights(source / ADAPTER_WEIGHTS)
+        adapter = {name: _halved(tensor) for name, tensor in adapter.items()} if half else adapter
+        files |= adapter_files(read_plain_json(source / ADAPTER), adapter)
     write_files(folder, files)
     return folder
 

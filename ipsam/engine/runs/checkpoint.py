@@ -1,7 +1,8 @@
 """A checkpoint: a folder that is written completely or not at all.
 
 It holds ``model.safetensors`` (the trained weights), ``config.yaml``, ``training.pt`` (the state for resuming) and
-``checkpoint.json``: epoch and step of training, and checksums that reveal a damaged file.
+``checkpoint.json``: epoch and step of training, and checksums that reveal a damaged file. LoRA is there a second time,
+as ``peft.PeftModel.from_pretrained`` loads it onto the trunk.
 """
 
 import errno
@@ -22,11 +23,13 @@ from torch import Tensor
 
 from ipsam.engine.runs.provenance import package_versions
 from ipsam.model import Segmenter
+from ipsam.model.lora import adapter_of
 from ipsam.utils.files import check_regular, is_absent, is_file, mode_of, remove
 from ipsam.utils.untrusted import bounded_text, check_archive
 from ipsam.utils.weights import key_difference, sha256_of
 
 WEIGHTS, CONFIG, TRAINING, INFO = "model.safetensors", "config.yaml", "training.pt", "checkpoint.json"
+ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # peft's names; ipsam does not read them
 # Bytes, far above the largest model's. A stranger makes a sparse file of any size at no cost.
 LIMITS = {WEIGHTS: 1 << 33, CONFIG: 1 << 20, TRAINING: 1 << 34, INFO: 1 << 20}
 NEW, OLD = ".new-", ".old-"  # prefixes of a folder that is being written, and of the one it replaces
@@ -60,12 +63,23 @@ def save_checkpoint(folder: Path, model: Segmenter, *, config: str, training: Ma
         CONFIG: config.encode(),
         TRAINING: state.getvalue(),
     }
+    if adapter := adapter_of(model):
+        files |= adapter_files(*adapter)
     progress = training.get("progress", {})
     info = {name: progress[name] for name in ("epoch", "batch", "step", "skipped") if name in progress}
     info["packages"] = versions()
     info["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files[INFO] = (json.dumps(info, indent=2) + "\n").encode()
     write_folder(folder, files)
+
+
+def adapter_files(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """Return the files that hold LoRA for peft, see ``adapter_of``."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    return {
+        ADAPTER: (json.dumps(config, indent=2) + "\n").encode(),
+        ADAPTER_WEIGHTS: safetensors.torch.save(tensors, metadata={"format": "pt"}),
+    }
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
-from ipsam.engine.runs.checkpoint import WEIGHTS
+from ipsam.engine.runs.checkpoint import ADAPTER, ADAPTER_WEIGHTS, WEIGHTS
 from ipsam.utils.weights import sha256_of
 
 DESCRIPTION, CARD = "config.json", "README.md"
-FILES = (DESCRIPTION, WEIGHTS, CARD)  # of a shared model
+FILES = (DESCRIPTION, WEIGHTS, CARD, ADAPTER, ADAPTER_WEIGHTS)  # of a shared model
 
 
 def download_model(repo_id: str, *, revision: str | None = None, sha256: str | None = None) -> Path:
