@@ -1,7 +1,11 @@
 """Serve a web page that shows a model's predictions."""
 
+from pathlib import Path
+from typing import Any
+
 from omegaconf import DictConfig
 
+from ipsam.engine.inference.model_card import terms_of_use, training_data
 from ipsam.engine.inference.predictor import load
 from ipsam.engine.runs.model_folder import read_description
 from ipsam.engine.runs.model_names import DEFAULT_MODEL
@@ -16,9 +20,13 @@ def main(config: DictConfig) -> None:
     ckpt = config.ckpt or DEFAULT_MODEL
     predictor = load(ckpt, device=config.device, precision=config.precision, base=config.base)
     assert predictor.source is not None  # load sets it
-    title = f"IP-SAM: {read_description(predictor.source).get('name') or ckpt}"
+    description = read_description(predictor.source)
+    title = f"IP-SAM: {description.get('name') or ckpt}"
+    about = f"Trained on {training_data(description)}. {terms_of_use(description)}".strip()
+    examples = None if config.examples is None else Path(config.examples)
+    where: dict[str, Any] = {"host": config.host, "port": port, "names": config.names}
     stop = stop_requested()
-    with serving(predictor, title=title, host=config.host, port=port, names=config.names) as address:
+    with serving(predictor, title=title, about=about, examples=examples, **where) as address:
         show(f"{title} is served at {address} (Ctrl-C ends it)")
         while not stop.wait(1):
             pass

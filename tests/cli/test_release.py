@@ -41,7 +41,7 @@ def test_package_is_complete_and_loads(script: Callable[..., Any], picture: np.n
     assert (card.data.license, card.data.base_model, card.data.datasets) == ("other", "me/base", ["CAMO"])
     assert "medical" in card.data.tags
     assert card.data.data_terms == "use: research, teaching"
-    assert "to it. use: research, teaching; CAMO: research use (https://" in card.text
+    assert "to it: use: research, teaching; CAMO: research use (https://" in card.text
     with zipfile.ZipFile(package / "maps.zip") as archive:
         for name in ("own/a.png", "own/b.png", "own/c.png", "own/d.png"):
             assert archive.read(name) == Path("run/eval/maps", name).read_bytes()

@@ -51,28 +51,43 @@ def model_card(description: dict[str, Any], base_sha256: str | None, *, repo_id:
             f"It needs `{backbone.get('checkpoint')}` (sha256 `{base_sha256}`) besides, which is downloaded once when "
             "the model is loaded."
         )
-    trained_on = ", ".join(own_sets(description.get("trained_on") or [])) or "unrecorded data"
-    if isinstance(start := description.get("started_from"), dict):
-        earlier = ", ".join(map(str, start.get("trained_on") or [])) or "unrecorded data"
-        trained_on += f" from the weights of {start.get('name') or 'another model'} (trained on {earlier})"
     letterboxed = " (letterboxed)" if description.get("letterbox") else ""
     summary = (
         f"Draws the mask of an image's objects without prompts. `{model.get('_target_')}` on the "
         f"{backbone.get('variant') or backbone.get('name')} backbone, at {description['image_size']} px{letterboxed}, "
-        f"trained on {trained_on}. {needs}"
+        f"trained on {training_data(description)}. {needs}"
     )
     comment = "" if repo_id else "  # this folder; or its id on the Hub"
     parts = [
         f"---\n{_front_matter(description).to_yaml(line_break=chr(10))}\n---",
         f"# {_title(description)}",
         summary,
-        _terms(description),
+        terms_of_use(description),
         USE.format(id=repo_id or ".", comment=comment),
         _made_by(description),
         _score_table(description),
         CITATION,
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def training_data(description: dict[str, Any]) -> str:
+    """Name the training sets of a model, and the model that its training started from, if any."""
+    own = ", ".join(own_sets(description.get("trained_on") or [])) or "unrecorded data"
+    start = description.get("started_from")
+    if not isinstance(start, dict):
+        return own
+    earlier = ", ".join(map(str, start.get("trained_on") or [])) or "unrecorded data"
+    return f"{own} from the weights of {start.get('name') or 'another model'} (trained on {earlier})"
+
+
+def terms_of_use(description: dict[str, Any]) -> str:
+    """Say that the terms of the training data apply, and state those known; an empty text if they don't apply."""
+    if not data_terms(description) or description.get("license", OTHER) != OTHER:
+        return ""
+    known = [f"{name}: {terms}" for name, terms in data_terms(description).items() if terms]
+    stated = "; ".join([*([str(description["terms"])] if description.get("terms") else []), *known])
+    return f"The terms of its training data apply to it{f': {stated}' if stated else ''}."
 
 
 def data_terms(description: dict[str, Any]) -> dict[str, str | None]:
@@ -133,15 +148,6 @@ def _results(description: dict[str, Any]) -> list[EvalResult]:
         for name, scores in _scores(description).items()
         for metric in HEADLINE
     ]
-
-
-def _terms(description: dict[str, Any]) -> str:
-    if description["license"] != OTHER:
-        return ""
-    known = [f"{name}: {terms}" for name, terms in data_terms(description).items() if terms]
-    given = [str(description["terms"])] if description.get("terms") else []
-    stated = f" {'; '.join([*given, *known])}." if given or known else ""
-    return f"The terms of its training data apply to it.{stated}"
 
 
 def _made_by(description: dict[str, Any]) -> str:

@@ -15,4 +15,20 @@
     event.preventDefault();
     take(event.dataTransfer.files);
   });
+
+  // In a narrow window the result stands below the upload, where nobody sees it appear: go there.
+  let former = "";
+  new MutationObserver(() => {
+    const status = document.querySelector("#status");
+    const upload = document.querySelector("#upload");
+    if (!status || !upload) return;
+    const result = document.querySelector("#overlay .overlay img");
+    const news = result ? result.src : (status.querySelector('[role="alert"]')?.textContent ?? "");
+    if (news === former) return;
+    former = news;
+    if (news && status.getBoundingClientRect().top >= upload.getBoundingClientRect().bottom) {
+      const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+      status.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
+    }
+  }).observe(document, { childList: true, subtree: true, characterData: true });
 })();

@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import gradio as gr
@@ -16,13 +16,14 @@ from ipsam.tools.demo.examples import thumbnails
 from ipsam.tools.demo.html_images import maps, overlay, preview
 from ipsam.tools.demo.uploads import REFUSED, make_room, uploaded
 
-CLEAN_EVERY, KEEP_FOR = 600, 6 * 3600  # seconds between clean-ups, and until uploads and cutouts are removed
+CLEAN_EVERY, KEEP_FOR = 600, 6 * 3600  # seconds between clean-ups, and until uploads and results are removed
 STRENGTH = 0.5  # initial opacity of the overlay
 # JavaScript in the browser:
 MIX = "(strength) => document.documentElement.style.setProperty('--strength', strength)"
 PICK = "element.addEventListener('click', (event) => {\
  const button = event.target.closest('button'); if (button) trigger('click', {name: button.dataset.name}); })"
-WHAT = "Finds the camouflaged object in a picture without being told where to look."
+WHAT = "Finds the object in a picture without being told where to look."
+DOWNLOADS = {"cutout": "cutout (transparent PNG)", "mask": "mask (PNG)", "map": "probability map (PNG)"}
 INVITATION = "Choose a picture, or an example, to begin."
 
 Updates = dict[str, Any]  # new values of components, by the keys of build_page's outputs
@@ -35,12 +36,12 @@ class Visit:
     removed: int = 0
 
 
-def build_page(predictor: Predictor, *, title: str, examples: dict[str, Path]) -> gr.Blocks:
+def build_page(predictor: Predictor, *, title: str, about: str, examples: dict[str, Path]) -> gr.Blocks:
     """Lay out the components and connect them to their functions.
 
     Args:
         predictor: the model.
-        title: its name.
+        title, about: its name, and what it was trained on.
         examples: image files by name.
     """
     parameters = sum(parameter.numel() for parameter in predictor.model.parameters())
@@ -48,6 +49,7 @@ def build_page(predictor: Predictor, *, title: str, examples: dict[str, Path]) -
         gr.HTML(
             f"<h1>{html.escape(title)}</h1><p>{WHAT} {parameters / 1e6:.1f} million parameters, "
             f"{predictor.image_size} px; pictures stay on the machine that serves this page.</p>"
+            f"<p>{html.escape(about)}</p>"
         )
         outputs: dict[str, Any] = {}
         with gr.Row():
@@ -67,7 +69,10 @@ def build_page(predictor: Predictor, *, title: str, examples: dict[str, Path]) -
                 outputs["overlay"] = gr.HTML(visible=False, elem_id="overlay")
                 strength = gr.Slider(0, 1, STRENGTH, label="Strength of the overlay", visible=False, buttons=[])
                 outputs["strength"] = strength
-                outputs["cutout"] = gr.DownloadButton("Download the cutout", visible=False, variant="primary")
+                with gr.Row():
+                    for kind in DOWNLOADS:
+                        variant: Literal["primary", "secondary"] = "primary" if kind == "cutout" else "secondary"
+                        outputs[kind] = gr.DownloadButton(visible=False, variant=variant)
         outputs["maps"] = gr.HTML(visible=False, elem_id="maps")
         visit = gr.State(Visit())
 
@@ -105,7 +110,7 @@ def build_page(predictor: Predictor, *, title: str, examples: dict[str, Path]) -
 
 
 def answers(predictor: Predictor, upload: dict[str, Any] | None, visit: Visit) -> Iterator[Updates]:
-    """Yield the prediction, and its cutout once written, which takes long for a large image."""
+    """Yield the prediction, and its files once written, which takes long for a large image."""
     removed = visit.removed
     if upload is None:  # removed while the call was in the queue
         yield {"status": gr.skip()}
@@ -125,20 +130,28 @@ def answers(predictor: Predictor, upload: dict[str, Any] | None, visit: Visit) -
         "overlay": gr.HTML(overlay(small), visible=True),
         "strength": gr.Slider(visible=True),
         "cutout": gr.DownloadButton("The cutout is being written", value=None, visible=True, interactive=False),
+        "mask": gr.DownloadButton(visible=False),
+        "map": gr.DownloadButton(visible=False),
         "maps": gr.HTML(maps(small), visible=True),
     }
-    if not make_room(4 * result.prob.size):
+    if not make_room(6 * result.prob.size):
         yield {"cutout": gr.DownloadButton("The demo has no room for the cutout", interactive=False)}
         return
-    file = Path(get_upload_folder()) / uuid4().hex / f"{path.stem}_cutout.png"
-    file.parent.mkdir(parents=True)
-    result.cutout().save(file, compress_level=3)  # a third of the time, for a fifth more bytes
-    yield {"cutout": gr.DownloadButton("Download the cutout (transparent PNG)", value=file, interactive=True)}
+    folder = Path(get_upload_folder()) / uuid4().hex
+    yield {
+        kind: gr.DownloadButton(
+            f"Download the {label}",
+            value=result.save(folder / f"{path.stem}_{kind}.png", kind),
+            visible=True,
+            interactive=True,
+        )
+        for kind, label in DOWNLOADS.items()
+    }
 
 
 def _message_only(message: str, *, failed: bool = False) -> Updates:
     """Hide the former result, so that no message stands beside another image's maps."""
-    hidden = {"overlay": gr.HTML, "strength": gr.Slider, "cutout": gr.DownloadButton, "maps": gr.HTML}
+    hidden = {"overlay": gr.HTML, "strength": gr.Slider, "maps": gr.HTML} | dict.fromkeys(DOWNLOADS, gr.DownloadButton)
     updates = {name: component(visible=False) for name, component in hidden.items()}
     return {"status": _status(message, failed=failed), **updates}
 

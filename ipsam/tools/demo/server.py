@@ -12,7 +12,7 @@ from typing import Any
 
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.tools.demo.answer import MAX_BYTES
-from ipsam.tools.demo.examples import write_examples
+from ipsam.tools.demo.examples import copy_examples, write_examples
 
 HERE = Path(__file__).parent
 
@@ -51,10 +51,29 @@ def stop_requested() -> threading.Event:
 
 
 @contextmanager
-def serving(predictor: Predictor, *, title: str, host: str, port: int, names: Sequence[str] = ()) -> Iterator[str]:
+def serving(
+    predictor: Predictor,
+    *,
+    title: str,
+    about: str = "",
+    host: str,
+    port: int,
+    names: Sequence[str] = (),
+    examples: Path | None = None,
+) -> Iterator[str]:
     """Serve the page while the context is open, and yield its address.
 
-    Uploads and cutouts are in a temporary folder, which is removed at the end.
+    Uploads and results are in a temporary folder, which is removed at the end.
+
+    Args:
+        predictor: the model.
+        title, about: its name, and what it was trained on.
+        host, port: address to serve at.
+        names: further host names to answer to.
+        examples: folder of pictures to offer; None draws some.
+
+    Raises:
+        ValueError, OSError: ``examples`` holds no pictures, or a broken one.
     """
     import gradio as gr
     from fastapi import Depends
@@ -67,7 +86,9 @@ def serving(predictor: Predictor, *, title: str, host: str, port: int, names: Se
         no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")  # gradio asks its own page whether it is up
         os.environ["no_proxy"] = ",".join(filter(None, [no_proxy, host, "localhost"]))
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder).resolve() / "files")
-        page = build_page(predictor, title=title, examples=write_examples(Path(folder) / "examples"))
+        offered = Path(folder) / "examples"
+        files = write_examples(offered) if examples is None else copy_examples(examples, offered)
+        page = build_page(predictor, title=title, about=about, examples=files)
         page.launch(
             server_name=host,
             server_port=port,

@@ -175,7 +175,7 @@ def test_card_names_the_licence(run_config: Any, tmp_path: Path) -> None:
     own = find_checkpoint(finish(run_config("data.train=[synthetic, CAMO]", "overwrite=true")))
     card = card_of(own, tmp_path / "own")
     assert "\nlicense: other\n" in card
-    assert "The terms of its training data apply to it. CAMO: research use (https://" in card
+    assert "The terms of its training data apply to it: CAMO: research use (https://" in card
     assert "\nlicense: cc-by-nc-4.0\n" in card_of(tmp_path / "own", tmp_path / "mine", license="cc-by-nc-4.0")
     assert "\nlicense: cc-by-nc-4.0\n" in card_of(tmp_path / "mine", tmp_path / "again")
     with pytest.raises(ValueError, match="license must be the Hub's name of one, such as mit or other, not 'MIT,"):

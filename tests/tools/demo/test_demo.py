@@ -6,6 +6,7 @@ import re
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +16,13 @@ from support.builders import micro_model, randomise
 import ipsam
 from ipsam.data.synthetic.scenes import camouflaged_scene
 from ipsam.data.user_images import to_rgb
+from ipsam.engine.inference.model_card import terms_of_use
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.tools.demo import answer as answers
 from ipsam.tools.demo import free_port, html_images, require_gradio
 from ipsam.tools.demo.answer import answer
-from ipsam.tools.demo.examples import EXAMPLES, thumbnails, write_examples
+from ipsam.tools.demo.examples import EXAMPLES, copy_examples, thumbnails, write_examples
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +133,39 @@ def test_examples_are_reproducible(tmp_path: Path) -> None:
     html = thumbnails(once)
     assert re.findall(r'data-name="(\w+)"', html) == list(EXAMPLES)
     assert len(html) < 200_000
+
+
+def test_own_examples_are_copied_and_their_names_escaped(upload: Path, tmp_path: Path) -> None:
+    own = upload.parent
+    for name in ("a<b>.jpg", "wide.png"):
+        Image.new("RGB", (90, 30), "red").save(own / name)
+    (own / "notes.txt").write_text("no picture")
+    files = copy_examples(own, tmp_path / "examples")
+    assert list(files) == ["a<b>.jpg", "pond.png", "wide.png"]
+    assert files["pond.png"].read_bytes() == upload.read_bytes()
+    html = thumbnails(files)
+    assert 'data-name="a&lt;b&gt;.jpg"' in html
+    assert ">a&lt;b&gt;</button>" in html
+    assert {one.size for one in embedded(html)} == {(160, 160)}
+    assert np.asarray(embedded(html)[2]).std(axis=(0, 1)).max() < 2  # cropped, not squashed with black
+    with pytest.raises(ValueError, match=r"examples=.*none: no pictures there; name a folder"):
+        copy_examples(tmp_path / "none", tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [
+        ({"trained_on": ["synthetic"]}, ""),
+        ({"trained_on": ["mine"]}, "The terms of its training data apply to it."),
+        (
+            {"trained_on": ["mine", "synthetic"], "terms": "research use", "license": "other"},
+            "The terms of its training data apply to it: research use.",
+        ),
+        ({"trained_on": ["mine"], "license": "mit"}, ""),
+    ],
+)
+def test_terms_of_the_training_data_are_stated(description: dict[str, Any], expected: str) -> None:
+    assert terms_of_use(description) == expected
 
 
 @pytest.mark.usefixtures("untyped")

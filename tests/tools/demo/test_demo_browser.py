@@ -104,7 +104,12 @@ def shown(page: Any, title: str) -> np.ndarray:
 
 def cutout(page: Any) -> tuple[str, np.ndarray]:
     """Return the name and the pixels of the downloaded cutout."""
-    button = page.get_by_role("button", name=WRITTEN)
+    return downloaded(page, WRITTEN)
+
+
+def downloaded(page: Any, label: str) -> tuple[str, np.ndarray]:
+    """Return the name and the pixels of the picture that a button downloads."""
+    button = page.get_by_role("button", name=label)
     with page.expect_download() as download:
         button.click()
     return download.value.suggested_filename, np.asarray(Image.open(download.value.path()))
@@ -125,6 +130,14 @@ def test_upload_becomes_a_mask_and_a_cutout(
     name, pixels = cutout(page)
     assert name == "pond_cutout.png"
     assert np.array_equal(pixels, np.asarray(result.cutout()))
+    for label, kind in (("mask (PNG)", "mask"), ("probability map (PNG)", "map")):
+        name, pixels = downloaded(page, f"Download the {label}")
+        assert name == f"pond_{kind}.png"
+        assert np.array_equal(pixels, np.asarray(result.picture(kind)))
+
+
+def test_page_says_what_the_model_was_trained_on(page: Any) -> None:
+    page.get_by_text("Trained on synthetic.").wait_for()
 
 
 def test_slider_works_without_the_server(page: Any) -> None:
@@ -200,6 +213,22 @@ def test_example_by_keyboard_in_a_narrow_window(page: Any, predictor: Predictor,
         assert label, element.evaluate("(one) => one.outerHTML")
     for figure in page.locator("figure img, .overlay img").all():
         assert figure.get_attribute("alt").endswith(".")
+
+
+def test_result_scrolls_into_view_in_a_narrow_window(page: Any, tmp_path: Path) -> None:
+    """An error does, too; a wide window stays where it is."""
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    choose(page, "easy")
+    assert page.evaluate("scrollY") == 0
+    page.set_viewport_size({"width": 400, "height": 600})
+    is_at_top = "Math.abs(document.querySelector('#status').getBoundingClientRect().top) < 40"
+    page.evaluate("scrollTo(0, 0)")
+    choose(page, "medium")
+    page.wait_for_function(is_at_top)
+    page.evaluate("scrollTo(0, 0)")
+    upload(page, tmp_path / "torn.png")
+    page.get_by_role("alert").wait_for()
+    page.wait_for_function("document.querySelector('#status').getBoundingClientRect().top < innerHeight - 20")
 
 
 def test_demo_contacts_nobody_and_leaves_no_files(served: Served, chromium: Any) -> None:
