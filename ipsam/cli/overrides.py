@@ -18,7 +18,7 @@ from ipsam.utils.resources import CONFIGS
 TEXTS = (
     r"ckpt|init|input|output|out|baseline|maps|masks|images|archive|sha256|runs|run_dir|paths\.\w+|data\.(root|cache)"
 )
-TEXTS += r"|model\.(\w+\.)*checkpoint|run|name|terms|base_model|repo_id|examples"
+TEXTS += r"|colour|background|model\.(\w+\.)*checkpoint|run|name|terms|base_model|repo_id|examples"
 LISTS = r"base|stems|tags|experiments|plugins|data\.(exclude|train|test|val)"  # or mappings; of texts
 ELEMENT = re.compile(  # quoted, or else in the group
     r"""(?s:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from ipsam.engine.inference.files import predict_files
 from ipsam.engine.inference.jobs import find_jobs
+from ipsam.engine.inference.options import PredictionOptions
 from ipsam.engine.inference.predictor import check_batch_size, load
 from ipsam.engine.inference.record import claim, maker_of
 from ipsam.engine.runs.configuration import given, plain
@@ -23,6 +24,7 @@ def main(config: DictConfig) -> None:
     check_batch_size(config.batch_size)
     writable_folder(output, "output")
     how = {name: config[name] for name in ("device", "precision", "base", "fast", "compile")}
+    how |= {name: config[name] for name in PredictionOptions.model_fields}
     ckpt = config.ckpt or DEFAULT_MODEL
     predictor = load(ckpt, **how)
     targets = {kind: [job.targets[kind] for job in jobs] for kind in kinds}

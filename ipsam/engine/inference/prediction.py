@@ -1,10 +1,10 @@
 """A model's prediction for one image, at the image's own size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ipsam.engine.inference import drawing
+from ipsam.engine.inference.options import DEFAULTS, RGB, PredictionOptions, rgb
 from ipsam.utils.files import write_bytes
 
 KINDS = ("map", "mask", "overlay", "cutout")
-COLOUR = (255, 40, 80)  # of the overlay, RGB
-THRESHOLD = 0.5
-ROWS = 256  # drawn at a time
 PNG_LEVEL = 3  # of zlib: a third of the time of Pillow's default 6, for a file a third larger
 
 Probabilities = NDArray[np.float32]
@@ -42,6 +41,7 @@ class Prediction:
         gate_grid: PSG's gate on the embedding grid (h, w); None for a model without. If the image was letterboxed,
             the grid of all three is the image's part of the input, in pixels of the input.
         remark: the model's note on the image, such as that nothing was found; usually empty.
+        options: how its mask and pictures are drawn.
     """
 
     image: NDArray[np.uint8]
@@ -50,6 +50,7 @@ class Prediction:
     bg_logits: Tensor | None = None
     gate_grid: Tensor | None = None
     remark: str = ""
+    options: PredictionOptions = DEFAULTS
 
     def __repr__(self) -> str:
         height, width = self.prob.shape
@@ -65,7 +66,7 @@ class Prediction:
     @property
     def mask(self) -> NDArray[np.bool_]:
         """Object pixels, (height, width)."""
-        return self.prob >= THRESHOLD
+        return self.prob >= np.float32(self.options.threshold)
 
     @cached_property
     def prompts(self) -> PromptMaps | None:
@@ -79,20 +80,54 @@ class Prediction:
         """PSG's gate, (height, width) in (0, 1); it suppresses the foreground prompt near 1. None without PSG."""
         return None if self.gate_grid is None else self._resized(self.gate_grid).clamp(0, 1).numpy()
 
-    def overlay(self, *, colour: tuple[int, int, int] = COLOUR, opacity: float = 0.5) -> Image.Image:
+    @cached_property
+    def colour(self) -> RGB:
+        """Colour of the overlay, RGB."""
+        chosen = self.options.colour
+        return drawing.contrasting_colour(self.image) if chosen == "auto" else rgb(chosen)
+
+    def drawn_with(self, **options: Any) -> "Prediction":
+        """Return the same prediction with other options of its pictures, see ``PredictionOptions``.
+
+        Raises:
+            ValueError: an option is unknown or its value impossible.
+        """
+        return replace(self, options=self.options.changed(**options))
+
+    def overlay(self, *, colour: RGB | None = None, opacity: float = 0.5) -> Image.Image:
         """Draw the object in colour on the image, in proportion to its probability, and the mask's outline."""
+        colour = self.colour if colour is None else colour
         picture = np.empty_like(self.image, order="C")
-        for at in range(0, len(picture), ROWS):  # floats of a whole large image would take gigabytes
-            rows = slice(at, at + ROWS)
-            strength = (self.prob[rows] * opacity)[..., None]
+        for rows in drawing.strips(len(picture)):
+            strength = (drawing.shifted(self.prob[rows], self.options.threshold) * opacity)[..., None]
             picture[rows] = np.rint(self.image[rows] * (1 - strength) + np.array(colour, np.float32) * strength)
         contours, _ = cv2.findContours(self.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, contours, -1, colour, max(1, min(picture.shape[:2]) // 300))
         return Image.fromarray(picture)
 
     def cutout(self) -> Image.Image:
-        """Draw the object alone, RGBA; the probability is the opacity."""
-        return Image.fromarray(np.dstack([self.image, self.map]))
+        """Draw the object alone: RGBA with a transparent background, or RGB with another one of the options.
+
+        Raises:
+            ValueError: ``edges`` needs a package that is not installed.
+        """
+        options = self.options
+        if options.feather is not None:
+            opacity = drawing.soft_edge(self.mask, options.feather)
+        else:
+            opacity = replace(self, prob=drawing.shifted(self.prob, options.threshold)).map
+        image = self.image
+        if options.crop is not None:
+            box = drawing.object_box(self.mask, options.crop)
+            image, opacity = image[box], opacity[box]
+        colours = drawing.object_colours(image, opacity, options.edges)
+        if options.background is None:
+            return Image.fromarray(np.dstack([colours, opacity]))
+        if options.background == "blur":
+            background = drawing.blurred_background(image, opacity)
+        else:
+            background = np.array(rgb(options.background), np.uint8)
+        return Image.fromarray(drawing.composite(colours, opacity, background))
 
     def picture(self, kind: str) -> Image.Image:
         """Draw one of ``KINDS``.

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,22 +14,22 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ipsam.data.placement import Placement
 from ipsam.data.user_images import ImageLike, to_rgb
-from ipsam.engine.inference.forward import to_map
+from ipsam.engine.inference.forward import forward_views, start_predictions
+from ipsam.engine.inference.options import DEFAULTS, PredictionOptions
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.sharing import save_pretrained
+from ipsam.engine.inference.zoom import look_again
 from ipsam.engine.runs.checkpoint import load_weights
 from ipsam.engine.runs.configuration import build_model
 from ipsam.engine.runs.hub import upload_model
 from ipsam.engine.runs.model_folder import find_model, model_config, read_description
 from ipsam.engine.runs.model_names import DEFAULT_MODEL
 from ipsam.engine.runs.plugins import trust
-from ipsam.model import IPSAMOutput, Segmenter
+from ipsam.model import Segmenter
 from ipsam.model.inference import prepare_for_inference
-from ipsam.utils.async_copy import one_ahead, to_device, to_host
+from ipsam.utils.async_copy import one_ahead, to_host
 from ipsam.utils.device import best_device, checked_device, compile_model, uses_bf16
-from ipsam.utils.imagenet import normalise
 
 SINGLE = (str, Path, Image.Image, np.ndarray, Tensor)  # one image rather than a sequence
 
@@ -45,6 +46,7 @@ class Predictor:
         fast: merge LoRA into the weights and precompute constants, see ``prepare_for_inference``.
         compile: use ``torch.compile``, which takes a minute or more at the first image of a process.
         source: the folder that the weights came from; needed to save the model elsewhere.
+        options: defaults of every prediction.
 
     Raises:
         ValueError: the model needs the ground truth, the device is not available, or the precision is unknown.
@@ -61,12 +63,14 @@ class Predictor:
         fast: bool = True,
         compile: bool = False,
         source: Path | None = None,
+        options: PredictionOptions = DEFAULTS,
     ) -> None:
         if model.oracle:
             raise ValueError(f"{type(model).__name__} needs the ground truth: it can be evaluated, not used")
         self.image_size = image_size
         self.letterbox = letterbox
         self.source = source
+        self.options = options
         self.device = best_device() if device is None else checked_device(device)
         self.bf16 = uses_bf16(precision, self.device)
         self.model = model.requires_grad_(False).eval().to(self.device)
@@ -75,7 +79,7 @@ class Predictor:
         if compile:
             compile_model(self.model)
 
-    def predict(self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 1) -> Any:
+    def predict(self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 1, **options: Any) -> Any:
         """Return the prediction for one image, or the list of predictions for several.
 
         Args:
@@ -84,24 +88,26 @@ class Predictor:
                 orientation of files and Pillow images is applied. Images in memory are copied, so that the caller may
                 overwrite them.
             batch_size: images of a sequence in one forward pass.
+            options: of ``PredictionOptions``, in place of the predictor's own, such as ``tta="flip"``. With ``size`` or
+                ``tta="scales"`` the model changes during the call: predict in one thread at a time.
 
         Raises:
-            FileNotFoundError, ValueError: an image is missing or damaged, ``batch_size`` is not a positive number, or
-                the model's logits are not finite.
+            FileNotFoundError, ValueError: an image is missing or damaged, ``batch_size`` is not a positive number, an
+                option is impossible, or the model's logits are not finite.
         """
         if isinstance(images, SINGLE):
-            return next(self.stream([images], batch_size=batch_size))
-        return list(self.stream(images, batch_size=batch_size))
+            return next(self.stream([images], batch_size=batch_size, **options))
+        return list(self.stream(images, batch_size=batch_size, **options))
 
     def stream(
-        self, images: Iterable[ImageLike], *, batch_size: int = 1, return_exceptions: bool = False
+        self, images: Iterable[ImageLike], *, batch_size: int = 1, return_exceptions: bool = False, **options: Any
     ) -> Iterator[Any]:
         """Yield the predictions for any number of images, without holding all of them.
 
         A batch is yielded once the next one has been read, which happens while the device computes.
 
         Args:
-            images, batch_size: as for ``predict``.
+            images, batch_size, options: as for ``predict``.
             return_exceptions: for an image that cannot be read, yield the error in place of its prediction, and
                 continue.
 
@@ -112,35 +118,44 @@ class Predictor:
         if isinstance(images, SINGLE):
             raise TypeError("stream takes a sequence of images; predict takes a single one")
         if not return_exceptions:
-            return self.stream_decoded(map(to_rgb, images), batch_size=batch_size)
+            return self.stream_decoded(map(to_rgb, images), batch_size=batch_size, **options)
         errors: deque[Exception | None] = deque()  # of each image read, in order
-        predictions = self.stream_decoded(_readable(images, errors), batch_size=batch_size)
+        predictions = self.stream_decoded(_readable(images, errors), batch_size=batch_size, **options)
         return _with_errors(predictions, errors)
 
-    def stream_decoded(self, images: Iterable[NDArray[np.uint8]], *, batch_size: int = 1) -> Iterator[Prediction]:
+    def stream_decoded(
+        self, images: Iterable[NDArray[np.uint8]], *, batch_size: int = 1, **options: Any
+    ) -> Iterator[Prediction]:
         """Yield the predictions for images RGB (height, width, 3), which are not copied and must not change.
 
         Raises:
             ValueError: as ``predict``.
         """
         check_batch_size(batch_size)
-        started = map(self._start, _in_batches(images, batch_size))
-        return chain.from_iterable(one_ahead(started))
+        start = partial(self._start, options=self.options.changed(**options))
+        return chain.from_iterable(one_ahead(map(start, _in_batches(images, batch_size))))
 
     @torch.inference_mode()
-    def _start(self, images: Sequence[NDArray[np.uint8]]) -> Callable[[], list[Prediction]]:
-        """Start a forward pass; the returned call waits for its predictions."""
-        placements = [Placement.of(image.shape, self.image_size, letterbox=self.letterbox) for image in images]
-        inputs = torch.stack([placed.image(image) for placed, image in zip(placements, images, strict=True)])
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            output: IPSAMOutput = self.model(normalise(to_device(inputs, self.device)))
+    def _start(self, images: Sequence[NDArray[np.uint8]], options: PredictionOptions) -> Callable[[], list[Prediction]]:
+        """Start the forward passes; the returned call waits for their predictions."""
+        output, placements = forward_views(
+            self.model,
+            images,
+            sides=options.sides(self.image_size),
+            letterbox=self.letterbox if options.letterbox is None else options.letterbox,
+            flip=options.tta != "none",
+            device=self.device,
+            bf16=self.bf16,
+        )
         is_finite = to_host([output.logits.isfinite().all()])
-        predictions = start_predictions(output, images, placements)
+        predictions = start_predictions(output, images, placements, options)
 
         def wait() -> list[Prediction]:
             if not is_finite()[0]:
                 raise ValueError(f"the model ({self.source}) gives logits that are not finite; its weights are damaged")
-            return predictions()
+            if not options.zoom:
+                return predictions()
+            return look_again(predictions(), lambda crops: self._start(crops, options.changed(zoom=False))())
 
         return wait
 
@@ -169,32 +184,6 @@ def check_batch_size(value: object) -> None:
     """Raise ValueError unless the value is a positive whole number."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"batch_size must be a whole number from 1, not {value!r:.99}")
-
-
-def start_predictions(
-    output: IPSAMOutput, images: Sequence[NDArray[np.uint8]], placements: Sequence[Placement]
-) -> Callable[[], list[Prediction]]:
-    """Resize a model's output to the images, RGB (height, width, 3), and start copying it to the host.
-
-    The returned call waits for the predictions.
-    """
-    grids = {"fg_logits": output.fg_logits, "bg_logits": output.bg_logits, "gate_grid": output.gate}
-    given = {name: grid.float() for name, grid in grids.items() if grid is not None}
-    tensors = []  # of one image after the other
-    for index, (image, placed) in enumerate(zip(images, placements, strict=True)):
-        tensors.append(to_map(placed.cropped(output.logits[index]), image.shape[:2], eight_bit=False))
-        tensors += [placed.cropped(grid[index])[0] for grid in given.values()]
-    copied, remarks = to_host(tensors), output.remarks or [""] * len(images)
-
-    def wait() -> list[Prediction]:
-        arrays, predictions = iter(copied()), []
-        for image, remark in zip(images, remarks, strict=True):
-            prob = next(arrays).numpy()
-            parts = {name: next(arrays).clone() for name in given}
-            predictions.append(Prediction(image, prob, **parts, remark=remark))
-        return predictions
-
-    return wait
 
 
 def _readable(images: Iterable[ImageLike], errors: deque[Exception | None]) -> Iterator[NDArray[np.uint8]]:
@@ -247,6 +236,7 @@ def load(
     fast: bool = True,
     compile: bool = False,
     plugins: Sequence[str] = (),
+    **options: Any,
 ) -> Predictor:
     """Load a model for prediction.
 
@@ -258,11 +248,14 @@ def load(
             ``checkpoints/`` and the cache, and otherwise downloads it once.
         revision: of a model on the Hub.
         plugins: your own packages whose classes the model names; they are imported.
+        options: defaults of every prediction, see ``PredictionOptions``.
 
     Raises:
         FileNotFoundError: there is no such model.
-        ValueError: it is damaged, not an ipsam model, or was trained on other pretrained weights.
+        ValueError: it is damaged, not an ipsam model, or was trained on other pretrained weights; or an option is
+            impossible.
     """
+    chosen = PredictionOptions(**options)  # complain before the model is read
     trust(plugins)
     folder = find_model(source, revision=revision)
     description = read_description(folder)
@@ -273,6 +266,6 @@ def load(
             f"{model.backbone.image_size} px (model.backbone.image_size): they must agree"
         )
     load_weights(model, folder)
-    options: dict[str, Any] = {"device": device, "precision": precision, "fast": fast, "compile": compile}
+    how: dict[str, Any] = {"device": device, "precision": precision, "fast": fast, "compile": compile}
     given = {name: description[name] for name in ("image_size", "letterbox")}
-    return Predictor(model, **given, source=folder, **options)
+    return Predictor(model, **given, source=folder, options=chosen, **how)

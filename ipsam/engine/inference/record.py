@@ -25,6 +25,8 @@ def maker_of(predictor: Predictor, ckpt: str) -> Maker:
     assert predictor.source is not None  # load sets it
     model = json.dumps(read_description(predictor.source)["model"], sort_keys=True)
     model += " letterbox" * predictor.letterbox  # added, so that older records keep their value
+    if changed := predictor.options.model_dump(exclude_defaults=True):
+        model += json.dumps(changed, sort_keys=True)
     return {
         "weights": sha256_of(predictor.source / WEIGHTS),
         "configuration": hashlib.sha256(model.encode()).hexdigest(),
@@ -45,7 +47,7 @@ def claim(output: Path, targets: Mapping[str, Iterable[Path]], maker: Maker, *, 
     Args:
         output: folder of the predictions.
         targets: files to be written, by kind.
-        overwrite: remove predictions by another model or precision, unless some of them are no targets.
+        overwrite: remove predictions by another model, precision or options, unless some of them are no targets.
 
     Raises:
         ValueError: another maker's predictions are there, or files of unknown origin.
@@ -67,8 +69,9 @@ def claim(output: Path, targets: Mapping[str, Iterable[Path]], maker: Maker, *, 
         if not overwrite or not set(others) <= set(paths):
             way_out = "say overwrite=true" if set(others) <= set(paths) else "remove that one"
             raise ValueError(
-                f"output={output}: {output / kind} holds {len(others)} predictions by another model or precision "
-                f"(ckpt={earlier['ckpt']}, {earlier['precision']}); name another folder, or {way_out}"
+                f"output={output}: {output / kind} holds {len(others)} predictions by another model or precision, or "
+                f"with other options (ckpt={earlier['ckpt']}, {earlier['precision']}); name another folder, or "
+                f"{way_out}"
             )
         replaced += others
     for path in replaced:  # only once no kind is refused

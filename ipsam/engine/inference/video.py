@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import repeat, tee
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -33,18 +34,27 @@ def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path
         OSError: a video cannot be written.
     """
     with ExitStack() as stack:
-        possible = {kind: path for kind, path in targets.items() if kind != "cutout"}
+        opaque = predictor.options.background is not None
+        possible = {kind: path for kind, path in targets.items() if kind != "cutout" or opaque}
         if possible:
             reader = stack.enter_context(open_video(source))
             parts = {kind: stack.enter_context(replacing(path)) for kind, path in possible.items()}
             writers = {kind: stack.enter_context(video_writer(part, reader)) for kind, part in parts.items()}
             _predict(predictor, reader, writers, batch_size)
-    if "cutout" in targets:
-        raise ValueError(f"{source}: a cutout has an alpha channel, which a video can't hold; save an overlay or mask")
+    if "cutout" in targets and not opaque:
+        raise ValueError(
+            f"{source}: a cutout has an alpha channel, which a video can't hold; name a background, or save an overlay "
+            "or mask"
+        )
 
 
 def _predict(predictor: Predictor, reader: VideoReader, writers: Mapping[str, VideoWriter], batch_size: int) -> None:
+    drawn: dict[str, Any] = {"crop": None}  # every frame has the same size, and the first one's colour
+
     def write(prediction: Prediction, frame: Frame) -> None:
+        if predictor.options.colour == "auto" and "overlay" in writers:
+            drawn.setdefault("colour", "#{:02x}{:02x}{:02x}".format(*prediction.colour))
+        prediction = prediction.drawn_with(**drawn)
         for kind, writer in writers.items():
             writer.write(np.asarray(prediction.picture(kind).convert("RGB")), frame.start, frame.duration)
         write_sound()

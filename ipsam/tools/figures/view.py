@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from ipsam.data import Data
 from ipsam.data.placement import Placement
 from ipsam.data.sources import Sample
-from ipsam.engine.inference.forward import forward
-from ipsam.engine.inference.predictor import start_predictions
+from ipsam.engine.inference.forward import forward, start_predictions
 from ipsam.engine.runs.checkpoint import load_weights
 from ipsam.engine.runs.configuration import build_model, settings_of
 from ipsam.engine.runs.settings import Settings

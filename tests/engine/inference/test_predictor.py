@@ -126,7 +126,7 @@ def test_next_images_are_sent_while_the_gpu_computes(checkpoint: Path, picture: 
     torch.cuda.synchronize()
     torch.cuda._sleep(2_000_000_000)  # clock cycles: about a second
     busy = torch.cuda.current_stream().record_event()
-    finish = predictor._start([picture])
+    finish = predictor._start([picture], predictor.options)
     assert not busy.query()
     (result,) = finish()
     assert np.array_equal(result.prob, expected.prob)
@@ -209,7 +209,7 @@ def test_pictures_of_a_result(picture: np.ndarray, tmp_path: Path) -> None:
     assert np.array_equal(overlay[:15], np.where(np.arange(90)[None, :, None] > 0, picture[:15], overlay[:15]))
     np.testing.assert_allclose(overlay[35, 45], picture[35, 45] * 0.6 + np.array([0, 255, 0]) * 0.4, atol=1)
     assert tuple(overlay[20, 40]) == (0, 255, 0)  # the outline
-    assert np.array_equal(np.asarray(result.cutout()), np.dstack([picture, result.map]))
+    assert np.array_equal(np.asarray(result.drawn_with(edges="plain").cutout()), np.dstack([picture, result.map]))
     for kind, mode in (("map", "L"), ("mask", "L"), ("overlay", "RGB"), ("cutout", "RGBA")):
         with Image.open(result.save(tmp_path / "new" / f"{kind}.png", kind)) as saved:
             assert (saved.mode, saved.size) == (mode, (90, 70))

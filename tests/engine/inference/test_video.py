@@ -67,7 +67,9 @@ def test_frames_are_predicted_in_batches(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int, batches: list[int]
 ) -> None:
     sizes, begin = [], predictor._start
-    monkeypatch.setattr(predictor, "_start", lambda images: sizes.append(len(images)) or begin(images))
+    monkeypatch.setattr(
+        predictor, "_start", lambda images, options: sizes.append(len(images)) or begin(images, options)
+    )
     jobs = find_jobs(str(write_film(tmp_path / "a.mp4", num=5)), tmp_path / "out", ["overlay", "map"])
     assert predict_files(predictor, jobs, batch_size=batch_size).written == 1
     assert sizes == batches
@@ -214,11 +216,11 @@ def test_interrupted_video_leaves_no_file(
 ) -> None:
     begin, begun = predictor._start, []
 
-    def fails_at_the_fourth(images: Any) -> Any:
+    def fails_at_the_fourth(images: Any, options: Any) -> Any:
         begun.append(sorted(path.name for path in (tmp_path / "out").rglob("*.mp4")))
         if len(begun) == 4:
             raise MemoryError
-        return begin(images)
+        return begin(images, options)
 
     monkeypatch.setattr(predictor, "_start", fails_at_the_fourth)
     with pytest.raises(MemoryError):
