@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.builders import DIM, micro_backbone
+from support.builders import DIM, micro_backbone, micro_model
 
 from ipsam.model import SAM2Backbone
 from ipsam.model.backbones.sam2 import sam2_config
+from ipsam.model.inference import prepare_for_inference
 
 
 @pytest.mark.parametrize("size", [32, 64, 96])
@@ -62,6 +63,28 @@ def test_kept_constants_change_nothing() -> None:
     assert backbone.position() is backbone.position()
     assert torch.equal(backbone.position(), position)
     assert all(torch.equal(*pair) for pair in zip(backbone(image), levels, strict=True))
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+@torch.no_grad()
+def test_resized_model_equals_one_built_at_that_size(prepared: bool) -> None:
+    """To the bit, there and back."""
+    model, large = micro_model(image_size=64).eval(), micro_model(image_size=96).eval()
+    large.load_state_dict(model.state_dict())
+    small_image, large_image = torch.randn(2, 3, 64, 64), torch.randn(2, 3, 96, 96)
+    if prepared:
+        for one in (model, large):
+            prepare_for_inference(one, bf16=False)
+    before, expected = model(small_image).logits, large(large_image).logits
+    with torch.inference_mode():
+        model.backbone.resize(96)
+        assert torch.equal(model(large_image).logits, expected)
+        assert all(map(torch.equal, model.backbone.null_prompts(1), large.backbone.null_prompts(1)))
+        model.backbone.resize(64)
+    assert torch.equal(model(small_image).logits, before)
+    assert not model.backbone.position().is_inference()
+    with pytest.raises(ValueError, match="multiple of 32 pixels, not 100"):
+        model.backbone.resize(100)
 
 
 def test_dense_prompts_are_raw_logits() -> None:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from ipsam.utils.options import Options
 
 SCALES = (0.75, 1.25)  # of the input side, for tta=scales
-MULTIPLE = 32  # pixels; sides of scaled inputs are rounded to it
+MULTIPLE = 32  # pixels
 RGB = tuple[int, int, int]
 
 
@@ -57,7 +57,9 @@ class PredictionOptions(Options):
         background: of the cutout: None for transparent, a colour, or ``blur`` for the picture's own, blurred.
     """
 
-    size: int | None = Field(None, ge=MULTIPLE, le=4096)
+    size: int | None = Field(
+        None, ge=MULTIPLE, le=4096, multiple_of=MULTIPLE, description=f"a multiple of {MULTIPLE} pixels or null"
+    )
     letterbox: bool | None = None
     tta: Literal["none", "flip", "scales"] = "none"
     zoom: bool = False

@@ -75,6 +75,22 @@ class Backbone(nn.Module):
         with torch.no_grad():
             self.kept_position = self.position()
 
+    def resize(self, image_size: int) -> None:
+        """Take images of another side from now on: position encodings and prompt grid follow, the weights stay.
+
+        Raises:
+            ValueError: an invalid size.
+        """
+        check_image_size(image_size)
+        self.image_size, grid = image_size, image_size // PATCH
+        self.prompt_encoder.input_image_size = (image_size, image_size)
+        self.prompt_encoder.image_embedding_size = (grid, grid)
+        self.prompt_encoder.mask_input_size = (4 * grid, 4 * grid)
+        if self.kept_position is not None:
+            self.kept_position = None
+            with torch.inference_mode(False):  # so that they serve outside of inference mode too
+                self.keep_constants()
+
     def position(self) -> Float[Tensor, "1 c h w"]:
         """Return the position encoding of the embedding grid."""
         if self.kept_position is not None:

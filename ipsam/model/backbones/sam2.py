@@ -118,7 +118,8 @@ class SAM2Backbone(Backbone):
         """Compute the position encodings once, the trunk's as well, for inference at ``image_size``."""
         super().keep_constants()
         trunk, side = self.image_encoder.trunk, self.image_size // 4
-        trunk.register_buffer("kept_position", trunk._get_pos_embed((side, side)), persistent=False)
+        encoding = type(trunk)._get_pos_embed(trunk, (side, side))  # also if constants of another size are kept
+        trunk.register_buffer("kept_position", encoding, persistent=False)
         trunk._get_pos_embed = MethodType(lambda trunk, _: trunk.kept_position, trunk)
 
     def freeze_finer_levels(self) -> None:

@@ -105,6 +105,20 @@ def test_letterbox_of_the_options_counts(varied: Predictor, picture: np.ndarray)
     assert not np.array_equal(varied.predict(picture).prob, other.predict(picture).prob)
 
 
+def test_size_of_the_options_counts(varied: Predictor, picture: np.ndarray) -> None:
+    plain, larger = varied.predict(picture), varied.predict(picture, size=96)
+    model = micro_model(image_size=96).eval()
+    model.load_state_dict(varied.model.state_dict())
+    expected = Predictor(model, image_size=96, device="cpu").predict(picture)
+    assert np.array_equal(larger.prob, expected.prob)
+    assert larger.fg_logits.shape == (24, 24)
+    assert np.array_equal(varied.predict(picture, size=64).prob, plain.prob)
+    scales = varied.predict(picture, tta="scales")
+    assert not np.array_equal(scales.prob, varied.predict(picture, tta="flip").prob)
+    assert scales.fg_logits.shape == (16, 16)
+    assert np.array_equal(varied.predict(picture).prob, plain.prob)  # the model's own size again
+
+
 def test_model_of_one_size_is_named(picture: np.ndarray) -> None:
     predictor = Predictor(NullPrompt(SAM2("micro", image_size=64)), image_size=64, device="cpu")
     with pytest.raises(ValueError, match="NullPrompt takes images of 64 px only: leave out size, and tta=scales"):
