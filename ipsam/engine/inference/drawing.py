@@ -65,7 +65,7 @@ def object_colours(image: Image, opacity: Image, edges: str) -> Image:
         return image
     if edges == "pymatting":
         return _by_pymatting(image, opacity)
-    colours = image.copy()
+    colours: Image = image.copy()
     reach = sum(RADII) // 2 + 1  # the rows on which a pixel depends
     for rows in strips(len(image)):
         soft = (opacity[rows] > 0) & (opacity[rows] < 255)

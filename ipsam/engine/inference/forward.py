@@ -115,7 +115,7 @@ def start_predictions(
 
 @contextmanager
 def resized(model: Segmenter, side: int) -> Iterator[None]:
-    """Let a model take images of another input side in this block.
+    """Change the side of the images that a model takes, within this block.
 
     Raises:
         ValueError: its backbone cannot.

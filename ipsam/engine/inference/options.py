@@ -34,19 +34,13 @@ def _or_colour(word: str) -> AfterValidator:
 
 
 class PredictionOptions(Options):
-    """Options of ``predict``; the defaults are those of ``configs/predict.yaml``.
-
-    Of the forward passes:
+    """Options of ``predict``: the first four of the forward passes, the others of the pictures that are drawn.
 
     Attributes:
         size: side of the square input in pixels; None: as trained.
         letterbox: keep the aspect ratio and pad; None: as trained.
         tta: average the logits of several views: ``flip``, image and mirror image; ``scales``, both at three sizes.
         zoom: look again at the crop around a small object.
-
-    Of the pictures:
-
-    Attributes:
         threshold: probability from which a pixel belongs to the object. Overlay and cutout are drawn with the
             probabilities shifted so that it becomes one half; the map stays as it is.
         colour: of the overlay; ``auto`` takes the one that stands out most from the picture.
@@ -58,16 +52,16 @@ class PredictionOptions(Options):
     """
 
     size: int | None = Field(
-        None, ge=MULTIPLE, le=4096, multiple_of=MULTIPLE, description=f"a multiple of {MULTIPLE} pixels or null"
+        default=None, ge=MULTIPLE, le=4096, multiple_of=MULTIPLE, description=f"a multiple of {MULTIPLE} pixels or null"
     )
     letterbox: bool | None = None
     tta: Literal["none", "flip", "scales"] = "none"
     zoom: bool = False
-    threshold: float = Field(0.5, gt=0, lt=1)
+    threshold: float = Field(default=0.5, gt=0, lt=1)
     colour: Annotated[str, _or_colour("auto")] = "auto"
-    feather: float | None = Field(None, ge=0, le=200)
+    feather: float | None = Field(default=None, ge=0, le=200)
     edges: Literal["plain", "fusion", "pymatting"] = "fusion"
-    crop: float | None = Field(None, ge=0, le=10)
+    crop: float | None = Field(default=None, ge=0, le=10)
     background: Annotated[str, _or_colour("blur")] | None = None
 
     def changed(self, **values: Any) -> "PredictionOptions":

@@ -66,7 +66,7 @@ class Prediction:
     @property
     def mask(self) -> NDArray[np.bool_]:
         """Object pixels, (height, width)."""
-        return self.prob >= np.float32(self.options.threshold)
+        return np.asarray(self.prob >= self.options.threshold)
 
     @cached_property
     def prompts(self) -> PromptMaps | None:
