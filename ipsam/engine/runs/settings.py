@@ -18,6 +18,7 @@ Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 POLY_POWER = 0.9
+FP16 = "fp16"  # a precision of training only
 STEPS_AT = (0.5, 0.75)  # shares of the run after which the schedule ``step`` lowers the learning rate tenfold
 
 
@@ -88,7 +89,7 @@ class Settings(Options):
         Sequence[ParameterGroup], Field(description="a list of {match: REGEX, lr_scale: NUMBER, weight_decay: NUMBER}")
     ]
     clip: float = Field(gt=0)
-    precision: Annotated[str, one_of(PRECISIONS)]
+    precision: Annotated[str, one_of((*PRECISIONS, FP16))]
     cpu: bool
     num_threads: NotNegative = Field(le=1024)
     num_workers: NotNegative = Field(le=256)
@@ -144,7 +145,12 @@ class Settings(Options):
     @property
     def bf16(self) -> bool:
         """Compute in bf16; weights and optimiser stay in fp32."""
-        return uses_bf16(self.precision, self.device)
+        return not self.fp16 and uses_bf16(self.precision, self.device)
+
+    @property
+    def fp16(self) -> bool:
+        """Train in fp16 with a loss scale; evaluate in fp32."""
+        return self.precision == FP16
 
     def num_warmup(self, num_steps: int) -> int:
         """Return the number of optimiser steps of the warm-up in a run of ``num_steps``."""

@@ -66,8 +66,9 @@ def num_recomputed(model: Segmenter, settings: Settings) -> int | None:
     if settings.fast:
         model = copy_without_weights(model)
         add_lora_by_addmm(model)
+    is_half = settings.bf16 or settings.fp16
     try:
-        memory = step_memory(model, batch_size=settings.batch_size, device=settings.device, bf16=settings.bf16)
+        memory = step_memory(model, batch_size=settings.batch_size, device=settings.device, bf16=is_half)
     except ValueError as error:
         raise ValueError(f"engine.memory_gb: {error}; set engine.activation_checkpointing instead") from error
     num_blocks, count = len(memory.blocks), memory.min_recomputed(int(settings.memory_gb * GB))
@@ -118,7 +119,8 @@ def _proposal(model: Segmenter, settings: Settings, num_blocks: int | None, avai
         module.__dict__.pop("forward", None)  # as accelerate and ``recompute_blocks`` have changed it
 
     def memory_of(batch_size: int) -> StepMemory:
-        return step_memory(model, batch_size=batch_size, device=settings.device, bf16=settings.bf16)
+        is_half = settings.bf16 or settings.fp16
+        return step_memory(model, batch_size=batch_size, device=settings.device, bf16=is_half)
 
     try:
         memory = memory_of(settings.batch_size)
@@ -165,7 +167,7 @@ def step_memory(
         model: model before ``recompute_blocks``.
         batch_size: images in the forward pass.
         device: device to train on.
-        bf16: whether it trains under bf16 autocast.
+        bf16: whether it trains under bf16 autocast, or fp16, which takes the same memory.
         counter: counts the operations of forward and backward pass.
 
     Raises:

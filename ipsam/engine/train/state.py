@@ -19,6 +19,7 @@ from ipsam.engine.runs.run_folder import LOG
 from ipsam.engine.runs.settings import Settings
 from ipsam.engine.runs.store import BEST, NAME, Store
 from ipsam.engine.train.divergence import DivergenceGuard, StepRecord
+from ipsam.engine.train.loss_scale import LossScale
 from ipsam.engine.train.optimizer import fitting_state
 from ipsam.engine.train.progress import Progress
 from ipsam.model import Segmenter
@@ -27,6 +28,7 @@ from ipsam.utils.rng import rng_state, set_rng_state
 from ipsam.utils.signals import StoppedError
 
 MAX_SKIPPED = 20  # steps in a row
+SCALE = "loss_scale"  # in training.pt
 WAY_OUT = "Look at the images; continue with resume=true engine.lr=... allow_change=[engine.lr], a lower rate"
 # Errors that a malformed state raises.
 MALFORMED = (TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, LookupError)
@@ -44,6 +46,7 @@ class RunState:
         folder: run folder.
         config: resolved configuration, saved with every checkpoint.
         keep: number of checkpoints to keep.
+        scale: scale of the loss, saved if it is enabled.
     """
 
     def __init__(
@@ -55,9 +58,11 @@ class RunState:
         folder: Path,
         config: str,
         keep: int,
+        scale: LossScale | None = None,
     ) -> None:
         self.model, self.optimizer, self.accelerator = model, optimizer, accelerator
         self.folder, self.config = folder, config
+        self.scale = scale or LossScale(accelerator.device, enabled=False)
         self.checkpoints = Store(folder / "checkpoints", keep=keep)
         self.progress = Progress()
         self._bad_in_a_row, self._last_bad = 0, 0
@@ -105,6 +110,8 @@ class RunState:
         try:
             self.optimizer.load_state_dict(fitting_state(state["optimizer"], self.optimizer))
             set_rng_state(state["rng"][self.accelerator.process_index])
+            if SCALE in state:  # else begun in another precision
+                self.scale.load(state[SCALE])
         except MALFORMED as error:
             raise _does_not_fit(checkpoint, error) from error
         self.progress = progress
@@ -129,11 +136,14 @@ class RunState:
         Raises:
             ValueError: a step was bad, and the guard is to stop; or ``MAX_SKIPPED`` steps in a row were bad.
         """
-        for record in guard.bad_steps():
-            if guard.stop:
+        for record, is_bad in guard.skipped_steps():
+            if is_bad and guard.stop:
                 raise self.diverged(record, train_set)
             step = record.gather()
-            logger.warning("step %d is skipped: %s", record.step, step)
+            if is_bad:
+                logger.warning("step %d is skipped: %s", record.step, step)
+            else:
+                logger.info("step %d is skipped: its gradient overflows in fp16; the loss is scaled less", record.step)
             self.progress.skipped += 1
             self._bad_in_a_row = self._bad_in_a_row + 1 if record.step == self._last_bad + 1 else 1
             self._last_bad = record.step
@@ -238,11 +248,12 @@ class RunState:
         )
 
     def _training(self) -> dict[str, Any]:
-        return {
+        state = {
             "optimizer": self.optimizer.state_dict(),
             "rng": gather_object([rng_state()]),
             "progress": self.progress.model_dump(),
         }
+        return state | ({SCALE: self.scale.state()} if self.scale.enabled else {})
 
 
 def _end_workers(loader: DataLoader[Any]) -> None:

@@ -28,6 +28,7 @@ from ipsam.engine.runs.settings import Settings
 from ipsam.engine.runs.store import Store
 from ipsam.engine.runs.tensorboard import Log
 from ipsam.engine.train.divergence import DivergenceGuard
+from ipsam.engine.train.loss_scale import LossScale
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.engine.train.memory import num_recomputed, out_of_memory_explained
 from ipsam.engine.train.optimizer import SkippableAdamW, parameter_groups
@@ -110,11 +111,13 @@ def train(
         )
     is_alone = accelerator.num_processes == 1  # several get full batches, as accelerate fills up the last ones
     num_images = len(train_set) if is_alone else len(loader) * settings.batch_size
-    run = RunState(model, optimizer.adamw, accelerator, folder=folder, config=config, keep=settings.keep)
+    scale = LossScale(accelerator.device, enabled=settings.fp16)
+    run = RunState(model, optimizer.adamw, accelerator, folder=folder, config=config, keep=settings.keep, scale=scale)
     if resume:
         run.restore(num_batches=len(loader))
         run.log_schedule(settings, num_steps)
-    progress, guard = run.progress, DivergenceGuard(accelerator, model, stop=settings.on_divergence == "stop")
+    progress = run.progress
+    guard = DivergenceGuard(accelerator, model, stop=settings.on_divergence == "stop", scale=scale)
     log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress.step + 1)
     bar = progress_bar(num_steps, progress.step, shown=accelerator.is_main_process)
 
@@ -128,15 +131,17 @@ def train(
             for batch in run.timed(skip_first_batches(loader, progress.batch) if progress.batch else loader):
                 lr = settings.lr_at(progress.step, num_steps)
                 with out_of_memory_explained(model, settings, num_blocks), accelerator.accumulate(parallel):
-                    output = parallel(normalise(batch["image"]))
+                    with torch.autocast(accelerator.device.type, dtype=torch.float16, enabled=settings.fp16):
+                        output = parallel(normalise(batch["image"]))
                     losses = ipsam_loss(output, batch["mask"].div(255), settings.loss, settings.terms)
                     weight = loss_weight(progress.batch, settings, num_images=num_images)
-                    accelerator.backward(weight * losses["total"])
+                    accelerator.backward(scale.scaled(weight * losses["total"]))
                     guard.record(batch, losses["total"])
                     if accelerator.sync_gradients:
+                        scale.unscale(trainable)
                         norm = accelerator.clip_grad_norm_(trainable, settings.clip)
-                        bad = guard.check(norm, step=progress.step + 1, batch=progress.batch)
-                        optimizer.step_unless(bad, lr=lr)
+                        skip = guard.check(norm, step=progress.step + 1, batch=progress.batch)
+                        optimizer.step_unless(skip, lr=lr)
                 progress.batch += 1
                 if accelerator.sync_gradients:
                     progress.step += 1
@@ -207,7 +212,7 @@ def check_can_train(
 
 
 def make_accelerator(model: Segmenter, settings: Settings) -> Accelerator:
-    """Set up devices, processes, precision and accumulation."""
+    """Set up devices, processes, bf16 and accumulation. Accelerate's fp16 needs a GPU, so the loop itself casts."""
     return Accelerator(
         cpu=settings.device.type == "cpu",
         mixed_precision="bf16" if settings.bf16 else "no",

@@ -20,7 +20,7 @@ from support.defaults import settings_with
         *(("weight_decay", value, "a number of at least 0") for value in (-1.0, math.nan)),
         *(("lr", value, "a number above 0") for value in (0.0, math.inf, math.nan, "fast", True)),
         *(("clip", value, "a number above 0") for value in (0.0, math.nan)),
-        ("precision", "fp16", "one of auto, fp32, bf16"),
+        ("precision", "fp8", "one of auto, fp32, bf16, fp16"),
         ("best", "accuracy", "one of mae, .*sm.*"),
         ("on_divergence", "wait", "stop or skip"),
         ("cpu", 1, "true or false"),

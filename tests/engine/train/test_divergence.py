@@ -170,7 +170,10 @@ def test_verdict_read_late_stops_at_the_same_state(tmp_path: Path, train: Any, s
     assert load_training(often)["progress"] == load_training(seldom)["progress"]
 
 
-def test_host_waits_for_the_device_on_log_steps_only(train: Any, scenes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_host_waits_for_the_device_on_log_steps_only(
+    train: Any, scenes: Any, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
     train_set = scenes(num_train=16).train_and_val(seed=0)[0]
     backward, asked, steps = trainer.Accelerator.backward, [], []
 
@@ -190,7 +193,7 @@ def test_host_waits_for_the_device_on_log_steps_only(train: Any, scenes: Any, mo
     monkeypatch.setattr(trainer.Accelerator, "backward", begins)
     for name in ("item", "tolist", "cpu", "__bool__", "__float__", "__int__", "__index__"):
         monkeypatch.setattr(torch.Tensor, name, counted(name))
-    train(train_set=train_set, log_every=4)
+    train(train_set=train_set, log_every=4, precision=precision)
     assert steps == list(range(1, 9))
     assert {step for step, _ in asked if 0 < step < 8} == {4}
 
