@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
+from ipsam.data.items import Item, identity
 from ipsam.data.placement import Placement
 from ipsam.data.sources import FolderSource, Sample
 from ipsam.utils.files import is_file
@@ -129,6 +130,9 @@ def cache_key(source: FolderSource, image_size: int, *, letterbox: bool = False)
     digest = hashlib.sha256(repr((*rules, *["letterbox"] * letterbox)).encode())  # older caches stay valid
     for pair in source.pairs:
         for path in (pair.image, pair.mask):
+            if isinstance(path, Item):
+                digest.update(repr((str(path.path), identity(path))).encode())
+                continue
             status = path.stat()
             digest.update(repr((str(path.resolve()), status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()[:32]
@@ -157,9 +161,11 @@ def _build(cache: CachedSource, num_bytes: int, num_workers: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with unfinished.open("wb") as file:
         file.truncate(num_bytes)
-    pool = ProcessPoolExecutor(min(num_workers, len(cache)), initializer=_begin)
+    pool = ProcessPoolExecutor(
+        min(num_workers, len(cache)), initializer=_begin, initargs=(partial(_write, cache, unfinished),)
+    )
     try:
-        written = pool.map(partial(_write, cache, unfinished), range(len(cache)))
+        written = pool.map(_do, range(len(cache)))
         for _ in tqdm(written, total=len(cache), desc=f"cache at {image_size} px", unit="pair", disable=None):
             pass
         with unfinished.open("rb+") as file:
@@ -172,9 +178,17 @@ def _build(cache: CachedSource, num_bytes: int, num_workers: int) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _begin() -> None:
+_task: list[Callable[[int], None]] = []  # of a worker; sent with each pair, all pairs would be pickled for each
+
+
+def _begin(task: Callable[[int], None]) -> None:
     begin_worker()
     torch.set_num_threads(1)  # a forked process would wait for torch's threads, which it does not have
+    _task[:] = [task]
+
+
+def _do(index: int) -> None:
+    _task[0](index)
 
 
 def _write(cache: CachedSource, path: Path, index: int) -> None:

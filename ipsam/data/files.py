@@ -59,7 +59,7 @@ def by_stem(folder: Path) -> dict[str, list[Path]]:
     return dict(files)
 
 
-def repeated(files: Mapping[str, Sequence[Path]]) -> list[str]:
+def repeated(files: Mapping[str, Sequence[object]]) -> list[str]:
     """Return the stems that several files share, sorted."""
     return sorted(stem for stem, paths in files.items() if len(paths) > 1)
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,8 @@ from PIL import Image
 
 from ipsam.data.decoding.limits import MAX_BYTES, Size, check_size, check_tags, open_header, quiet_pillow
 from ipsam.data.decoding.pixels import decode
+from ipsam.data.drawings import Drawing
+from ipsam.data.items import Encoded, Item, Stored, name_of
 from ipsam.utils.files import is_absent, open_regular, unreadable
 
 FOREGROUND_ABOVE = 128  # mask values above it are foreground, by the evaluation protocol
@@ -48,7 +50,7 @@ class Header(NamedTuple):
         return self.size[::-1] if self.orientation >= SIDEWAYS else self.size
 
 
-def read_image(path: str | Path, *, upright: bool = False, at_least: int | None = None) -> NDArray[np.uint8]:
+def read_image(path: str | Stored, *, upright: bool = False, at_least: int | None = None) -> NDArray[np.uint8]:
     """Read a colour or grey image as RGB (H, W, 3) uint8; an alpha channel is dropped.
 
     Args:
@@ -59,15 +61,15 @@ def read_image(path: str | Path, *, upright: bool = False, at_least: int | None 
         FileNotFoundError: there is no such file.
         ValueError: the file is empty, broken or not an image.
     """
-    path = Path(path)
-    return decode(read_bytes(path), path, cv2.IMREAD_COLOR_RGB, upright=upright, at_least=at_least)
+    stored = Path(path) if isinstance(path, str) else path
+    return decode(read_bytes(stored), name_of(stored), cv2.IMREAD_COLOR_RGB, upright=upright, at_least=at_least)
 
 
-def read_mask(path: str | Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:
+def read_mask(path: str | Stored, above: int = FOREGROUND_ABOVE) -> NDArray[np.uint8]:
     """Read a mask as (H, W) uint8 with values 0 and 255; values above ``above`` are foreground.
 
     A grey mask may be stored as RGB, and with an alpha channel that is opaque or the same mask again. An all-zero mask
-    is valid: it has no object.
+    is valid: it has no object. A drawing is drawn.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -75,8 +77,18 @@ def read_mask(path: str | Path, above: int = FOREGROUND_ABOVE) -> NDArray[np.uin
         MaskError: the values are labels (such as 0/1), not 0/255, or not 8-bit; or the mask holds colours, or another
             mask in its alpha channel.
     """
-    path = Path(path)
-    return binarise_mask(decode_mask(read_bytes(path), path), path, above)
+    stored = Path(path) if isinstance(path, str) else path
+    return binarise_mask(mask_values(stored), name_of(stored), above)
+
+
+def mask_values(stored: Stored) -> NDArray[np.uint8]:
+    """Read the grey values (H, W) of a mask before the threshold; errors as of `read_mask`."""
+    if isinstance(stored, Drawing):
+        return stored.draw(image_size(stored))
+    grey = decode_mask(read_bytes(stored), name_of(stored))
+    if isinstance(stored, Encoded) and stored.labels:
+        return np.where(np.isin(grey, list(stored.labels)), np.uint8(255), np.uint8(0))
+    return grey
 
 
 def decode_mask(content: bytes, path: Path) -> NDArray[np.uint8]:
@@ -146,23 +158,23 @@ def binarise_mask(mask: NDArray[np.uint8], path: Path, above: int = FOREGROUND_A
     return binary
 
 
-def image_size(path: str | Path) -> Size:
-    """Read an image's size (height, width), as stored, from its header alone.
+def image_size(path: str | Stored) -> Size:
+    """Read an image's size (height, width), as stored, from its header alone; a drawing has its image's upright.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the header cannot be read, or claims too many pixels.
     """
     with quiet_pillow():
-        return _header(Path(path)).size
+        return read_header(Path(path) if isinstance(path, str) else path).size
 
 
-def image_headers(paths: Sequence[Path]) -> list[Header | ValueError | FileNotFoundError]:
+def image_headers(paths: Sequence[Stored]) -> list[Header | ValueError | FileNotFoundError]:
     """Read the headers of many images with a pool of threads; an unreadable one has its error in the list."""
 
-    def header_or_error(path: Path) -> Header | ValueError | FileNotFoundError:
+    def header_or_error(path: Stored) -> Header | ValueError | FileNotFoundError:
         try:
-            return _header(path)
+            return read_header(path)
         except (ValueError, FileNotFoundError) as error:
             return error
 
@@ -170,9 +182,15 @@ def image_headers(paths: Sequence[Path]) -> list[Header | ValueError | FileNotFo
         return list(pool.map(header_or_error, paths))
 
 
-def _header(path: Path) -> Header:
-    with open_image(path) as image:
-        size = check_size(image.height, image.width, path)
+def read_header(stored: Stored) -> Header:
+    """Read a header, or check a drawing. Call it within `quiet_pillow`; errors as of `image_size`."""
+    if isinstance(stored, Drawing):
+        # Tools that annotate show the image upright.
+        size = stored.size or (read_header(stored.image).upright if stored.image is not None else (1, 1))
+        stored.check(size)
+        return Header(size)
+    with open_image(stored) as image:
+        size = check_size(image.height, image.width, name_of(stored))
         return Header(size, 1 if image.format == "TIFF" else orientation_of(image))
 
 
@@ -189,8 +207,8 @@ def orientation_of(image: Image.Image) -> int:
     return tag if isinstance(tag, int) and 2 <= tag <= 8 else 1
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read an image file's content.
+def read_bytes(path: Stored) -> bytes:
+    """Read an image file's or item's content.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -199,25 +217,30 @@ def read_bytes(path: Path) -> bytes:
     with _opened(path) as file:
         content = file.read()
     if not content:
-        raise ValueError(f"{path}: the file is empty; fetch it again or leave it out")
+        raise ValueError(f"{name_of(path)}: the file is empty; fetch it again or leave it out")
     return content
 
 
 @contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
+def open_image(path: Stored) -> Iterator[Image.Image]:
     """Open an image with Pillow, which reads its header only. Call it within `quiet_pillow`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the header cannot be read.
     """
-    with _opened(path) as file, open_header(file, path) as image:
+    with _opened(path) as file, open_header(file, name_of(path)) as image:
         yield image
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BufferedReader]:
+def _opened(path: Stored) -> Iterator[BufferedReader | BytesIO]:
     """Open a file of at most `MAX_BYTES`, and explain why it cannot be read."""
+    if isinstance(path, Item):
+        if not isinstance(path, Encoded):
+            raise ValueError(f"{path.path}: no image")
+        yield BytesIO(path.content())
+        return
     try:
         with open_regular(path) as file:
             if (num_bytes := os.fstat(file.fileno()).st_size) > MAX_BYTES:

@@ -1,4 +1,4 @@
-"""Find a set's folders: a known benchmark in one of its layouts, or any two folders."""
+"""Find a set's files: a known benchmark in one of its layouts, or a user's own set."""
 
 import logging
 import os
@@ -7,17 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ipsam.data.annotations.specs import locate_own
 from ipsam.data.benchmarks import Benchmark, Layout, benchmark
 from ipsam.data.files import image_files, read_list
 from ipsam.data.findings import Finding, log_or_raise
 from ipsam.data.matching import SetLocation, SizeMismatch, Stems
 from ipsam.data.pairs import Pairs, find_pairs, warn_if_inverted
-from ipsam.utils.files import is_file, is_folder
 
 logger = logging.getLogger(__name__)
 
-Spec = str | Mapping[str, object]  # a known set's name, or {name, images, masks, list} for any two folders
-REQUIRED, KEYS = ("name", "images", "masks"), ("name", "images", "masks", "list")
+Spec = str | Mapping[str, object]  # a known set's name, or a mapping with the keys of annotations/specs.py
 SPLIT_FOLDERS = ("traindataset", "trainvaldataset", "valdataset", "testdataset", "train", "val", "test")
 
 
@@ -29,13 +28,14 @@ def set_name(spec: Spec) -> str:
 def dataset_pairs(
     spec: Spec, split: str, root: str | Path, *, exclude: Stems = (), size_mismatch: SizeMismatch | None = None
 ) -> Pairs:
-    """Find the pairs of a known benchmark (by name) or of any two folders (by mapping).
+    """Find the pairs of a known benchmark (by name) or of a user's own set (by mapping).
 
     Logs the folder and the number of pairs, with a warning if it is not a published one or the masks look inverted.
 
     Args:
-        spec: a name in `KNOWN`, or a mapping {name, images, masks} with an optional `list`, a file of stems. Its paths
-            are relative to the current folder or to ``root``, wherever there is such a folder or file.
+        spec: a name in `KNOWN`, or a mapping such as {name, images, masks} with an optional `list`, a file of stems;
+            see `annotations.specs`. Its paths are relative to the current folder or to ``root``, wherever there is
+            such a folder or file.
         split: `train`, `val` or `test`.
         root: folder of datasets. A benchmark's first layout found in it or in a folder right below is used.
         exclude, size_mismatch: see `find_pairs`. A benchmark's default is `error`, except for NC4K.
@@ -65,29 +65,7 @@ def locate_set(spec: Spec, split: str, root: str | Path) -> SetLocation:
     root = Path(root)
     if isinstance(spec, str):
         return _locate_benchmark(spec, split, root)
-    given = _checked(spec)
-    label = f"{given['name']}/{split}"
-    found = {key: _as_typed_or_below(root, key, given[key], label) for key in given if key != "name"}
-    only = read_list(found["list"]) if "list" in found else None
-    return SetLocation(label=label, images=found["images"], masks=found["masks"], only=only)
-
-
-def _as_typed_or_below(root: Path, key: str, typed: str, label: str) -> Path:
-    """Find the folder or list that a set names, relative to the current folder or to ``root``."""
-    places = list(dict.fromkeys((Path(typed).expanduser(), root / Path(typed).expanduser())))  # equal if absolute
-    is_there = is_file if key == "list" else is_folder
-    what = "list" if key == "list" else f"folder of {key}"
-    found = {os.path.realpath(place): place for place in reversed(places) if is_there(place)}
-    if len(found) > 1:
-        raise ValueError(
-            f"{label}: the {what} {typed} may be {' or '.join(sorted(found))}; give the full path of the one meant"
-        )
-    if not found:
-        shown = " and ".join(os.path.abspath(place) for place in places)
-        raise FileNotFoundError(
-            f"{label}: the {what} {typed} doesn't exist; looked for {shown}. Check root=FOLDER and the set"
-        )
-    return next(iter(found.values()))
+    return locate_own(spec, split, root)
 
 
 def _locate_benchmark(name: str, split: str, root: Path) -> SetLocation:
@@ -192,18 +170,3 @@ def _compact(layouts: Sequence[Layout]) -> str:
     for folder, pairs in kinds.items():
         by_kinds.setdefault(" | ".join(pairs), []).append(folder or ".")
     return "; ".join(f"{' or '.join(folders)} with {{{pairs}}}" for pairs, folders in by_kinds.items())
-
-
-def _checked(spec: Mapping[str, object]) -> dict[str, str]:
-    """Return a mapping's values as text, without an empty `list`."""
-    if missing := [key for key in REQUIRED if not spec.get(key)]:
-        raise ValueError(f"the dataset {dict(spec)} lacks {', '.join(missing)}; it needs name, images and masks")
-    if unknown := [str(key) for key in spec if key not in KEYS]:
-        raise ValueError(
-            f"the dataset {spec['name']} has the unknown key {', '.join(unknown)}; it takes {', '.join(KEYS)}"
-        )
-    if not re.fullmatch(r"\w[\w .+-]{0,99}", str(spec["name"])):
-        raise ValueError(
-            f"the dataset name {spec['name']!r:.99} also names files: use up to 100 letters, digits, '_', '-', '.', '+'"
-        )
-    return {key: str(value) for key, value in spec.items() if value}

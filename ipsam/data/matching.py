@@ -4,20 +4,22 @@ Sorted order never matches files: one missing file would shift every pair after 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ipsam.data.drawings import Drawing
 from ipsam.data.files import TYPES, by_stem, normal_stem, pictures_not_read, repeated, some
 from ipsam.data.findings import Finding
+from ipsam.data.items import Stored, name_of
 from ipsam.utils.options import quoted
 
 NUM_LISTED = 50  # stems that a message names to leave out
 BARE = re.compile(r"[\w./ -]+")  # needs no quotation marks on the command line
 
 Stems = Sequence[str | int]  # YAML reads a numbered stem as an int
-Files = Mapping[str, Sequence[Path]]  # by stem
+Files = Mapping[str, Sequence[Stored]]  # by stem
 SizeMismatch = Literal["error", "resize", "exclude"]
 
 
@@ -27,7 +29,9 @@ class SetLocation:
 
     Attributes:
         label: `NAME/split`, its name in messages.
-        images, masks: folders.
+        images, masks: folders, or what annotates the images.
+        annotated: reads the images and masks of a set that is annotated in a format of its own; None: the folders are
+            listed.
         stems: regular expression; stems that do not match it from their beginning belong to another set.
         only: the split's list of stems; all others belong to another split.
         extra_masks: allow masks without an image, for a folder that holds the masks of several splits.
@@ -41,6 +45,7 @@ class SetLocation:
     label: str
     images: Path
     masks: Path
+    annotated: Callable[[], tuple[Files, Files]] | None = None
     stems: str | None = None
     only: Sequence[str] | None = None
     extra_masks: bool = False
@@ -77,11 +82,16 @@ def match_files(location: SetLocation, exclude: Stems = ()) -> Matched:
         ValueError: a folder is empty, or it or a name in it cannot be read.
     """
     name, images, stems = location.label, location.images, location.stems
-    image_of, mask_of = _files(images, name, "image"), _files(location.masks, name, "mask")
+    image_of: Files
+    mask_of: Files
+    if location.annotated is None:
+        image_of, mask_of = files_by_stem(images, name, "image"), files_by_stem(location.masks, name, "mask")
+    else:
+        image_of, mask_of = location.annotated()
     findings = [
         Finding("pictures not read", "warning", f"{name}: {message}")
         for folder in dict.fromkeys((images, location.masks))
-        if (message := pictures_not_read(folder))
+        if folder.is_dir() and (message := pictures_not_read(folder))
     ]
     chosen = {stem for stem in {*image_of, *mask_of} if stems is None or re.match(stems, stem)}
     if location.only is not None:
@@ -107,6 +117,7 @@ def match_files(location: SetLocation, exclude: Stems = ()) -> Matched:
     image_of, mask_of = ({s: paths for s, paths in files.items() if s in chosen} for files in (image_of, mask_of))
     if image_of:
         findings += _unmatched(location, image_of, mask_of)
+        findings += _not_annotated(location, mask_of)
     else:
         message = (
             f"{name}: no image left in {images} after selecting "
@@ -130,7 +141,8 @@ def exclude_argument(entries: Sequence[str]) -> str:
     return f"exclude=[{','.join(one if BARE.fullmatch(one) else quoted(one) for one in entries)}]"
 
 
-def _files(folder: Path, name: str, kind: str) -> dict[str, list[Path]]:
+def files_by_stem(folder: Path, name: str, kind: str) -> dict[str, list[Path]]:
+    """List a folder's image files by stem; raise FileNotFoundError or ValueError without any."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{name}: the folder of {kind}s {folder} doesn't exist; check root=FOLDER and the set")
     files = by_stem(folder)
@@ -181,5 +193,21 @@ def _unmatched(location: SetLocation, image_of: Files, mask_of: Files) -> Iterat
             yield Finding(f"{kind} without {other}", "error", message, _all(files, alone))
 
 
+def _not_annotated(location: SetLocation, mask_of: Files) -> Iterator[Finding]:
+    """Find images without any shape, which are background throughout."""
+    name = location.label
+    drawings = {stem: one for stem, (one, *_) in mask_of.items() if isinstance(one, Drawing) and not one.problem}
+    for is_missing, what in ((True, "file of labels"), (False, "annotation to draw")):
+        empty = sorted(stem for stem, one in drawings.items() if not one.shapes and one.is_missing == is_missing)
+        if empty:
+            message = (
+                f"{name}: {len(empty)} of {len(mask_of)} images have no {what} in {location.masks}, so they count as "
+                f"background throughout: {some(empty)}; see that this is meant, or leave them out with "
+                f"{exclude_option(name, empty)}"
+            )
+            kind = f"images without {what}"
+            yield Finding(kind, "warning" if is_missing else "remark", message, _all(mask_of, empty))
+
+
 def _all(files: Files, stems: Iterable[str]) -> tuple[Path, ...]:
-    return tuple(path for stem in stems for path in files[stem])
+    return tuple(name_of(path) for stem in stems for path in files[stem])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ipsam.data.files import hxw, some
 from ipsam.data.findings import Finding, Severity, log_or_raise
 from ipsam.data.images import FOREGROUND_ABOVE, Header, image_headers, read_mask
+from ipsam.data.items import Stored, name_of
 from ipsam.data.matching import Matched, SetLocation, SizeMismatch, Stems, exclude_option, match_files
 
 NUM_CHECKED_MASKS = 32  # of each set, when looking for inverted masks
@@ -23,11 +24,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pair:
-    """Files of an image and its mask."""
+    """Image and its mask: files, or items within files."""
 
     stem: str
-    image: Path
-    mask: Path
+    image: Stored
+    mask: Stored
 
 
 class Pairs(list[Pair]):
@@ -54,7 +55,7 @@ def find_pairs(location: SetLocation, *, exclude: Stems = (), size_mismatch: Siz
     name, matched = location.label, match_files(location, exclude)
     log_or_raise(matched.findings, logger)
     pairs = matched_pairs(matched)
-    headers: dict[Path, Header] = {}
+    headers: dict[Stored, Header] = {}
     broken: dict[str, list[str]] = defaultdict(list)
     files = [(pair.stem, path) for pair in pairs for path in (pair.image, pair.mask)]
     for (stem, path), header in zip(files, image_headers([path for _, path in files]), strict=True):
@@ -95,7 +96,7 @@ def matched_pairs(matched: Matched) -> list[Pair]:
 
 def unreadable_pairs(reasons: Mapping[str, Sequence[str]], num_pairs: int, name: str) -> str:
     """Format the message about unreadable files, whose reasons are given by stem."""
-    listed = some(reason for of_pair in reasons.values() for reason in of_pair)
+    listed = some(dict.fromkeys(reason for of_pair in reasons.values() for reason in of_pair))
     return (
         f"{name}: {len(reasons)} of {num_pairs} pairs can't be read: {listed}; "
         f"or leave them out with {exclude_option(name, list(reasons))}"
@@ -103,7 +104,7 @@ def unreadable_pairs(reasons: Mapping[str, Sequence[str]], num_pairs: int, name:
 
 
 def apply_size_mismatch(
-    pairs: Sequence[Pair], headers: Mapping[Path, Header], name: str, size_mismatch: SizeMismatch
+    pairs: Sequence[Pair], headers: Mapping[Stored, Header], name: str, size_mismatch: SizeMismatch
 ) -> tuple[list[Pair], list[Finding]]:
     """Return the pairs that ``size_mismatch`` keeps, and findings about those whose image and mask do not fit."""
     if size_mismatch not in get_args(SizeMismatch):
@@ -112,7 +113,7 @@ def apply_size_mismatch(
     findings = _turned(pairs, headers, name, size_mismatch)
     if size_mismatch == "error":
         told = {path for finding in findings for path in finding.files}
-        if differing := [pair for pair in differing if pair.image not in told]:
+        if differing := [pair for pair in differing if name_of(pair.image) not in told]:
             message = (
                 f"{name}: in {len(differing)} of {len(pairs)} pairs image and mask differ in size (height x width): "
                 f"{_sizes(differing, headers)}; resize them with size_mismatch=resize, leave them out with "
@@ -138,7 +139,7 @@ def apply_size_mismatch(
 
 
 def _turned(
-    pairs: Sequence[Pair], headers: Mapping[Path, Header], name: str, size_mismatch: SizeMismatch
+    pairs: Sequence[Pair], headers: Mapping[Stored, Header], name: str, size_mismatch: SizeMismatch
 ) -> list[Finding]:
     """Find pairs that fit, or fit as well, if their EXIF orientation is applied: the mask may have been drawn so."""
     torn: list[Pair] = []
@@ -169,14 +170,14 @@ def _turned(
     return findings
 
 
-def _sizes(pairs: Sequence[Pair], headers: Mapping[Path, Header]) -> str:
+def _sizes(pairs: Sequence[Pair], headers: Mapping[Stored, Header]) -> str:
     return some(
         f"{pair.image.name} {hxw(headers[pair.image].size)} with mask {hxw(headers[pair.mask].size)}" for pair in pairs
     )
 
 
 def _files(pairs: Sequence[Pair]) -> tuple[Path, ...]:
-    return tuple(path for pair in pairs for path in (pair.image, pair.mask))
+    return tuple(name_of(path) for pair in pairs for path in (pair.image, pair.mask))
 
 
 def border_is_foreground(mask: NDArray[np.uint8]) -> bool:
@@ -186,13 +187,13 @@ def border_is_foreground(mask: NDArray[np.uint8]) -> bool:
     return bool((mask[on_border] > 0).mean() > 0.5)
 
 
-def inverted_masks(inverted: Sequence[Path], num_masks: int, name: str) -> list[Finding]:
+def inverted_masks(inverted: Sequence[Stored], num_masks: int, name: str) -> list[Finding]:
     """Return a warning if more than half of the checked masks have most of their border in the foreground."""
     if len(inverted) <= num_masks / 2:
         return []
     message = (
         f"{name}: the masks look inverted: in {len(inverted)} of {num_masks} ({len(inverted) / num_masks:.0%}) "
-        f"most of the border is foreground (e.g. {inverted[0]}). "
+        f"most of the border is foreground (e.g. {name_of(inverted[0])}). "
         "Objects must be 255 and background 0; if they are the other way round, save each mask as 255 - mask."
     )
-    return [Finding("inverted masks", "warning", message, tuple(inverted))]
+    return [Finding("inverted masks", "warning", message, tuple(map(name_of, inverted)))]

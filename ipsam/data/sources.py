@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.data.images import FOREGROUND_ABOVE, read_image, read_mask
+from ipsam.data.items import identity
 from ipsam.data.pairs import Pair
 from ipsam.data.synthetic.scenes import camouflaged_scene
 
@@ -50,7 +51,7 @@ class FolderSource:
     """Pairs on disk, the same in every epoch.
 
     Attributes:
-        pairs: the files.
+        pairs: the files, or items within files.
         foreground_above: mask values above it are foreground.
         at_least: allows to read images smaller than they are stored, see ``read_image``; masks never are.
         left_out: stems that were left out, by the reason.
@@ -75,10 +76,9 @@ class FolderSource:
         return [pair.stem for pair in self.pairs]
 
     def listing(self) -> Iterator[str]:
-        """Yield stem, file names and sizes in bytes of each pair."""
+        """Yield stem, file names and sizes in bytes of each pair; of what is no file, a hash instead."""
         for pair in self.pairs:
-            files = (f"{path.name} {path.stat().st_size}" for path in (pair.image, pair.mask))
-            yield "\t".join((pair.stem, *files))
+            yield "\t".join((pair.stem, identity(pair.image), identity(pair.mask)))
 
 
 @dataclass(frozen=True)

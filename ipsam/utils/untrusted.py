@@ -72,6 +72,19 @@ def bounded_text(path: Path, limit: int = MAX_SCORES) -> str:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def bounded_json(path: Path, limit: int) -> Any:
+    """Read JSON of any content from a file of up to ``limit`` bytes.
+
+    Raises:
+        ValueError: it is larger, not UTF-8, or not JSON; with its path.
+        OSError: it cannot be read; with its path.
+    """
+    try:
+        return json.loads(bounded_text(path, limit))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: no JSON ({error!s:.200}); fetch or save it again") from error
+
+
 def _read(path: Path, parse: Callable[[str], Any], language: str) -> Any:
     try:
         text = bounded_text(path, MAX_BYTES)

@@ -209,7 +209,7 @@ def test_training_scoring_and_data_check_give_the_same_error(tmp_path: Path, dam
         with pytest.raises(ValueError, match=r"a\.tif: ") as caught:
             read()
         messages.append(str(caught.value))
-    facts = examine(File(path, "mask"))
+    facts = examine(File(path, "mask", path.stem))
     assert facts.fault == ("unreadable" if damage == "pages" else "mask values")
     assert {*messages} == {facts.reason}
 

@@ -6,10 +6,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 from support.map_files import save
 from support.run_folders import CONFIGS
 
 from ipsam.data import Data, benchmarks
+from ipsam.data.annotations.specs import KINDS
 from ipsam.engine.runs.configuration import compose_experiment, settings_of
 
 README = Path(benchmarks.__file__).with_name("README.md").read_text(encoding="utf-8")
@@ -62,3 +64,11 @@ def test_named_set_needs_one_entry(
     monkeypatch.setitem(benchmarks.KNOWN, added.name, added)
     check(data_of(NAMED, tmp_path))
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_annotated_sets_have_the_keys_of_the_table() -> None:
+    found = [yaml.safe_load(text) for text in re.findall(r"^\| `(\{name: mine, .*?\})`", OWN, re.M)]
+    assert [next(key for key in KINDS if key in spec) for spec in found] == [kind for kind in KINDS if kind != "masks"]
+    for spec in found:
+        keys = KINDS[next(key for key in KINDS if key in spec)]
+        assert set(keys.required) <= spec.keys() - {"name"} <= {*keys.required, *keys.optional}

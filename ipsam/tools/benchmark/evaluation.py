@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ipsam.data import TestSet
+from ipsam.data.items import name_of
 from ipsam.data.saved_maps.map_pairs import SavedMap
 from ipsam.data.sources import FolderSource, SubsetSource
 from ipsam.engine.evaluate.evaluator import Predicted, evaluate, predict
@@ -44,7 +45,8 @@ def _row(options: BenchmarkOptions, size: int, batch: int) -> dict[str, Any]:
         evaluate(model, {"maps": TestSet(files, image_size=size)}, **how, num_workers=0, maps=Path(folder))
         order = [index % NUM_FILES for index in range(NUM_IMAGES)]
         test_set = TestSet(SubsetSource(files, order), image_size=size)
-        maps = [SavedMap(pair.stem, Path(folder) / "maps" / f"{pair.stem}.png", pair.mask) for pair in files.pairs]
+        pairs = [(pair.stem, name_of(pair.mask)) for pair in files.pairs]
+        maps = [SavedMap(stem, Path(folder) / "maps" / f"{stem}.png", mask) for stem, mask in pairs]
         in_memory = [Predicted(*saved()) for saved in maps]
 
         def predict_all() -> None:

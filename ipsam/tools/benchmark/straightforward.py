@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ipsam.data.decoding.limits import FORMATS
+from ipsam.data.items import name_of
 from ipsam.data.pairs import Pair
 from ipsam.engine.runs.settings import Settings
 from ipsam.engine.train.losses import ipsam_loss
@@ -36,8 +37,8 @@ class PlainPairs(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         pair = self.pairs[index]
-        image = self.resize(Image.open(pair.image, formats=FORMATS).convert("RGB"))  # noqa: TID251 (timed)
-        mask = self.resize_mask(Image.open(pair.mask, formats=FORMATS).convert("L"))  # noqa: TID251 (timed)
+        image = self.resize(Image.open(name_of(pair.image), formats=FORMATS).convert("RGB"))  # noqa: TID251 (timed)
+        mask = self.resize_mask(Image.open(name_of(pair.mask), formats=FORMATS).convert("L"))  # noqa: TID251 (timed)
         if self.hflip and torch.rand(()) < self.hflip:
             image, mask = (one.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for one in (image, mask))
         return self.normalise(self.to_tensor(image)), self.to_tensor(mask)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ipsam.data.benchmarks import SPLITS, Benchmark, Layout, benchmark
 from ipsam.data.files import entries, image_files, some
+from ipsam.data.items import name_of
 from ipsam.data.layouts import SetLocation, locate_set
 from ipsam.data.matching import match_files
 from ipsam.utils.folders import folders_below
@@ -124,4 +125,4 @@ def _files(location: SetLocation, layout: Layout) -> Iterator[tuple[str, Path]]:
     for kind, files in ((layout.images, matched.images), (layout.masks, matched.masks)):
         for stem, paths in files.items():
             for path in paths if kind == layout.images or stem not in others else ():
-                yield f"{kind}/{path.name}", path
+                yield f"{kind}/{path.name}", name_of(path)

@@ -32,8 +32,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_facts_do_not_depend_on_the_number_of_workers(tmp_path: Path, num_workers: int) -> None:
     write_set(tmp_path, "own", seed=0)
     (tmp_path / "own/gt/c.png").write_bytes(b"")
-    files = [File(path, "image") for path in sorted((tmp_path / "own/img").iterdir())]
-    files += [File(path, "mask") for path in sorted((tmp_path / "own/gt").iterdir())]
+    files = [File(path, "image", path.stem) for path in sorted((tmp_path / "own/img").iterdir())]
+    files += [File(path, "mask", path.stem) for path in sorted((tmp_path / "own/gt").iterdir())]
     facts = examine_all(files, num_workers=num_workers)
     assert facts == {file: examine(file) for file in files}
     assert facts[files[8]].fault == "unreadable"
@@ -46,7 +46,7 @@ def test_files_that_kill_or_stall_a_worker_are_reported_and_all_others_examined(
     names = [f"{number}.png" for number in range(2 * CHUNK + 3)]
     names[0] = names[-1] = f"{KILLS}.png"
     names[CHUNK - 1] = f"{STALLS}.png"
-    files = [File(Path(str(number), name), "image") for number, name in enumerate(names)]
+    files = [File(Path(str(number), name), "image", name) for number, name in enumerate(names)]
     begin = time.monotonic()
     facts = examine_all(files, num_workers=num_workers)
     assert time.monotonic() - begin < 20
@@ -65,6 +65,6 @@ def test_decoders_are_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     write_set(tmp_path, "own", seed=0)
     path = tmp_path / "own/gt/a.png"
     path.write_bytes(path.read_bytes()[:-30])
-    (facts,) = examine_all([File(path, "mask")], num_workers=1).values()
+    (facts,) = examine_all([File(path, "mask", path.stem)], num_workers=1).values()
     assert facts.fault == "unreadable"
     assert "PNG" not in capfd.readouterr().err

@@ -96,7 +96,11 @@ def file_findings(report: SetReport) -> Iterator[Finding]:
             f"read, unlike other files: {_orientations(tiff)}; see that image and mask agree, or save both upright"
         )
         yield _finding(report, "TIFF orientation", "warning", tiff, message)
-    if other := [facts for facts in files if facts.format not in ("", *FORMATS[facts.file.path.suffix.lower()])]:
+    if other := [
+        facts
+        for facts in files
+        if facts.format not in ("", *FORMATS.get(facts.file.path.suffix.lower(), [facts.format]))
+    ]:
         shown = some(f"{facts.file.path.name} is {facts.format}" for facts in other)
         message = (
             f"{len(other)} of {len(files)} files are of another type than their name says: {shown}; "
@@ -129,7 +133,7 @@ def _mask_findings(report: SetReport) -> Iterator[Finding]:
                 f"them out with {_exclude(report, found)}"
             )
             yield _finding(report, kind, "warning", found, message)
-    inverted = inverted_masks([facts.file.path for facts, mask in known if mask.border], len(known), report.label)
+    inverted = inverted_masks([facts.file.stored for facts, mask in known if mask.border], len(known), report.label)
     yield from inverted
     suspects = [facts for facts, mask in known if mask.border and mask.share < 1]
     if suspects and not inverted:
@@ -194,6 +198,11 @@ def _paths(found: Sequence[FileFacts]) -> tuple[Path, ...]:
 
 def _names(found: Sequence[FileFacts]) -> str:
     return some(facts.file.path.name for facts in found)
+
+
+def _formats_of_name(facts: FileFacts) -> Sequence[str]:
+    """Return the formats that a file's name allows; an item has no such name."""
+    return FORMATS.get(facts.file.path.suffix.lower(), (facts.format,))
 
 
 def _orientations(found: Sequence[FileFacts]) -> str:

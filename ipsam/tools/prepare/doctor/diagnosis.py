@@ -83,9 +83,8 @@ class _Set:
 
     @property
     def images(self) -> list[File]:
-        return (
-            [] if self.matched is None else [File(path, "image") for of in self.matched.images.values() for path in of]
-        )
+        found = {} if self.matched is None else self.matched.images
+        return [File(one, "image", stem) for stem, of in found.items() for one in of]
 
     @property
     def masks(self) -> list[File]:
@@ -93,7 +92,7 @@ class _Set:
         if self.location is None or self.matched is None:
             return []
         others = self.matched.masks.keys() - self.matched.images.keys() if self.location.extra_masks else set()
-        return [File(path, "mask") for stem, of in self.matched.masks.items() if stem not in others for path in of]
+        return [File(one, "mask", stem) for stem, of in self.matched.masks.items() if stem not in others for one in of]
 
 
 def _locate(data: Data, spec: Spec, split: str) -> _Set:
@@ -125,13 +124,13 @@ def _report(one: _Set, facts: Mapping[File, FileFacts]) -> SetReport:
         return report
     pairs = matched_pairs(matched)
     files = [*one.images, *one.masks]
-    headers = {file.path: header for file in files if (header := facts[file].header) is not None}
+    headers = {file.stored: header for file in files if (header := facts[file].header) is not None}
     readable = [pair for pair in pairs if pair.image in headers and pair.mask in headers]
     kept, findings = apply_size_mismatch(readable, headers, report.label, one.size_mismatch)
     left_out = {path for pair in readable for path in (pair.image, pair.mask)}
     left_out -= {path for pair in kept for path in (pair.image, pair.mask)}
-    report.images = [facts[file] for file in one.images if file.path not in left_out]
-    report.masks = [facts[file] for file in one.masks if file.path not in left_out]
+    report.images = [facts[file] for file in one.images if file.stored not in left_out]
+    report.masks = [facts[file] for file in one.masks if file.stored not in left_out]
     report.num_pairs = len(pairs) - (len(readable) - len(kept))
     report.findings += findings
     report.findings += location.other_number(report.num_pairs)

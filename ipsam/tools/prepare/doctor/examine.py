@@ -13,11 +13,22 @@ from PIL import Image
 from tqdm import tqdm
 
 from ipsam.data.decoding.limits import Size, check_size, quiet_pillow
-from ipsam.data.decoding.pixels import decode
-from ipsam.data.files import normal_stem
-from ipsam.data.images import Header, MaskError, binarise_mask, decode_mask, open_image, orientation_of, read_bytes
+from ipsam.data.drawings import Drawing
+from ipsam.data.images import (
+    Header,
+    MaskError,
+    binarise_mask,
+    image_size,
+    mask_values,
+    open_image,
+    orientation_of,
+    read_bytes,
+    read_image,
+)
+from ipsam.data.items import Stored, name_of
 from ipsam.data.pairs import border_is_foreground
 from ipsam.tools.prepare.doctor.duplicates import ImageHash, image_hash
+from ipsam.utils.files import is_file
 from ipsam.utils.worker_pool import WorkerPool
 
 CHUNK = 16  # files sent to a worker at once
@@ -29,15 +40,21 @@ Fault = Literal["unreadable", "mask values"]
 
 @dataclass(frozen=True)
 class File:
-    """An image or mask to examine."""
+    """An image or mask to examine.
 
-    path: Path
+    Attributes:
+        stored: the file, or the item within a file.
+        stem: of its pair.
+    """
+
+    stored: Stored
     kind: Kind
+    stem: str
 
     @property
-    def stem(self) -> str:
-        """Normalised stem."""
-        return normal_stem(self.path.stem)
+    def path(self) -> Path:
+        """The file, or the item's name in messages."""
+        return name_of(self.stored)
 
 
 @dataclass(frozen=True)
@@ -127,10 +144,9 @@ def examine(file: File) -> FileFacts:
     facts = FileFacts(file)
     try:
         facts = _with_header(facts)
-        content = read_bytes(file.path)
         if file.kind == "image":
-            return replace(facts, hash=image_hash(decode(content, file.path, cv2.IMREAD_COLOR_RGB)))
-        grey = decode_mask(content, file.path)
+            return replace(facts, hash=image_hash(read_image(file.stored)))
+        grey = mask_values(file.stored)
         return replace(facts, mask=_mask_facts(grey, binarise_mask(grey, file.path)))
     except MaskError as error:
         return facts.failed(str(error), "mask values")
@@ -141,13 +157,15 @@ def examine(file: File) -> FileFacts:
 
 
 def _with_header(facts: FileFacts) -> FileFacts:
-    path = facts.file.path
-    if not path.stat().st_size:
-        read_bytes(path)  # its error is clearer than the header's
-    with quiet_pillow(), open_image(path) as image:
+    stored = facts.file.stored
+    if isinstance(stored, Drawing):
+        return replace(facts, size=image_size(stored))
+    if isinstance(stored, Path) and is_file(stored) and not stored.stat().st_size:
+        read_bytes(stored)  # its error is clearer than the header's
+    with quiet_pillow(), open_image(stored) as image:
         return replace(
             facts,
-            size=check_size(image.height, image.width, path),
+            size=check_size(image.height, image.width, facts.file.path),
             format=image.format or "",
             orientation=orientation_of(image),
             oddity=_oddity(image),
