@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 from ipsam.data import Data
 from ipsam.engine.evaluate.report import check_fits, evaluate_references, evaluate_run
 from ipsam.engine.runs.configuration import as_dict, build_model, settings_of
-from ipsam.engine.runs.initial_weights import start_from
+from ipsam.engine.runs.initial_weights import section_to_build, start_from
 from ipsam.engine.runs.plugins import packages_named, trust
 from ipsam.engine.runs.provenance import named_sets
 from ipsam.engine.runs.run_folder import begin_run, open_run
@@ -34,7 +34,7 @@ def main(config: DictConfig) -> None:
         train_set, val_set = data.train_and_val(config.seed)
         test_sets = data.test_sets()  # before training: a missing set should not be found out after a day
         seed_everything(config.seed)
-        model = build_model(config.model)
+        model = build_model(section_to_build(config))
         init = start_from(config, model)
         check_can_train(model, train_set, test_sets, settings)
         check_fits(model, test_sets, settings)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from ipsam.engine.runs.checkpoint import WEIGHTS, check_finite, intact_weights, own_weights
 from ipsam.engine.runs.configuration import as_dict, flat
-from ipsam.engine.runs.model_folder import find_model, read_description, trained_sets
+from ipsam.engine.runs.model_folder import drop_start, find_model, read_description, trained_sets
 from ipsam.engine.runs.store import Store
 from ipsam.model import Segmenter
 from ipsam.utils.weights import key_difference, sha256_of
@@ -17,6 +17,14 @@ from ipsam.utils.weights import key_difference, sha256_of
 MAX_SHOWN = 6  # settings in an error
 
 logger = logging.getLogger(__name__)
+
+
+def section_to_build(config: DictConfig) -> DictConfig:
+    """Return a training's section ``model``, without the weights to start from if ``init`` replaces them all."""
+    section = config.model.copy()
+    if config.init is not None and config.init_strict:
+        drop_start(section)
+    return section
 
 
 def start_from(config: DictConfig, model: Segmenter) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.inference.sharing import save_pretrained
 from ipsam.engine.runs.checkpoint import save_checkpoint
 from ipsam.engine.runs.configuration import build_model, compose_experiment
-from ipsam.engine.runs.initial_weights import start_from
+from ipsam.engine.runs.initial_weights import section_to_build, start_from
 from ipsam.model import Segmenter
 from ipsam.utils.weights import sha256_of
 
@@ -143,3 +143,13 @@ def test_damaged_or_missing_source_is_named(tmp_path: Path, checkpoint: Path) ->
     config.init = str(source)
     with pytest.raises(ValueError, match=r"model\.safetensors is damaged: its checksum differs"):
         start_from(config, model)
+
+
+def test_weights_that_init_replaces_are_not_read() -> None:
+    """A trunk's ImageNet weights are needed without ``init``, or where ``init`` may leave some of them out."""
+    for given, is_read in ([], True), (["init=lite"], False), (["init=lite", "init_strict=false"], True):
+        config = compose_experiment(CONFIGS, "kvasir_lite", given)
+        before = config.model.backbone.pretrained
+        assert before is not None
+        assert section_to_build(config).backbone.pretrained == (before if is_read else None)
+        assert config.model.backbone.pretrained == before
