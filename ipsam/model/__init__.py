@@ -13,6 +13,7 @@ Notation for tensor shapes, used throughout the package:
 from ipsam.model.backbones.backbone import Backbone
 from ipsam.model.backbones.sam2 import SAM2Backbone
 from ipsam.model.backbones.timm import TimmBackbone
+from ipsam.model.backbones.transformers import TransformersBackbone
 from ipsam.model.decoder import MaskDecoder
 from ipsam.model.dense_prompt import BinarisedPrompt, ScaledPrompt
 from ipsam.model.feature_addition import FeatureAddition
@@ -50,4 +51,5 @@ __all__ = [
     "SelfPrompts",
     "SubtractionFusion",
     "TimmBackbone",
+    "TransformersBackbone",
 ]

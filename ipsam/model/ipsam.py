@@ -118,6 +118,8 @@ class IPSAM(Segmenter):
         decoder, dim = self.decoder, self.backbone.dim
         if decoder.dim != dim:
             raise ValueError(f"decoder.dim is {decoder.dim}, but the backbone's embedding width is {dim}")
+        if decoder.high_res_features and self.backbone.num_levels < NUM_LEVELS:
+            raise ValueError("the backbone has no finer levels for the decoder: set decoder.high_res_features=False")
         num_mask_tokens = 0 if self.self_prompt is None else self.self_prompt.num_mask_tokens
         if num_mask_tokens == 0 and decoder.mask_tokens is None:
             raise ValueError("self_prompt makes no mask tokens: set decoder.own_mask_tokens=True")
@@ -130,7 +132,8 @@ class IPSAM(Segmenter):
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> IPSAMOutput:
         """Segment an image (b, 3, H, W), normalised by ImageNet's mean and standard deviation; H = W = image_size."""
         reads_finer = self.decoder.high_res_features or (self.training and self.lateral is not None)
-        *finer, features = self.backbone(image, num_levels=NUM_LEVELS if reads_finer else 1)  # features: (b, c, h, w)
+        num_levels = self.backbone.num_levels if reads_finer else 1
+        *finer, features = self.backbone(image, num_levels=num_levels)  # features: (b, c, h, w)
         position = self.backbone.position()  # (1, c, h, w)
 
         fg_logits = bg_logits = gate = mask_tokens = None

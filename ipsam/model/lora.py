@@ -15,15 +15,30 @@ STAGES = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
+class AttentionBlock:
+    """Attention of one block of a trunk, by the names of its linear layers.
+
+    Attributes:
+        stage: of the trunk that the block belongs to, from 1.
+        qkv: layers of queries, keys and values: one for all, or three.
+        proj: layer of the output.
+    """
+
+    stage: int
+    qkv: tuple[str, ...]
+    proj: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class LoRA:
-    """Rank, scale and layers of a low-rank adaptation of the Hiera trunk (paper section 3.5; Table 3, part IV).
+    """Rank, scale and layers of a low-rank adaptation of a trunk (paper section 3.5; Table 3, part IV).
 
     Args:
         rank: rank of each update, at least 1.
         alpha: an update is multiplied by alpha / rank, above 0; None means alpha = rank. The paper gives none.
         dropout: dropout on the input of each update.
         projections: adapted attention projections, some of ``qkv`` and ``proj``.
-        stages: adapted stages of Hiera, some of 1 to 4.
+        stages: adapted stages of the trunk, some of 1 to 4.
         block_stride: adapt every n-th block, counted from the trunk's first (2: half of them).
 
     Raises:
@@ -51,27 +66,28 @@ class LoRA:
             if not chosen or not set(chosen) <= set(allowed):
                 raise ValueError(f"LoRA {name} must be some of {list(allowed)}, not {list(chosen)}")
 
-    def target_modules(self, trunk: nn.Module) -> list[str]:
+    def target_modules(self, trunk: nn.Module, blocks: Sequence[AttentionBlock] | None = None) -> list[str]:
         """List the adapted linear layers by their names in the trunk.
+
+        Args:
+            trunk: the trunk.
+            blocks: its blocks; None for a Hiera, which says them itself.
 
         Raises:
             ValueError: ``stages`` and ``block_stride`` together select no block.
         """
-        ends: list[int] = trunk.stage_ends  # type: ignore[assignment]  # Hiera's: index of each stage's last block
-        blocks = [
-            block
-            for block in range(0, ends[-1] + 1, self.block_stride)
-            if 1 + sum(block > end for end in ends) in self.stages
-        ]
-        if not blocks:
+        blocks = hiera_blocks(trunk) if blocks is None else blocks
+        chosen = [block for block in blocks[:: self.block_stride] if block.stage in self.stages]
+        if not chosen:
+            last = {block.stage: index for index, block in enumerate(blocks)}
             raise ValueError(
                 f"LoRA stages {list(self.stages)} with block_stride {self.block_stride} select no block of a trunk "
-                f"whose stages end at blocks {list(ends)}"
+                f"whose stages end at blocks {list(last.values())}"
             )
-        return [f"blocks.{block}.attn.{projection}" for block in blocks for projection in self.projections]
+        return [name for block in chosen for projection in self.projections for name in getattr(block, projection)]
 
-    def inject(self, trunk: nn.Module) -> None:
-        """Freeze the trunk and wrap the selected layers, in place. Updates start at zero.
+    def inject(self, trunk: nn.Module, blocks: Sequence[AttentionBlock] | None = None) -> None:
+        """Freeze the trunk and wrap the layers selected of ``blocks``, in place. Updates start at zero.
 
         Raises:
             ImportError: peft, or transformers, which it needs, is too new for this torch.
@@ -90,9 +106,22 @@ class LoRA:
             r=self.rank,
             lora_alpha=self.rank if self.alpha is None else self.alpha,
             lora_dropout=self.dropout,
-            target_modules=self.target_modules(trunk),
+            target_modules=self.target_modules(trunk, blocks),
         )
         inject_adapter_in_model(config, trunk)
+
+
+def hiera_blocks(trunk: nn.Module) -> list[AttentionBlock]:
+    """List the blocks of a Hiera trunk, sam2's or transformers'."""
+    ends: list[int] = trunk.stage_ends  # type: ignore[assignment]  # index of each stage's last block
+    return [
+        AttentionBlock(
+            1 + sum(block > end for end in ends),
+            qkv=(f"blocks.{block}.attn.qkv",),
+            proj=(f"blocks.{block}.attn.proj",),
+        )
+        for block in range(ends[-1] + 1)
+    ]
 
 
 def adapter_of(model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]] | None:

@@ -112,6 +112,14 @@ def test_state_dict_has_stable_keys(pretrained: Path) -> None:
     }
 
 
+def test_trunk_of_one_size_refuses_others() -> None:
+    backbone = TimmBackbone(NAME, image_size=64, dim=DIM)
+    backbone.resize(96)
+    assert backbone.position().shape == (1, DIM, 6, 6)
+    with pytest.raises(ValueError, match="takes images of 64 pixels alone, not 96"):
+        TimmBackbone("swin_tiny_patch4_window7_224", image_size=64, dim=DIM).resize(96)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

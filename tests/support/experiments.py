@@ -22,6 +22,7 @@ WITHOUT_ROW = (
         "lite",
         "kvasir_micro",
         "kvasir_lite",
+        "cod_sam3_r32",
         "ablation/prompt_binarised",
         "ablation/prompt_scaled",
     ),

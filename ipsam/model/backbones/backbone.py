@@ -10,6 +10,8 @@ from jaxtyping import Float
 from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from torch import Tensor, nn
 
+from ipsam.utils.imagenet import MEAN, STD
+
 MULTIPLE = 32  # pixels that an input's side is a multiple of: the coarsest level has H/32
 NUM_LEVELS = 3  # levels of the feature pyramid
 PATCH = 16  # pixels a side of one cell of the embedding grid
@@ -26,6 +28,7 @@ class Backbone(nn.Module):
 
     Attributes:
         image_size, dim: as given.
+        num_levels: levels of the pyramid that it can make: 3, or 1 for the image embedding alone.
         prompt_encoder: embeds prompts; frozen unless ``train_prompt_encoder``.
         train_prompt_encoder: whether its mask branch and point types 0 and 1 are trained.
         checkpoint: file of pretrained weights that frozen parts keep, or None.
@@ -36,6 +39,7 @@ class Backbone(nn.Module):
         ValueError: an invalid size.
     """
 
+    num_levels: int = NUM_LEVELS
     prompt_encoder: Any
     train_prompt_encoder: bool = False
     checkpoint: Path | None = None
@@ -86,6 +90,10 @@ class Backbone(nn.Module):
         self.prompt_encoder.input_image_size = (image_size, image_size)
         self.prompt_encoder.image_embedding_size = (grid, grid)
         self.prompt_encoder.mask_input_size = (4 * grid, 4 * grid)
+        self.renew_constants()
+
+    def renew_constants(self) -> None:
+        """Compute the kept position encodings anew, if there are any."""
         if self.kept_position is not None:
             self.kept_position = None
             with torch.inference_mode(False):  # so that they serve outside of inference mode too
@@ -116,10 +124,17 @@ class Backbone(nn.Module):
         return sparse, dense
 
 
-def check_image_size(image_size: int) -> None:
-    """Raise ValueError unless a side is a positive multiple of 32 pixels."""
-    if image_size < MULTIPLE or image_size % MULTIPLE:
-        raise ValueError(f"image_size must be a positive multiple of {MULTIPLE} pixels, not {image_size}")
+def check_image_size(image_size: int, multiple: int = MULTIPLE) -> None:
+    """Raise ValueError unless a side is a positive multiple of so many pixels."""
+    if image_size < multiple or image_size % multiple:
+        raise ValueError(f"image_size must be a positive multiple of {multiple} pixels, not {image_size}")
+
+
+def normalisation(mean: Sequence[float], std: Sequence[float]) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+    """Return the factor and the summand that turn ImageNet's mean and standard deviation of an image into others."""
+    factor = torch.tensor(STD) / torch.tensor(std)
+    summand = (torch.tensor(MEAN) - torch.tensor(mean)) / torch.tensor(std)
+    return factor.view(3, 1, 1), summand.view(3, 1, 1)
 
 
 def build_prompt_encoder(dim: int, image_size: int) -> PromptEncoder:
@@ -133,7 +148,9 @@ def build_prompt_encoder(dim: int, image_size: int) -> PromptEncoder:
 
 
 def feature_pyramid(neck: Any, stages: Sequence[Tensor], num_levels: int) -> list[Tensor]:
-    """Apply sam2's ``FpnNeck`` to an encoder's stages (b, _, H/4, W/4) to (b, _, H/32, W/32).
+    """Apply a neck of SAM2's kind to an encoder's stages, (b, _, H/4, W/4) to (b, _, H/32, W/32).
+
+    Its ``convs`` go from H/32 to H/4.
 
     Returns the coarsest ``num_levels`` levels, finest first, without H/32, which sam2 drops too (``scalp``). They equal
     the neck's own, which always computes every level and position encodings that IP-SAM does not use.
@@ -142,6 +159,6 @@ def feature_pyramid(neck: Any, stages: Sequence[Tensor], num_levels: int) -> lis
     for index in reversed(range(NUM_LEVELS - num_levels, len(stages))):
         level = neck.convs[len(stages) - 1 - index](stages[index])
         if levels and index in neck.fpn_top_down_levels:
-            level = level + F.interpolate(levels[-1].float(), scale_factor=2.0, mode=neck.fpn_interp_model)
+            level = level + F.interpolate(levels[-1].float(), scale_factor=2.0, mode="nearest")
         levels.append(level)
     return levels[:0:-1]

@@ -19,8 +19,8 @@ from ipsam.model.backbones.backbone import (
     build_prompt_encoder,
     check_image_size,
     feature_pyramid,
+    normalisation,
 )
-from ipsam.utils.imagenet import MEAN, STD
 from ipsam.utils.weights import key_difference, sha256_of
 
 STRIDES = [4, 8, 16, 32]  # of the stages that the neck reads
@@ -62,6 +62,7 @@ class TimmBackbone(Backbone):
         size: dict[str, Any] = (
             {"img_size": image_size} if getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False) else {}
         )
+        self.is_fixed = bool(size)
         state = None
         if pretrained is not None and pretrained != DOWNLOAD:
             state = _read(Path(pretrained), timm.create_model(name).state_dict())
@@ -87,9 +88,9 @@ class TimmBackbone(Backbone):
         self.prompt_encoder = build_prompt_encoder(dim, image_size).requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # a third faster to train on a CPU
         config = self.trunk.pretrained_cfg
-        std = torch.tensor(config["std"])
-        self.register_buffer("scale", (torch.tensor(STD) / std).view(3, 1, 1), persistent=False)
-        self.register_buffer("shift", ((torch.tensor(MEAN) - torch.tensor(config["mean"])) / std).view(3, 1, 1), False)
+        scale, shift = normalisation(config["mean"], config["std"])
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
 
     def forward(
         self, image: Float[Tensor, "b 3 H W"], *, num_levels: int = NUM_LEVELS
@@ -106,6 +107,12 @@ class TimmBackbone(Backbone):
         if str(getattr(self.trunk, "output_fmt", "NCHW")).endswith("NHWC"):  # of Swin, for one
             stages = [stage.permute(0, 3, 1, 2) for stage in stages]
         return [stages[index] for index in self.stages]
+
+    def resize(self, image_size: int) -> None:
+        """Take images of another side from now on, unless the trunk has one size; otherwise as of a ``Backbone``."""
+        if self.is_fixed and image_size != self.image_size:
+            raise ValueError(f"this trunk takes images of {self.image_size} pixels alone, not {image_size}")
+        super().resize(image_size)
 
     def freeze_finer_levels(self) -> None:
         """Freeze the neck's layers of the two finer levels."""

@@ -1,19 +1,18 @@
 """SAM, by transformers' ``SamModel``."""
 
 import logging
-from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ipsam.model.backbones.backbone import PATCH
+from ipsam.model.backbones.families import FAMILIES
+from ipsam.model.backbones.positions import resize_positions
 from ipsam.model.baselines.promptable import Features, Promptable, Prompts
 from ipsam.model.baselines.vit_adapter import AdaptedViT, ViTAdapter
 from ipsam.utils.imagenet import MEAN, STD
@@ -22,27 +21,12 @@ from ipsam.utils.weights import key_difference, sha256_of
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
-POSITIONS = "vision_encoder.pos_embed"  # (1, h, w, c), one for each cell of the embedding grid
 # MedSAM's weights on the Hugging Face Hub. The revision is the one that added the safetensors file.
 MEDSAM = "wanglab/medsam-vit-base --revision a0a0e4bf38278213a0df876d2378f5736731a15e"
 
-# Differences of each vision encoder from the defaults of transformers' configuration, which are ViT-B's.
+# Differences of each vision encoder from the defaults of transformers' configuration.
 VISION: dict[str, dict[str, Any]] = {
-    "huge": {
-        "hidden_size": 1280,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 16,
-        "mlp_dim": 5120,
-        "global_attn_indexes": [7, 15, 23, 31],
-    },
-    "large": {
-        "hidden_size": 1024,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "mlp_dim": 4096,
-        "global_attn_indexes": [5, 11, 17, 23],
-    },
-    "base": {},
+    **FAMILIES["sam"].variants,
     "micro": {
         "hidden_size": 48,
         "num_hidden_layers": 4,
@@ -179,32 +163,6 @@ def min_max_scaled(image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
     values = torch.stack([channel * std + mean for channel, mean, std in channels], dim=1)
     least, most = values.amin((1, 2, 3), keepdim=True), values.amax((1, 2, 3), keepdim=True)
     return (values - least) / (most - least).clamp(min=1e-8)
-
-
-def resize_positions(found: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> int | None:
-    """Interpolate a file's position embeddings, in place, to the image size of the model that needs them.
-
-    These are the absolute ones and the relative ones of global attention; those of windows do not depend on the size.
-    Tensors of an unexpected form are left, for the check of the shapes to name.
-
-    Returns:
-        The file's image size in pixels; None if nothing was interpolated.
-    """
-    after = wanted[POSITIONS].shape[1]
-    position = found.get(POSITIONS)
-    if position is None or position.ndim != 4 or not position.numel() or not position.is_floating_point():
-        return None
-    before = position.shape[1]
-    if position.shape[2] != before or before == after:
-        return None
-    resized = F.interpolate(position.float().permute(0, 3, 1, 2), size=(after, after), mode="bilinear")
-    found[POSITIONS] = resized.permute(0, 2, 3, 1)
-    for name in found.keys() & wanted.keys():
-        if name.endswith((".rel_pos_h", ".rel_pos_w")) and wanted[name].shape[0] == 2 * after - 1:
-            table = found[name]
-            if table.shape[:-1] == (2 * before - 1,) and table.is_floating_point() and table.numel():
-                found[name] = F.interpolate(table.float().T[None], size=2 * after - 1, mode="linear")[0].T
-    return before * PATCH
 
 
 def _check_exists(folder: Path, variant: str) -> None:

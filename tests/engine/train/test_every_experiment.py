@@ -28,7 +28,7 @@ from ipsam.model.inference import prepare_for_inference
 from ipsam.tools.paper.changes import changes, settings_of_run
 
 # Quick tests take one experiment of each kind.
-QUICK = {"cod_r32", "lite", "ablation/trainable_prompt_encoder", "baseline/sam2_oracle", "kvasir/mdsam"}
+QUICK = {"cod_r32", "lite", "cod_sam3_r32", "ablation/trainable_prompt_encoder", "baseline/sam2_oracle", "kvasir/mdsam"}
 EACH = only(QUICK, FILES)
 TABLE_3 = [name for name in FILES if any(row.table == 3 for row in rows_of(name)) and name != "cod_r32"]
 LORA = [name for name in TABLE_3 if name.startswith("ablation/lora_")]
@@ -139,7 +139,9 @@ def test_two_steps_change_only_the_intended_parameters(name: str, train: Any, te
     assert 0 <= scores["mae"] <= 1
 
 
-OWN = [name for name in FILES if not name.startswith(("baseline/", "kvasir/")) and not name.endswith("lite")]
+OWN = [
+    name for name in FILES if not name.startswith(("baseline/", "kvasir/")) and not name.endswith(("lite", "sam3_r32"))
+]
 OWN += [f"cod_r32 {option}" for option in OPTIONS]
 COMBINATIONS = itertools.product(OWN, ["lora", "fine_tune"], [None, "lateral", "refine", "gating", "self_prompt"])
 VARIED = {
