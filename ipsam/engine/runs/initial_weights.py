@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 def section_to_build(config: DictConfig) -> DictConfig:
     """Return a training's section ``model``, without the weights to start from if ``init`` replaces them all."""
-    section = config.model.copy()
+    section: DictConfig = config.model.copy()
     if config.init is not None and config.init_strict:
         drop_start(section)
     return section
