@@ -16,7 +16,8 @@ def main(config: DictConfig) -> None:
     top = sorted({path.relative_to(made.folder).parts[0] for path in files})
     show(f"{made.folder}: {', '.join(top)}; {sum(path.stat().st_size for path in files) / 1e6:.1f} MB")
     show(f"sha256 of the weights: {made.sha256}")
-    show(f"loaded anew, the package's probabilities differ from the run's by at most {made.difference:.1e}")
+    mean, largest = made.differences
+    show(f"loaded anew, its probabilities differ from the run's by {mean:.1e} on average, {largest:.1e} at most")
     show(
         f"scores: {', '.join(made.scored)}"
         if made.scored

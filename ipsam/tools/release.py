@@ -26,7 +26,7 @@ from ipsam.utils.weights import sha256_of
 
 MAPS = "maps"  # in the folder of scores
 NUM_SCENES, DIFFICULTY = 4, 0.3  # generated images on which run and package are compared
-TOLERANCE = 1e-3  # mean difference of probabilities that half precision may cause
+TOLERANCE = 3e-3  # mean difference of probabilities that half precision may cause
 FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # of every file in maps.zip, so that the same maps give the same bytes
 
 
@@ -71,13 +71,13 @@ class Release:
     Attributes:
         folder: of the package.
         sha256: of its weights.
-        difference: largest difference of probabilities from the run's, on generated images.
+        differences: mean and largest difference of probabilities from the run's, on generated images.
         scored: names of the test sets whose scores it holds.
     """
 
     folder: Path
     sha256: str
-    difference: float
+    differences: tuple[float, float]
     scored: Sequence[str]
 
 
@@ -112,10 +112,10 @@ def release(request: ReleaseRequest) -> Release:
         if scores:
             shutil.copyfile(scores / METRICS_FILE, folder / METRICS_FILE)
             _add_maps(scores / MAPS, folder, request.maps)
-        difference = _check(folder, load(checkpoint, device="cpu", base=request.base), request)
+        differences = _check(folder, load(checkpoint, device="cpu", base=request.base), request)
         folder.rename(request.out)
     return Release(
-        request.out, sha256_of(request.out / WEIGHTS), difference, list(description["metrics"] if scores else ())
+        request.out, sha256_of(request.out / WEIGHTS), differences, list(description["metrics"] if scores else ())
     )
 
 
@@ -134,8 +134,8 @@ def _add_maps(maps: Path, folder: Path, kind: str | None) -> None:
                 archive.writestr(zipfile.ZipInfo(str(path.relative_to(maps)), FIRST_DATE), path.read_bytes())
 
 
-def _check(folder: Path, original: Predictor, request: ReleaseRequest) -> float:
-    """Load the package, compare its predictions with the original's, and return their largest difference.
+def _check(folder: Path, original: Predictor, request: ReleaseRequest) -> tuple[float, float]:
+    """Load the package, compare its predictions with the original's, and return the mean and largest difference.
 
     Raises:
         ValueError: they differ by more than rounding to half precision does, or the Hub could not read the card.
@@ -152,4 +152,4 @@ def _check(folder: Path, original: Predictor, request: ReleaseRequest) -> float:
             f"the package's probabilities differ from the run's, by {differences.mean():.1e} on average and by up to "
             f"{differences.max():.1e}; nothing was kept" + ("; leave out half=true" if request.half else "")
         )
-    return float(differences.max())
+    return float(differences.mean()), float(differences.max())

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -73,12 +73,16 @@ def model_card(description: dict[str, Any], base_sha256: str | None, *, repo_id:
 
 def training_data(description: dict[str, Any]) -> str:
     """Name the training sets of a model, and the model that its training started from, if any."""
-    own = ", ".join(own_sets(description.get("trained_on") or [])) or "unrecorded data"
+    own = _listed(own_sets(description.get("trained_on") or []))
     start = description.get("started_from")
     if not isinstance(start, dict):
         return own
-    earlier = ", ".join(map(str, start.get("trained_on") or [])) or "unrecorded data"
+    earlier = _listed(map(str, start.get("trained_on") or []))
     return f"{own} from the weights of {start.get('name') or 'another model'} (trained on {earlier})"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join("synthetic scenes" if name == SYNTHETIC else name for name in names) or "unrecorded data"
 
 
 def terms_of_use(description: dict[str, Any]) -> str:

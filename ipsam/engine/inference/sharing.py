@@ -18,6 +18,7 @@ from ipsam.model.sam2_checkpoints import OFFICIAL_FILES
 from ipsam.utils.files import is_file, write_files
 from ipsam.utils.untrusted import read_plain_json
 
+MAX_WHOLE = 512  # numbers of a tensor that half precision leaves alone: rounding biases and tokens shows most
 OWN_LICENSE = "apache-2.0"  # of this code, SAM2's weights and generated data
 
 
@@ -73,8 +74,8 @@ def save_pretrained(
 
 
 def _halved(tensor: Tensor) -> Tensor:
-    """Convert floats to half precision, unless one of them exceeds its range."""
-    half = tensor.half() if tensor.is_floating_point() else tensor
+    """Convert floats to half precision, unless one of them exceeds its range, or they are too few to save space."""
+    half = tensor.half() if tensor.is_floating_point() and tensor.numel() > MAX_WHOLE else tensor
     return half if half.isfinite().all() else tensor
 
 

@@ -27,8 +27,9 @@
     if (news === former) return;
     former = news;
     if (news && status.getBoundingClientRect().top >= upload.getBoundingClientRect().bottom) {
-      const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-      status.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
+      const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+      const drawn = result ? result.decode().catch(() => {}) : Promise.resolve(); // until then the page is too short
+      drawn.then(() => requestAnimationFrame(() => status.scrollIntoView({ behavior, block: "start" })));
     }
   }).observe(document, { childList: true, subtree: true, characterData: true });
 })();

@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import gradio as gr
@@ -69,10 +69,9 @@ def build_page(predictor: Predictor, *, title: str, about: str, examples: dict[s
                 outputs["overlay"] = gr.HTML(visible=False, elem_id="overlay")
                 strength = gr.Slider(0, 1, STRENGTH, label="Strength of the overlay", visible=False, buttons=[])
                 outputs["strength"] = strength
+                outputs["cutout"] = gr.DownloadButton(visible=False, variant="primary")
                 with gr.Row():
-                    for kind in DOWNLOADS:
-                        variant: Literal["primary", "secondary"] = "primary" if kind == "cutout" else "secondary"
-                        outputs[kind] = gr.DownloadButton(visible=False, variant=variant)
+                    outputs |= {kind: gr.DownloadButton(visible=False) for kind in ("mask", "map")}
         outputs["maps"] = gr.HTML(visible=False, elem_id="maps")
         visit = gr.State(Visit())
 

@@ -98,15 +98,16 @@ def test_half_precision_halves_the_file(predictor: Predictor, picture: np.ndarra
 
 
 def test_half_precision_keeps_what_it_cannot_hold(checkpoint: Path, tmp_path: Path) -> None:
-    """Such as the running variance of a backbone's wide channels."""
+    """Such as the running variance of a backbone's wide channels; and small tensors, whose rounding shows most."""
     saved = save_pretrained(checkpoint, tmp_path / "saved")
     weights, _ = read_weights(saved / "model.safetensors")
-    large, other = list(weights)[:2]
+    large, other, *_ = (name for name, tensor in weights.items() if tensor.numel() > 512)
     weights[large] = weights[large] * 0 + 1e5
     save_file(weights, saved / "model.safetensors")
     halved, _ = read_weights(save_pretrained(saved, tmp_path / "half", half=True) / "model.safetensors")
     assert torch.equal(halved[large], weights[large])
     assert halved[other].dtype == torch.float16
+    assert all(halved[name].dtype == weights[name].dtype for name in weights if weights[name].numel() <= 512)
 
 
 def test_card_describes_the_model_and_its_scores(checkpoint: Path, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_upload_becomes_a_mask_and_a_cutout(
 
 
 def test_page_says_what_the_model_was_trained_on(page: Any) -> None:
-    page.get_by_text("Trained on synthetic.").wait_for()
+    page.get_by_text("Trained on synthetic scenes.").wait_for()
 
 
 def test_slider_works_without_the_server(page: Any) -> None:
