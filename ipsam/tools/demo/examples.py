@@ -33,7 +33,7 @@ def copy_examples(source: Path, folder: Path) -> dict[str, Path]:
     """Copy the first ``MAX_OWN`` pictures of a folder, by name, into a new folder; return their files by name.
 
     Raises:
-        ValueError: there are none, or the folder cannot be read.
+        ValueError: the folder holds no pictures, or cannot be read.
     """
     files = image_files(source)[:MAX_OWN] if source.is_dir() else []
     if not files:

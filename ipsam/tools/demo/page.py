@@ -41,7 +41,7 @@ def build_page(predictor: Predictor, *, title: str, about: str, examples: dict[s
 
     Args:
         predictor: the model.
-        title, about: its name, and what it was trained on.
+        title, about: its name, and a sentence on its training data.
         examples: image files by name.
     """
     parameters = sum(parameter.numel() for parameter in predictor.model.parameters())

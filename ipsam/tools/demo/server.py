@@ -67,7 +67,7 @@ def serving(
 
     Args:
         predictor: the model.
-        title, about: its name, and what it was trained on.
+        title, about: its name, and a sentence on its training data.
         host, port: address to serve at.
         names: further host names to answer to.
         examples: folder of pictures to offer; None draws some.
