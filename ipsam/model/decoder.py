@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from sam2.modeling.sam.transformer import TwoWayTransformer
-from sam2.modeling.sam2_utils import MLP, LayerNorm2d
 from torch import Tensor, nn
+
+from ipsam.model.layers import LayerNorm2d
+from ipsam.model.two_way import MLP, TwoWayTransformer
 
 
 class MaskDecoder(nn.Module):

@@ -3,10 +3,31 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from sam2.modeling.sam2_utils import LayerNorm2d
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 PaddingMode = Literal["zeros", "replicate"]
+
+
+class LayerNorm2d(nn.Module):
+    """Normalisation over the channels of each cell, as sam2's.
+
+    Args:
+        num_channels: width.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Normalise, scale and shift."""
+        centred = features - features.mean(1, keepdim=True)
+        variance = centred.pow(2).mean(1, keepdim=True)
+        normalised = centred / torch.sqrt(variance + 1e-6)
+        return self.weight[:, None, None] * normalised + self.bias[:, None, None]
 
 
 def check_choice(name: str, value: str | None, allowed: Sequence[str | None]) -> None:

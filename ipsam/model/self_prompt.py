@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from sam2.modeling.sam.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
 from ipsam.model.layers import conv3x3, conv3x3_block, upsample
+from ipsam.model.two_way import TwoWayTransformer
 
 
 @dataclass

@@ -18,6 +18,8 @@ BLOCK = re.compile(r"^( *)```\w+\n(.*?)^\1```", re.S | re.M)
 # The guides train and test full-size models on real images.
 TINY = {
     "Add an operator": "+scale=toy engine.epochs=1 engine.warmup_steps=1 data.synthetic.num_train=8",
+    "Add a backbone": "data=synthetic data.image_size=64 "
+    "engine.epochs=1 engine.warmup_steps=1 data.synthetic.num_train=8",
     "Add a baseline": "data=synthetic data.image_size=64 "
     "engine.epochs=1 engine.warmup_steps=1 data.synthetic.num_train=8",
 }

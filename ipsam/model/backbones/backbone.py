@@ -1,5 +1,6 @@
 """Contract of a backbone: what prompt-space conditioning needs of an image encoder and a prompt encoder."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from torch import Tensor, nn
 
 from ipsam.utils.imagenet import MEAN, STD
@@ -93,7 +93,7 @@ class Backbone(nn.Module):
         self.renew_constants()
 
     def renew_constants(self) -> None:
-        """Compute the kept position encodings anew, if there are any."""
+        """Compute the kept position encodings again, if there are any."""
         if self.kept_position is not None:
             self.kept_position = None
             with torch.inference_mode(False):  # so that they serve outside of inference mode too
@@ -108,7 +108,7 @@ class Backbone(nn.Module):
 
     def encode_dense(self, logits: Float[Tensor, "b 1 hm wm"]) -> Float[Tensor, "b c h w"]:
         """Embed raw logits as dense prompt: no sigmoid, no binarising (paper section 3.2)."""
-        embedding: Tensor = self.prompt_encoder(points=None, boxes=None, masks=logits)[1]
+        embedding: Tensor = self.prompt_encoder.mask_downscaling(logits)
         return embedding
 
     def point_type(self, label: int) -> Float[Tensor, "1 c"]:
@@ -118,10 +118,9 @@ class Backbone(nn.Module):
 
     def null_prompts(self, batch: int) -> tuple[Float[Tensor, "b 0 c"], Float[Tensor, "b c h w"]]:
         """Return empty sparse tokens and the embedding of a zero mask: the baselines' null prompts (section 4.1)."""
-        size = self.prompt_encoder.mask_input_size
-        zeros = torch.zeros(batch, 1, *size, device=self.point_type(0).device)
-        sparse, dense = self.prompt_encoder(points=None, boxes=None, masks=zeros)
-        return sparse, dense
+        like = self.point_type(0)
+        zeros = torch.zeros(batch, 1, *self.prompt_encoder.mask_input_size, device=like.device)
+        return torch.zeros(batch, 0, self.dim, device=like.device), self.encode_dense(zeros)
 
 
 def check_image_size(image_size: int, multiple: int = MULTIPLE) -> None:
@@ -137,14 +136,21 @@ def normalisation(mean: Sequence[float], std: Sequence[float]) -> tuple[Float[Te
     return factor.view(3, 1, 1), summand.view(3, 1, 1)
 
 
-def build_prompt_encoder(dim: int, image_size: int) -> PromptEncoder:
-    """Build sam2's prompt encoder for an embedding grid of H/16 x W/16."""
-    return PromptEncoder(
-        embed_dim=dim,
-        image_embedding_size=(image_size // PATCH, image_size // PATCH),
-        input_image_size=(image_size, image_size),
-        mask_in_chans=16,
-    )
+class Neck(nn.Module):
+    """Layers of SAM2's neck, for ``feature_pyramid``.
+
+    Args:
+        dim: embedding width c.
+        channels: widths of the stages at H/4, H/8, H/16 and H/32.
+    """
+
+    fpn_top_down_levels = (2, 3)
+
+    def __init__(self, dim: int, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Sequential(OrderedDict(conv=nn.Conv2d(width, dim, kernel_size=1))) for width in reversed(channels)
+        )
 
 
 def feature_pyramid(neck: Any, stages: Sequence[Tensor], num_levels: int) -> list[Tensor]:

@@ -4,30 +4,22 @@ from pathlib import Path
 from types import MethodType
 from typing import Any
 
-import sam2
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate  # as sam2 itself builds: its YAML is in Hydra's form
 from jaxtyping import Float
 from omegaconf import OmegaConf
-from sam2.build_sam import instantiate  # sam2's own builder: its YAML is in Hydra's form
 from torch import Tensor, nn
 
 from ipsam.model.backbones.backbone import (
     NUM_LEVELS,
+    PATCH,
     Backbone,
-    build_prompt_encoder,
     check_image_size,
     feature_pyramid,
 )
 from ipsam.model.lora import LoRA
 from ipsam.model.sam2_checkpoints import load_sam2_checkpoint
-
-# Importing sam2 initialises Hydra for sam2's own configuration, unless Hydra is in use already. Undo that, or else no
-# program could use Hydra after importing this package.
-# It stays here, not with the engine's use of Hydra: a program may import ipsam.model alone into a Hydra application.
-_hydra = GlobalHydra.instance()
-if _hydra.is_initialized() and "path=pkg://sam2," in str(_hydra.config_loader().get_search_path()):
-    _hydra.clear()
 
 SAM2_YAML = {
     "large": "sam2.1_hiera_l.yaml",
@@ -70,6 +62,7 @@ class SAM2Backbone(Backbone):
         ValueError: an unknown variant, an invalid size, LoRA together with ``fine_tune``, or a checkpoint that does not
             fit.
         FileNotFoundError: the checkpoint is missing.
+        ImportError: sam2 is not installed.
     """
 
     def __init__(
@@ -86,10 +79,17 @@ class SAM2Backbone(Backbone):
         config = sam2_config(variant, image_size)
         if lora is not None and fine_tune:
             raise ValueError("fine_tune trains every weight of the image encoder: set lora=None with it")
+        from sam2.modeling.sam.prompt_encoder import PromptEncoder
+
         super().__init__(image_size, int(config.image_encoder.neck.d_model))
         self.train_prompt_encoder = train_prompt_encoder
         self.image_encoder = instantiate(config.image_encoder)
-        self.prompt_encoder = build_prompt_encoder(self.dim, image_size)
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=self.dim,
+            image_embedding_size=(image_size // PATCH, image_size // PATCH),
+            input_image_size=(image_size, image_size),
+            mask_in_chans=16,
+        )
         self.no_mem_embed: nn.Parameter | None = None
         if no_mem_embed:
             self.no_mem_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, self.dim), std=0.02))  # as sam2's
@@ -133,6 +133,28 @@ class SAM2Backbone(Backbone):
         return blocks
 
 
+def import_sam2() -> Any:
+    """Import sam2 and return it. It is imported late: other backbones do without it.
+
+    The import initialises Hydra for sam2's own configuration, unless Hydra is in use already. That is undone, or else
+    no program could use Hydra afterwards.
+
+    Raises:
+        ImportError: sam2 is not installed; the message says how to install it, and what to use instead.
+    """
+    try:
+        import sam2
+    except ImportError as error:
+        raise ImportError(
+            "SAM2's own models need sam2: pip install sam2; or take SAM2 from transformers: "
+            "backbone._target_=ipsam.model.TransformersBackbone"
+        ) from error
+    hydra = GlobalHydra.instance()
+    if hydra.is_initialized() and "path=pkg://sam2," in str(hydra.config_loader().get_search_path()):
+        hydra.clear()
+    return sam2
+
+
 def sam2_config(variant: str, image_size: int) -> Any:
     """Read the ``model`` section of sam2's YAML, narrowed for the micro variant.
 
@@ -142,6 +164,7 @@ def sam2_config(variant: str, image_size: int) -> Any:
     if variant not in SAM2_YAML:
         raise ValueError(f"variant must be one of {', '.join(SAM2_YAML)}, not {variant!r}")
     check_image_size(image_size)
+    sam2 = import_sam2()
     config = OmegaConf.load(Path(sam2.__path__[0]) / "configs" / "sam2.1" / SAM2_YAML[variant]).model
     narrowed = {"image_encoder": MICRO} if variant == "micro" else {}
     return OmegaConf.merge(config, narrowed, {"image_size": image_size})

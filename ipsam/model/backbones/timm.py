@@ -10,17 +10,18 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from sam2.modeling.backbones.image_encoder import FpnNeck
-from torch import Tensor, nn
+from torch import Tensor
 
 from ipsam.model.backbones.backbone import (
     NUM_LEVELS,
+    PATCH,
     Backbone,
-    build_prompt_encoder,
+    Neck,
     check_image_size,
     feature_pyramid,
     normalisation,
 )
+from ipsam.model.backbones.prompt_encoder import PromptEncoder
 from ipsam.utils.weights import key_difference, sha256_of
 
 STRIDES = [4, 8, 16, 32]  # of the stages that the neck reads
@@ -28,7 +29,7 @@ DOWNLOAD = "timm"
 
 
 class TimmBackbone(Backbone):
-    """Trunk of timm's, trained as a whole, with sam2's neck and a frozen prompt encoder of sam2's class.
+    """Trunk of timm's, trained as a whole, with a neck and a frozen prompt encoder of SAM2's kind.
 
     Checkpoints hold every weight. ``pretrained`` is only where training starts: a trained model does without it.
 
@@ -82,10 +83,8 @@ class TimmBackbone(Backbone):
             raise ValueError(f"name: {name} has stages of stride {info.reduction()}, but the neck reads {STRIDES}")
         self.stages = stages
         self.channels = [info.channels()[index] for index in stages]
-        self.neck = FpnNeck(
-            nn.Identity(), dim, self.channels[::-1], fpn_interp_model="nearest", fpn_top_down_levels=[2, 3]
-        )
-        self.prompt_encoder = build_prompt_encoder(dim, image_size).requires_grad_(False)
+        self.neck = Neck(dim, self.channels)
+        self.prompt_encoder = PromptEncoder(dim, image_size // PATCH).requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # a third faster to train on a CPU
         config = self.trunk.pretrained_cfg
         scale, shift = normalisation(config["mean"], config["std"])
@@ -109,7 +108,7 @@ class TimmBackbone(Backbone):
         return [stages[index] for index in self.stages]
 
     def resize(self, image_size: int) -> None:
-        """Take images of another side from now on, unless the trunk has one size; otherwise as of a ``Backbone``."""
+        """Change the size of the images that it takes, unless the trunk has one size; see ``Backbone.resize``."""
         if self.is_fixed and image_size != self.image_size:
             raise ValueError(f"this trunk takes images of {self.image_size} pixels alone, not {image_size}")
         super().resize(image_size)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ipsam.model.backbones.backbone import NUM_LEVELS, Backbone, check_image_size, normalisation
 from ipsam.model.backbones.families import FAMILIES, Family
 from ipsam.model.backbones.positions import POSITIONS, resize_positions
+from ipsam.model.backbones.prompt_encoder import cell_centres
 from ipsam.model.lora import LoRA
 from ipsam.utils.weights import key_difference, sha256_of
 
@@ -109,7 +110,7 @@ class TransformersBackbone(Backbone):
         return self
 
     def resize(self, image_size: int) -> None:
-        """Take images of another side from now on, except by SAM; otherwise as of a ``Backbone``."""
+        """Change the size of the images that it takes, which SAM cannot; see ``Backbone.resize``."""
         check_image_size(image_size, self.multiple)
         if self.family.resize is None and image_size != self.image_size:
             raise ValueError(f"SAM takes images of {self.image_size} pixels alone once it is built, not {image_size}")
@@ -133,10 +134,8 @@ class TransformersBackbone(Backbone):
         if self.kept_position is not None:
             return self.kept_position
         embedding = self.prompt_encoder.shared_embedding
-        like = embedding.positional_embedding
-        ticks = (torch.arange(self.grid, device=like.device, dtype=like.dtype) + 0.5) / self.grid
-        x, y = torch.meshgrid(ticks, ticks, indexing="xy")
-        encoding: Tensor = embedding(torch.stack([x, y], dim=-1)).permute(2, 0, 1)
+        points = cell_centres(self.grid, embedding.positional_embedding.device)
+        encoding: Tensor = embedding(points).permute(2, 0, 1)
         return encoding[None]
 
     def encode_dense(self, logits: Float[Tensor, "b 1 hm wm"]) -> Float[Tensor, "b c h w"]:

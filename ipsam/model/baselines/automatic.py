@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from torch import Tensor
 
 from ipsam.model.baselines.sam2 import SAM2
@@ -47,6 +46,8 @@ class AutomaticMask(Segmenter):
         stability_score_thresh: float = 0.95,
         box_nms_thresh: float = 0.7,
     ) -> None:
+        from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator  # SAM2 has imported sam2
+
         super().__init__()
         if not 1 <= points_per_side <= MAX_POINTS:
             raise ValueError(f"points_per_side must be between 1 and {MAX_POINTS}, not {points_per_side}")

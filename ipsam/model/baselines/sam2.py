@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 from jaxtyping import Float
 from omegaconf import OmegaConf
-from sam2.build_sam import instantiate
 from torch import Tensor, nn
 
 from ipsam.model.backbones.sam2 import sam2_config
