@@ -68,7 +68,8 @@ class Drawing(Item):
             ValueError: the annotation has a problem, or a shape cannot be drawn; with the file's and the shape's name.
         """
         if self.problem:
-            raise ValueError(f"{self.path}: {self.problem}")
+            is_named = self.problem.startswith(str(self.path))
+            raise ValueError(self.problem if is_named else f"{self.path}: {self.problem}")
         check_size(*size, self.path)
         for shape in self.shapes:
             if problem := self._problem(shape.geometry, size):
@@ -101,9 +102,8 @@ class Drawing(Item):
             return f"has {len(geometry)} points, and a polygon has three or more"
         points = self._pixels(geometry, size)
         slack = np.maximum(1, SLACK * np.array(size[::-1]))
-        outside = ~((points >= -slack) & (points <= size[::-1] + slack)).all(axis=1)  # and not a number
-        if outside.any():
-            at = geometry[outside][0]
+        if not ((points.min(axis=0) >= -slack) & (points.max(axis=0) <= size[::-1] + slack)).all():  # or not a number
+            at = geometry[~((points >= -slack) & (points <= size[::-1] + slack)).all(axis=1)][0]
             unit = " (shares of the width and height)" if self.is_relative else ""
             return f"has the point ({at[0]:g}, {at[1]:g}){unit} outside of its image of {hxw(size)} (height x width)"
         if (outline := np.abs(np.diff(points, axis=0)).max(axis=1).sum()) > MAX_OUTLINE:

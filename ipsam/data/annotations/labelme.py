@@ -19,7 +19,7 @@ from ipsam.data.matching import Files
 from ipsam.utils.files import is_file
 from ipsam.utils.untrusted import bounded_json
 
-MIN_CORNERS = 64  # of the polygon that stands for a circle; a large one has a corner for each pixel of its outline
+MIN_CORNERS, MAX_CORNERS = 64, 10_000  # of the polygon that stands for a circle; else one for each pixel of its outline
 AREAS = ("polygon", "rectangle", "circle", "mask")
 
 
@@ -70,7 +70,7 @@ def read_labelme(folder: Path, images: Path | None, category: Categories, label:
             sizes[stem] = _size(content)
             shapes[stem] = list(_shapes(content, sizes[stem], category, path))
         except ValueError as error:
-            problems[stem] = str(error).removeprefix(f"{path}: ")
+            problems[stem] = str(error)
     chosen = category.ids({name: name for of in shapes.values() for name, _ in of}, folder)
     drawings = {
         stem: Drawing(
@@ -149,7 +149,7 @@ def _geometry(kind: str, points: Points, mask: Any, size: Size | None, path: Pat
         return as_points([left, top, right, top, right, bottom, left, bottom])
     if kind == "circle":  # centre, and a point of the outline
         radius = float(np.hypot(right - left, bottom - top))
-        num = int(np.clip(2 * np.pi * radius, MIN_CORNERS, 1e6)) if np.isfinite(radius) else MIN_CORNERS
+        num = int(np.clip(2 * np.pi * radius, MIN_CORNERS, MAX_CORNERS)) if np.isfinite(radius) else MIN_CORNERS
         angle = 2 * np.pi * np.arange(num) / num
         circle = np.stack([left + radius * np.cos(angle), top + radius * np.sin(angle)], axis=1)
         is_inside = size is not None and 0 <= left <= size[1] and 0 <= top <= size[0]

@@ -84,7 +84,7 @@ CASES: dict[str, tuple[str, Change, tuple[str, ...]]] = {
     "endless": ("coco", coco(*LAST, "segmentation", value=[[0, 0, 60, 40] * 20_000]), (*IN_B, "has an outline of 2,")),
     "short runs": ("coco", coco(*LAST, "segmentation", value={"size": [40, 60], "counts": [5, 7]}),
                    (*IN_B, "run lengths of 12 pixels, where its image has 2,400")),
-    "negative runs": ("coco", coco(*LAST, "segmentation", value={"counts": [-9, 2409]}), (*IN_B, "has run lengths of")),
+    "negative runs": ("coco", coco(*LAST, "segmentation", value={"counts": [9, -9, 2400]}), (*IN_B, "has run")),
     "many runs": ("coco", coco(*LAST, "segmentation", value=BOMB), (*IN_B, "has run lengths of 2,401")),
     "no runs": ("coco", coco(*LAST, "segmentation", value={"counts": None}), (*IN_B, "counts that are no run lengths")),
     "other text": ("coco", coco(*LAST, "segmentation", value={"counts": "é#!"}), (*IN_B, "counts that are no run")),
@@ -98,6 +98,8 @@ CASES: dict[str, tuple[str, Change, tuple[str, ...]]] = {
     "YOLO's NaN": ("yolo", yolo("1 nan 0.5 0.2 0.2 0.3 0.4"), (*LINE, "has the point (nan, 0.5)")),
     "YOLO's line": ("yolo", yolo("1 0.1 0.2 "), (*LINE, "has 1 points, and a polygon has three or more")),
     "YOLO's encoding": ("yolo", text("yolo/labels/b.txt", b"\xff\xfe1"), ("b.txt: is not UTF-8", ALONE)),
+    "a folder of labels": ("yolo", lambda root: (root / "yolo/labels/b.txt").unlink() or
+                           (root / "yolo/labels/b.txt").mkdir(), ("b.txt: a folder, not a file", ALONE)),
     "no image of labels": ("yolo", text("yolo/labels/z.txt", ""), ("masks have no image", "z.txt", "own/train/z")),
     "no labels": ("yolo", lambda root: [path.unlink() for path in (root / "yolo/labels").iterdir()],
                   ("no label file (.txt) in", "name the folder")),
