@@ -4,6 +4,7 @@ from omegaconf import DictConfig
 
 from ipsam.data import Data
 from ipsam.engine.evaluate.report import check_fits, evaluate_run
+from ipsam.engine.inference.forward import resized
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.runs.checkpoint import finished_epochs, load_weights, skipped_steps
 from ipsam.engine.runs.configuration import build_model, plain, settings_of
@@ -23,16 +24,17 @@ def main(config: DictConfig) -> None:
     test_sets = settings_of(Data, run_config.data, "data").test_sets(foreground_above=protocol.gt_threshold)
     warn_of_other_data(run_of(checkpoint), named_sets(test_sets))
     model = build_model(run_config.model)
-    check_fits(model, test_sets, settings)
-    load_weights(model, checkpoint)
-    writable_folder(out, "out")  # complain now, not after the evaluation
-    evaluate_run(
-        model,
-        test_sets,
-        settings,
-        out=out,
-        epochs=finished_epochs(checkpoint),
-        skipped_steps=skipped_steps(checkpoint),
-        protocol=protocol,
-        save_maps=config.maps,
-    )
+    with resized(model, config.data.image_size or model.backbone.image_size):
+        check_fits(model, test_sets, settings)
+        load_weights(model, checkpoint)
+        writable_folder(out, "out")  # complain now, not after the evaluation
+        evaluate_run(
+            model,
+            test_sets,
+            settings,
+            out=out,
+            epochs=finished_epochs(checkpoint),
+            skipped_steps=skipped_steps(checkpoint),
+            protocol=protocol,
+            save_maps=config.maps,
+        )

@@ -143,6 +143,26 @@ def test_micro_model_is_evaluated_into_the_named_folder(script: Callable[..., An
         assert np.abs(grey(f"out/maps/own/{stem}.png") - expected).max() <= 1
 
 
+def test_options_reach_the_pictures_and_the_evaluation(script: Callable[..., Any]) -> None:
+    """Another input size gives the maps of the evaluation at that size; records tell predictions apart."""
+    own = write_set("own", size=(40, 90))
+    test = f"data.test=[{{name: own, images: {own['images']}, masks: {own['masks']}}}]"
+    options = ("size=96", "letterbox=true", "tta=none", "background=#102030", "crop=0", "threshold=0.6")
+    done = script("predict", "ckpt=micro", "input=own/images", "output=out", "save=[map,cutout]", *options)
+    assert done.status == 0, done.err
+    done = script("eval", "ckpt=micro", test, "out=eval", "maps=true", "engine.num_workers=0",
+                  "data.image_size=96", "data.letterbox=true")  # fmt: skip
+    assert done.status == 0, done.err
+    plain = ipsam.load("micro", device="cpu")
+    for stem in "abcd":
+        assert np.abs(grey(f"out/map/{stem}.png") - grey(f"eval/maps/own/{stem}.png")).max() <= 1
+        assert np.abs(grey(f"out/map/{stem}.png") - plain.predict(f"own/images/{stem}.png").map).max() > 1
+        with Image.open(f"out/cutout/{stem}.png") as cutout:
+            assert cutout.mode == "RGB"
+    done = script("predict", "ckpt=micro", "input=own/images", "output=out")
+    assert "by another model or precision, or with other options" in done.err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("letterbox", [False, True])
 def test_every_way_gives_the_same_map(

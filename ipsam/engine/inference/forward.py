@@ -126,7 +126,7 @@ def resized(model: Segmenter, side: int) -> Iterator[None]:
         yield
         return
     if not hasattr(backbone, "resize"):
-        raise ValueError(f"{type(model).__name__} takes images of {trained} px only: leave out size, and tta=scales")
+        raise ValueError(f"{type(model).__name__} takes images of {trained} px only, not of {side}: keep its own size")
     backbone.resize(side)
     try:
         yield

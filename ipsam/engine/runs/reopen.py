@@ -90,11 +90,15 @@ def results_folder(config: DictConfig, checkpoint: Path) -> Path:
     """Return the folder in a run for the results of the evaluation that ``config`` describes.
 
     It is ``eval``, with a folder for each deviation, so that no results replace others: ``best`` for that checkpoint,
-    the protocol's name, ``other_images`` for another choice of images, ``CAMO+NC4K`` for only these test sets.
+    the protocol's name, ``other_images`` for another choice of images, ``320px`` and ``letterbox`` (or ``squashed``)
+    for another input, ``CAMO+NC4K`` for only these test sets.
     """
     folder = evaluation_folder(config, checkpoint, Protocol.of(plain(config.protocol)))
     choices = (config.data.exclude, config.data.size_mismatch, config.data.get("scaled_decode"))
     parts = [] if all(choice is None for choice in choices) else ["other_images"]
+    size, letterbox = config.data.get("image_size"), config.data.get("letterbox")
+    parts += [] if size is None else [f"{size}px"]
+    parts += [] if letterbox is None else ["letterbox" if letterbox else "squashed"]
     parts += [] if config.data.test is None else ["+".join(map(set_name, config.data.test))]
     return folder.joinpath(*parts)
 

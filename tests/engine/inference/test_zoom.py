@@ -121,6 +121,6 @@ def test_size_of_the_options_counts(varied: Predictor, picture: np.ndarray) -> N
 
 def test_model_of_one_size_is_named(picture: np.ndarray) -> None:
     predictor = Predictor(NullPrompt(SAM2("micro", image_size=64)), image_size=64, device="cpu")
-    with pytest.raises(ValueError, match="NullPrompt takes images of 64 px only: leave out size, and tta=scales"):
+    with pytest.raises(ValueError, match="NullPrompt takes images of 64 px only, not of 96: keep its own size"):
         predictor.predict(picture, size=96)
     assert torch.isfinite(torch.from_numpy(predictor.predict(picture, tta="flip", size=64).prob)).all()

@@ -42,6 +42,8 @@ def test_run_is_reopened_as_it_was_with_a_folder_for_each_evaluation(run_config:
         ({"protocol": {"size": 64}}, "size=64"),
         ({"protocol": {"size": None}}, "."),
         ({"data": {"exclude": ["x"]}}, "other_images"),
+        ({"data": {"image_size": 96, "letterbox": True}}, "96px/letterbox"),
+        ({"data": {"letterbox": False, "test": ["NC4K"]}}, "squashed/NC4K"),
     ]
     for change, out in changes:
         assert reopen_run(eval_config(**change))[2] == folder / "eval" / out
