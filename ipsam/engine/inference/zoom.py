@@ -12,7 +12,7 @@ from ipsam.engine.inference.prediction import Prediction, Probabilities
 GRID = 512  # pixels of the longer side of the map in which the object is located
 SPECK = 0.05  # share of the largest part's area below which a part is left out
 MARGIN = 0.3  # share of the object's longer side, on each side of it
-LARGEST = 0.5  # share of the image above which a crop would show little more
+LARGEST = 0.65  # share of the image above which a crop would show little more
 AGREEMENT = 0.3  # intersection over union of both looks' masks below which the first one stands
 
 Box = tuple[slice, slice]
