@@ -1,5 +1,7 @@
 """Evaluate a trained model."""
 
+from typing import Any
+
 from omegaconf import DictConfig
 
 from ipsam.data import Data
@@ -24,7 +26,8 @@ def main(config: DictConfig) -> None:
     test_sets = settings_of(Data, run_config.data, "data").test_sets(foreground_above=protocol.gt_threshold)
     warn_of_other_data(run_of(checkpoint), named_sets(test_sets))
     model = build_model(run_config.model)
-    with resized(model, config.data.image_size or model.backbone.image_size):
+    backbone: Any = model.backbone
+    with resized(model, config.data.image_size or backbone.image_size):
         check_fits(model, test_sets, settings)
         load_weights(model, checkpoint)
         writable_folder(out, "out")  # complain now, not after the evaluation

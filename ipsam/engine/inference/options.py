@@ -8,7 +8,6 @@ from pydantic import AfterValidator, Field
 from ipsam.utils.options import Options
 
 SCALES = (0.75, 1.25)  # of the input side, for tta=scales
-MULTIPLE = 32  # pixels
 RGB = tuple[int, int, int]
 
 
@@ -51,9 +50,7 @@ class PredictionOptions(Options):
         background: of the cutout: None for transparent, a colour, or ``blur`` for the picture's own, blurred.
     """
 
-    size: int | None = Field(
-        default=None, ge=MULTIPLE, le=4096, multiple_of=MULTIPLE, description=f"a multiple of {MULTIPLE} pixels or null"
-    )
+    size: int | None = Field(default=None, ge=1, le=4096)
     letterbox: bool | None = None
     tta: Literal["none", "flip", "scales"] = "none"
     zoom: bool = False
@@ -72,12 +69,12 @@ class PredictionOptions(Options):
         """
         return PredictionOptions(**{**dict(self), **values}) if values else self
 
-    def sides(self, trained: int) -> list[int]:
+    def sides(self, trained: int, multiple: int) -> list[int]:
         """Return the input sides of the forward passes; the first one's prompts and gate are kept."""
         side = self.size or trained
         if self.tta != "scales":
             return [side]
-        return [side, *(max(1, round(scale * side / MULTIPLE)) * MULTIPLE for scale in SCALES)]
+        return [side, *(max(1, round(scale * side / multiple)) * multiple for scale in SCALES)]
 
 
 DEFAULTS = PredictionOptions()

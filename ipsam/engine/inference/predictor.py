@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ipsam.data.user_images import ImageLike, to_rgb
-from ipsam.engine.inference.forward import forward_views, start_predictions
+from ipsam.engine.inference.forward import forward_views, resized, start_predictions
 from ipsam.engine.inference.options import DEFAULTS, PredictionOptions
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.sharing import save_pretrained
@@ -49,7 +49,8 @@ class Predictor:
         options: defaults of every prediction.
 
     Raises:
-        ValueError: the model needs the ground truth, the device is not available, or the precision is unknown.
+        ValueError: the model needs the ground truth or cannot work at the options' size, the device is not available,
+            or the precision is unknown.
     """
 
     def __init__(
@@ -74,10 +75,19 @@ class Predictor:
         self.device = best_device() if device is None else checked_device(device)
         self.bf16 = uses_bf16(precision, self.device)
         self.model = model.requires_grad_(False).eval().to(self.device)
+        for side in self._sides(options):
+            try:
+                with resized(model, side):
+                    pass
+            except ValueError as error:
+                raise ValueError(f"size={options.size} tta={options.tta}: {error}") from error
         if fast:
             prepare_for_inference(self.model, bf16=self.bf16)
         if compile:
             compile_model(self.model)
+
+    def _sides(self, options: PredictionOptions) -> list[int]:
+        return options.sides(self.image_size, getattr(self.model.backbone, "multiple", 1))
 
     def predict(self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 1, **options: Any) -> Any:
         """Return the prediction for one image, or the list of predictions for several.
@@ -141,7 +151,7 @@ class Predictor:
         output, placements = forward_views(
             self.model,
             images,
-            sides=options.sides(self.image_size),
+            sides=self._sides(options),
             letterbox=self.letterbox if options.letterbox is None else options.letterbox,
             flip=options.tta != "none",
             device=self.device,

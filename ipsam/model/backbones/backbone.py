@@ -28,6 +28,7 @@ class Backbone(nn.Module):
 
     Attributes:
         image_size, dim: as given.
+        multiple: number of pixels that ``image_size`` is a multiple of.
         num_levels: levels of the pyramid that it can make: 3, or 1 for the image embedding alone.
         prompt_encoder: embeds prompts; frozen unless ``train_prompt_encoder``.
         train_prompt_encoder: whether its mask branch and point types 0 and 1 are trained.
@@ -39,6 +40,7 @@ class Backbone(nn.Module):
         ValueError: an invalid size.
     """
 
+    multiple: int = MULTIPLE
     num_levels: int = NUM_LEVELS
     prompt_encoder: Any
     train_prompt_encoder: bool = False

@@ -121,7 +121,7 @@ def test_overlay_colour_stands_out() -> None:
         ({"colour": "reddish"}, r"colour must be a colour such as white or '#ff2850', not 'reddish'"),
         ({"background": "blurr"}, r"background must be a colour such as white or '#ff2850', not 'blurr'"),
         ({"feather": -1}, r"feather must be a number from 0 to 200, or null, not -1"),
-        ({"size": 100}, r"size must be a multiple of 32 pixels from 32 to 4,096, or null, not 100"),
+        ({"size": 0}, r"size must be a whole number from 1 to 4,096, or null, not 0"),
         ({"zooom": True}, "zooom: unknown key; did you mean zoom"),
     ],
 )
