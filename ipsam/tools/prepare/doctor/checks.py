@@ -96,11 +96,7 @@ def file_findings(report: SetReport) -> Iterator[Finding]:
             f"read, unlike other files: {_orientations(tiff)}; see that image and mask agree, or save both upright"
         )
         yield _finding(report, "TIFF orientation", "warning", tiff, message)
-    if other := [
-        facts
-        for facts in files
-        if facts.format not in ("", *FORMATS.get(facts.file.path.suffix.lower(), [facts.format]))
-    ]:
+    if other := [facts for facts in files if facts.format not in ("", *_formats_of_name(facts))]:
         shown = some(f"{facts.file.path.name} is {facts.format}" for facts in other)
         message = (
             f"{len(other)} of {len(files)} files are of another type than their name says: {shown}; "
