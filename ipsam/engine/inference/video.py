@@ -52,8 +52,8 @@ def _predict(predictor: Predictor, reader: VideoReader, writers: Mapping[str, Vi
     drawn: dict[str, Any] = {"crop": None}  # every frame has the same size, and the first one's colour
 
     def write(prediction: Prediction, frame: Frame) -> None:
-        if predictor.options.colour == "auto" and "overlay" in writers:
-            drawn.setdefault("colour", "#{:02x}{:02x}{:02x}".format(*prediction.colour))
+        if "colour" not in drawn and "overlay" in writers:
+            drawn["colour"] = "#{:02x}{:02x}{:02x}".format(*prediction.colour)
         prediction = prediction.drawn_with(**drawn)
         for kind, writer in writers.items():
             writer.write(np.asarray(prediction.picture(kind).convert("RGB")), frame.start, frame.duration)
