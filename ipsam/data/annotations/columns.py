@@ -62,7 +62,7 @@ def read_columns(
     labels = frozenset(category.ids({number: str(number) for number in range(256)}, Path(dataset)))
     kinds = {image: frozenset[int](), mask: labels if category.chosen else frozenset[int]()}
     found = {
-        column: list(_cells(rows, column, f"{dataset} ({split} {{}}, {column})", of, names_files, label))
+        column: list(_cells(rows, column, f"{dataset} ({split}", of, names_files, label))
         for column, of in kinds.items()
     }
     stems = _stems([name for _, name in found[image]])
@@ -80,7 +80,9 @@ def _load(dataset: Path | str, split: str, label: str) -> tuple[Any, bool]:
     try:
         if any((Path(name) / file).is_file() for file in ("state.json", "dataset_dict.json")):  # of save_to_disk
             saved = datasets.load_from_disk(name)
-            return (saved[split] if isinstance(saved, datasets.DatasetDict) else saved), False
+            if isinstance(saved, datasets.Dataset):
+                saved = {str(saved.split or split): saved}
+            return saved[split], False
         builder = datasets.load_dataset_builder(name, revision=revision or None)
         if builder.name in READ:
             builder.download_and_prepare()
@@ -98,21 +100,22 @@ def _load(dataset: Path | str, split: str, label: str) -> tuple[Any, bool]:
 
 
 def _cells(
-    rows: Any, column: str, path: str, labels: frozenset[int], names_files: bool, label: str
+    rows: Any, column: str, name: str, labels: frozenset[int], names_files: bool, label: str
 ) -> Iterator[tuple[Cell, str]]:
-    """Yield a column's cells with their files' names, which may be empty; ``path`` has a place for the row's number."""
+    """Yield a column's cells with their files' names, which may be empty; the cells' own names begin with ``name``."""
     from datasets import Image
 
     kind = rows.features.get(column)
     if not isinstance(kind, Image):
-        found = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in rows.features.items())
+        found = ", ".join(f"{other} ({type(kind).__name__})" for other, kind in rows.features.items())
         raise ValueError(f"{label}: the dataset has no column {column} of type Image; its columns are {found}")
     alone = rows.select_columns([column]).cast_column(column, Image(decode=False))
     for row in range(len(alone)):
         value = alone[row][column] or {}
         file = value.get("path") or ""
         is_file = names_files and not value.get("bytes") and bool(file)
-        cell = Cell(Path(path.format(row)), alone, row, column, Path(file) if is_file else None, labels=labels)
+        path = Path(f"{name} {row}, {column})")
+        cell = Cell(path, alone, row, column, Path(file) if is_file else None, labels=labels)
         yield cell, Path(file.replace("\\", "/")).name
 
 

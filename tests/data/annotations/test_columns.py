@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 import pyarrow.parquet
 import pytest
+import torch
 from PIL import Image
 from support.annotated import SIZES, write_coco
 from support.defaults import data_with
@@ -79,12 +80,13 @@ def test_dataset_is_the_same_set_as_the_annotations(tmp_path: Path, kind: str) -
     rows = cells(tmp_path)
     spec = WRITERS[kind](tmp_path, rows)
     expected = data(tmp_path, {"name": "own", "coco": "coco/all.json", "images": "coco/images"})
+    theirs, _ = expected.train_and_val(0)
+    assert theirs is not None
     for cache in (None, tmp_path / "cache"):
-        given = data(tmp_path, spec, cache=cache, val_fraction=0.25)
-        for ours, others in zip(given.train_and_val(0), expected.train_and_val(0), strict=False):
-            assert ours is not None
-            if others is not None and cache is None:
-                assert ours.source.names() == [ours.source.read(index, 0).name for index in range(len(ours))]
+        ours, _ = data(tmp_path, spec, cache=cache).train_and_val(0)
+        assert ours is not None
+        for index in range(4):
+            assert all(torch.equal(ours[index][key], theirs[index][key]) for key in ("image", "mask"))
     source, other = (one.test_sets()["own"].source for one in (data(tmp_path, spec), expected))
     assert source.names() == other.names() == list(SIZES)
     for index in range(4):
@@ -135,6 +137,16 @@ def test_faulty_cells_are_named(tmp_path: Path) -> None:
         examined(data(tmp_path, spec, train=[])), "unreadable file"
     )
     assert not stops(data(tmp_path, spec, exclude=["secret", "b", "c"]))
+
+
+@pytest.mark.parametrize("name", ["test", "train", None])
+def test_dataset_saved_alone_is_no_other_split(tmp_path: Path, name: str | None) -> None:
+    datasets.Dataset.from_list(cells(tmp_path), IMAGES, split=name).save_to_disk(str(tmp_path / "my {set}"))
+    given = data(tmp_path, {"name": "own", "dataset": "my {set}", "split": "train"})
+    if name == "test":
+        refused(given.test_sets, "the split train of the dataset", "can't be loaded (KeyError: 'train')")
+    else:
+        assert given.test_sets()["own"].source.names() == list(SIZES)
 
 
 def test_wrong_names_and_a_missing_package_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
