@@ -32,6 +32,7 @@ class Shape(NamedTuple):
 
     name: str
     geometry: NDArray[Any]  # Points or Runs
+    size: Any = None  # [height, width] of the mask that run lengths are of, by the annotation
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Drawing(Item):
             raise ValueError(self.problem if is_named else f"{self.path}: {self.problem}")
         check_size(*size, self.path)
         for shape in self.shapes:
-            if problem := self._problem(shape.geometry, size):
+            if problem := self._problem(shape, size):
                 raise ValueError(f"{self.path}: {shape.name} {problem}; correct or remove it")
 
     def draw(self, size: Size) -> NDArray[np.uint8]:
@@ -81,8 +82,8 @@ class Drawing(Item):
 
         self.check(size)
         mask = np.zeros(size, np.uint8)
-        runs = [geometry for _, geometry in self.shapes if geometry.ndim == 1]
-        if polygons := [self._pixels(geometry, size) for _, geometry in self.shapes if geometry.ndim == 2]:
+        runs = [one.geometry for one in self.shapes if one.geometry.ndim == 1]
+        if polygons := [self._pixels(one.geometry, size) for one in self.shapes if one.geometry.ndim == 2]:
             filled = frPyObjects([points.ravel().tolist() for points in polygons], *size)
             runs.append(decompressed(merge(filled)["counts"]))
         for one in runs:
@@ -93,7 +94,10 @@ class Drawing(Item):
     def _pixels(self, points: Points, size: Size) -> Points:
         return np.round(points * size[::-1] if self.is_relative else points, DIGITS)
 
-    def _problem(self, geometry: NDArray[Any], size: Size) -> str:
+    def _problem(self, shape: Shape, size: Size) -> str:
+        geometry = shape.geometry
+        if shape.size not in (None, [*size]):
+            return f"has run lengths of the size {shape.size!s:.99}, where its image has {[*size]} (height, width)"
         if geometry.ndim == 1:
             total, expected = int(geometry.sum()), size[0] * size[1]
             good = total == expected and geometry.min(initial=0) >= 0 and geometry.max(initial=0) <= expected

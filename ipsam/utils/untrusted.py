@@ -80,9 +80,17 @@ def bounded_json(path: Path, limit: int) -> Any:
         OSError: it cannot be read; with its path.
     """
     try:
-        return json.loads(bounded_text(path, limit))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: no JSON ({error!s:.200}); fetch or save it again") from error
+        text = bounded_text(path, limit)
+    except UnicodeDecodeError as error:
+        raise _no_json(path, error) from error
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError also for 5,000 digits
+        raise _no_json(path, error) from error
+
+
+def _no_json(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path}: no JSON ({error!s:.200}); fetch or save it again")
 
 
 def _read(path: Path, parse: Callable[[str], Any], language: str) -> Any:

@@ -105,7 +105,7 @@ def _size(image: Mapping[str, Any]) -> Size | None:
 
 def _shapes(segmentation: Any, name: str) -> list[Shape]:
     if isinstance(segmentation, dict):
-        return [Shape(name, _runs(segmentation.get("counts")))]
+        return [Shape(name, _runs(segmentation.get("counts")), segmentation.get("size"))]
     if not segmentation or not isinstance(segmentation, list):
         raise ValueError("has no segmentation, and its box alone is no mask")
     return [Shape(name, as_points(polygon)) for polygon in segmentation]

@@ -1,7 +1,7 @@
 """Masks of labelme's files, one a picture: polygons, rectangles, circles and pixel masks."""
 
 import base64
-import binascii
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +35,10 @@ class EmbeddedImage(Encoded):
 
     def content(self) -> bytes:
         """Read and decode it; ValueError if it is not base64."""
+        content = bounded_json(self.file, MAX_BYTES)
         try:
-            return base64.b64decode(bounded_json(self.file, MAX_BYTES)["imageData"], validate=True)
-        except (LookupError, TypeError, binascii.Error) as error:
+            return base64.b64decode(content["imageData"], validate=True)
+        except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{self.file}: its imageData is no base64 ({error}); save it again") from error
 
 
@@ -56,36 +57,36 @@ def read_labelme(folder: Path, images: Path | None, category: Categories, label:
         ValueError: the folder holds no such file or cannot be read; or no file has such a label.
     """
     check_pycocotools(label)
-    files = {normal_stem(with_readable_name(path).stem): path for path in entries(folder) if path.suffix == ".json"}
+    files = [with_readable_name(path) for path in entries(folder) if path.suffix == ".json"]
     if not files:
         raise ValueError(f"{label}: no labelme file (.json) in {folder}; name the folder that holds them")
-    shapes: dict[str, list[tuple[str, Shape]]] = {}
-    sizes: dict[str, Size | None] = {}
-    image_of: dict[str, Stored] = {}
-    problems: dict[str, str] = {}
-    for stem, path in files.items():
+    shapes: dict[Path, list[tuple[str, Shape]]] = {}
+    sizes: dict[Path, Size | None] = {}
+    found: dict[Path, Stored] = {}
+    problems: dict[Path, str] = {}
+    for path in files:
         try:
             content = _content(path)
-            image_of[stem] = _image(content, path, images)
-            sizes[stem] = _size(content)
-            shapes[stem] = list(_shapes(content, sizes[stem], category, path))
+            found[path] = _image(content, path, images)
+            sizes[path] = _size(content)
+            shapes[path] = list(_shapes(content, sizes[path], category, path))
         except ValueError as error:
-            problems[stem] = str(error)
+            problems[path] = str(error)
     chosen = category.ids({name: name for of in shapes.values() for name, _ in of}, folder)
-    drawings = {
-        stem: Drawing(
+    image_of: dict[str, list[Stored]] = {}
+    mask_of: dict[str, list[Stored]] = defaultdict(list)
+    for path in files:
+        drawing = Drawing(
             path,
-            tuple(shape for name, shape in shapes.get(stem, []) if name in chosen),
-            sizes.get(stem),
-            image=image_of.get(stem),
-            problem=problems.get(stem, ""),
+            tuple(shape for name, shape in shapes.get(path, []) if name in chosen),
+            sizes.get(path),
+            image=found.get(path),
+            problem=problems.get(path, ""),
         )
-        for stem, path in files.items()
-    }
-    return (
-        {stem: [image_of.get(stem, drawing)] for stem, drawing in drawings.items()},
-        {stem: [drawing] for stem, drawing in drawings.items()},
-    )
+        stem = normal_stem(path.stem)
+        image_of.setdefault(stem, [found.get(path, drawing)])  # where two share a stem, the masks tell
+        mask_of[stem].append(drawing)
+    return image_of, mask_of
 
 
 def _content(path: Path) -> Mapping[str, Any]:
@@ -158,9 +159,10 @@ def _geometry(kind: str, points: Points, mask: Any, size: Size | None, path: Pat
         raise ValueError("is a mask, which needs imageHeight, imageWidth and its corners")
     check_size(*size, path)
     try:
-        pixels = decode_mask(base64.b64decode(mask, validate=True), path)
-    except (TypeError, binascii.Error) as error:
+        encoded = base64.b64decode(mask, validate=True)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"has a mask that is no base64 ({error})") from error
+    pixels = decode_mask(encoded, path)
     x, y = round(left), round(top)
     whole = np.zeros(size, np.bool_)
     if x < 0 or y < 0 or whole[y : y + len(pixels), x : x + pixels.shape[1]].shape != pixels.shape:

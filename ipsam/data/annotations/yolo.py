@@ -1,5 +1,7 @@
 """Masks of YOLO's label files: a polygon a line, `class x y x y ...`, in shares of the image's width and height."""
 
+from collections import defaultdict
+from itertools import chain
 from pathlib import Path
 
 from ipsam.data.annotations.categories import Categories
@@ -30,30 +32,36 @@ def read_yolo(labels: Path, images: Path, category: Categories, label: str) -> t
     """
     check_pycocotools(label)
     image_of = files_by_stem(images, label, "image")
-    texts = {normal_stem(with_readable_name(path).stem): path for path in entries(labels) if path.suffix == ".txt"}
-    texts = {stem: path for stem, path in texts.items() if stem in image_of or stem not in NAMES}
+    texts: dict[str, list[Path]] = defaultdict(list)
+    for path in entries(labels):
+        stem = normal_stem(with_readable_name(path).stem)
+        if path.suffix == ".txt" and (stem in image_of or stem not in NAMES):
+            texts[stem].append(path)
     if not texts:
         raise ValueError(f"{label}: no label file (.txt) in {labels}; name the folder that holds them")
-    shapes: dict[str, list[tuple[int, Shape]]] = {}
-    problems: dict[str, str] = {}
-    for stem, path in texts.items():
+    shapes: dict[Path, list[tuple[int, Shape]]] = {}
+    problems: dict[Path, str] = {}
+    for path in chain.from_iterable(texts.values()):
         try:
-            shapes[stem] = _read(path)
+            shapes[path] = _read(path)
         except ValueError as error:
-            problems[stem] = str(error)
+            problems[path] = str(error)
     chosen = category.ids({number: str(number) for of in shapes.values() for number, _ in of}, labels)
     drawings = {
-        stem: Drawing(
-            texts.get(stem, labels / f"{stem}.txt"),
-            tuple(shape for number, shape in shapes.get(stem, []) if number in chosen),
-            image=image_of[stem][0] if stem in image_of else None,
-            is_relative=True,
-            is_missing=stem not in texts,
-            problem=problems.get(stem, ""),
-        )
+        stem: [
+            Drawing(
+                path,
+                tuple(shape for number, shape in shapes.get(path, []) if number in chosen),
+                image=image_of[stem][0] if stem in image_of else None,
+                is_relative=True,
+                is_missing=stem not in texts,
+                problem=problems.get(path, ""),
+            )
+            for path in texts.get(stem, [labels / f"{stem}.txt"])
+        ]
         for stem in sorted({*image_of, *texts})
     }
-    return image_of, {stem: [drawing] for stem, drawing in drawings.items()}
+    return image_of, drawings
 
 
 def _read(path: Path) -> list[tuple[int, Shape]]:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,16 @@ def text(file: str, content: str | bytes) -> Change:
     return lambda root: (root / file).write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
+def twice(file: str) -> Change:
+    """Copy a file to two names that differ in how an accent is stored."""
+
+    def change(root: Path) -> None:
+        for name in ("\u00e9", "e\u0301"):
+            shutil.copyfile(root / file, (root / file).with_stem(name))
+
+    return change
+
+
 LAST = ("annotations", 2)  # of image b
 ALONE = "exclude=[own/train/b]"  # one pair's error
 IN_B = ("all.json (b.png): annotation 102", "correct or remove it", ALONE)
@@ -62,6 +73,7 @@ CASES: dict[str, tuple[str, Change, tuple[str, ...]]] = {
     "no JSON": ("coco", text("coco/all.json", '{"images": ['), ("all.json: no JSON (Expecting value: line 1", "again")),
     "no UTF-8": ("coco", text("coco/all.json", b"\xff\xfe"), ("all.json: no JSON", "fetch or save it again")),
     "deep": ("coco", text("coco/all.json", "[" * 100_000), ("all.json: no JSON", "fetch or save it again")),
+    "digits": ("coco", text("coco/all.json", "[" + "1" * 5000 + "]"), ("no JSON (Exceeds the limit", "again")),
     "another JSON": ("coco", text("coco/all.json", "[1]"), ("no COCO file: it needs the lists", "images is none")),
     "no categories": ("coco", coco("categories", value={}), ("no COCO file", "categories is none")),
     "id twice": ("coco", coco("images", 1, "id", value=0), ("entries of images need an id each",)),
@@ -84,6 +96,8 @@ CASES: dict[str, tuple[str, Change, tuple[str, ...]]] = {
     "endless": ("coco", coco(*LAST, "segmentation", value=[[0, 0, 60, 40] * 20_000]), (*IN_B, "has an outline of 2,")),
     "short runs": ("coco", coco(*LAST, "segmentation", value={"size": [40, 60], "counts": [5, 7]}),
                    (*IN_B, "run lengths of 12 pixels, where its image has 2,400")),
+    "turned runs": ("coco", coco(*LAST, "segmentation", value={"size": [60, 40], "counts": [2000, 400]}),
+                    (*IN_B, "has run lengths of the size [60, 40], where its image has [40, 60] (height, width)")),
     "negative runs": ("coco", coco(*LAST, "segmentation", value={"counts": [9, -9, 2400]}), (*IN_B, "has run")),
     "many runs": ("coco", coco(*LAST, "segmentation", value=BOMB), (*IN_B, "has run lengths of 2,401")),
     "no runs": ("coco", coco(*LAST, "segmentation", value={"counts": None}), (*IN_B, "counts that are no run lengths")),
@@ -107,6 +121,8 @@ CASES: dict[str, tuple[str, Change, tuple[str, ...]]] = {
     "labelme: another": ("labelme", text("labelme/b.json", "[]"), ("b.json: no labelme file", "take it out", ALONE)),
     "labelme: no image": ("labelme", labelme(imagePath=None), ("b.json: has neither an imagePath nor", ALONE)),
     "labelme: no base64": ("labelme", labelme(imagePath="x.png", imageData="?"), ("its imageData is no base64", ALONE)),
+    "labelme: no ASCII": ("labelme", labelme(imagePath="x.png", imageData="é"),
+                          ("b.json: its imageData is no base64", ALONE)),
     "labelme: no size": ("labelme", labelme(imageWidth=-1), ("imageHeight and imageWidth are 40 and -1", ALONE)),
     "labelme: a point": ("labelme", shape(shape_type="point"), ("(cat) is a point, which has no area", "category")),
     "labelme: a word": ("labelme", shape(points="ab"), (*SHAPE, "holds no list of x and y")),
@@ -114,6 +130,8 @@ CASES: dict[str, tuple[str, Change, tuple[str, ...]]] = {
     "labelme: circle": ("labelme", shape(shape_type="circle", points=[[900, 5], [900, 9]]), (*SHAPE, "outside of")),
     "labelme: huge circle": ("labelme", shape(shape_type="circle", points=[[5, 5], [1e300, 9]]), ()),
     "labelme: no mask": ("labelme", shape(shape_type="mask", points=[[1, 1], [2, 2]]), (*SHAPE, "is no base64")),
+    "labelme: twice": ("labelme", twice("labelme/b.json"), ("1 stems stand for two masks each", "e\u0301.json/")),
+    "YOLO: twice": ("yolo", twice("yolo/labels/b.txt"), ("1 stems stand for two masks each", "e\u0301.txt/")),
     "no labelme file": ("labelme", lambda root: [path.unlink() for path in (root / "labelme").glob("*.json")],
                         ("no labelme file (.json) in", "name the folder")),
 }  # fmt: skip
