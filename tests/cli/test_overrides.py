@@ -53,6 +53,7 @@ def read(command: str, argument: str) -> object:
         ("train", "data.cache"),
         ("train", "paths.data"),
         ("train", "model.backbone.checkpoint"),
+        ("train", "model.backbone.pretrained"),
     ],
 )
 def test_paths_stay_as_typed(command: str, key: str, path: str) -> None:
