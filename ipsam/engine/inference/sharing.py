@@ -81,7 +81,8 @@ def _halved(tensor: Tensor) -> Tensor:
 
 def _license(description: dict[str, Any], wanted: str | None) -> str:
     backbone = description["model"].get("backbone") or {}
-    generated = trained_sets(description) == [SYNTHETIC] and backbone.get("checkpoint") in (None, *OFFICIAL_FILES)
+    known = backbone.get("pretrained") is None and backbone.get("checkpoint") in (None, *OFFICIAL_FILES)
+    generated = known and trained_sets(description) == [SYNTHETIC]
     chosen = wanted or description.get("license") or (OWN_LICENSE if generated else OTHER)
     if not re.fullmatch(r"[\w.+-]{1,40}", str(chosen)):
         raise ValueError(f"license must be the Hub's name of one, such as mit or other, not {chosen!r:.99}")

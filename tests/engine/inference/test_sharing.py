@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -173,6 +174,11 @@ def test_card_names_the_licence(run_config: Any, tmp_path: Path) -> None:
     """The data decide it, unless all are generated; saving again keeps it."""
     generated = find_checkpoint(finish(run_config()))
     assert "\nlicense: apache-2.0\n" in card_of(generated, tmp_path / "generated")
+    description = read_description(generated)
+    description["model"]["backbone"]["pretrained"] = "resnet.safetensors"  # of terms unknown
+    started = shutil.copytree(tmp_path / "generated", tmp_path / "started")
+    write_json(started / "config.json", description)
+    assert "\nlicense: other\n" in card_of(started, tmp_path / "pretrained")
     own = find_checkpoint(finish(run_config("data.train=[synthetic, CAMO]", "overwrite=true")))
     card = card_of(own, tmp_path / "own")
     assert "\nlicense: other\n" in card
