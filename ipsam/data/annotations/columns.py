@@ -13,7 +13,7 @@ from ipsam.data.items import Encoded, Stored
 from ipsam.data.matching import Files
 
 READ = ("arrow", "imagefolder", "parquet")  # the package's own readers, of many; none runs a dataset's code
-NAMES_FILES = "imagefolder"  # it has found the files itself; the path in another dataset's cell may be any
+NAMES_FILES = "imagefolder"  # the package keeps its paths in its folder; one in another dataset's cell may be any
 
 
 @dataclass(frozen=True)

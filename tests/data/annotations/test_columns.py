@@ -139,6 +139,15 @@ def test_faulty_cells_are_named(tmp_path: Path) -> None:
     assert not stops(data(tmp_path, spec, exclude=["secret", "b", "c"]))
 
 
+@pytest.mark.parametrize("up", ["../../", "images/../../../"])
+def test_imagefolder_names_no_file_outside(tmp_path: Path, up: str) -> None:
+    spec = write_imagefolder(tmp_path, cells(tmp_path))
+    save(tmp_path / "secret.png", np.zeros((9, 9, 3), np.uint8))
+    metadata = tmp_path / "set/train/metadata.jsonl"
+    metadata.write_text(metadata.read_text().replace("masks/b.png", f"{up}secret.png"))
+    refused(data(tmp_path, spec).test_sets, "the split train of the dataset", "can't be loaded")
+
+
 @pytest.mark.parametrize("name", ["test", "train", None])
 def test_dataset_saved_alone_is_no_other_split(tmp_path: Path, name: str | None) -> None:
     datasets.Dataset.from_list(cells(tmp_path), IMAGES, split=name).save_to_disk(str(tmp_path / "my {set}"))
