@@ -88,9 +88,11 @@ def _load(dataset: Path | str, split: str, label: str) -> tuple[Any, bool]:
             builder.download_and_prepare()
             return builder.as_dataset(split=split), builder.name == NAMES_FILES
     except Exception as error:  # of any library below: pyarrow, httpx, fsspec
-        reason = next(iter(str(error).splitlines()), "")
+        generic = isinstance(error, datasets.exceptions.DatasetGenerationError)
+        cause = (error.__cause__ if generic else None) or error
+        reason = next(iter(str(cause).splitlines()), "")
         raise ValueError(
-            f"{label}: the split {split} of the dataset {dataset} can't be loaded ({type(error).__name__}: "
+            f"{label}: the split {split} of the dataset {dataset} can't be loaded ({type(cause).__name__}: "
             f"{reason:.300}); check both names, or fetch the dataset again"
         ) from error
     raise ValueError(
