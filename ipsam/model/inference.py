@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipsam.model.backbones.backbone import Backbone
 from ipsam.model.backbones.sam2 import SAM2Backbone
+from ipsam.model.ipsam import IPSAM
 from ipsam.model.lora import merge_lora
 from ipsam.model.segmenter import Segmenter
 
@@ -31,7 +31,7 @@ def prepare_for_inference(model: Segmenter, *, bf16: bool) -> None:
     model.requires_grad_(False)
     merge_lora(model)
     device = next(model.parameters()).device
-    if isinstance(model.backbone, Backbone):
+    if isinstance(model, IPSAM):  # which reads them
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):  # as in the model's own forward
             model.backbone.keep_constants()
     if isinstance(model.backbone, SAM2Backbone) and device.type == "cpu":

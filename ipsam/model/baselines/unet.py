@@ -28,7 +28,7 @@ class UNet(Segmenter):
         except ImportError as error:
             raise ImportError("UNet needs segmentation_models_pytorch: pip install -e '.[unet]'") from error
         self.backbone: TimmBackbone = backbone
-        del backbone.neck, backbone.prompt_encoder  # unused
+        backbone.neck = backbone.prompt_encoder = nn.Identity()  # unused, and without weights
         self.decoder = UnetDecoder((3, *backbone.channels), tuple(channels), n_blocks=len(channels))
         self.head: nn.Conv2d = conv3x3(channels[-1], 1)
 
