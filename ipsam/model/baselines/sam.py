@@ -27,17 +27,7 @@ MEDSAM = "wanglab/medsam-vit-base --revision a0a0e4bf38278213a0df876d2378f573673
 # Differences of each vision encoder from the defaults of transformers' configuration.
 VISION: dict[str, dict[str, Any]] = {
     **FAMILIES["sam"].variants,
-    "micro": {
-        "hidden_size": 48,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "mlp_dim": 96,
-        "global_attn_indexes": [1, 3],
-        "window_size": 3,
-        "output_channels": 32,
-        "num_pos_feats": 16,
-        "initializer_range": 0.02,
-    },
+    "micro": {**FAMILIES["sam"].variants["micro"], "output_channels": 32, "num_pos_feats": 16},
 }
 DECODER: dict[str, dict[str, Any]] = {
     "micro": {"hidden_size": 32, "mlp_dim": 64, "num_attention_heads": 4, "iou_head_hidden_dim": 32}
