@@ -28,7 +28,8 @@ class UNet(Segmenter):
         except ImportError as error:
             raise ImportError("UNet needs segmentation_models_pytorch: pip install -e '.[unet]'") from error
         self.backbone: TimmBackbone = backbone
-        backbone.neck = backbone.prompt_encoder = nn.Identity()  # unused, and without weights
+        del backbone.neck  # unused
+        backbone.prompt_encoder = nn.Identity()  # without weights; ``resize`` sets its grid
         self.decoder = UnetDecoder((3, *backbone.channels), tuple(channels), n_blocks=len(channels))
         self.head: nn.Conv2d = conv3x3(channels[-1], 1)
 
