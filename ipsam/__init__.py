@@ -1,6 +1,6 @@
 """IP-SAM: prompt-space conditioning for prompt-absent camouflaged object detection.
 
-Masks for your own images: ``ipsam.load("micro").predict("image.jpg")``.
+Masks for your own images: ``ipsam.load("lite").predict("image.jpg")``.
 """
 
 from typing import TYPE_CHECKING, Any
