@@ -237,7 +237,7 @@ def test_hydra_full_error_shows_the_traceback(script: Callable[..., Any], monkey
     [
         ("predict", "lower batch_size, or compute on the CPU with device=cpu"),
         ("train", "lower engine.eval_batch_size or data.image_size, or compute on the CPU with engine.cpu=true"),
-        ("eval", "lower engine.eval_batch_size, or compute on the CPU with engine.cpu=true"),
+        ("eval", "lower engine.eval_batch_size or data.image_size, or compute on the CPU with engine.cpu=true"),
     ],
 )
 def test_exhausted_memory_outside_a_step_gets_a_way_out(

@@ -29,7 +29,7 @@ PARTS = {
     "trunk": "backbone.image_encoder.trunk",
     "neck": "backbone.image_encoder.neck.convs",
     "SPG": "self_prompt",
-    "prompt encoder": "backbone.prompt_encoder",
+    "prompt encoder": "backbone.prompt_encoder.mask_downscaling",
     "PSG": "gating",
     "decoder": "decoder",
     "lateral": "lateral",

@@ -86,7 +86,7 @@ def test_flops_of_attention_count() -> None:
     """torch's counter does not know the CPU's attention kernel."""
     model = micro_model(image_size=SIZE).eval().requires_grad_(False).to("meta")
     attention = model.decoder.transformer.final_attn_token_to_image
-    queries, keys, width = 5, (SIZE // 16) ** 2, attention.internal_dim
+    queries, keys, width = 5, (SIZE // 16) ** 2, attention.q_proj.out_features
     tokens, image = (torch.empty(1, count, DIM, device="meta") for count in (queries, keys))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # as flops_of_parts counts
         attention(tokens, image, image)
