@@ -24,9 +24,9 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Normalise, scale and shift."""
-        centred = features - features.mean(1, keepdim=True)
-        variance = centred.pow(2).mean(1, keepdim=True)
-        normalised = centred / torch.sqrt(variance + 1e-6)
+        mean = features.mean(1, keepdim=True)
+        variance = (features - mean).pow(2).mean(1, keepdim=True)
+        normalised = (features - mean) / torch.sqrt(variance + 1e-6)  # again, so that gradients are summed as in sam2
         return self.weight[:, None, None] * normalised + self.bias[:, None, None]
 
 

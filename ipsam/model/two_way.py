@@ -94,10 +94,8 @@ class TwoWayAttentionBlock(nn.Module):
         query, key = tokens + token_position, image + image_position
         tokens = self.norm2(tokens + self.cross_attn_token_to_image(query, key, image))
         tokens = self.norm3(tokens + self.mlp(tokens))
-        query, key = (
-            tokens + token_position,
-            image + image_position,
-        )  # again, so that gradients are summed in sam2's order
+        # Again, so that gradients are summed as in sam2.
+        query, key = tokens + token_position, image + image_position
         image = self.norm4(image + self.cross_attn_image_to_token(key, query, tokens))
         return tokens, image
 

@@ -50,20 +50,21 @@ def check_same_state(ours: nn.Module, theirs: nn.Module) -> None:
 @pytest.mark.parametrize("name", BLOCKS)
 @pytest.mark.parametrize("bf16", [False, True])
 def test_block_equals_sam2s_to_the_bit(name: str, bf16: bool) -> None:
-    """Weights of a seed, outputs and gradients."""
+    """Weights of a seed, outputs and gradients, those of the inputs too."""
     make, make_theirs, shapes = BLOCKS[name]
     ours, theirs = seeded(make), seeded(make_theirs)
     check_same_state(ours, theirs)
     randomise(ours, scale=0.3)
     theirs.load_state_dict(ours.state_dict())
-    inputs = [torch.randn(shape) for shape in shapes]
+    values = [torch.randn(shape) for shape in shapes]
     results = []
     for module in (ours, theirs):
+        inputs = [value.clone().requires_grad_() for value in values]
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             output: Any = module(*inputs)
         outputs = output if isinstance(output, tuple) else (output,)
         sum(one.float().square().sum() for one in outputs).backward()
-        results.append([*outputs, *(parameter.grad for parameter in module.parameters())])
+        results.append([*outputs, *(tensor.grad for tensor in (*inputs, *module.parameters()))])
     assert all(map(torch.equal, *results))
 
 
