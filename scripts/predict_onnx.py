@@ -24,14 +24,12 @@ def main(model: str, source: str, target: str) -> None:
     image = ImageOps.exif_transpose(Image.open(source, formats=FORMATS))  # noqa: TID251 (no ipsam here)
     if image.mode.startswith("I"):  # 16 bits, of which convert would not take the upper 8
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image = image.convert("RGB")
     width, height = (max(1, round(size * side / max(image.size))) if letterbox else size for side in image.size)
     left, top = (size - width) // 2, (size - height) // 2
     square = Image.new("RGB", (size, size), tuple(round(255 * value) for value in mean))  # around the image
-    square.paste(image.resize((width, height), Image.Resampling.BILINEAR), (left, top))
+    square.paste(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR), (left, top))
     pixels = (np.float32(square) / 255 - np.float32(mean)) / np.float32(std)
-    (logits,) = session.run(None, {"image": pixels.transpose(2, 0, 1)[None]})
-    grid = Image.fromarray(logits[0, 0])
+    grid = Image.fromarray(session.run(None, {"image": pixels.transpose(2, 0, 1)[None]})[0][0, 0])
     if (width, height) != (size, size):
         grid = resize(grid, (size, size)).crop((left, top, left + width, top + height))
     prob = 1 / (1 + np.exp(-np.asarray(resize(grid, image.size))))
