@@ -102,6 +102,13 @@ def shown(page: Any, title: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition("base64,")[2]))))
 
 
+def assert_same_picture(pixels: np.ndarray, expected: np.ndarray) -> None:
+    """The page's process may sum in another order than this one, which moves a few pixels by one level."""
+    difference = np.abs(pixels.astype(int) - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.001
+
+
 def cutout(page: Any) -> tuple[str, np.ndarray]:
     """Return the name and the pixels of the downloaded cutout."""
     return downloaded(page, WRITTEN)
@@ -123,13 +130,13 @@ def test_upload_becomes_a_mask_and_a_cutout(
     page.get_by_role("status").get_by_text(re.compile(r"90 × 70 pixels, predicted in [\d.]+ s on CPU")).wait_for()  # noqa: RUF001
     result = predictor.predict(tmp_path / "pond.png")
     assert 0.1 < result.mask.mean() < 0.9
-    assert np.array_equal(shown(page, "Probability"), result.map)
+    assert_same_picture(shown(page, "Probability"), result.map)
     assert np.array_equal(shown(page, "Mask"), result.mask * np.uint8(255))
     for title in ("Prompt P+", "Prompt P−", "Gate decision"):  # noqa: RUF001
         assert shown(page, title).std() > 1
     name, pixels = cutout(page)
     assert name == "pond_cutout.png"
-    assert np.array_equal(pixels, np.asarray(result.cutout()))
+    assert_same_picture(pixels, np.asarray(result.cutout()))
     for label, kind in (("mask (PNG)", "mask"), ("probability map (PNG)", "map")):
         name, pixels = downloaded(page, f"Download the {label}")
         assert name == f"pond_{kind}.png"
@@ -172,7 +179,7 @@ def test_broken_file_is_named_and_the_next_one_works(
         upload(page, tmp_path / "pond.png")
         page.get_by_role("button", name=WRITTEN).wait_for()
         assert page.get_by_role("alert").count() == 0
-    assert np.array_equal(cutout(page)[1], np.asarray(predictor.predict(picture).cutout()))
+    assert_same_picture(cutout(page)[1], np.asarray(predictor.predict(picture).cutout()))
 
 
 def test_paste_drop_and_remove(page: Any) -> None:
@@ -204,7 +211,7 @@ def test_example_by_keyboard_in_a_narrow_window(page: Any, predictor: Predictor,
     button.press("Enter")
     name, pixels = cutout(page)
     assert name == "hard_cutout.png"
-    assert np.array_equal(pixels, np.asarray(predictor.predict(hard).cutout()))
+    assert_same_picture(pixels, np.asarray(predictor.predict(hard).cutout()))
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     left = {round(page.locator("figure").nth(index).bounding_box()["x"]) for index in range(5)}
     assert len(left) == 2  # columns of maps
