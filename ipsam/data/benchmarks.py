@@ -1,7 +1,7 @@
 """Known benchmarks: published numbers of pairs, folder layouts in use, and peculiarities."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ipsam.data.matching import SizeMismatch
 
@@ -17,7 +17,7 @@ class Layout:
     masks: str
     shared: bool = False  # other sets lie here too: only stems that match the benchmark's pattern belong to it
     extra_masks: bool = False  # the folder of masks serves several splits
-    lists: bool = False  # not divided: a list of stems, `<split>.txt` beside the folder of images, is the split
+    lists: bool = False  # not divided: the split is `only`, or a list of stems, `<split>.txt` beside the images' folder
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Benchmark:
     stems: str = ""  # pattern that identifies its stems in a shared folder
     whole_without_stems: bool = False  # a shared folder in which no stem matches belongs to this set alone
     leave_out: str | None = None  # pattern of stems that are not part of the benchmark
-    only: tuple[str, ...] = ()  # all its stems, if it selects images of another set
-    selection_of: str = ""  # name of that set, under which papers print its scores
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # split -> its stems, where folders hold more
+    selection_of: str = ""  # name of the set from which it selects, under which papers print its scores
     size_mismatch: SizeMismatch = "error"
     note: str = ""
     archive: str | None = None
@@ -51,6 +51,7 @@ COD = (("Imgs", "GT"), ("Image", "Mask"), ("im", "gt"), ("Image", "GT_Object"), 
 COD10K = (("Image", "GT_Object"),)  # the original release
 POLYP = (("images", "masks"),)
 CLINICDB = (("Original", "Ground Truth"),)  # the original release
+ECSSD = (("images", "ground_truth_mask"),)  # the original release
 
 
 # The test list of PraNet (MICCAI 2020).
@@ -59,6 +60,19 @@ PRANET_CLINICDB = (
     14, 21, 25, 31, 42, 50, 52, 61, 65, 66, 73, 80, 89, 100, 106, 119, 134, 148, 154, 163, 166,
     171, 179, 181, 185, 191, 205, 240, 251, 266, 279, 287, 300, 307, 349, 353, 374, 381, 388, 397, 400, 404,
     425, 429, 431, 442, 453, 459, 464, 474, 481, 483, 492, 526, 529, 545, 555, 559, 561, 569, 571, 575,
+)
+
+# Photos of ECSSD that no training here may see; drawn once at random, as the set has no division of its own.
+ECSSD_HELD_OUT = (
+    7, 22, 26, 30, 35, 36, 45, 46, 49, 53, 55, 56, 62, 69, 70, 82, 88, 91, 95, 99, 109, 110, 114, 115, 117, 124,
+    125, 126, 129, 138, 140, 145, 148, 153, 161, 169, 176, 202, 218, 220, 231, 232, 237, 238, 244, 251, 261, 262,
+    264, 270, 271, 273, 274, 276, 284, 291, 296, 302, 303, 304, 305, 321, 322, 330, 331, 340, 350, 353, 355, 357,
+    360, 369, 371, 373, 390, 391, 392, 393, 399, 400, 403, 416, 423, 435, 438, 440, 451, 466, 471, 472, 474, 478,
+    480, 485, 487, 500, 503, 504, 508, 509, 512, 514, 515, 518, 522, 531, 539, 540, 544, 550, 553, 560, 563, 567,
+    568, 577, 585, 589, 592, 596, 600, 607, 622, 624, 629, 635, 637, 639, 647, 654, 658, 659, 661, 662, 669, 672,
+    675, 699, 704, 707, 710, 711, 720, 729, 730, 731, 739, 740, 744, 746, 754, 755, 763, 764, 765, 770, 782, 783,
+    784, 785, 787, 794, 797, 799, 805, 816, 827, 833, 836, 840, 851, 854, 856, 862, 872, 875, 876, 886, 895, 909,
+    911, 915, 919, 931, 934, 945, 946, 952, 954, 958, 969, 970, 976, 978, 980, 986, 988, 990, 996, 1000,
 )
 # fmt: on
 
@@ -79,6 +93,10 @@ def _original_camo(split: str) -> tuple[Layout, ...]:
 CLINICDB_LAYOUTS = (
     *_layouts(POLYP, "TestDataset/CVC-ClinicDB", "CVC-ClinicDB"),
     *_layouts(CLINICDB, "CVC-ClinicDB", "CVC-ClinicDB/TIF", "CVC-ClinicDB/PNG"),
+)
+ECSSD_LAYOUTS = (
+    *_layouts((*ECSSD, *POLYP, *COD), "ECSSD", lists=True),
+    *_layouts(ECSSD, "", lists=True),  # paths.data is the set's own folder
 )
 
 _BENCHMARKS = (
@@ -167,7 +185,7 @@ _BENCHMARKS = (
         page="https://polyp.grand-challenge.org/CVCClinicDB/",
         num_pairs={"test": (612,)},
         layouts={"test": CLINICDB_LAYOUTS},
-        only=tuple(map(str, range(1, 613))),
+        only={"test": tuple(map(str, range(1, 613)))},
         selection_of="CVC-ClinicDB",
         note="all 612; PraNet's 62 are CVC-ClinicDB-62",
     ),
@@ -176,7 +194,7 @@ _BENCHMARKS = (
         page="https://polyp.grand-challenge.org/CVCClinicDB/",
         num_pairs={"test": (62,)},
         layouts={"test": CLINICDB_LAYOUTS},
-        only=tuple(map(str, PRANET_CLINICDB)),
+        only={"test": tuple(map(str, PRANET_CLINICDB))},
         selection_of="CVC-ClinicDB",
         note="PraNet's test list; all 612 are CVC-ClinicDB-612",
     ),
@@ -188,6 +206,17 @@ _BENCHMARKS = (
         layouts={
             "test": _layouts(POLYP, "TestDataset/ETIS-LaribPolypDB", "TestDataset/ETIS", "ETIS-LaribPolypDB", "ETIS")
         },
+    ),
+    Benchmark(
+        "ECSSD",
+        page="https://www.cse.cuhk.edu.hk/leojia/projects/hsaliency/dataset.html",
+        num_pairs={"train": (800,), "test": (200,)},
+        layouts=dict.fromkeys(("train", "test"), ECSSD_LAYOUTS),
+        only={
+            "train": tuple(f"{number:04}" for number in range(1, 1001) if number not in ECSSD_HELD_OUT),
+            "test": tuple(f"{number:04}" for number in ECSSD_HELD_OUT),
+        },
+        note="all 1000 photos of images.zip and ground_truth_mask.zip, of which a fixed list holds 200 out",
     ),
 )
 KNOWN: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _BENCHMARKS}

@@ -73,10 +73,11 @@ def _locate_benchmark(name: str, split: str, root: Path) -> SetLocation:
     label = f"{name}/{split}"
     if split not in known.layouts:
         raise ValueError(f"{name} has no split {split!r}, only {', '.join(known.layouts)}; name one of them")
+    only = known.only.get(split)
     foreign: list[Path] = []
     # Divided copies come first: they need no lists. Then those with most of a selection's images.
     found = sorted(
-        _find_layouts(known, split, root, foreign), key=lambda one: (one.layout.lists, _num_missing(known, one.images))
+        _find_layouts(known, split, root, foreign), key=lambda one: (one.layout.lists, _num_missing(only, one.images))
     )
     if not found:
         raise FileNotFoundError(
@@ -102,7 +103,7 @@ def _locate_benchmark(name: str, split: str, root: Path) -> SetLocation:
         images=images,
         masks=masks,
         stems=stems,
-        only=read_list(images.parent / f"{split}.txt") if layout.lists else known.only or None,
+        only=read_list(images.parent / f"{split}.txt") if layout.lists and not only else only,
         extra_masks=layout.extra_masks,
         size_mismatch=known.size_mismatch,
         family=family,
@@ -112,8 +113,8 @@ def _locate_benchmark(name: str, split: str, root: Path) -> SetLocation:
     )
 
 
-def _num_missing(known: Benchmark, images: Path) -> int:
-    return len(set(known.only) - {file.stem for file in image_files(images)}) if known.only else 0
+def _num_missing(only: Sequence[str] | None, images: Path) -> int:
+    return len(set(only) - {file.stem for file in image_files(images)}) if only else 0
 
 
 class _Found(NamedTuple):

@@ -148,7 +148,8 @@ def test_list_of_stems_is_named() -> None:
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_benchmark_not_found_names_layouts_and_ways_out(name: str) -> None:
-    parts = (f"{name}/test: not found in none", "no such folder", "TestDataset/", "root=FOLDER", "test=[...]")
+    folder = KNOWN[name].layouts["test"][0].folder
+    parts = (f"{name}/test: not found in none", "no such folder", folder, "root=FOLDER", "test=[...]")
     folders = f"{{name: {name}, images: FOLDER, masks: FOLDER}}"
     refused(lambda: dataset_pairs(name, "test", "none"), *parts, folders, kind=FileNotFoundError)
 

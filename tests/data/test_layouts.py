@@ -163,7 +163,7 @@ def test_second_copy_is_named_in_a_warning(tmp_path: Path, caplog) -> None:
 
 def test_pranets_list_of_clinicdb_selects_its_pairs(tmp_path: Path, caplog) -> None:
     """The list selects from the folders of the whole set; an incomplete list is an error."""
-    listed = KNOWN["CVC-ClinicDB-62"].only
+    listed = KNOWN["CVC-ClinicDB-62"].only["test"]
     assert len(set(listed)) == 62
     fill(tmp_path, "CVC-ClinicDB/images", "CVC-ClinicDB/masks", [str(number) for number in range(1, 613)])
     assert set(stems(dataset_pairs("CVC-ClinicDB-62", "test", tmp_path))) == set(listed)
@@ -177,7 +177,7 @@ def test_pranets_list_of_clinicdb_selects_its_pairs(tmp_path: Path, caplog) -> N
 
 
 def test_pranets_copy_of_clinicdb_is_not_taken_for_the_whole_set(tmp_path: Path) -> None:
-    listed = KNOWN["CVC-ClinicDB-62"].only
+    listed = KNOWN["CVC-ClinicDB-62"].only["test"]
     fill(tmp_path, "TestDataset/CVC-ClinicDB/images", "TestDataset/CVC-ClinicDB/masks", listed)
     assert len(dataset_pairs("CVC-ClinicDB-62", "test", tmp_path)) == 62
     with pytest.raises(ValueError, match=r"CVC-ClinicDB-612/test: .*all 612; PraNet's 62 are CVC-ClinicDB-62"):
@@ -185,6 +185,21 @@ def test_pranets_copy_of_clinicdb_is_not_taken_for_the_whole_set(tmp_path: Path)
     fill(tmp_path, "CVC-ClinicDB/Original", "CVC-ClinicDB/Ground Truth", [str(number) for number in range(1, 613)])
     assert len(dataset_pairs("CVC-ClinicDB-612", "test", tmp_path)) == 612
     assert dataset_pairs("CVC-ClinicDB-62", "test", tmp_path)[0].image.parts[-4] == "TestDataset"
+
+
+def test_ecssd_is_divided_by_a_fixed_list(tmp_path: Path, caplog) -> None:
+    """Its archives hold ``images`` and ``ground_truth_mask``, perhaps unpacked into a folder of its name."""
+    numbers = [f"{number:04}" for number in range(1, 1001)]
+    fill(tmp_path / "ECSSD", "images", "ground_truth_mask", numbers)
+    for root in (tmp_path, tmp_path / "ECSSD"):
+        train, test = (stems(dataset_pairs("ecssd", split, root)) for split in ("train", "test"))
+        assert sorted([*train, *test]) == numbers
+        assert len(train) == 800
+        assert sum(map(int, test)) == 101132  # of the list by which the scores of `lite` were measured
+    assert not caplog.records
+    next((tmp_path / "ECSSD/images").glob("1000.*")).unlink()
+    with pytest.raises(ValueError, match=r"ecssd/test: the split's list names stems with no image in .*: 1000"):
+        dataset_pairs("ecssd", "test", tmp_path)
 
 
 def test_benchmark_is_found_by_alias_in_any_case() -> None:
@@ -219,6 +234,8 @@ def test_mapping_names_any_two_folders(tmp_path: Path, caplog) -> None:
         ("polyp", "CVC-ClinicDB-62", "test", 62),
         ("polyp", "ETIS", "test", 20),
         ("cod", "CAMO", "test", 4),
+        ("saliency", "ECSSD", "train", 800),
+        ("saliency", "ECSSD", "test", 200),
     ],
 )
 def test_real_data(caplog, family: str, name: str, split: str, num_pairs: int, below: str) -> None:

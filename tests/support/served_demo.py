@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import requests
 
+OPTIONS = ["none", False, 0.5, "", "", ""]  # of a fresh page
 SCRIPT = Path(__file__).parents[2] / "scripts" / "demo.py"
 
 # Python runs this first in the server's process; it records every host that the process looks up or connects to.
@@ -86,7 +87,7 @@ def functions(address: str) -> dict[str, int]:
 def ask(address: str, function: int, *files: Any, **more: Any) -> dict[str, Any]:
     """Call a page function; return its last message, or the refusal."""
     session = uuid4().hex
-    data = [*files, None] if files else []
+    data = [*files, None, *OPTIONS] if files else []
     question = {"data": data, "fn_index": function, "session_hash": session} | more
     reply = requests.post(f"{address}gradio_api/queue/join", json=question, timeout=10)
     if reply.status_code != 200:

@@ -8,7 +8,8 @@ from pathlib import Path
 from ipsam.data.benchmarks import benchmark
 from ipsam.data.files import TYPES, entries, image_files, normal_stem, some, with_readable_name
 
-MASK_FOLDERS = ("gt", "masks", "mask", "gt_object", "ground truth")  # in a dataset's folder, in upper or lower case
+# In a dataset's folder, in upper or lower case.
+MASK_FOLDERS = ("gt", "masks", "mask", "gt_object", "ground truth", "ground_truth_mask")
 IMAGE_FOLDERS = ("imgs", "images", "image", "img", "im", "original")
 
 

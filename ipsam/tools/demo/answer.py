@@ -3,6 +3,7 @@
 import html
 import time
 from pathlib import Path
+from typing import Any
 
 from ipsam.data.images import image_size
 from ipsam.data.user_images import to_rgb
@@ -13,8 +14,8 @@ MAX_PIXELS = 60_000_000  # takes a gigabyte of memory, and 15 seconds for the cu
 MAX_BYTES = 100 * 2**20
 
 
-def answer(predictor: Predictor, upload: Path) -> tuple[Prediction, str]:
-    """Predict an uploaded file; return the prediction and a sentence about it in HTML.
+def answer(predictor: Predictor, upload: Path, **options: Any) -> tuple[Prediction, str]:
+    """Predict an uploaded file with some options; return the prediction and a sentence about it in HTML.
 
     Raises:
         ValueError: the file is broken, too large or no image; the message holds its name without its folder.
@@ -30,7 +31,7 @@ def answer(predictor: Predictor, upload: Path) -> tuple[Prediction, str]:
     except (ValueError, OSError) as error:
         raise ValueError(str(error).replace(str(upload), upload.name)) from error
     start = time.perf_counter()
-    result = predictor.predict(image)
+    result = predictor.predict(image, **options)
     seconds = time.perf_counter() - start
     height, width = result.prob.shape
     found = f"The mask covers {result.mask.mean():.1%} of it." if result.mask.any() else "No object was found in it."

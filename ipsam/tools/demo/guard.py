@@ -4,11 +4,12 @@ import ipaddress
 import re
 import socket
 from collections.abc import Sequence
+from types import NoneType
 from typing import Literal
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
-from gradio import FileData
+from gradio import FileData, Image, State
 from pydantic import BaseModel
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -23,6 +24,7 @@ SERVED = re.compile(
     r"/((assets|static)/.+|config|favicon\.ico|manifest\.json|robots\.txt|theme\.css"
     r"|gradio_api/(app_id|cancel|file=.+|heartbeat/.+|queue/(data|join)|startup-events|upload|upload_progress))?"
 )
+INPUTS, OPTION = {Image: FileData, State: NoneType}, bool | float | int | str  # by component; of the options' controls
 MAX_BODY = 2**20  # bytes of a request without the image in it
 HEADERS = {
     # Gradio's page has inline scripts and styles, and compiles the scripts of its components.
@@ -40,7 +42,7 @@ class Call(BaseModel, extra="forbid", strict=True):
 
     fn_index: int
     session_hash: str
-    data: list[FileData | None]
+    data: list[FileData | bool | float | str | None]
     event_data: dict[Literal["name"], str] | None = None
     trigger_id: int | None = None
 
@@ -49,18 +51,21 @@ async def check_call(request: Request) -> None:
     """Refuse a call that the page would not send; FastAPI runs this before every endpoint.
 
     Raises:
-        HTTPException: the call names no function of the page, or inputs other than uploads.
+        HTTPException: the call names no function of the page, or inputs other than uploads and options.
     """
     if request.scope["path"] != JOIN:
         return
     try:
         call = Call.model_validate(await request.json())
         function = request.app.get_blocks().fns[call.fn_index]
-        for file in filter(None, call.data):
-            uploaded(file.path)
+        for component, value in zip(function.inputs, call.data, strict=True):
+            if not isinstance(value, INPUTS.get(type(component), OPTION) | None):
+                raise ValueError(REFUSED)
+            if isinstance(value, FileData):
+                uploaded(value.path)
     except (ValueError, KeyError):
         raise HTTPException(403, REFUSED) from None
-    if function.fn is None or len(call.data) != len(function.inputs):
+    if function.fn is None:
         raise HTTPException(403, REFUSED)
 
 

@@ -47,7 +47,7 @@ def maps(result: Prediction) -> str:
     """Show every map of the prediction with a title and an explanation."""
     shown = [
         ("Probability", "that a pixel belongs to the object; white is 1", result.map),
-        ("Mask", "where the probability is 0.5 or more", _grey(result.mask)),
+        ("Mask", f"where the probability is {result.options.threshold:g} or more", _grey(result.mask)),
     ]
     if result.prompts is not None:
         shown.append(("Prompt P+", "what the model points out as foreground", _grey(result.prompts.fg)))

@@ -1,7 +1,7 @@
 """The page, as gradio's blocks."""
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from gradio.utils import get_upload_folder
 
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.tools.demo.answer import answer
+from ipsam.tools.demo.controls import controls, options_of
 from ipsam.tools.demo.examples import thumbnails
 from ipsam.tools.demo.html_images import maps, overlay, preview
 from ipsam.tools.demo.uploads import REFUSED, make_room, uploaded
+from ipsam.utils.options import OptionsError
 
 CLEAN_EVERY, KEEP_FOR = 600, 6 * 3600  # seconds between clean-ups, and until uploads and results are removed
 STRENGTH = 0.5  # initial opacity of the overlay
@@ -64,6 +66,9 @@ def build_page(predictor: Predictor, *, title: str, about: str, examples: dict[s
                     elem_id="upload",
                 )
                 thumbs = gr.HTML(thumbnails(examples), js_on_load=PICK, apply_default_css=False)
+                with gr.Accordion("Options", open=False):
+                    chosen = controls(predictor.options)
+                    again = gr.Button("Predict with these options")
             with gr.Column(scale=3, min_width=300):
                 outputs["status"] = gr.HTML(_status(INVITATION), elem_id="status")
                 outputs["overlay"] = gr.HTML(visible=False, elem_id="overlay")
@@ -75,8 +80,9 @@ def build_page(predictor: Predictor, *, title: str, about: str, examples: dict[s
         outputs["maps"] = gr.HTML(visible=False, elem_id="maps")
         visit = gr.State(Visit())
 
-        def show(upload: dict[str, Any] | None, visit: Visit) -> Iterator[dict[Any, Any]]:
-            for updates in answers(predictor, upload, visit):
+        def show(upload: dict[str, Any] | None, visit: Visit, *values: Any) -> Iterator[dict[Any, Any]]:
+            options = options_of(dict(zip(chosen, values, strict=True)))
+            for updates in answers(predictor, upload, visit, options):
                 yield {outputs[name]: value for name, value in updates.items()}
 
         def pick(event: gr.EventData) -> str:
@@ -91,7 +97,7 @@ def build_page(predictor: Predictor, *, title: str, about: str, examples: dict[s
 
         answering: dict[str, Any] = {
             "fn": show,
-            "inputs": [image, visit],
+            "inputs": [image, visit, *chosen.values()],
             "outputs": list(outputs.values()),
             "preprocess": False,  # gradio would decode the image itself
             "show_progress_on": [outputs["status"]],
@@ -99,7 +105,7 @@ def build_page(predictor: Predictor, *, title: str, about: str, examples: dict[s
             "concurrency_limit": 1,
             "concurrency_id": "model",  # one prediction at a time, of uploads and examples together
         }
-        image.upload(**answering, trigger_mode="always_last")
+        gr.on([image.upload, again.click], **answering, trigger_mode="always_last")
         thumbs.click(pick, outputs=image, show_progress="hidden", api_visibility="private").then(**answering)
         others = [component for name, component in outputs.items() if name != "image"]
         image.clear(remove, visit, others, show_progress="hidden", api_visibility="private")
@@ -108,17 +114,20 @@ def build_page(predictor: Predictor, *, title: str, about: str, examples: dict[s
     return page
 
 
-def answers(predictor: Predictor, upload: dict[str, Any] | None, visit: Visit) -> Iterator[Updates]:
+def answers(
+    predictor: Predictor, upload: dict[str, Any] | None, visit: Visit, options: Mapping[str, Any]
+) -> Iterator[Updates]:
     """Yield the prediction, and its files once written, which takes long for a large image."""
     removed = visit.removed
-    if upload is None:  # removed while the call was in the queue
+    if upload is None:  # removed while the call was in the queue, or options were chosen first
         yield {"status": gr.skip()}
         return
     try:
         path = uploaded(upload["path"])
-        result, about = answer(predictor, path)
+        result, about = answer(predictor, path, **options)
     except ValueError as error:
-        yield {"image": None, **_message_only(html.escape(str(error)), failed=True)}
+        kept = {} if isinstance(error, OptionsError) else {"image": None}
+        yield {**kept, **_message_only(html.escape(str(error)), failed=True)}
         return
     if visit.removed > removed:  # removed during the prediction
         yield {"status": gr.skip()}

@@ -74,7 +74,7 @@ def checked_scores(datasets: object, path: Path) -> Scores:
 def _as_printed(scores: Scores) -> Scores:
     """Name a selection of a set's images as the set, whose name papers print; of several the one with most images."""
     names = {name: name for name in scores}
-    for name in sorted(scores, key=lambda name: -len(KNOWN[name].only) if name in KNOWN else 0):
+    for name in sorted(scores, key=lambda name: -len(KNOWN[name].only.get("test", ())) if name in KNOWN else 0):
         printed = KNOWN[name].selection_of if name in KNOWN else ""
         if printed and printed not in names.values():
             names[name] = printed

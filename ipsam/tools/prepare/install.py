@@ -32,8 +32,8 @@ class Split:
 
 
 def community_layout(known: Benchmark, split: str) -> Layout:
-    """Return the layout to install a split in, a folder of its own such as ``TestDataset/CAMO/{Imgs,GT}``."""
-    return next(layout for layout in known.layouts[split] if not layout.shared and not layout.lists)
+    """Return the layout to install a split in: a folder of its own such as ``TestDataset/CAMO/{Imgs,GT}``, if any."""
+    return min(known.layouts[split], key=lambda layout: (layout.lists, layout.shared))
 
 
 def find_splits(names: Sequence[str], unpacked: Path) -> list[Split]:
@@ -104,7 +104,8 @@ def _divided(known: Benchmark, unpacked: Path) -> Iterator[Split]:
             except FileNotFoundError:
                 continue
             layout = community_layout(known, split)
-            yield Split(known.name, split, layout.folder, dict(_files(location, layout)))
+            if not layout.lists:
+                yield Split(known.name, split, layout.folder, dict(_files(location, layout)))
 
 
 def _undivided(known: Benchmark, unpacked: Path) -> Iterator[Split]:

@@ -17,6 +17,7 @@ import ipsam
 from ipsam.data.synthetic.scenes import camouflaged_scene
 from ipsam.data.user_images import to_rgb
 from ipsam.engine.inference.model_card import terms_of_use
+from ipsam.engine.inference.options import PredictionOptions
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.tools.demo import answer as answers
@@ -55,6 +56,47 @@ def test_empty_mask_is_explained_and_remarks_are_escaped(upload: Path, monkeypat
     nothing = Prediction(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.float32), remark="no <box>")
     monkeypatch.setattr(predictor, "predict", lambda _: nothing)
     assert answer(predictor, upload)[1].endswith("No object was found in it. no &lt;box&gt;")
+
+
+def test_controls_are_made_of_the_options() -> None:
+    """They have the predictor's values, and the ranges and explanations of ``ipsam predict``."""
+    pytest.importorskip("gradio", reason="the extra [demo] is not installed", exc_type=ImportError)
+    from ipsam.tools.demo.controls import controls, options_of
+
+    options = PredictionOptions(zoom=True, background="blur", feather=2)
+    shown = controls(options)
+    assert PredictionOptions(**options_of({name: one.value for name, one in shown.items()})) == options
+    kinds = {name: type(one).__name__ for name, one in shown.items()}
+    assert kinds == {"tta": "Radio", "zoom": "Checkbox", "threshold": "Slider"} | dict.fromkeys(
+        ("background", "crop", "feather"), "Textbox"
+    )
+    assert [value for _, value in shown["tta"].choices] == ["none", "flip", "scales"]
+    assert (shown["threshold"].minimum, shown["threshold"].maximum) == pytest.approx((0.01, 0.99))
+    assert shown["background"].info.startswith("of the cutout: empty (transparent), blur, or a colour")
+    values = {"background": "", "crop": "0.5", "feather": "two", "zoom": False, "tta": "flip"}
+    read = {"background": None, "crop": 0.5, "feather": "two", "zoom": False, "tta": "flip"}
+    assert options_of(values) == read
+
+
+def test_options_change_the_answer_and_bad_ones_keep_the_picture(predictor: Predictor, upload: Path) -> None:
+    pytest.importorskip("gradio", reason="the extra [demo] is not installed", exc_type=ImportError)
+    from ipsam.tools.demo import page
+
+    result, _ = answer(predictor, upload, tta="flip", threshold=0.6, background="white")
+    expected = predictor.predict(upload, tta="flip", threshold=0.6, background="white")
+    assert np.array_equal(result.mask, expected.mask)
+    assert result.cutout().mode == "RGB"
+    assert "where the probability is 0.6 or more" in html_images.maps(result)
+    uploads = {"path": str(upload)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "uploaded", Path)
+        (updates,) = page.answers(predictor, uploads, page.Visit(), {"threshold": 5, "background": "<b>"})
+        assert "image" not in updates
+        for part in ("alert", "threshold must be a number above 0 and below 1, not 5", "&#x27;&lt;b&gt;&#x27;"):
+            assert part in updates["status"]
+        upload.write_bytes(b"torn")
+        (updates,) = page.answers(predictor, uploads, page.Visit(), {})
+        assert updates["image"] is None
 
 
 def test_error_names_the_upload_without_its_folder(

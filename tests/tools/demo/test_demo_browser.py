@@ -147,6 +147,26 @@ def test_page_says_what_the_model_was_trained_on(page: Any) -> None:
     page.get_by_text("Trained on synthetic scenes.").wait_for()
 
 
+def test_options_are_closed_at_first_and_used_on_demand(page: Any, predictor: Predictor, tmp_path: Path) -> None:
+    easy = write_examples(tmp_path / "examples")["easy"]
+    choose(page, "easy")
+    again = page.get_by_role("button", name="Predict with these options")
+    assert not again.is_visible()
+    page.get_by_text("Options", exact=True).click()
+    page.get_by_label("flip").check()
+    page.get_by_role("textbox", name="background").fill("no colour")
+    again.click()
+    page.get_by_role("alert").get_by_text("background must be a colour such as white").wait_for()
+    assert page.locator("#upload img").count() == 1
+    page.get_by_role("textbox", name="background").fill("white")
+    page.get_by_role("textbox", name="crop").fill("0.1")
+    again.click()
+    page.get_by_role("button", name=WRITTEN).wait_for()
+    expected = predictor.predict(easy, tta="flip", background="white", crop=0.1).cutout()
+    assert expected.mode == "RGB"
+    assert_same_picture(cutout(page)[1], np.asarray(expected))
+
+
 def test_slider_works_without_the_server(page: Any) -> None:
     choose(page, "easy")
     overlay = page.locator("#overlay")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
-from support.served_demo import Served, ask, functions, serve_demo
+from support.served_demo import OPTIONS, Served, ask, functions, serve_demo
 
 from ipsam.engine.inference.sharing import save_pretrained
 from ipsam.tools.demo.answer import MAX_BYTES
@@ -74,7 +74,7 @@ def test_every_other_file_is_refused_with_the_same_text(served: Served, cached: 
     texts = set()
     for path in map(str, private):
         for form in ({}, FILE_DATA, {"url": f"{served.address}gradio_api/file={cached}"}):
-            reply = join(served, upload, [{"path": path} | form, None])
+            reply = join(served, upload, [{"path": path} | form, None, *OPTIONS])
             assert refused(reply), (path, form, reply.text)
             texts.add(reply.text)
     assert len(texts) == 1
@@ -95,14 +95,15 @@ def test_malformed_call_is_refused_without_a_traceback(served: Served, cached: P
     events = functions(served.address)
     good = {"path": str(cached)} | FILE_DATA
     calls: list[tuple[Any, Any, dict[str, Any]]] = [
-        *((events["upload"], [bad, None], {}) for bad in (
+        *((events["upload"], [bad, None, *OPTIONS], {}) for bad in (
             str(cached), 5, {}, {"path": [str(cached)]}, {"path": "\0"}, {"path": "\ud800"}, {"url": served.address},
             good | {"meta": {}}, good | {"is_stream": "perhaps"},
         )),
-        *((events["upload"], data, {}) for data in (None, "text", [], [good], [good, None, None])),
-        *((events["upload"], [None, bad], {}) for bad in ({"path": "/etc/passwd"}, "/etc/passwd")),
-        *((function, [None, None], {}) for function in (None, "0", 10_000, -1, 2**70)),
-        *((events["upload"], [good, None], more) for more in (
+        *((events["upload"], data, {}) for data in (None, "text", [], [good], [good, None], [good, None, *OPTIONS, 1])),
+        *((events["upload"], [None, bad, *OPTIONS], {}) for bad in ({"path": "/etc/passwd"}, "/etc/passwd", 1)),
+        *((events["upload"], [None, None, *OPTIONS[:-1], bad], {}) for bad in (good, {"path": "/"}, [], [1])),
+        *((function, [None, None, *OPTIONS], {}) for function in (None, "0", 10_000, -1, 2**70)),
+        *((events["upload"], [good, None, *OPTIONS], more) for more in (
             {"batched": True}, {"trigger_id": "x"}, {"session_hash": None}, {"event_data": 5},
         )),
         (events["clear"], ["/etc/passwd"], {}),

@@ -91,6 +91,22 @@ def test_lists_split_a_release_and_without_lists_it_is_installed_whole(tmp_path:
     assert set(test.files) == {"images/cju2.jpg", "masks/cju2.jpg"}
 
 
+def test_set_with_a_fixed_list_is_installed_whole(tmp_path: Path) -> None:
+    """ECSSD's two archives unpack to two folders."""
+    write(
+        tmp_path / "release", *(f"{kind}/{n:04}.png" for kind in ("images", "ground_truth_mask") for n in range(1, 9))
+    )
+    (whole,) = find_splits(["ECSSD"], tmp_path / "release")
+    assert (whole.split, whole.folder) == ("", "ECSSD")
+    (tmp_path / "data").mkdir()
+    install(whole, tmp_path / "data")
+    for split, stem in (("train", "0001"), ("test", "0007")):
+        location = locate_set("ECSSD", split, tmp_path / "data")
+        assert location.masks == tmp_path / "data/ECSSD/ground_truth_mask"
+        assert stem in (location.only or ())
+    assert "train: 800 pairs of the same name in ECSSD/images and ground_truth_mask" in expected_layout(KNOWN["ECSSD"])
+
+
 def test_missing_or_unknown_set_is_named(tmp_path: Path) -> None:
     write(tmp_path / "DUTS", "Imgs/1.jpg", "GT/1.png")
     with pytest.raises(
