@@ -169,12 +169,16 @@ def as_csv(rows: Iterable[Mapping[str, object]], fields: Sequence[str] | None = 
     A spreadsheet takes a text such as ``=1+1`` for a formula, and names come from other people's files. Such a text
     gets an apostrophe in front, which ``read_csv`` removes. What UTF-8 cannot encode becomes a question mark.
     """
-    rows = list(rows)
-    content = io.StringIO(newline="")
-    writer = csv.DictWriter(content, fields or list(dict.fromkeys(key for row in rows for key in row)))
+    if fields is None:
+        rows = list(rows)
+        fields = list(dict.fromkeys(key for row in rows for key in row))
+    content = io.BytesIO()
+    text = io.TextIOWrapper(content, "utf-8", errors="replace", newline="")
+    writer = csv.DictWriter(text, fields)
     writer.writeheader()
     writer.writerows({key: _escaped(value) for key, value in row.items()} for row in rows)
-    return content.getvalue().encode("utf-8", "replace")
+    text.flush()
+    return content.getvalue()
 
 
 def read_csv(text: str) -> Iterator[dict[str, str]]:

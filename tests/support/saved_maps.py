@@ -1,11 +1,15 @@
-"""Masks and maps to score, and helpers that read the output of scripts/score.py."""
+"""Masks and maps to score, scores made up, and helpers that read the output of scripts/score.py."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
+
+from ipsam.engine.evaluate.scores import Scored
+from ipsam.engine.metrics import CURVES, METRICS, ImageScores
 
 SIZE = (48, 64)
 
@@ -29,6 +33,14 @@ def write_masks(folder: str, stems: tuple[str, ...] = ("a", "b", "c")) -> None:
 def write_maps(folder: str, stems: tuple[str, ...] = ("a", "b", "c"), blur: float = 2) -> None:
     for number, stem in enumerate(stems):
         save(Path(folder, f"{stem}.png"), cv2.GaussianBlur(mask_of(number), (0, 0), blur))
+
+
+def scored(images: Mapping[str, Mapping[str, float]]) -> Scored:
+    """Scores of some images, by name; metrics that are not given are 0."""
+    made = Scored()
+    for name, scores in images.items():
+        made.add(name, ImageScores(dict.fromkeys(METRICS, 0.0) | dict(scores), np.full((len(CURVES), 256), 0.125)))
+    return made
 
 
 def failed(done: Any) -> str:

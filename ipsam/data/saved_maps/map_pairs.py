@@ -1,7 +1,7 @@
 """Pair saved maps with the masks they are scored against, and check all of them before anything is computed."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ipsam.data.decoding.limits import Size
 from ipsam.data.files import by_stem, hxw, pictures_not_read, read_list, repeated, some
 from ipsam.data.images import FOREGROUND_ABOVE, image_headers, read_mask
+from ipsam.data.items import identity
 from ipsam.data.saved_maps.map_sets import MapFolder, Truth
 from ipsam.data.saved_maps.maps import read_map
 
@@ -62,6 +63,11 @@ class PairedMaps:
 
     maps: list[SavedMap]
     left_out: dict[str, list[str]]
+
+    def listing(self) -> Iterator[str]:
+        """Yield stem, file names and sizes in bytes of each map with its mask, and how it is resized."""
+        for one in self.maps:
+            yield "\t".join((one.stem, identity(one.map), identity(one.mask), str(one.resize)))
 
 
 def truth_files(truth: Truth, stems: Path | None = None) -> TruthFiles:

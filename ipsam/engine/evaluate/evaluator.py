@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -19,14 +18,16 @@ from tqdm import tqdm
 
 from ipsam.data import TestSet, collate_test
 from ipsam.data.placement import Placement
-from ipsam.engine.evaluate.scores import Evaluation
-from ipsam.engine.evaluate.scoring import Scored, score_images, summary
+from ipsam.engine.evaluate.parts import Parts
+from ipsam.engine.evaluate.scores import Evaluation, Scored
+from ipsam.engine.evaluate.scoring import score_images, summary
 from ipsam.engine.inference.forward import forward, to_map
-from ipsam.engine.metrics import METRICS, CurveSum, Pixels, Protocol, Scores, means, measure, to_eight_bit
+from ipsam.engine.metrics import METRICS, Pixels, Protocol, measure, to_eight_bit
 from ipsam.engine.runs.settings import Settings
 from ipsam.model import Segmenter
 from ipsam.utils.async_copy import one_ahead, to_host
 from ipsam.utils.files import write_bytes
+from ipsam.utils.shards import WHOLE, Shard, gather
 from ipsam.utils.signals import ignore_signals
 
 CONSTANTS = (0, 64, 128, 191, 255)  # grey values, from black to white
@@ -112,6 +113,7 @@ def evaluate(
     batch_size: int = 1,
     num_workers: int = 0,
     maps: Path | None = None,
+    parts: Parts | None = None,
 ) -> Evaluation:
     """Score a model on each test set.
 
@@ -126,14 +128,17 @@ def evaluate(
         batch_size: images per forward pass.
         num_workers: number of processes that read images; as many others score predictions.
         maps: folder for the predictions, as ``<dataset>/<image's stem>.png``.
+        parts: score this process's shard alone, and unite it with the others'.
+
+    Raises:
+        ShardsMissingError: in the main process, as long as other shards have no scores.
     """
-    protocol, processes = protocol or Protocol(), PartialState()
-    parts = []
+    protocol, state = protocol or Protocol(), PartialState()
+    own, rank = WHOLE if parts is None else parts.shard, Shard(state.process_index, state.num_processes)
+    scored: dict[str, Scored] = {}
     for name, test_set in test_sets.items():
-        folder = None if maps is None else maps / name
+        share = rank.of(own.of(range(len(test_set)), batch_size), batch_size)
         remarks: Counter[str] = Counter()
-        total: Counter[str] = Counter()
-        share = range(processes.process_index, len(test_set), processes.num_processes)
         predictions = predict(
             model,
             Subset(test_set, share),
@@ -142,22 +147,21 @@ def evaluate(
             bf16=bf16,
             batch_size=batch_size,
             num_workers=num_workers,
-            maps=folder,
+            maps=None if maps is None else maps / name,
             remarks=remarks,
         )
-        scored = score_images(
+        images = score_images(
             name, predictions, len(share), protocol=protocol, num_workers=num_workers, predicting=True
         )
-        shares = gather_object([(scored, remarks)])
-        whole = Scored([shares[i % len(shares)][0].images[i // len(shares)] for i in range(len(test_set))])
-        for part, counts in shares:
-            whole.curves += part.curves
-            total.update(counts)
-        evaluation = summary(name, whole, protocol)
-        if total:
-            evaluation.remarks[name] = {**total, **evaluation.remarks.get(name, {})}
-        parts.append(evaluation.without(name, test_set.left_out))
-    return Evaluation.joined(parts, protocol)
+        images.remarks = remarks
+        scored[name] = Scored.united(gather(images, rank), batch_size)
+    if parts is not None:
+        if not state.is_main_process:
+            return Evaluation(protocol=protocol)
+        scored = parts.exchange(scored, batch_size)
+    summaries = [summary(name, images, protocol) for name, images in scored.items()]
+    complete = (one.without(name, test_sets[name].left_out) for name, one in zip(scored, summaries, strict=True))
+    return Evaluation.joined(complete, protocol)
 
 
 def evaluate_with(
@@ -167,6 +171,7 @@ def evaluate_with(
     *,
     protocol: Protocol | None = None,
     maps: Path | None = None,
+    parts: Parts | None = None,
 ) -> Evaluation:
     """Score a model on each test set by the ``engine`` section, see ``evaluate``."""
     return evaluate(
@@ -178,6 +183,7 @@ def evaluate_with(
         batch_size=settings.eval_batch_size,
         num_workers=settings.num_workers,
         maps=maps,
+        parts=parts,
     )
 
 
@@ -187,14 +193,12 @@ def evaluate_constant(test_sets: Mapping[str, TestSet], protocol: Protocol | Non
     evaluation = Evaluation(protocol=protocol)
     for name, test_set in test_sets.items():
         indices = tqdm(range(len(test_set)), desc=f"{name}, constant maps", unit="image", leave=False, disable=None)
-        scored: list[tuple[list[Scores], CurveSum]] = [([], CurveSum()) for _ in CONSTANTS]
+        scored = [Scored() for _ in CONSTANTS]
         for index in indices:
             mask = test_set.source.read(index, epoch=0).mask
-            for value, (scores, curves) in zip(CONSTANTS, scored, strict=True):
-                image = measure(np.full_like(mask, value), mask, protocol)
-                scores.append(image.scores)
-                curves.add(image.curves)
-        results = [means(*of_value)[0] for of_value in scored]
+            for value, images in zip(CONSTANTS, scored, strict=True):
+                images.add(str(index), measure(np.full_like(mask, value), mask, protocol))
+        results = [images.means()[0] for images in scored]
         best = {name: metric.best(result[name] for result in results) for name, metric in METRICS.items()}
         evaluation.datasets[name] = {"num_images": len(test_set), **best}
         evaluation.without(name, test_set.left_out)

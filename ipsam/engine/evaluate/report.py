@@ -7,6 +7,7 @@ from pathlib import Path
 from ipsam.data import TestSet
 from ipsam.engine.evaluate.evaluator import evaluate_constant, evaluate_with
 from ipsam.engine.evaluate.panel import save_panel
+from ipsam.engine.evaluate.parts import Parts
 from ipsam.engine.evaluate.scores import Evaluation
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.metrics.tables import scores_table
@@ -52,6 +53,7 @@ def evaluate_run(
     save_maps: bool = False,
     references: Mapping[str, Evaluation] | None = None,
     log: Path | None = None,
+    parts: Parts | None = None,
 ) -> None:
     """Score every test set. The main process writes scores and pictures, and prints the table.
 
@@ -67,6 +69,7 @@ def evaluate_run(
         save_maps: also write each probability map to ``out/maps/<dataset>/<image's stem>.png``.
         references: other evaluations to show in the table, by name.
         log: TensorBoard folder that receives the scores too, at the last epoch.
+        parts: score one shard of the images; see ``evaluate``.
     """
     state = processes(cpu=settings.cpu)
     model.to(settings.device).eval()
@@ -74,7 +77,8 @@ def evaluate_run(
         prepare_for_inference(model, bf16=settings.bf16)
     if settings.compile:
         compile_model(model)
-    evaluation = evaluate_with(model, test_sets, settings, protocol=protocol, maps=out / "maps" if save_maps else None)
+    maps = out / "maps" if save_maps else None
+    evaluation = evaluate_with(model, test_sets, settings, protocol=protocol, maps=maps, parts=parts)
     if not test_sets or not state.is_main_process:
         return
     evaluation = replace(evaluation, epochs=epochs, skipped_steps=skipped_steps)

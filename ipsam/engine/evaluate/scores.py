@@ -1,17 +1,79 @@
 """Scores of datasets, and their files."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.data.files import some
-from ipsam.engine.metrics import METRICS, Protocol, Scores
+from ipsam.engine.metrics import METRICS, CurveSum, ImageScores, Protocol, Scores, means
 from ipsam.engine.metrics.tables import num_images
 from ipsam.utils.files import as_csv, as_json, write_files
+
+WIDTH = len(METRICS)
+
+ScoreRow = dict[str, str | float]  # of an image: texts and its score in each metric
+
+
+@dataclass
+class Scored(Sequence[ScoreRow]):
+    """Rows of ``name`` and the metrics, one for each image of a dataset, held in an eighth of what dictionaries take.
+
+    Attributes:
+        names: of the images.
+        values: scores of one image after the other, in the order of ``METRICS``.
+        curves: sum of the images' curves.
+        remarks: number of images for each of the model's remarks.
+    """
+
+    names: list[str] = field(default_factory=list)
+    values: "array[float]" = field(default_factory=lambda: array("d"))
+    curves: CurveSum = field(default_factory=CurveSum, compare=False)
+    remarks: Counter[str] = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return an image's row."""
+        index = range(len(self))[index]
+        scores = zip(METRICS, self.values[index * WIDTH : (index + 1) * WIDTH], strict=True)
+        return {"name": self.names[index], **dict(scores)}
+
+    def add(self, name: str, image: ImageScores) -> None:
+        """Add an image."""
+        self.names.append(name)
+        self.values.extend(image.scores[metric] for metric in METRICS)
+        self.curves.add(image.curves)
+
+    def of(self, metric: str) -> Sequence[float]:
+        """Return the images' scores in one metric."""
+        return self.values[list(METRICS).index(metric) :: WIDTH]
+
+    def means(self) -> tuple[Scores, dict[str, NDArray[np.float64]]]:
+        """Average the scores of at least one image, and the curves."""
+        return means({name: self.of(name) for name in METRICS}, self.curves)
+
+    @classmethod
+    def united(cls, shares: Sequence["Scored"], batch_size: int = 1) -> "Scored":
+        """Unite the shares that ``Shard.of`` made of a dataset, in its order."""
+        whole, taken = cls(), [0] * len(shares)
+        for index in range(sum(map(len, shares))):
+            number = index // batch_size % len(shares)
+            share, position = shares[number], taken[number]
+            whole.names.append(share.names[position])
+            whole.values.extend(share.values[position * WIDTH : (position + 1) * WIDTH])
+            taken[number] += 1
+        for share in shares:
+            whole.curves += share.curves
+            whole.remarks += share.remarks
+        return whole
 
 
 @dataclass(frozen=True)
@@ -20,7 +82,7 @@ class Evaluation:
 
     Attributes:
         datasets: ``num_images``, ``num_left_out`` (if any) and the metrics of each dataset.
-        per_image: rows of ``dataset``, ``name`` and the metrics.
+        images: scores of the images of each dataset; empty if only the means are known.
         curves: by dataset and name of the curve, (256,) at the thresholds 255/255 to 0.
         protocol: rules of scoring.
         remarks: number of images for each remark, by dataset.
@@ -30,7 +92,7 @@ class Evaluation:
     """
 
     datasets: dict[str, Scores] = field(default_factory=dict)
-    per_image: list[dict[str, str | float]] = field(default_factory=list)
+    images: dict[str, Scored] = field(default_factory=dict)
     curves: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict, compare=False)
     protocol: Protocol = field(default_factory=Protocol)
     remarks: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -44,7 +106,7 @@ class Evaluation:
         whole = cls(protocol=protocol)
         for part in parts:
             whole.datasets.update(part.datasets)
-            whole.per_image.extend(part.per_image)
+            whole.images.update(part.images)
             whole.curves.update(part.curves)
             whole.remarks.update(part.remarks)
             whole.left_out.update(part.left_out)
@@ -68,24 +130,21 @@ class Evaluation:
             lines += [f"{dataset}: {text} in {n} of {num:.0f} images ({n / num:.1%})" for text, n in remarks.items()]
         return lines
 
-    def files(self, **columns: str) -> dict[str, list[dict[str, str | float]]]:
-        """Return the rows of ``per_image.csv`` and ``curves.csv``, behind columns of the same text in every row.
+    def rows(self) -> Iterator[ScoreRow]:
+        """Yield the rows of ``per_image.csv``; images that were left out have the reason and no scores."""
+        for dataset, images in self.images.items():
+            yield from ({"dataset": dataset, **row} for row in images)
+        for dataset, reasons in self.left_out.items():
+            for reason, names in reasons.items():
+                for name in names:
+                    yield {"dataset": dataset, "name": name, "left_out": reason}
 
-        Images that were left out have a row with the reason and without scores.
-        """
-        others: list[dict[str, str | float]] = [
-            {"dataset": dataset, "name": name, "left_out": reason}
-            for dataset, reasons in self.left_out.items()
-            for reason, names in reasons.items()
-            for name in names
-        ]
-        curves: list[dict[str, str | float]] = [
-            {"dataset": dataset, "threshold": 255 - index, **{name: float(curve[index]) for name, curve in of.items()}}
-            for dataset, of in self.curves.items()
-            for index in range(256)
-        ]
-        files = {"per_image.csv": [*self.per_image, *others], "curves.csv": curves}
-        return {name: [{**columns, **row} for row in rows] for name, rows in files.items()}
+    def curve_rows(self) -> Iterator[ScoreRow]:
+        """Yield the rows of ``curves.csv``."""
+        for dataset, curves in self.curves.items():
+            for index in range(256):
+                points = {name: float(curve[index]) for name, curve in curves.items()}
+                yield {"dataset": dataset, "threshold": 255 - index, **points}
 
     def write(self, folder: Path) -> None:
         """Write ``metrics.json`` and, if there are scores of single images, ``per_image.csv`` and ``curves.csv``."""
@@ -93,7 +152,25 @@ class Evaluation:
         optional |= {"remarks": self.remarks or None, "left_out": self.left_out or None}
         content = {"protocol": self.protocol.describe(), "datasets": self.datasets, **optional}
         files = {"metrics.json": as_json({name: value for name, value in content.items() if value is not None})}
-        write_files(folder, files | {name: as_csv(rows) for name, rows in self.files().items() if rows})
+        write_files(folder, files | score_tables({"": self}))
+
+
+def score_tables(methods: Mapping[str, Evaluation]) -> dict[str, bytes]:
+    """Format ``per_image.csv`` and ``curves.csv``, each if it has a row; a method's name makes a column."""
+
+    def rows(of: Callable[[Evaluation], Iterable[ScoreRow]]) -> Iterator[ScoreRow]:
+        for name, one in methods.items():
+            yield from ({"method": name, **row} if name else row for row in of(one))
+
+    fields = [*(["method"] if any(methods) else []), "dataset", "name"]
+    fields += METRICS if any(one.images for one in methods.values()) else []
+    fields += ["left_out"] if any(one.left_out for one in methods.values()) else []
+    files = {}
+    if any(one.images or one.left_out for one in methods.values()):
+        files["per_image.csv"] = as_csv(rows(Evaluation.rows), fields)
+    if any(one.curves for one in methods.values()):
+        files["curves.csv"] = as_csv(rows(Evaluation.curve_rows))
+    return files
 
 
 def ranking(scores: Sequence[float], metric: str) -> list[int]:

@@ -7,15 +7,14 @@ their speed changes a bit of the result.
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ipsam.engine.evaluate.scores import Evaluation
-from ipsam.engine.metrics import CurveSum, ImageScores, Pixels, Protocol, Scores, means, measure
+from ipsam.engine.evaluate.scores import Evaluation, Scored
+from ipsam.engine.metrics import ImageScores, Pixels, Protocol, measure
 from ipsam.utils.worker_pool import WorkerPool
 
 CHUNK = 4  # jobs sent to a worker at once
@@ -28,14 +27,6 @@ E_ABOVE_1 = "E-measure above 1 (by its definition, a perfect map of n pixels has
 Job = Callable[[], tuple[str, Pixels, NDArray[np.uint8]]]
 
 
-@dataclass
-class Scored:
-    """Names and scores of images, and the sum of their curves."""
-
-    images: list[tuple[str, Scores]] = field(default_factory=list)
-    curves: CurveSum = field(default_factory=CurveSum)
-
-
 def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int) -> Evaluation:
     """Score the predictions of one dataset, see ``score_images``."""
     return summary(name, score_images(name, jobs, total, protocol=protocol, num_workers=num_workers), protocol)
@@ -44,7 +35,7 @@ def score_set(name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol,
 def score_images(
     name: str, jobs: Iterable[Job], total: int, *, protocol: Protocol, num_workers: int, predicting: bool = False
 ) -> Scored:
-    """Score each image of a dataset; names and scores are in the order of the jobs.
+    """Score each image of a dataset, in the order of the jobs.
 
     Args:
         name: dataset, for the progress bar.
@@ -73,20 +64,18 @@ def score_images(
         results = pool.map(jobs)
     scored = Scored()
     for image_name, image in tqdm(results, total=total, desc=name, unit="image", leave=False, disable=None):
-        scored.images.append((image_name, image.scores))
-        scored.curves.add(image.curves)
+        scored.add(image_name, image)
     return scored
 
 
 def summary(name: str, scored: Scored, protocol: Protocol) -> Evaluation:
     """Aggregate the scores of a dataset's images."""
-    rows: list[dict[str, str | float]] = [
-        {"dataset": name, "name": image_name, **scores} for image_name, scores in scored.images
-    ]
-    scores, curves = means([scores for _, scores in scored.images], scored.curves)
-    num_above_1 = sum(scores["em_max"] > 1 + TOLERANCE for _, scores in scored.images)
-    remarks = {name: {E_ABOVE_1: num_above_1}} if num_above_1 else {}
-    return Evaluation({name: {"num_images": len(rows), **scores}}, rows, {name: curves}, protocol, remarks)
+    scores, curves = scored.means()
+    remarks = dict(sorted(scored.remarks.items()))
+    if num_above_1 := sum(score > 1 + TOLERANCE for score in scored.of("em_max")):
+        remarks[E_ABOVE_1] = num_above_1
+    datasets = {name: {"num_images": len(scored), **scores}}
+    return Evaluation(datasets, {name: scored}, {name: curves}, protocol, {name: remarks} if remarks else {})
 
 
 def _score(job: Job, *, protocol: Protocol) -> tuple[str, ImageScores]:

@@ -31,6 +31,12 @@ class Outcome:
     skipped: int = 0
     failed: dict[Path, str] = field(default_factory=dict)
 
+    @classmethod
+    def united(cls, shares: Sequence["Outcome"]) -> "Outcome":
+        """Add up the outcomes of several processes."""
+        failed = {path: reason for one in shares for path, reason in one.failed.items()}
+        return cls(sum(one.written for one in shares), sum(one.skipped for one in shares), failed)
+
 
 def predict_files(
     predictor: Predictor, jobs: Sequence[FileJob], *, batch_size: int = 1, overwrite: bool = False

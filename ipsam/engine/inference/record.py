@@ -11,10 +11,12 @@ from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.runs.checkpoint import WEIGHTS
 from ipsam.engine.runs.model_folder import read_description
 from ipsam.utils.files import write_json
+from ipsam.utils.lock import hold
 from ipsam.utils.untrusted import read_plain_json
 from ipsam.utils.weights import sha256_of
 
 RECORD = "predictions.json"  # beside the folders of the kinds
+LOCK = ".predictions.lock"
 COMPARED = ("weights", "configuration", "precision")  # the rest is for people
 
 Maker = dict[str, str]
@@ -42,7 +44,7 @@ def recorded_kinds(folder: Path) -> set[str]:
 
 
 def claim(output: Path, targets: Mapping[str, Iterable[Path]], maker: Maker, *, overwrite: bool) -> None:
-    """Write down what makes the predictions in a folder, unless others are there.
+    """Write down what makes the predictions in a folder, unless others are there; several commands may do so at a time.
 
     Args:
         output: folder of the predictions.
@@ -52,6 +54,12 @@ def claim(output: Path, targets: Mapping[str, Iterable[Path]], maker: Maker, *, 
     Raises:
         ValueError: another maker's predictions are there, or files of unknown origin.
     """
+    output.mkdir(parents=True, exist_ok=True)
+    with hold(output / LOCK, wait=True):  # else two shards might each remove what the other has written
+        _claim(output, targets, maker, overwrite=overwrite)
+
+
+def _claim(output: Path, targets: Mapping[str, Iterable[Path]], maker: Maker, *, overwrite: bool) -> None:
     record = _read(output / RECORD)
     if record is None and (output / RECORD).exists():
         raise ValueError(f"output={output}: its {RECORD} is not one that predict wrote; name another folder")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,17 @@ class CurveSum:
         self._digits += other._digits
         return self
 
+    def digits(self) -> list[Any]:
+        """Return the whole numbers of the sum, which ``of_digits`` reads, as nested lists."""
+        return self._digits.tolist()
+
+    @classmethod
+    def of_digits(cls, digits: list[Any]) -> "CurveSum":
+        """Make the sum whose ``digits`` are given; ValueError if they have another shape."""
+        total = cls()
+        total._digits[:] = np.asarray(digits, np.int64).reshape(total._digits.shape)
+        return total
+
     def mean(self, num_images: int) -> dict[str, NDArray[np.float64]]:
         """Divide by the number of images, and return the curves by the names in ``CURVES``."""
         high, middle, low = self._digits.astype(object)  # Python's whole numbers
@@ -89,12 +101,16 @@ class CurveSum:
         return dict(zip(CURVES, total.astype(np.float64) / num_images, strict=True))
 
 
-def means(images: Sequence[Mapping[str, float]], curves: CurveSum) -> tuple[Scores, dict[str, NDArray[np.float64]]]:
+def means(scores: Mapping[str, Sequence[float]], curves: CurveSum) -> tuple[Scores, dict[str, NDArray[np.float64]]]:
     """Average the scores of at least one image and their curves, by the names in ``METRICS`` and ``CURVES``.
 
     Sums are rounded once, so that the order of the images does not matter.
+
+    Args:
+        scores: of the images, by metric.
+        curves: sum over the images.
     """
-    mean = curves.mean(len(images))
-    scores = {name: math.fsum(image[name] for image in images) / len(images) for name in METRICS}
+    mean = curves.mean(len(scores["mae"]))
+    averages = {name: math.fsum(of_images) / len(of_images) for name, of_images in scores.items()}
     peaks = {name: float(mean[metric.peak_of].max()) for name, metric in METRICS.items() if metric.peak_of}
-    return scores | peaks, mean
+    return averages | peaks, mean

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipsam.engine.evaluate.scores import Evaluation
-from ipsam.engine.evaluate.scoring import score_set
+from ipsam.engine.evaluate.parts import Parts
+from ipsam.engine.evaluate.scores import Evaluation, Scored, score_tables
+from ipsam.engine.evaluate.scoring import score_images, summary
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.metrics.tables import scores_table
 from ipsam.tools.compare.curves import save_curves
 from ipsam.tools.compare.examples import draw_examples
 from ipsam.tools.compare.html_report import notes, render
 from ipsam.tools.compare.request import MapSet
-from ipsam.utils.files import as_csv, as_json, write_files, write_text
+from ipsam.utils.files import as_json, write_files, write_text
+from ipsam.utils.shards import WHOLE, Shard, gather
 
 
 @dataclass(frozen=True)
@@ -41,32 +43,57 @@ class Comparison:
             content |= {name: values} if any(values.values()) else {}
         if len(self.methods) == 1:  # the only key in 0.1.0, kept for a release
             content["datasets"] = next(iter(self.methods.values())).datasets
-        tables = [one.files(method=method) for method, one in self.methods.items()]
-        files = {name: as_csv(row for of_method in tables for row in of_method[name]) for name in tables[0]}
-        write_files(folder, {"metrics.json": as_json(content)} | files)
+        write_files(folder, {"metrics.json": as_json(content)} | score_tables(self.methods))
         datasets = dict.fromkeys(one.dataset for one in self.sets)
         save_curves(
             {name: {method: one.curves.get(name) for method, one in self.methods.items()} for name in datasets}, folder
         )
         examples = {}
         for one in self.sets:
-            rows = [row for row in self.methods[one.method].per_image if row["dataset"] == one.dataset]
+            rows = self.methods[one.method].images[one.dataset]
             examples[one.method, one.dataset] = draw_examples(rows, one.paired.maps, num_examples, self.protocol)
         report = folder / "report.html"
         write_text(report, render(self.methods, examples), errors="replace")
         return report
 
 
-def score_maps(sets: Sequence[MapSet], protocol: Protocol, *, num_workers: int) -> Comparison:
-    """Score every set.
+def score_maps(
+    sets: Sequence[MapSet],
+    protocol: Protocol,
+    *,
+    num_workers: int,
+    parts: Parts | None = None,
+    rank: Shard = WHOLE,
+) -> Comparison | None:
+    """Score every set; of several processes only the first returns the scores.
+
+    Args:
+        sets: of maps.
+        protocol: rules of scoring.
+        num_workers: number of processes that score beside each of a launcher's.
+        parts: score this command's shard alone, and unite it with the others'.
+        rank: share of this process of a launcher's.
 
     Raises:
+        ShardsMissingError: other shards have no scores yet.
         ValueError: a map or mask cannot be used.
     """
-    parts: dict[str, list[Evaluation]] = {}
+    own = WHOLE if parts is None else parts.shard
+    scored: dict[str, Scored] = {}
     for one in sets:
-        maps = one.paired.maps
-        evaluation = score_set(one.dataset, maps, len(maps), protocol=protocol, num_workers=num_workers)
-        parts.setdefault(one.method, []).append(evaluation.without(one.dataset, one.paired.left_out))
-    methods = {method: Evaluation.joined(of_method, protocol) for method, of_method in parts.items()}
+        maps = rank.of(own.of(one.paired.maps))
+        images = score_images(one.dataset, maps, len(maps), protocol=protocol, num_workers=num_workers)
+        scored[_key(one)] = Scored.united(gather(images, rank))
+    if rank.index:
+        return None
+    scored = scored if parts is None else parts.exchange(scored)
+    evaluations: dict[str, list[Evaluation]] = {}
+    for one in sets:
+        evaluation = summary(one.dataset, scored[_key(one)], protocol).without(one.dataset, one.paired.left_out)
+        evaluations.setdefault(one.method, []).append(evaluation)
+    methods = {method: Evaluation.joined(of_method, protocol) for method, of_method in evaluations.items()}
     return Comparison(sets, methods, protocol)
+
+
+def _key(one: MapSet) -> str:
+    return f"{one.method}/{one.dataset}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ipsam.data.images import read_image
 from ipsam.data.saved_maps.map_pairs import SavedMap
-from ipsam.engine.evaluate.scores import ranking
+from ipsam.engine.evaluate.scores import ScoreRow, ranking
 from ipsam.engine.metrics import Protocol
 
 SIDE = 160  # pixels, the longer side of a picture
@@ -19,8 +19,6 @@ OBJECT, BACKGROUND = 200, 255  # grey levels of correct pixels in the error pict
 JPEG_QUALITY = 80
 
 logger = logging.getLogger(__name__)
-
-ScoreRow = Mapping[str, str | float]  # one image of per_image.csv
 
 
 @dataclass(frozen=True)

@@ -87,10 +87,7 @@ def _dataset(name: str, methods: Mapping[str, Evaluation], examples: Examples) -
     curves = {method: one.curves.get(name) for method, one in methods.items()}
     plots = [(title, png(draw_curve(kind, curves), CURVE_DPI)) for kind, title in KINDS.items()]
     for metric, label in HISTOGRAMS.items():
-        values = {
-            method: [float(row[metric]) for row in one.per_image if row["dataset"] == name]
-            for method, one in methods.items()
-        }
+        values = {method: one.images[name].of(metric) if name in one.images else [] for method, one in methods.items()}
         plots.append((f"histogram: {label}", png(draw_histogram(label, values), CURVE_DPI)))
     styles = [(method, *line_style(line)) for line, method in enumerate(methods) if name in methods[method].datasets]
     shown = [

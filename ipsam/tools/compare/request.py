@@ -14,6 +14,7 @@ from ipsam.data.saved_maps.map_pairs import Missing, PairedMaps, pair_maps, trut
 from ipsam.data.saved_maps.map_sets import Truth, find_maps, find_truths, method_name, truth_named
 from ipsam.engine.metrics import Protocol
 from ipsam.utils.options import Options, PathOption
+from ipsam.utils.shards import WHOLE, Shard
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class ScoreRequest(Options):
     resize: bool
     protocol: Protocol
     cases: int = Field(ge=0)
+    shard: Shard
     num_workers: int = Field(ge=0)
 
     @classmethod
@@ -44,7 +46,10 @@ class ScoreRequest(Options):
                 f"{' and '.join(absent)} not given; say what to score: maps=<folder of maps> masks=<folder of masks>"
             )
         values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        return cls(**values | {"protocol": Protocol.of(values["protocol"])})
+        request = cls(**values | {"protocol": Protocol.of(values["protocol"]), "shard": Shard.parse(values["shard"])})
+        if request.shard != WHOLE and request.out is None:
+            raise ValueError(f"shard={request.shard} needs a folder in which the shards' scores meet: out=FOLDER")
+        return request
 
 
 @dataclass(frozen=True)

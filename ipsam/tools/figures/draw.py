@@ -200,7 +200,7 @@ def _evaluated(request: FigureRequest, dataset: str, test_set: TestSet, ours: Fi
     told = "%s: no scores at hand, so all %d images are predicted; ipsam eval keeps scores"
     logger.info(told, dataset, len(test_set))
     evaluation = evaluate_with(ours.model, {dataset: test_set}, ours.settings, protocol=request.protocol)
-    return [float(row[request.metric]) for row in evaluation.per_image]
+    return list(evaluation.images[dataset].of(request.metric))
 
 
 def known_scores(

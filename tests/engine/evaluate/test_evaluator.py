@@ -1,6 +1,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from torch import Tensor, nn
 from ipsam.data import TestSet
 from ipsam.data.sources import Sample, Source, SyntheticSource
 from ipsam.engine.evaluate.evaluator import evaluate, evaluate_constant
-from ipsam.engine.evaluate.scores import Evaluation
+from ipsam.engine.evaluate.parts import Parts, ShardsMissingError
+from ipsam.engine.evaluate.scores import Evaluation, Scored
 from ipsam.engine.inference.forward import to_map
-from ipsam.engine.metrics import METRICS, CurveSum, ImageScores, Protocol, means, measure
+from ipsam.engine.metrics import METRICS, ImageScores, Protocol, measure
 from ipsam.model import IPSAMOutput, Segmenter
 from ipsam.utils.imagenet import normalise
+from ipsam.utils.shards import Shard
 
 CPU = torch.device("cpu")
 
@@ -60,10 +63,10 @@ class Oracle(Recorded):
 
 
 def mean_scores(images: Sequence[ImageScores]) -> dict[str, float]:
-    total = CurveSum()
-    for image in images:
-        total.add(image.curves)
-    return means([image.scores for image in images], total)[0]
+    scored = Scored()
+    for number, image in enumerate(images):
+        scored.add(str(number), image)
+    return scored.means()[0]
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +237,22 @@ def test_constant_map_gives_the_best_grey_per_metric() -> None:
         results.append(mean_scores(images))
     for metric in METRICS:
         assert scores[metric] == (min if metric == "mae" else max)(result[metric] for result in results)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_shards_unite_to_the_files_of_the_whole(uneven: TestSet, tmp_path: Path, batch_size: int) -> None:
+    """Five images in four shards, of which the first may have two and the last none, in any order."""
+    sets, model = {"one": uneven, "two": uneven}, micro_model()
+    whole, shared = tmp_path / "whole", tmp_path / "shared"
+    how: dict[str, Any] = {"device": CPU, "batch_size": batch_size}
+    evaluate(model, sets, **how, maps=whole / "maps").write(whole)
+    for index in (2, 0, 3, 1):
+        parts = Parts.of(shared, Shard(index, 4))
+        with nullcontext() if index == 1 else pytest.raises(ShardsMissingError, match=r"without scores: .*2/4"):
+            evaluate(model, sets, **how, maps=shared / "maps", parts=parts).write(shared)
+    names = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]
+    assert len(names) == 3 + 2 * 5
+    assert all((shared / name).read_bytes() == (whole / name).read_bytes() for name in names)
 
 
 def test_no_test_set_gives_no_scores(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,10 +11,13 @@ from PIL import Image
 from support.saved import limited_files
 
 from ipsam.engine.inference import files
-from ipsam.engine.inference.files import _save, predict_files
+from ipsam.engine.inference.files import Outcome, _save, predict_files
 from ipsam.engine.inference.jobs import FileJob, find_jobs
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
+from ipsam.engine.inference.record import claim
+from ipsam.utils.files import write_bytes
+from ipsam.utils.shards import Shard
 
 
 def save(path: Path, height: int = 30, width: int = 40, seed: int = 0) -> Path:
@@ -166,6 +170,49 @@ def test_full_disk_leaves_no_picture(predictor: Predictor, tree: Path, tmp_path:
         assert outcome.failed == {tree / "a.png": f"{tmp_path}/out/overlay/a.png: can't be written (File too large)"}
         assert written(tmp_path / "out") == []
     assert predict_files(predictor, jobs).written == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_three_shards_predict_the_bytes_of_the_whole(predictor: Predictor, tmp_path: Path, batch_size: int) -> None:
+    for number in range(10):
+        save(tmp_path / "in" / f"{number}.png", 30 + number, 40, number)
+    whole, shared = (find_jobs(str(tmp_path / "in"), tmp_path / name, ["map", "mask"]) for name in ("one", "three"))
+    predict_files(predictor, whole, batch_size=batch_size)
+    shards = [Shard(index, 3).of(shared, batch_size) for index in (2, 0, 1)]
+    outcomes = [predict_files(predictor, jobs, batch_size=batch_size) for jobs in shards]
+    assert Outcome.united(outcomes) == Outcome(written=10)
+    assert [one.written for one in outcomes] == [len(jobs) for jobs in shards]
+    assert written(tmp_path / "three") == written(tmp_path / "one")
+    for name in written(tmp_path / "one"):
+        assert (tmp_path / "three" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+def claim_and_write(folder: Path, number: int, start: Any) -> None:
+    """What a shard does to a folder with another model's predictions."""
+    maker = {"configuration": "", "precision": "fp32", "ckpt": "new", "weights": "new"}
+    targets = [folder / "map" / f"{index}.png" for index in range(20)]
+    start.wait()
+    claim(folder, {"map": targets}, maker, overwrite=True)
+    for path in Shard(number, 4).of(targets):
+        write_bytes(path, b"new")
+
+
+def test_shards_that_begin_together_remove_only_former_predictions(tmp_path: Path) -> None:
+    former = {"configuration": "", "precision": "fp32", "ckpt": "old", "weights": "old"}
+    for attempt in range(5):
+        folder, context = tmp_path / str(attempt), get_context("fork")
+        claim(folder, {"map": []}, former, overwrite=False)
+        for index in range(20):
+            write_bytes(folder / "map" / f"{index}.png", b"old")
+        start = context.Barrier(4)
+        processes = [context.Process(target=claim_and_write, args=(folder, number, start)) for number in range(4)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(60)
+        assert [process.exitcode for process in processes] == [0] * 4
+        assert [(folder / "map" / f"{index}.png").read_bytes() for index in range(20)] == [b"new"] * 20
+        assert sorted(path.name for path in folder.iterdir()) == ["map", "predictions.json"]
 
 
 def save_often(job: FileJob) -> None:

@@ -19,7 +19,7 @@ from ipsam.engine.metrics import Protocol
 
 prediction, mask = np.array([[255, 0], [51, 0]], np.uint8), np.array([[255, 0], [0, 0]], np.uint8)
 evaluation = score_set("set", [lambda: ("image", prediction, mask)], 1, protocol=Protocol(), num_workers=0)
-print(json.dumps([evaluation.datasets["set"], evaluation.per_image[0], evaluation.protocol.describe()]))
+print(json.dumps([evaluation.datasets["set"], evaluation.images["set"][0], evaluation.protocol.describe()]))
 """
 
 

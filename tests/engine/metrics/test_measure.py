@@ -19,7 +19,7 @@ def averaged(images: Sequence[ImageScores]) -> tuple[dict[str, float], dict[str,
     for index, image in enumerate(images):
         (other if index % 3 else total).add(image.curves)
     total += other
-    return means([image.scores for image in images], total)
+    return means({name: [image.scores[name] for image in images] for name in METRICS}, total)
 
 
 def images() -> list[ImageScores]:

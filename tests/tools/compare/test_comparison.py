@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -6,25 +7,45 @@ import numpy as np
 import pytest
 
 from ipsam.data.saved_maps.map_pairs import PairedMaps, SavedMap
-from ipsam.engine.evaluate.scores import Evaluation
-from ipsam.engine.evaluate.scoring import score_set
+from ipsam.engine.evaluate.parts import Parts, ShardsMissingError
+from ipsam.engine.evaluate.scores import Scored
+from ipsam.engine.evaluate.scoring import score_images
 from ipsam.engine.metrics import Protocol
 from ipsam.tools.compare import comparison
 from ipsam.tools.compare.comparison import score_maps
 from ipsam.tools.compare.request import MapSet
+from ipsam.utils.shards import Shard
 
 
 def test_num_workers_reaches_every_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def spy(name: str, jobs: Any, total: int, *, protocol: Protocol, num_workers: int) -> Evaluation:
+    def spy(name: str, jobs: Any, total: int, *, protocol: Protocol, num_workers: int) -> Scored:
         calls.append((name, num_workers))
-        return score_set(name, jobs, total, protocol=protocol, num_workers=0)
+        return score_images(name, jobs, total, protocol=protocol, num_workers=0)
 
-    monkeypatch.setattr(comparison, "score_set", spy)
+    monkeypatch.setattr(comparison, "score_images", spy)
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.eye(9, dtype=np.uint8) * np.uint8(255))
     sets = [MapSet("mine", name, PairedMaps([SavedMap("a", path, path)], {})) for name in ("CAMO", "NC4K")]
     scores = score_maps(sets, Protocol(), num_workers=3)
+    assert scores is not None
     assert calls == [("CAMO", 3), ("NC4K", 3)]
     assert scores.methods["mine"].datasets["NC4K"]["mae"] == 0
+
+
+def test_shards_score_as_one_command(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), (rng.random((9, 9)) > 0.5).astype(np.uint8) * np.uint8(255))
+    maps = [SavedMap(str(number), tmp_path / f"{number}.png", tmp_path / "0.png") for number in range(10)]
+    sets = [MapSet(name, "CAMO", PairedMaps(maps[:num], {})) for name, num in (("mine", 10), ("other", 1))]
+    whole = score_maps(sets, Protocol(), num_workers=0)
+    assert whole is not None
+    for index in (2, 0, 1):
+        parts = Parts.of(tmp_path, Shard(index, 3))
+        with nullcontext() if index == 1 else pytest.raises(ShardsMissingError):
+            shared = score_maps(sets, Protocol(), num_workers=0, parts=parts)
+    assert shared == whole
+    ours, theirs = (one.methods["mine"].curves["CAMO"] for one in (shared, whole))
+    assert all(np.array_equal(curve, ours[name]) for name, curve in theirs.items())

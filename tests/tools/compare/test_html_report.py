@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from support.saved_maps import scored
 
 from ipsam.engine.evaluate.scores import Evaluation
 from ipsam.engine.metrics import CURVES, METRICS, Protocol
@@ -52,13 +53,9 @@ class Page(HTMLParser):
 
 
 def evaluation(datasets: Sequence[str], value: float = 0.5, num: int = 3) -> Evaluation:
-    rows = [
-        {"dataset": dataset, "name": f"image{i}", **dict.fromkeys(METRICS, value + i / 100)}
-        for dataset in datasets
-        for i in range(num)
-    ]
+    images = scored({f"image{i}": dict.fromkeys(METRICS, value + i / 100) for i in range(num)})
     scores = {dataset: {"num_images": num, **dict.fromkeys(METRICS, value)} for dataset in datasets}
-    return Evaluation(scores, rows, dict.fromkeys(datasets, CURVE))
+    return Evaluation(scores, dict.fromkeys(datasets, images), dict.fromkeys(datasets, CURVE))
 
 
 def example(name: str, rank: int = 1, image: bytes | None = b"\xff\xd8") -> Example:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support.figure_runs import figure_config as config
+from support.saved_maps import scored
 
 from ipsam.engine.evaluate.scores import Evaluation
 from ipsam.engine.metrics import Protocol
@@ -23,11 +24,9 @@ def test_request_of_the_configuration() -> None:
 
 
 def evaluated(folder: Path, *, epochs: int | None = 5, **scores: float) -> Path:
-    rows: list[dict[str, str | float]] = [
-        {"dataset": "CAMO", "name": name, "mae": 1 - score, "sm": score} for name, score in scores.items()
-    ]
-    rows.append({"dataset": "NC4K", "name": "a", "mae": 0.0, "sm": 0.0})
-    Evaluation({"CAMO": {"num_images": len(scores)}}, rows, epochs=epochs).write(folder)
+    rows = {name: {"mae": 1 - score, "sm": score} for name, score in scores.items()}
+    images = {"CAMO": scored(rows), "NC4K": scored({"a": {}})}
+    Evaluation({"CAMO": {"num_images": len(scores)}}, images, epochs=epochs).write(folder)
     return folder
 
 
