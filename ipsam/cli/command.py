@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -42,9 +42,17 @@ def run(name: str) -> None:
                 import_module("ipsam.engine.runs.plugins").trust(config.plugins)
             import_module(f"ipsam.cli.{name}").main(config)
 
-    quoted = typed if SWEEP & set(typed) else [typed[0], *(as_typed(one, file) for one in typed[1:])]
-    # With HYDRA_FULL_ERROR=1 Hydra raises its errors instead of printing them.
-    with user_errors(), _environment(FULL_ERROR, "1"), _arguments(quoted):
+    with user_errors(), ExitStack() as stack:
+        if SWEEP & set(typed):
+            from ipsam.cli.sweeps.sweep import Sweep, expanded, sweeping
+
+            stack.enter_context(sweeping(Sweep(name, file, full_error=users_own or "0")))
+            quoted = [expanded(one) for one in typed]
+        else:
+            quoted = [typed[0], *(as_typed(one, file) for one in typed[1:])]
+        # With HYDRA_FULL_ERROR=1 Hydra raises its errors instead of printing them.
+        stack.enter_context(_environment(FULL_ERROR, "1"))
+        stack.enter_context(_arguments(quoted))
         try:
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)(task)()
         except HydraException as error:

@@ -1,4 +1,4 @@
-"""Stop on request: SIGTERM, which clusters send before they take a machine away, Ctrl-C, and a closed terminal."""
+"""Stop on request: the signals of clusters before they take a machine away, Ctrl-C, and a closed terminal."""
 
 import signal
 import time
@@ -7,8 +7,9 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-HANG_UP = {signal.SIGHUP} if hasattr(signal, "SIGHUP") else set()  # Windows has none
-SIGNALS = (signal.SIGTERM, signal.SIGINT, *HANG_UP)
+# A closed terminal, and what Slurm sends with --signal or by submitit. Windows has none of them.
+OTHERS = {getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)}
+SIGNALS = (signal.SIGTERM, signal.SIGINT, *OTHERS)
 GRACE = 5  # seconds in which a second signal is a duplicate: clusters signal all processes, torchrun forwards its own
 
 
@@ -79,7 +80,7 @@ class _EndedError(BaseException):
 
 @contextmanager
 def cleaned_up() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the process only once the contexts inside have cleaned up, as Ctrl-C does.
+    """Let all ``SIGNALS`` but Ctrl-C end the process only once the contexts inside have cleaned up, as that does.
 
     torchrun sends SIGTERM as soon as another process has failed.
     """
@@ -91,7 +92,7 @@ def cleaned_up() -> Iterator[None]:
             raise _EndedError
 
     previous: dict[int, Any] = {}
-    _handle((signal.SIGTERM, *HANG_UP), end, previous)
+    _handle((signal.SIGTERM, *OTHERS), end, previous)
     try:
         yield
     finally:
