@@ -45,7 +45,16 @@ def progress(folder: Path) -> Any:
 
 @pytest.mark.parametrize(
     ("number", "forward_pass", "step"),
-    every(4, [(signal.SIGUSR1, 3, 2), (signal.SIGINT, 4, 2), (signal.SIGUSR2, 4, 2), (signal.SIGTERM, 1, 1)]),
+    every(
+        4,
+        [
+            (signal.SIGTERM, 3, 2),
+            (signal.SIGINT, 4, 2),
+            (signal.SIGHUP, 4, 2),
+            (signal.SIGTERM, 1, 1),
+            (signal.SIGUSR2, 1, 1),
+        ],
+    ),
 )
 def test_stopped_run_is_saved_and_resume_is_bit_exact(
     tmp_path: Path, train: Any, signal_at: Any, number: int, forward_pass: int, step: int
@@ -148,7 +157,10 @@ def test_uncaught_error_ends_the_run(tmp_path: Path) -> None:
     assert "RuntimeError: CUDA out of memory" in done.stderr
 
 
-@pytest.mark.parametrize(("number", "duplicates"), [(signal.SIGINT, 0), (signal.SIGTERM, 2), (signal.SIGUSR1, 2)])
+@pytest.mark.parametrize(
+    ("number", "duplicates"),
+    [(signal.SIGINT, 0), *((number, 2) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1))],
+)
 def test_second_request_ends_the_process(monkeypatch: pytest.MonkeyPatch, number: int, duplicates: int) -> None:
     """A cluster signals every process and torchrun, which signals its own again: within seconds that is one request."""
     now, died = [100.0], []

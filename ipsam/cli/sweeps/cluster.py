@@ -46,7 +46,7 @@ class Job:
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
 
         def requeue(_: int, __: FrameType | None) -> None:
-            if environment.name() == "slurm" and not _goes_on(environment.raw_job_id):
+            if environment.name() == "slurm" and not _goes_on(environment.job_id):
                 sys.exit(StoppedError.status)
             signal.raise_signal(environment._usr_sig())  # handled by submitit
 
@@ -79,7 +79,7 @@ class Job:
 
 
 def _goes_on(job_id: str) -> bool:
-    """Return whether Slurm takes a job for running, as before it preempts it, and not after scancel."""
+    """Return whether Slurm takes a job for running, as before preemption and not after scancel."""
     shown = subprocess.run(["scontrol", "show", "job", job_id], capture_output=True, text=True, check=False)  # noqa: S603, S607
     return "JobState=RUNNING" in shown.stdout
 
@@ -99,7 +99,7 @@ class ClusterLauncher(SweepLauncher):
     def __init__(self, *, cluster: str, retries: Any, max_timeouts: Any, **parameters: Any) -> None:
         super().__init__(retries=retries)
         self.cluster, self.max_timeouts = cluster, max_timeouts
-        self.parameters = OmegaConf.to_container(OmegaConf.create(parameters))
+        self.parameters: Any = OmegaConf.to_container(OmegaConf.create(parameters))
 
     def setup(self, **given: Any) -> None:
         """Check the arguments."""

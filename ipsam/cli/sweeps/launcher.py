@@ -156,8 +156,10 @@ class _Process(Started):
         self.begun = time.monotonic()
         with ExitStack() as stack:
             output = stack.enter_context(log.open("ab")) if log else None
-            both = {"stdout": output, "stderr": output}
-            self.process = subprocess.Popen([*COMMAND, *run.command], env=environment, **both)  # noqa: S603 (the user's)
+            streams: Any = {"stdout": output, "stderr": output}
+            self.process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 (the user's own command)
+                [*COMMAND, *run.command], env=environment, **streams
+            )
         run.starts += 1
 
     def poll(self) -> int | None:

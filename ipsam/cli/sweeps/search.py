@@ -24,7 +24,7 @@ class Search(Sweeper):
 
     def __init__(self, *, trials: Any, at_once: Any, seed: Any, params: DictConfig | None) -> None:
         self.trials, self.at_once, self.seed = trials, at_once, seed
-        self.params = dict(params or {})
+        self.params = {str(key): value for key, value in (params or {}).items()}
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
         """Make the launcher that the configuration names; raise ValueError if an argument is impossible."""

@@ -21,8 +21,8 @@ def write_table(runs: Sequence[Run], folder: Path) -> list[str]:
     keys = [key for key in dict.fromkeys(key for run in runs for key in run.values) if _varies(key, runs)]
     rows: list[dict[str, str | float]] = []
     for run in runs:
-        begins = {"run": run.number, **{key: run.values.get(key, "") for key in keys}}
-        ends = {"seconds": round(run.seconds, 1), "starts": run.starts, "result": run.result}
+        begins: dict[str, str | float] = {"run": run.number, **{key: run.values.get(key, "") for key in keys}}
+        ends: dict[str, str | float] = {"seconds": round(run.seconds, 1), "starts": run.starts, "result": run.result}
         scores = _scores(run)
         rows += [
             {**begins, "dataset": name, **{metric: of[metric] for metric in HEADLINE if metric in of}, **ends}
