@@ -46,7 +46,7 @@ def progress(folder: Path) -> Any:
 @pytest.mark.parametrize(
     ("number", "forward_pass", "step"),
     every(
-        4,
+        5,
         [
             (signal.SIGTERM, 3, 2),
             (signal.SIGINT, 4, 2),
