@@ -216,7 +216,7 @@ _BENCHMARKS = (
             "train": tuple(f"{number:04}" for number in range(1, 1001) if number not in ECSSD_HELD_OUT),
             "test": tuple(f"{number:04}" for number in ECSSD_HELD_OUT),
         },
-        note="all 1000 photos of images.zip and ground_truth_mask.zip, of which a fixed list holds 200 out",
+        note="its 1000 photos and their masks are two archives to unpack in one folder; a fixed list holds 200 out",
     ),
 )
 KNOWN: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _BENCHMARKS}

@@ -59,7 +59,7 @@ class ReleaseRequest(Options):
             ValueError: ``run``, ``name`` or ``out`` is missing, or a value is invalid.
         """
         if absent := [name for name in ("run", "name", "out") if OmegaConf.is_missing(config, name)]:
-            raise ValueError(f"{', '.join(f'{name}=...' for name in absent)} not given; --help tells what they take")
+            raise ValueError(f"{', '.join(f'{name}=...' for name in absent)} not given; --help explains each")
         values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         return cls(**{name: values[name] for name in cls.model_fields})
 
@@ -114,9 +114,7 @@ def release(request: ReleaseRequest) -> Release:
             _add_maps(scores / MAPS, folder, request.maps)
         differences = _check(folder, load(checkpoint, device="cpu", base=request.base), request)
         folder.rename(request.out)
-    return Release(
-        request.out, sha256_of(request.out / WEIGHTS), differences, list(description["metrics"] if scores else ())
-    )
+    return Release(request.out, sha256_of(request.out / WEIGHTS), differences, list(description.get("metrics") or ()))
 
 
 def _card_options(request: ReleaseRequest) -> dict[str, Any]:

@@ -76,7 +76,7 @@ CASES: list[tuple[str, list[str], list[str]]] = [
     ("eval", ["data.test=[]"], ["nothing to evaluate", "data.test=["]),
     ("eval", ["data.image_size=100"], ["image_size", "multiple of 32", "100"]),
     ("predict", ["size=100"], ["size=100", "multiple of 32 pixels, not 100"]),
-    ("predict", ["background=blurr"], ["background must be a colour such as white", "'blurr'"]),
+    ("predict", ["background=blurr"], ["background must be blur, or a colour such as white", "'blurr'"]),
     ("eval", ["out=a file"], ["out=a file: can't be made or written to as a folder (File exists)"]),
     ("eval", ["base=nowhere.pt"], ["no SAM2 checkpoint at nowhere.pt"]),
     ("eval", ["engine.epochs=3"], ["epochs"]),

@@ -49,6 +49,7 @@ def test_package_is_complete_and_loads(script: Callable[..., Any], picture: np.n
     np.testing.assert_allclose(half, whole, atol=0.01)
     assert script("release", "run=run", "name=mine", "out=other", "maps=folder").status == 0
     assert Path("other/maps/own/a.png").is_file()
+    assert "\nscores: own\n" in script("release", "run=packages/mine", "name=mine", "out=again").out  # of its card
 
 
 @pytest.mark.usefixtures("run")

@@ -127,7 +127,10 @@ def resized(model: Segmenter, side: int) -> Iterator[None]:
         return
     if not hasattr(backbone, "resize"):
         raise ValueError(f"{type(model).__name__} takes images of {trained} px only, not of {side}: keep its own size")
-    backbone.resize(side)
+    try:
+        backbone.resize(side)
+    except ValueError as error:
+        raise ValueError(f"size={side}: {error}") from error
     try:
         yield
     finally:

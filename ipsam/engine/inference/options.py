@@ -12,21 +12,17 @@ RGB = tuple[int, int, int]
 
 
 def rgb(colour: str) -> RGB:
-    """Convert a colour's name or ``#rrggbb`` to RGB.
-
-    Raises:
-        ValueError: there is no such colour.
-    """
-    try:
-        return ImageColor.getrgb(colour)[:3]
-    except ValueError:
-        raise ValueError(f"must be a colour such as white or '#ff2850', not {colour!r:.99}") from None
+    """Convert a colour's name or ``#rrggbb`` to RGB; ValueError if there is no such colour."""
+    return ImageColor.getrgb(colour)[:3]
 
 
 def _or_colour(word: str) -> AfterValidator:
     def check(value: str) -> str:
-        if value != word:
-            rgb(value)
+        try:
+            if value != word:
+                rgb(value)
+        except ValueError:
+            raise ValueError(f"must be {word}, or a colour such as white or '#ff2850', not {value!r:.99}") from None
         return value
 
     return AfterValidator(check)

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ from ipsam.model.inference import prepare_for_inference
 from ipsam.utils.async_copy import one_ahead, to_host
 from ipsam.utils.device import best_device, checked_device, compile_model, uses_bf16
 
-SINGLE = (str, Path, Image.Image, np.ndarray, Tensor)  # one image rather than a sequence
+# One image rather than a sequence; cv2.imread returns None for a file that is not there.
+SINGLE = (str, Path, Image.Image, np.ndarray, Tensor, NoneType)
 
 
 class Predictor:
@@ -76,11 +78,8 @@ class Predictor:
         self.bf16 = uses_bf16(precision, self.device)
         self.model = model.requires_grad_(False).eval().to(self.device)
         for side in self._sides(options):
-            try:
-                with resized(model, side):
-                    pass
-            except ValueError as error:
-                raise ValueError(f"size={options.size} tta={options.tta}: {error}") from error
+            with resized(model, side):
+                pass
         if fast:
             prepare_for_inference(self.model, bf16=self.bf16)
         if compile:

@@ -33,7 +33,7 @@ def free_port(host: str, port: int) -> int:
             probe.bind((host, port))
             return int(probe.getsockname()[1])
     except (OSError, OverflowError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = "it is no number" if isinstance(error, TypeError) else getattr(error, "strerror", None) or str(error)
         raise ValueError(
             f"host={host} port={port}: the page can't be served there ({reason}); choose another port, "
             "or port=0 for any free one, and an address of this machine as host"

@@ -118,8 +118,8 @@ def test_overlay_colour_stands_out() -> None:
     [
         ({"threshold": 1}, "threshold must be a number above 0 and below 1, not 1"),
         ({"tta": "rotate"}, "tta must be none, flip or scales, not 'rotate'"),
-        ({"colour": "reddish"}, r"colour must be a colour such as white or '#ff2850', not 'reddish'"),
-        ({"background": "blurr"}, r"background must be a colour such as white or '#ff2850', not 'blurr'"),
+        ({"colour": "reddish"}, r"colour must be auto, or a colour such as white or '#ff2850', not 'reddish'"),
+        ({"background": "blurr"}, r"background must be blur, or a colour such as white or '#ff2850', not 'blurr'"),
         ({"feather": -1}, r"feather must be a number from 0 to 200, or null, not -1"),
         ({"size": 0}, r"size must be a whole number from 1 to 4,096, or null, not 0"),
         ({"zooom": True}, "zooom: unknown key; did you mean zoom"),

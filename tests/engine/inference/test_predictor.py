@@ -116,6 +116,8 @@ def test_stream_refuses_a_single_image(predictor: Predictor, picture: np.ndarray
             predictor.stream(single)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batch_size must be a whole number from 1, not 0"):
         predictor.stream([picture], batch_size=0)
+    with pytest.raises(ValueError, match="or a tensor, not NoneType"):
+        predictor.predict(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.gpu

@@ -124,7 +124,9 @@ def test_model_of_one_size_is_named(picture: np.ndarray) -> None:
     predictor = Predictor(NullPrompt(SAM2("micro", image_size=64)), image_size=64, device="cpu")
     with pytest.raises(ValueError, match="NullPrompt takes images of 64 px only, not of 96: keep its own size"):
         predictor.predict(picture, size=96)
+    with pytest.raises(ValueError, match="size=100: image_size must be a positive multiple of 32 pixels, not 100"):
+        Predictor(micro_model(), image_size=64, device="cpu").predict(picture, size=100)
     for given in ({"size": 100}, {"size": 16, "tta": "scales"}):
-        with pytest.raises(ValueError, match=r"size=\d+ tta=\w+: image_size must be a positive multiple of 32 pixels"):
+        with pytest.raises(ValueError, match=r"size=\d+: image_size must be a positive multiple of 32 pixels"):
             Predictor(micro_model(), image_size=64, device="cpu", options=PredictionOptions(**given))
     assert torch.isfinite(torch.from_numpy(predictor.predict(picture, tta="flip", size=64).prob)).all()

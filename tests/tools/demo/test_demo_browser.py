@@ -156,7 +156,7 @@ def test_options_are_closed_at_first_and_used_on_demand(page: Any, predictor: Pr
     page.get_by_label("flip").check()
     page.get_by_role("textbox", name="background").fill("no colour")
     again.click()
-    page.get_by_role("alert").get_by_text("background must be a colour such as white").wait_for()
+    page.get_by_role("alert").get_by_text("background must be blur, or a colour such as white").wait_for()
     assert page.locator("#upload img").count() == 1
     page.get_by_role("textbox", name="background").fill("white")
     page.get_by_role("textbox", name="crop").fill("0.1")
