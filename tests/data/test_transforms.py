@@ -60,6 +60,23 @@ def test_jitter_changes_colours_and_no_mask() -> None:
     assert torch.equal(mask.as_subclass(Tensor), to_mask(blob(64, 64)).as_subclass(Tensor))
 
 
+def test_camouflage_gives_the_object_its_surroundings_colours_and_changes_nothing_else() -> None:
+    mask = blob(64, 64)
+    picture = np.random.default_rng(0).integers(80, 120, (64, 64, 3), dtype=np.uint8)
+    picture[mask > 0] = np.random.default_rng(1).integers((150, 0, 0), (250, 60, 60), (int((mask > 0).sum()), 3))
+    image = to_image(picture)
+    hidden, kept = augment_with(hflip=0.0, camouflage=1.0).transform(64)(image, to_mask(mask))
+    inside = kept[0] > 0
+    away = F.max_pool2d(inside[None].float(), 7, stride=1, padding=3)[0] == 0
+    assert torch.equal(kept.as_subclass(Tensor), to_mask(mask).as_subclass(Tensor))
+    assert torch.equal(hidden[:, away], image[:, away])
+    before, after = (float((i[:, inside].float().mean(1) - 99.5).abs().max()) for i in (image, hidden))
+    assert before > 90
+    assert after < 0.6 * before
+    assert hidden[:, inside].float().std() > 5  # its texture is still there
+    assert torch.equal(augment_with(hflip=0.0, camouflage=1.0).transform(64)(image, to_mask(0 * mask))[0], image)
+
+
 def test_normalise_is_imagenet_and_can_be_undone() -> None:
     image = to_image(np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8))
     normalised = normalise(image)
