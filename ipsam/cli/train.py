@@ -1,5 +1,7 @@
 """Train a model, then evaluate it."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 from ipsam.data import Data
@@ -10,6 +12,7 @@ from ipsam.engine.runs.plugins import packages_named, trust
 from ipsam.engine.runs.provenance import named_sets
 from ipsam.engine.runs.run_folder import begin_run, open_run
 from ipsam.engine.runs.settings import Settings
+from ipsam.engine.runs.trackers import Trackers
 from ipsam.engine.train.plan import plan_run, warn_of_cpu
 from ipsam.engine.train.trainer import check_can_train, train
 from ipsam.utils.console import show
@@ -30,6 +33,7 @@ def main(config: DictConfig) -> None:
     with begin_run(config):
         settings = settings_of(Settings, config.engine, "engine")
         settings.set_up_process()
+        trackers = Trackers(settings.trackers, Path(config.run_dir), as_dict(config))
         data = settings_of(Data, config.data, "data")
         train_set, val_set = data.train_and_val(config.seed)
         test_sets = data.test_sets()  # before training: a missing set should not be found out after a day
@@ -42,15 +46,18 @@ def main(config: DictConfig) -> None:
         folder, resolved = open_run(config, model, named_sets(test_sets, train_set, val_set), init=init)
         references = evaluate_references(model, test_sets, settings) if settings.references else {}
         run = {"folder": folder, "config": resolved, "seed": config.seed, "resume": config.resume}
-        progress = train(model, train_set, val_set, test_sets=test_sets, settings=settings, **run)
-        log = folder / "tensorboard"
-        evaluate_run(
-            model,
-            test_sets,
-            settings,
-            out=folder / "eval",
-            epochs=None if progress is None else progress.epoch,
-            skipped_steps=None if progress is None else progress.skipped,
-            references=references,
-            log=log,
-        )
+        with trackers:
+            progress = train(
+                model, train_set, val_set, test_sets=test_sets, settings=settings, trackers=trackers, **run
+            )
+            step = 0 if progress is None else progress.step
+            evaluate_run(
+                model,
+                test_sets,
+                settings,
+                out=folder / "eval",
+                epochs=None if progress is None else progress.epoch,
+                skipped_steps=None if progress is None else progress.skipped,
+                references=references,
+                log=lambda group, scores: trackers.log(group, scores, step),
+            )

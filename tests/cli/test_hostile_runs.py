@@ -9,7 +9,9 @@ import pytest
 from support.small_run import TINY
 
 
-@pytest.mark.parametrize("name", ["train.log", "config.yaml", "environment.jsonl", "tensorboard", "eval", "diverged"])
+@pytest.mark.parametrize(
+    "name", ["train.log", "config.yaml", "environment.jsonl", "tensorboard", "trackers", "eval", "diverged"]
+)
 def test_training_does_not_follow_links(script: Callable[..., Any], name: str) -> None:
     Path("run").mkdir()
     Path("mine").write_text("mine")

@@ -11,11 +11,11 @@ from support.defaults import data_with
 from support.figure_runs import num_columns, read, rows, write_run, write_set
 from support.saved_maps import mask_of, save
 
+from ipsam.engine.evaluate.page import GAP, KEY, TITLE, WIDTH, Column, resized
 from ipsam.engine.runs.configuration import as_dict, read_config
 from ipsam.tools.figures import draw
-from ipsam.tools.figures.columns import Column, mechanism
-from ipsam.tools.figures.page import GAP, KEY, TITLE
-from ipsam.tools.figures.view import WIDTH, load_figure_model, resized, view
+from ipsam.tools.figures.columns import mechanism
+from ipsam.tools.figures.view import load_figure_model, view
 
 NUM_FULL = 8  # columns of the full model without a baseline
 

@@ -18,11 +18,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 
 from ipsam.cli.errors import user_errors
-from ipsam.engine.train.trainer import train
 from ipsam.model import LoRA
 from ipsam.utils.rng import seed_everything
 from support.builders import micro_model
 from support.defaults import data_with, settings_with
+from support.training import fit
 
 KILLS = 24
 IN_SAVING = 12  # of them, at a call that writing a checkpoint takes
@@ -59,7 +59,7 @@ def run(folder: Path) -> None:
     model = micro_model(lora=LoRA(rank=2, dropout=0.3))
     train_set, val_set = DATA.train_and_val(0)
     with user_errors():
-        train(model, train_set, val_set, settings=SETTINGS, folder=folder, config="model: {}\n", seed=0, resume=True)
+        fit(model, train_set, folder, SETTINGS, val_set=val_set, resume=True)
 
 
 def killed_in_saving(after: int) -> None:

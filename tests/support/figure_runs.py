@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from ipsam.engine.evaluate.page import GAP, WIDTH
 from ipsam.engine.runs.configuration import build_model
 from ipsam.engine.runs.store import Store
-from ipsam.tools.figures.page import GAP
-from ipsam.tools.figures.view import WIDTH
 from support.builders import randomise
 from support.experiments import CONFIGS, changeable
 from support.saved_maps import mask_of, save

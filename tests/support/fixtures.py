@@ -71,6 +71,7 @@ def make_settings() -> Any:
             "num_workers": 0,
             "eval_batch_size": 2,
             "log_every": 1,
+            "trackers": [],
         }
         return settings_with(**given | options)
 

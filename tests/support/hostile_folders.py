@@ -32,6 +32,7 @@ LINKS = {  # path in the run -> target
     "eval/metrics.json": ("{outside}/file",),
     "eval/maps": ("{outside}",),
     "tensorboard": ("{outside}",),
+    "trackers": ("{outside}",),
     **dict.fromkeys(("config.yaml", "data.json", "environment.jsonl"), ("{outside}/file",)),
 }
 TEXTS = {  # path in the run -> contents

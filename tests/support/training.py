@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from ipsam.data import TrainSet
+from ipsam.engine.runs.trackers import Trackers
 from ipsam.engine.train.trainer import train
 from ipsam.model import IPSAM
 from ipsam.utils.rng import seed_everything
@@ -19,7 +20,8 @@ class PowerCutError(Exception):
 
 
 def fit(model: IPSAM, train_set: TrainSet | None, folder: Path, settings: Any, **options: Any) -> IPSAM:
-    train(model, train_set, settings=settings, folder=folder, config=CONFIG, seed=0, **options)
+    with Trackers(settings.trackers, folder, {"engine": settings.model_dump()}) as trackers:
+        train(model, train_set, settings=settings, folder=folder, config=CONFIG, seed=0, trackers=trackers, **options)
     return model
 
 

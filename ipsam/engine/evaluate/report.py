@@ -1,6 +1,6 @@
 """Evaluation report of a run, shared by ``ipsam train`` and ``ipsam eval`` so that their numbers agree."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +9,9 @@ from ipsam.engine.evaluate.evaluator import evaluate_constant, evaluate_with
 from ipsam.engine.evaluate.panel import save_panel
 from ipsam.engine.evaluate.parts import Parts
 from ipsam.engine.evaluate.scores import Evaluation
-from ipsam.engine.metrics import Protocol
+from ipsam.engine.metrics import Protocol, Scores
 from ipsam.engine.metrics.tables import scores_table
 from ipsam.engine.runs.settings import Settings
-from ipsam.engine.runs.tensorboard import Log
 from ipsam.model import Segmenter
 from ipsam.model.inference import prepare_for_inference
 from ipsam.utils.console import show
@@ -52,7 +51,7 @@ def evaluate_run(
     protocol: Protocol | None = None,
     save_maps: bool = False,
     references: Mapping[str, Evaluation] | None = None,
-    log: Path | None = None,
+    log: Callable[[str, Scores], object] | None = None,
     parts: Parts | None = None,
 ) -> None:
     """Score every test set. The main process writes scores and pictures, and prints the table.
@@ -68,7 +67,7 @@ def evaluate_run(
         protocol: rules of scoring; None: the default.
         save_maps: also write each probability map to ``out/maps/<dataset>/<image's stem>.png``.
         references: other evaluations to show in the table, by name.
-        log: TensorBoard folder that receives the scores too, at the last epoch.
+        log: called with ``test/<dataset>`` and its scores.
         parts: score one shard of the images; see ``evaluate``.
     """
     state = processes(cpu=settings.cpu)
@@ -89,10 +88,8 @@ def evaluate_run(
         save_panel(model, test_set, out / f"{name}.png", settings=settings) for name, test_set in test_sets.items()
     ]
     if log is not None:
-        board = Log(log)
         for name, scores in evaluation.datasets.items():
-            board.scalars(f"test/{name}", scores, settings.epochs)
-        board.close()
+            log(f"test/{name}", scores)
     methods = {name: reference.datasets for name, reference in (references or {}).items()}
     show(evaluation.protocol, scores_table({"model": evaluation.datasets, **methods}), *evaluation.notes())
     show(f"scores: {out / 'metrics.json'}, {out / 'per_image.csv'}, {out / 'curves.csv'}")

@@ -25,7 +25,7 @@ from ipsam.utils.folders import check_stays_inside, missing, remove_empty
 from ipsam.utils.lock import SOFT, hold, holder
 from ipsam.utils.signals import cleaned_up
 
-OWN_FOLDERS = ("checkpoints", "diverged", "tensorboard", "eval")
+OWN_FOLDERS = ("checkpoints", "diverged", "tensorboard", "trackers", "eval")
 FIGURES = "figures"  # a folder of the run, too
 DATA_ROOT = "data"  # as in configs/paths/default.yaml
 ENVIRONMENT, LOG, LOCK = "environment.jsonl", "train.log", ".lock"
@@ -37,6 +37,7 @@ FREE_ON_RESUME = (
     "model.backbone.pretrained",  # a resumed run has its weights in the checkpoint
     *("engine.num_workers", "engine.num_threads", "engine.eval_batch_size", "engine.references"),
     *("engine.log_every", "engine.val_every", "engine.watch_test", "engine.save_every", "engine.keep"),
+    *("engine.trackers", "engine.profile_steps"),
     *("engine.activation_checkpointing", "engine.memory_gb", "engine.on_divergence"),
 )
 EPOCHS = "engine.epochs"  # may grow on resuming

@@ -95,6 +95,8 @@ class Settings(Options):
     num_workers: NotNegative = Field(le=256)
     eval_batch_size: Positive = Field(le=1024)
     log_every: Positive
+    trackers: Sequence[Literal["tensorboard", "wandb", "trackio", "mlflow"]]
+    profile_steps: Annotated[Sequence[Positive], Field(description="[] or [FIRST, LAST], whole numbers from 1")]
     val_every: Positive
     watch_test: NotNegative
     save_every: Positive
@@ -121,6 +123,8 @@ class Settings(Options):
             raise ValueError(f"min_lr must be at most lr, not min_lr={self.min_lr} with lr={self.lr}")
         if self.memory_gb is not None and self.activation_checkpointing:
             raise ValueError("memory_gb chooses what is computed again: leave activation_checkpointing=false")
+        if self.profile_steps and (len(self.profile_steps) != 2 or self.profile_steps[0] > self.profile_steps[1]):
+            raise ValueError(f"profile_steps must be [FIRST, LAST] or [], not {list(self.profile_steps)!r:.99}")
         return self
 
     def set_up_process(self) -> None:

@@ -2,16 +2,14 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import safetensors.torch
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import default_collate
 
 from ipsam.data import TrainSet
 from ipsam.engine.runs.checkpoint import load_training, load_weights, other_versions, save_checkpoint
@@ -66,7 +64,6 @@ class RunState:
         self.checkpoints = Store(folder / "checkpoints", keep=keep)
         self.progress = Progress()
         self._bad_in_a_row, self._last_bad = 0, 0
-        self.timing = ""  # of the last epoch, for its line in the log
         if accelerator.is_main_process:
             self.checkpoints.clean_up()
         accelerator.wait_for_everyone()  # before any process looks for the newest
@@ -154,33 +151,17 @@ class RunState:
                     f"{', '.join(step['images'])}. {WAY_OUT}"
                 )
 
-    def timed(self, loader: DataLoader[Any]) -> Iterator[Any]:
-        """Yield an epoch's batches, and measure its steps and the wait for each batch; on an error end the workers."""
-        first, waited, begun = self.progress.step, 0.0, perf_counter()
-        asked = begun
-        try:
-            for batch in loader:
-                waited += perf_counter() - asked
-                yield batch
-                asked = perf_counter()
-        except BaseException:  # also of the loop's body, which closes this generator
-            _end_workers(loader)
-            raise
-        seconds, steps = asked - begun, self.progress.step - first
-        self.timing = (
-            f"; {seconds / steps:.3g} s a step, {waited / seconds:.0%} of it waiting for data" if steps else ""
-        )
-
-    def log_epoch(self, num_epochs: int, loss: float | None, metric: str | None) -> None:
+    def log_epoch(self, num_epochs: int, loss: float | None, metric: str | None, timing: str) -> None:
         """Log a line about the epoch that has ended.
 
         Args:
             loss: the last step's.
+            timing: of its steps, see ``Telemetry``.
             metric: the one of the validation's scores that selects the best checkpoint; None without a validation.
         """
         progress = self.progress
         line = f"epoch {progress.epoch} of {num_epochs}, step {progress.step}"
-        line += "" if loss is None else f": loss {loss:.4f}{self.timing}"
+        line += "" if loss is None else f": loss {loss:.4f}{timing}"
         if metric is not None:
             is_best = progress.best_step == progress.step
             best = "the best so far" if is_best else f"best so far: {self._best(metric)}"
@@ -254,16 +235,6 @@ class RunState:
             "progress": self.progress.model_dump(),
         }
         return state | ({SCALE: self.scale.state()} if self.scale.enabled else {})
-
-
-def _end_workers(loader: DataLoader[Any]) -> None:
-    """End a loader's workers, which an error and its traceback keep alive.
-
-    The garbage collector would close their queues before torch tells them to end, and so wait for them in vain.
-    """
-    iterator: Any = getattr(loader, "base_dataloader", loader)._iterator  # accelerate's loader holds torch's
-    if iterator is not None:
-        iterator._shutdown_workers()
 
 
 def _does_not_fit(checkpoint: Path, error: Exception) -> ValueError:

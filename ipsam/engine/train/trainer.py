@@ -2,7 +2,6 @@
 
 import logging
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from accelerate import (
     skip_first_batches,
 )
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ipsam.data import EpochSampler, TestSet, TrainSet, collate_train
@@ -26,14 +24,16 @@ from ipsam.engine.evaluate.panel import panel
 from ipsam.engine.metrics import Scores
 from ipsam.engine.runs.settings import Settings
 from ipsam.engine.runs.store import Store
-from ipsam.engine.runs.tensorboard import Log
+from ipsam.engine.runs.trackers import TENSORBOARD, Trackers
 from ipsam.engine.train.divergence import DivergenceGuard
 from ipsam.engine.train.loss_scale import LossScale
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.engine.train.memory import num_recomputed, out_of_memory_explained
 from ipsam.engine.train.optimizer import SkippableAdamW, parameter_groups
+from ipsam.engine.train.profiling import StepProfiler
 from ipsam.engine.train.progress import Progress
 from ipsam.engine.train.state import RunState
+from ipsam.engine.train.telemetry import Telemetry
 from ipsam.model import Segmenter
 from ipsam.model.activation_checkpointing import recompute_blocks
 from ipsam.model.lora import add_lora_by_addmm
@@ -55,6 +55,7 @@ def train(
     folder: Path,
     config: str,
     seed: int,
+    trackers: Trackers | None = None,
     resume: bool = False,
 ) -> Progress | None:
     """Train a model in place for ``settings.epochs`` epochs. A model without trainable parameters is only saved.
@@ -67,9 +68,10 @@ def train(
         val_set: held-out pairs, which choose ``checkpoints/best``.
         test_sets: test sets by name, which ``settings.watch_test`` evaluates; nothing is selected on them.
         settings: the ``engine`` section.
-        folder: run folder; receives ``checkpoints``, ``tensorboard`` and ``eval/curve.csv``.
+        folder: run folder; receives ``checkpoints`` and ``eval/curve.csv``.
         config: resolved configuration, saved with every checkpoint.
         seed: seed of the order of samples.
+        trackers: receive losses, scores, pictures and telemetry; started here. None: none.
         resume: continue from the newest intact checkpoint, if any, to the same result as without interruption.
 
     Returns:
@@ -81,10 +83,11 @@ def train(
         StoppedError: the run was asked to stop, and has saved.
         OSError: a checkpoint cannot be written.
     """
-    accelerator = make_accelerator(model, settings)
+    accelerator, trackers = make_accelerator(model, settings), trackers or Trackers((), folder)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         logger.info("nothing to train: the model is only evaluated")
+        trackers.start(0)
         if accelerator.is_main_process:
             Store(folder / "checkpoints").save(0, model, config=config, training={}, best=False)
         return None
@@ -118,17 +121,18 @@ def train(
         run.log_schedule(settings, num_steps)
     progress = run.progress
     guard = DivergenceGuard(accelerator, model, stop=settings.on_divergence == "stop", scale=scale)
-    log = Log(folder / "tensorboard" if accelerator.is_main_process else None, purge_step=progress.step + 1)
-    bar = progress_bar(num_steps, progress.step, shown=accelerator.is_main_process)
+    trackers.start(progress.step)
+    profiler = StepProfiler(settings.profile_steps if accelerator.is_main_process else (), folder / TENSORBOARD)
+    telemetry = Telemetry(trackers, accelerator, progress, num_steps, profiler)
 
-    with Stop() as stop, bar, logging_redirect_tqdm():
+    with Stop() as stop, telemetry.bar, logging_redirect_tqdm():
         for epoch in range(progress.epoch, settings.epochs):
             sampler.epoch = epoch
             parallel.train()
             is_last, output = epoch + 1 == settings.epochs, None
             validates = val_set is not None and (is_last or (epoch + 1) % settings.val_every == 0)
             watches = settings.watch_test and (is_last or (epoch + 1) % settings.watch_test == 0)
-            for batch in run.timed(skip_first_batches(loader, progress.batch) if progress.batch else loader):
+            for batch in telemetry.timed(skip_first_batches(loader, progress.batch) if progress.batch else loader):
                 lr = settings.lr_at(progress.step, num_steps)
                 with out_of_memory_explained(model, settings, num_blocks), accelerator.accumulate(parallel):
                     with torch.autocast(accelerator.device.type, dtype=torch.float16, enabled=settings.fp16):
@@ -145,16 +149,13 @@ def train(
                 progress.batch += 1
                 if accelerator.sync_gradients:
                     progress.step += 1
-                    bar.update()
+                    telemetry.bar.update()
                     ends, logs = accelerator.gradient_state.end_of_dataloader, progress.step % settings.log_every == 0
                     stops, saves = stop.agreed(accelerator.num_processes), progress.step % settings.save_every == 0
                     if ends or logs or stops or saves:  # otherwise the host does not wait for the device
                         run.check_skipped(guard, train_set)
                     if logs:
-                        total = f"{losses['total'].item():.4f}"
-                        bar.set_postfix(epoch=epoch + 1, loss=total, lr=f"{lr:.1e}", refresh=False)
-                        log.scalars("loss", losses, progress.step)
-                        log.scalars("optimiser", {"lr": lr, "skipped": progress.skipped}, progress.step)
+                        telemetry.log(losses, norm, lr=lr)
                     if (validates or watches) if ends else stops or saves:  # the end of an epoch saves below
                         run.save()
                         if stops:
@@ -166,17 +167,16 @@ def train(
                 assert val_set is not None
                 scores = validate(model, val_set, settings)
                 best = progress.add_scores(scores, settings.best)
-                log.scalars("val", scores, progress.step)
+                trackers.log("val", scores, progress.step)
             if watches:
                 for name, of_set in watch(model, test_sets, settings, epoch=epoch + 1, folder=folder).items():
-                    log.scalars(f"watch/{name}", of_set, progress.step)
-            run.log_epoch(settings.epochs, loss, settings.best if validates else None)
-            if output is not None:  # None if resumed after the last step of an epoch
-                log.picture("panel", panel(batch["image"], batch["mask"].div(255), output), progress.step)
+                    trackers.log(f"watch/{name}", of_set, progress.step)
+            run.log_epoch(settings.epochs, loss, settings.best if validates else None, telemetry.timing)
+            if output is not None and trackers.take_pictures:  # None if resumed after the last step of an epoch
+                trackers.picture("panel", panel(batch["image"], batch["mask"].div(255), output), progress.step)
             run.save(best=best)
             if not is_last and stop.agreed(accelerator.num_processes):
                 raise run.stopped(num_steps)
-    log.close()
     run.finish(settings.best)
     return progress
 
@@ -251,12 +251,6 @@ def loss_weight(batch: int, settings: Settings, *, num_images: int) -> float:
     size, passes = settings.batch_size, settings.accumulate  # accelerate divides the loss by ``accumulate``
     left_at_step, left = (num_images - size * index for index in (batch - batch % passes, batch))
     return passes * min(size, left) / min(size * passes, left_at_step)
-
-
-def progress_bar(num_steps: int, done: int, *, shown: bool) -> tqdm:
-    """Make the bar of optimiser steps; in a log file, where every update stays, it updates every ten seconds."""
-    interval = 0.2 if sys.stderr.isatty() else 10
-    return tqdm(total=num_steps, initial=done, unit="step", disable=not shown, mininterval=interval)
 
 
 def validate(model: Segmenter, val_set: TestSet, settings: Settings) -> dict[str, float]:

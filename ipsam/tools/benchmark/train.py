@@ -19,6 +19,7 @@ from ipsam.data.sources import FolderSource
 from ipsam.data.transforms import Augment
 from ipsam.engine.runs.configuration import settings_of
 from ipsam.engine.runs.settings import Settings
+from ipsam.engine.runs.trackers import Trackers
 from ipsam.engine.train.trainer import train
 from ipsam.model import IPSAM
 from ipsam.tools.benchmark import Report
@@ -81,8 +82,10 @@ class Task:
         AcceleratorState._reset_state(reset_partial_state=True)  # it keeps the precision of a process's first run
         GradientState._reset_state()
         with tempfile.TemporaryDirectory() as name:
-            train(model, data, settings=settings, folder=Path(name), config="model: {}\n", seed=0)
-            events = EventAccumulator(str(Path(name) / "tensorboard")).Reload().Scalars("loss/total")
+            folder = Path(name)
+            with Trackers(["tensorboard"], folder) as trackers:
+                train(model, data, settings=settings, folder=folder, config="model: {}\n", seed=0, trackers=trackers)
+            events = EventAccumulator(str(folder / "tensorboard")).Reload().Scalars("loss/total")
         return [(event.wall_time, event.value) for event in events]
 
     def straightforward(self, num_steps: int, **changes: Any) -> Logged:

@@ -4,17 +4,14 @@ Images are RGB, (height, width, 3) uint8; maps are (height, width).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import matplotlib
 import numpy as np
-from numpy.typing import NDArray
 
 from ipsam.data.saved_maps.maps import read_map
-from ipsam.engine.inference.gate_map import GATE_MAP, SUPPRESSED, gate_map
+from ipsam.engine.evaluate.page import SCALE, Column, Map, RGBImage, gates, probabilities
 from ipsam.tools.figures.view import View, shrunk
 
 # Okabe and Ito's vermilion and sky blue: distinct for every type of colour vision, bright on a dark image.
@@ -22,21 +19,6 @@ FALSE_POSITIVE, FALSE_NEGATIVE = (213, 94, 0), (86, 180, 233)
 ENERGY_COLOURS = "RdBu_r"  # from blue, a loss, through white, 0, to red, a gain
 MINUS = "\N{MINUS SIGN}"
 DIMMED = 0.45  # of the image's brightness, behind the errors
-
-RGBImage = NDArray[np.uint8]
-Map = NDArray[np.floating[Any]]
-Key = Sequence[str | RGBImage]  # words and colours, side by side
-
-RAMP = np.linspace(0, 1, 256)[None]  # of a colour scale, for a key
-
-
-@dataclass(frozen=True)
-class Column:
-    """A title, one image a row (None: no map), and a key to the colours."""
-
-    title: str
-    cells: Sequence[RGBImage | None]
-    key: Key = ()
 
 
 def mechanism(ours: Sequence[View], baseline: Sequence[View]) -> list[Column]:
@@ -56,14 +38,14 @@ def mechanism(ours: Sequence[View], baseline: Sequence[View]) -> list[Column]:
     wrong = [errors(row.image, row.prob, row.truth) for row in ours]
     columns.append(Column("Error", wrong, (patch(FALSE_POSITIVE), "FP", patch(FALSE_NEGATIVE), "FN")))
     if prompts := [(row.fg, row.bg) for row in ours if row.fg is not None and row.bg is not None]:
-        columns.append(_probabilities("P⁺", [fg for fg, _ in prompts]))
-        columns.append(_probabilities("P⁻", [bg for _, bg in prompts]))
-    if gates := [gate_map(row.gate) for row in ours if row.gate is not None]:
-        columns.append(Column(GATE_MAP, gates, (f"{SUPPRESSED} 0", gate_map(1 - RAMP), "1")))
+        columns.append(probabilities("P⁺", [fg for fg, _ in prompts]))
+        columns.append(probabilities("P⁻", [bg for _, bg in prompts]))
+    if maps := [row.gate for row in ours if row.gate is not None]:
+        columns.append(gates(maps))
     if changes := [row.energy for row in ours if row.energy is not None]:
         limit = max(float(np.abs(change).max()) for change in changes) or 1.0
         energies = [energy_map(change / limit) for change in changes]
-        key = (f"{MINUS}{limit:.3g}", energy_map(2 * RAMP - 1), f"+{limit:.3g}")
+        key = (f"{MINUS}{limit:.3g}", energy_map(2 * SCALE - 1), f"+{limit:.3g}")
         columns.append(Column("Energy change", energies, key))
     return columns
 
@@ -78,8 +60,7 @@ def comparison(
     """
     image, *predictions = _predictions(ours, baseline)
     others = [
-        _probabilities(name, [None if path is None else _saved(path) for path in maps])
-        for name, maps in methods.items()
+        probabilities(name, [None if path is None else _saved(path) for path in maps]) for name, maps in methods.items()
     ]
     return [image, _truth(ours), *reversed(predictions), *others]
 
@@ -87,26 +68,17 @@ def comparison(
 def _predictions(ours: Sequence[View], baseline: Sequence[View]) -> list[Column]:
     columns = [Column("Image", [row.image for row in ours])]
     if baseline:
-        columns.append(_probabilities("Baseline", [row.prob for row in baseline]))
-    return [*columns, _probabilities("Ours", [row.prob for row in ours])]
+        columns.append(probabilities("Baseline", [row.prob for row in baseline]))
+    return [*columns, probabilities("Ours", [row.prob for row in ours])]
 
 
 def _truth(ours: Sequence[View]) -> Column:
-    return _probabilities("Truth", [row.truth for row in ours])
-
-
-def _probabilities(title: str, maps: Sequence[Map | None]) -> Column:
-    return Column(title, [None if one is None else grey(one) for one in maps], ("0", grey(RAMP), "1"))
+    return probabilities("Truth", [row.truth for row in ours])
 
 
 def _saved(path: Path) -> Map:
     pixels = read_map(path)
     return shrunk(pixels.astype(np.float32) / np.float32(255 if pixels.dtype == np.uint8 else 1))
-
-
-def grey(values: Map) -> RGBImage:
-    """Draw probabilities from black, 0, to white, 1."""
-    return np.repeat(np.rint(values * 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def errors(image: RGBImage, prediction: Map, truth: Map) -> RGBImage:

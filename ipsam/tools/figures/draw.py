@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ipsam.data import Data, TestSet
 from ipsam.data.files import normal_stem, some
 from ipsam.engine.evaluate.evaluator import evaluate_with
+from ipsam.engine.evaluate.page import draw_page, save_page
 from ipsam.engine.evaluate.scores import ranking
 from ipsam.engine.metrics import METRICS, Protocol
 from ipsam.engine.runs.checkpoint import finished_epochs
@@ -25,7 +26,6 @@ from ipsam.engine.runs.reopen import evaluation_folder, output_folder, reopen, r
 from ipsam.engine.runs.run_folder import FIGURES
 from ipsam.tools.figures.columns import comparison, mechanism
 from ipsam.tools.figures.method_maps import maps_of, method_folders
-from ipsam.tools.figures.page import draw_page, save_page
 from ipsam.tools.figures.view import FigureModel, load_figure_model, view
 from ipsam.utils.files import read_csv
 from ipsam.utils.folders import writable_folder

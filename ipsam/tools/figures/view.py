@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -18,15 +17,12 @@ from torch import Tensor, nn
 from ipsam.data import Data
 from ipsam.data.placement import Placement
 from ipsam.data.sources import Sample
+from ipsam.engine.evaluate.page import WIDTH, Pixels, resized
 from ipsam.engine.inference.forward import forward, start_predictions
 from ipsam.engine.runs.checkpoint import load_weights
 from ipsam.engine.runs.configuration import build_model, settings_of
 from ipsam.engine.runs.settings import Settings
 from ipsam.model import Segmenter
-
-WIDTH = 480  # pixels of an image on the page
-
-Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float32])
 
 
 @dataclass(frozen=True)
@@ -128,12 +124,3 @@ def shrunk(pixels: Pixels) -> Pixels:
     """Shrink an image or map to at most ``WIDTH`` wide, keeping its aspect ratio."""
     height, width = pixels.shape[:2]
     return resized(pixels, (max(1, round(height * WIDTH / width)), WIDTH)) if width > WIDTH else pixels
-
-
-def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """Resize an image or map to (height, width)."""
-    if pixels.shape[:2] == size:
-        return pixels
-    smaller = pixels.shape[0] * pixels.shape[1] > size[0] * size[1]
-    result: Pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    return result

@@ -1,5 +1,6 @@
 import math
 import os
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -30,10 +31,12 @@ from support.defaults import settings_with
         *(("warmup_share", value, "a number from 0 to 1, or null") for value in (-0.1, 1.5, math.nan)),
         ("watch_test", -1, "a whole number of at least 0"),
         ("decay_all", 0, "true or false"),
+        ("trackers", ["visdom"], "a list of tensorboard, wandb, trackio or mlflow"),
+        *(("profile_steps", value, r"\[\] or \[FIRST, LAST\], whole numbers from 1") for value in ([0, 5], 50)),
     ],
 )
 def test_impossible_values_are_named(key: str, value: Any, takes: str) -> None:
-    with pytest.raises(ValueError, match=rf"^engine\.{key} must be {takes}, not {value!r}$"):
+    with pytest.raises(ValueError, match=rf"^engine\.{key} must be {takes}, not {re.escape(repr(value))}$"):
         settings_with(**{key: value})
 
 
@@ -60,6 +63,10 @@ def test_impossible_values_are_named(key: str, value: Any, takes: str) -> None:
         ),
         ({"groups": ["a"]}, r"engine\.groups must be a list of \{match: REGEX, .*\}, not \['a'\]"),
         ({"lr": 1e-7}, r"engine: min_lr must be at most lr, not min_lr=1e-06 with lr=1e-07"),
+        *(
+            ({"profile_steps": steps}, rf"engine: profile_steps must be \[FIRST, LAST\] or \[\], not \[{steps[0]}.*\]")
+            for steps in ([50], [60, 50])
+        ),
         ({"memory_gb": 1, "activation_checkpointing": True}, r"engine: .*leave activation_checkpointing=false"),
         ({"epochs": 0, "lr": 0}, r"engine\.epochs must .*, not 0\nengine\.lr must be a number above 0, not 0"),
     ],

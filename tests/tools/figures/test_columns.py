@@ -9,21 +9,19 @@ import numpy as np
 import pytest
 
 from ipsam.data.sources import Sample
+from ipsam.engine.evaluate.page import SCALE, WIDTH, Column, grey
 from ipsam.engine.inference.gate_map import gate_map
 from ipsam.tools.figures.columns import (
     DIMMED,
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
-    RAMP,
-    Column,
     comparison,
     energy_map,
     errors,
-    grey,
     mechanism,
     patch,
 )
-from ipsam.tools.figures.view import WIDTH, FigureModel, View, view
+from ipsam.tools.figures.view import FigureModel, View, view
 
 RED, GREEN, BLUE = range(3)
 FIGURE_4 = ["Image", "Truth", "Baseline", "Ours", "Error", "P⁺", "P⁻", "Gate decision", "Energy change"]
@@ -69,10 +67,10 @@ def test_figure_4_shows_every_part(views: list[View]) -> None:
     for column in columns:
         assert [cell.shape for cell in column.cells if cell is not None] == [(40, 70, 3), (40, 60, 3)]
     assert key_of(shown["Error"]) == [patch(FALSE_POSITIVE).tolist(), "FP", patch(FALSE_NEGATIVE).tolist(), "FN"]
-    assert key_of(shown["Gate decision"]) == ["suppressed 0", gate_map(1 - RAMP).tolist(), "1"]
+    assert key_of(shown["Gate decision"]) == ["suppressed 0", gate_map(1 - SCALE).tolist(), "1"]
     assert [title for title, column in shown.items() if not column.key] == ["Image"]
     for title in ("Truth", "Baseline", "Ours", "P⁺", "P⁻"):
-        assert key_of(shown[title]) == ["0", grey(RAMP).tolist(), "1"]
+        assert key_of(shown[title]) == ["0", grey(SCALE).tolist(), "1"]
 
 
 @pytest.mark.parametrize("factor", [0, 1, 2])
@@ -82,7 +80,7 @@ def test_rows_share_the_energy_scale(views: list[View], factor: int) -> None:
     limit = float(np.abs(energies[1]).max()) or 1.0
     column = by_title(mechanism([replace(views[0], energy=energy) for energy in energies], []))["Energy change"]
     assert same(column, [energy_map(energy / limit) for energy in energies])
-    assert key_of(column) == [f"\N{MINUS SIGN}{limit:.3g}", energy_map(2 * RAMP - 1).tolist(), f"+{limit:.3g}"]
+    assert key_of(column) == [f"\N{MINUS SIGN}{limit:.3g}", energy_map(2 * SCALE - 1).tolist(), f"+{limit:.3g}"]
 
 
 def test_energy_is_red_where_it_grows_and_blue_where_it_shrinks(views: list[View]) -> None:
@@ -122,7 +120,7 @@ def test_figure_3_shows_saved_maps_beside_both_models(views: list[View], tmp_pat
     assert [column.title for column in columns] == ["Image", "Truth", "Ours", "Baseline", "One"]
     assert same(columns[3], [grey(1 - one.prob) for one in views])
     assert same(columns[4], [None, np.full((5, WIDTH, 3), 51)])
-    assert [key_of(column) for column in columns] == [[], *[["0", grey(RAMP).tolist(), "1"]] * 4]
+    assert [key_of(column) for column in columns] == [[], *[["0", grey(SCALE).tolist(), "1"]] * 4]
     assert list(by_title(comparison(views, [], {}))) == ["Image", "Truth", "Ours"]
 
 

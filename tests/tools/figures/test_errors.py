@@ -11,11 +11,10 @@ from support.figure_runs import figure_config as config
 from support.map_files import save
 
 from ipsam.data.sources import Sample
-from ipsam.tools.figures.columns import Column
+from ipsam.engine.evaluate.page import GAP, LARGEST, WIDTH, Column, draw_page, save_page
 from ipsam.tools.figures.draw import FigureRequest
 from ipsam.tools.figures.method_maps import maps_of, method_folders
-from ipsam.tools.figures.page import GAP, LARGEST, draw_page, save_page
-from ipsam.tools.figures.view import WIDTH, FigureModel, view
+from ipsam.tools.figures.view import FigureModel, view
 
 ROWS = LARGEST // (WIDTH + GAP) + 1
 MAPS = Path("maps")

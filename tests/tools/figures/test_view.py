@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ipsam.data.placement import Placement
 from ipsam.data.sources import Sample
+from ipsam.engine.evaluate.page import WIDTH
 from ipsam.engine.inference.forward import to_map
 from ipsam.model import (
     IPSAM,
@@ -22,7 +23,7 @@ from ipsam.model import (
     PurifiedAnchorGating,
     SubtractionFusion,
 )
-from ipsam.tools.figures.view import WIDTH, FigureModel, energy_changes, view
+from ipsam.tools.figures.view import FigureModel, energy_changes, view
 from ipsam.utils.imagenet import normalise
 
 

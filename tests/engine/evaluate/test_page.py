@@ -7,9 +7,20 @@ import numpy as np
 import pytest
 from support.figure_runs import read
 
-from ipsam.tools.figures.columns import RAMP, Column, RGBImage, energy_map, patch
-from ipsam.tools.figures.page import DPI, GAP, KEY, PATCH, TITLE, draw_page, save_page
-from ipsam.tools.figures.view import WIDTH
+from ipsam.engine.evaluate.page import (
+    DPI,
+    GAP,
+    KEY,
+    PATCH,
+    SCALE,
+    TITLE,
+    WIDTH,
+    Column,
+    RGBImage,
+    draw_page,
+    save_page,
+)
+from ipsam.tools.figures.columns import energy_map, patch
 from ipsam.utils.fonts import boxes_for_unknown_letters
 
 FRAME = 3  # pixels at an image's edge that its frame may touch
@@ -58,7 +69,7 @@ def test_keys_are_between_titles_and_images(tmp_path: Path) -> None:
     columns = [
         Column("plain", [noise(100)]),
         Column("patches", [noise(100)], (colours[0], "one", colours[1], "other")),
-        Column("a ramp", [noise(100)], ("low", energy_map(2 * RAMP - 1), "high")),
+        Column("a ramp", [noise(100)], ("low", energy_map(2 * SCALE - 1), "high")),
     ]
     page = saved(columns, tmp_path)
     assert page.shape[0] == TITLE + KEY + 100
@@ -76,7 +87,7 @@ def test_keys_are_between_titles_and_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [("suppressed 0", "1"), ("−1.23e+03", "+1.23e+03"), ("suppressed 0", "1 unaffected")])  # noqa: RUF001
 def test_keys_fit_their_column(words: tuple[str, str]) -> None:
     """A key never runs into its neighbour."""
-    key = (words[0], energy_map(2 * RAMP - 1), words[1])
+    key = (words[0], energy_map(2 * SCALE - 1), words[1])
     figure = draw_page([Column("image", [noise(50)]), Column("map", [noise(50)], key)])
     with boxes_for_unknown_letters():
         boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text() in words]
@@ -102,7 +113,7 @@ def test_titles_fit_their_column(title: str) -> None:
 def test_pdf(tmp_path: Path) -> None:
     """One page, images not resampled, TrueType letters, reproducible bytes."""
     cells = [noise(200, seed=1), noise(300, seed=2)]
-    columns = [Column("Image", cells), Column("模型 P⁺", cells, ("0", energy_map(2 * RAMP - 1), "1"))]
+    columns = [Column("Image", cells), Column("模型 P⁺", cells, ("0", energy_map(2 * SCALE - 1), "1"))]
     _, path = save_page(draw_page(columns), str(tmp_path / "a.b"))
     assert path == tmp_path / "a.b.pdf"
     content = path.read_bytes()

@@ -3,20 +3,25 @@
 import io
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+import cv2
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from numpy.typing import NDArray
 
-from ipsam.tools.figures.columns import Column, Key, RGBImage
-from ipsam.tools.figures.view import WIDTH, resized
+from ipsam.engine.inference.gate_map import GATE_MAP, SUPPRESSED, gate_map
 from ipsam.utils.files import write_files
 from ipsam.utils.fonts import boxes_for_unknown_letters, fonts, short
 
+WIDTH = 480  # of an image
 DPI = 512  # a power of two, so that converting to inches and back loses no pixel
 GAP = 10  # between images
 TITLE, KEY = 82, 50  # heights of the title line and the key line
@@ -24,6 +29,46 @@ PATCH, RAMP, SPACE = 28, 120, 20  # in a key: height of colours (and width of a 
 LARGEST = 2**16 - 1  # width or height that matplotlib can draw
 TITLE_SIZE, KEY_SIZE, SMALLEST = 8.0, 5.5, 4.8  # font sizes in points
 FRAME, NOTHING = "0.5", "0.94"  # greys of an image's frame and of a cell without an image
+
+RGBImage = NDArray[np.uint8]
+Map = NDArray[np.floating[Any]]
+Key = Sequence[str | RGBImage]  # words and colours, side by side
+Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float32])
+
+SCALE = np.linspace(0, 1, 256)[None]  # of colours, for a key
+
+
+@dataclass(frozen=True)
+class Column:
+    """A title, one image a row (None: no map), and a key to the colours."""
+
+    title: str
+    cells: Sequence[RGBImage | None]
+    key: Key = ()
+
+
+def probabilities(title: str, maps: Sequence[Map | None]) -> Column:
+    """Make a column of maps from black, 0, to white, 1."""
+    return Column(title, [None if one is None else grey(one) for one in maps], ("0", grey(SCALE), "1"))
+
+
+def gates(maps: Sequence[Map]) -> Column:
+    """Make a column of PSG's gates, see ``gate_map``."""
+    return Column(GATE_MAP, [gate_map(one) for one in maps], (f"{SUPPRESSED} 0", gate_map(1 - SCALE), "1"))
+
+
+def grey(values: Map) -> RGBImage:
+    """Draw probabilities from black, 0, to white, 1."""
+    return np.repeat(np.rint(values * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """Resize an image or map to (height, width)."""
+    if pixels.shape[:2] == size:
+        return pixels
+    smaller = pixels.shape[0] * pixels.shape[1] > size[0] * size[1]
+    result: Pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return result
 
 
 def draw_page(columns: Sequence[Column]) -> Figure:
@@ -59,6 +104,15 @@ def draw_page(columns: Sequence[Column]) -> Figure:
                 _draw_image(page, resized(cell, (cell_height, WIDTH)), left, top, WIDTH, cell_height)
             top += cell_height + GAP
     return figure
+
+
+def rendered(figure: Figure, dpi: int) -> RGBImage:
+    """Draw a figure as pixels (height, width, 3), smaller than its page if ``dpi`` is below ``DPI``."""
+    figure.set_dpi(dpi)
+    canvas: Any = FigureCanvasAgg(figure)
+    with boxes_for_unknown_letters():
+        canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
 
 
 def save_page(figure: Figure, stem: str) -> list[Path]:
