@@ -85,7 +85,7 @@ class Trackers:
 
     @property
     def take_pictures(self) -> bool:
-        """Whether there is a tracker to write pictures to."""
+        """A tracker that takes pictures is open."""
         return any(hasattr(tracker, "log_images") for tracker in self._open.values())
 
     def start(self, step: int) -> None:
@@ -149,7 +149,7 @@ class Trackers:
                 file.write_text(json.dumps({name: run.model_dump() for name, run in self._runs.items()}))
 
     def _saved_runs(self) -> dict[str, TrackerRun]:
-        """Read the runs of each tracker; they begin anew if the file is missing or damaged."""
+        """Read the run of each tracker; a missing or damaged file holds none."""
         with suppress(OSError, ValueError, TypeError, AttributeError):
             return {name: TrackerRun(**run) for name, run in read_plain_json(self.folder / FOLDER / RUNS).items()}
         return {}

@@ -1,4 +1,4 @@
-"""The section "Why is my run slow?": its code block and every command run as printed."""
+"""The section "Why is my run slow?": its example and every command run as printed."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from ipsam.utils.resources import CONFIGS
 
 README = Path(__file__).parents[3] / "ipsam/tools/benchmark/README.md"
 SECTION = README.read_text(encoding="utf-8").partition("## Why is my run slow?")[2].partition("\n## ")[0]
-CODE, COMMANDS = re.findall(r"```\w*\n(.*?)```", SECTION, re.S)
+*_, COMMANDS = re.findall(r"```\w*\n(.*?)```", SECTION, re.S)
 
 
 def output(folder: Path, *arguments: str) -> str:
@@ -27,9 +27,14 @@ def output(folder: Path, *arguments: str) -> str:
 
 @pytest.mark.slow
 def test_profile_shows_the_wait_for_data(tmp_path: Path) -> None:
-    (tmp_path / "profile_run.py").write_text(CODE)
-    assert re.search(r"^ *enumerate\(DataLoader\)#.* \d", output(tmp_path, "profile_run.py"), re.M)
-    assert (tmp_path / "trace.json").is_file()
+    """The example, with fewer scenes."""
+    (example,) = re.findall(r"`(ipsam train .*)`", SECTION)
+    smaller = "run_dir=run engine.epochs=1 engine.references=false engine.log_every=1"
+    smaller += " data.synthetic.num_train=24 data.synthetic.num_test=2"
+    output(tmp_path, "-m", *shlex.split(f"{example.replace('[20,30]', '[2,3]')} {smaller}"))
+    log = (tmp_path / "run/train.log").read_text()
+    assert re.search(r"^ *enumerate\(DataLoader\)#.* \d", log, re.M)
+    assert (tmp_path / "run/tensorboard/steps_2_to_3.pt.trace.json.gz").is_file()
 
 
 @pytest.mark.slow
