@@ -19,7 +19,8 @@ from ipsam.utils.signals import StoppedError
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 # What gloo and NCCL say when they no longer reach another process.
-LOST = r"connection (closed|reset|refused)|timed out|unhandled system error|remote process exited|socket"
+LOST = r"connection (closed|reset|refused)|broken pipe|timed out|timeout|unhandled system error|remote process|socket"
+APART = ("DistNetworkError", "DistStoreError")  # torch's, before the processes have found each other
 # An argument that a message of ipsam.data or ipsam.model gives a value, and the value so far as it can hold spaces.
 ARGUMENT = re.compile(
     r"(?<![\w./=\-'\"])([a-z]\w*(?:\.\w+)?)="
@@ -111,9 +112,19 @@ def _message(error: Exception, config: DictConfig | None) -> str | None:
             )
         if type(error).__name__ == "OutOfMemoryError":  # torch's
             return _out_of_memory(message, [] if config is None else [*keys_of(config)])
-        if not (_is_distributed() and re.search(LOST, message, re.I)):
-            return None
-        return f"another process of this run is gone, see its message; continue with resume=true ({message})"
+        first_line = message.partition("\n")[0]  # what follows is where in torch
+        if _is_distributed() and re.search(LOST, message, re.I):
+            return (
+                "another process of this run is gone or no longer answers: see its message, or its machine, then "
+                f"continue with resume=true; if it was only slow, raise engine.timeout ({first_line:.200})"
+            )
+        if type(error).__name__ in APART:
+            return (
+                "the processes of this run did not find each other: start torchrun on each machine with the same "
+                "--nnodes and --rdzv_endpoint=HOST:PORT, which all of them must reach, within engine.timeout "
+                f"({first_line:.200})"
+            )
+        return None
     if isinstance(error, ImportError):
         return message if "pip install" in message else None
     if isinstance(error, OSError) and error.errno is not None:  # as the system raised it, without a way out

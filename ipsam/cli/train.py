@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from ipsam.data import Data
 from ipsam.engine.evaluate.report import check_fits, evaluate_references, evaluate_run
-from ipsam.engine.runs.configuration import as_dict, build_model, settings_of
+from ipsam.engine.runs.configuration import as_dict, build_model, drop_checkpoints, settings_of
 from ipsam.engine.runs.initial_weights import section_to_build, start_from
 from ipsam.engine.runs.plugins import packages_named, trust
 from ipsam.engine.runs.provenance import named_sets
@@ -17,6 +17,7 @@ from ipsam.engine.train.plan import plan_run, warn_of_cpu
 from ipsam.engine.train.trainer import check_can_train, train
 from ipsam.utils.console import show
 from ipsam.utils.device import processes
+from ipsam.utils.processes import weights_from_main
 from ipsam.utils.rng import seed_everything
 
 
@@ -30,16 +31,20 @@ def main(config: DictConfig) -> None:
         if processes(cpu=config.engine.cpu).is_main_process:
             show("nothing to train: the model is only evaluated" if plan is None else plan.report())
         return
+    settings = settings_of(Settings, config.engine, "engine")
     with begin_run(config):
-        settings = settings_of(Settings, config.engine, "engine")
         settings.set_up_process()
         trackers = Trackers(settings.trackers, Path(config.run_dir), as_dict(config))
         data = settings_of(Data, config.data, "data")
         train_set, val_set = data.train_and_val(config.seed)
         test_sets = data.test_sets()  # before training: a missing set should not be found out after a day
         seed_everything(config.seed)
-        model = build_model(section_to_build(config))
-        init = start_from(config, model)
+        is_main, section = processes(cpu=settings.cpu).is_main_process, section_to_build(config)
+        if not is_main:
+            drop_checkpoints(section)
+        model = build_model(section)
+        init = start_from(config, model) if is_main else None
+        weights_from_main(model, settings.device)
         check_can_train(model, train_set, test_sets, settings)
         check_fits(model, test_sets, settings)
         warn_of_cpu(model, train_set, settings)

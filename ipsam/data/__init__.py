@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     from ipsam.data.batches import collate_test as collate_test
     from ipsam.data.batches import collate_train as collate_train
     from ipsam.data.data import Data as Data
+    from ipsam.data.datasets import EpochBatches as EpochBatches
     from ipsam.data.datasets import EpochSampler as EpochSampler
     from ipsam.data.datasets import TestSet as TestSet
     from ipsam.data.datasets import TrainSet as TrainSet
 
 _MODULES = {"Batch": "batches", "collate_test": "batches", "collate_train": "batches", "Data": "data"}
-_MODULES |= dict.fromkeys(("EpochSampler", "TestSet", "TrainSet"), "datasets")
+_MODULES |= dict.fromkeys(("EpochBatches", "EpochSampler", "TestSet", "TrainSet"), "datasets")
 
 
 def __getattr__(name: str) -> Any:

@@ -29,6 +29,7 @@ from ipsam.data.items import Item, identity
 from ipsam.data.placement import Placement
 from ipsam.data.sources import FolderSource, Sample
 from ipsam.utils.files import is_file
+from ipsam.utils.processes import from_main
 from ipsam.utils.worker_pool import begin_worker, num_cpus
 
 VERSION = 4  # of the file format and of how pairs are read
@@ -103,7 +104,8 @@ def cached(
         ValueError: the folder cannot be used, or has too little space; or a pair cannot be read.
         FileNotFoundError: a pair's file is missing.
     """
-    path = folder.absolute() / f"{cache_key(source, image_size, letterbox=letterbox)}_{image_size}px.bin"
+    key = from_main(partial(cache_key, source, image_size, letterbox=letterbox))  # looks at every file
+    path = folder.absolute() / f"{key}_{image_size}px.bin"
     cache = CachedSource(source, image_size, path, letterbox)
     num_bytes = len(source) * _record(image_size)
     gigabytes = f"{num_bytes / 1e9:.1f} GB"

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -16,6 +17,7 @@ from ipsam.data.pairs import SizeMismatch
 from ipsam.data.sources import FolderSource, JoinedSource, Source, SubsetSource, SyntheticSource
 from ipsam.data.transforms import Augment
 from ipsam.utils.options import Options, PathOption
+from ipsam.utils.processes import from_main
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +162,8 @@ class Data(Options):
             scenes = self.synthetic.source(split=split, size=self.image_size, seed=seed)
             logger.info("synthetic/%s: %d scenes of difficulty %.2f to %.2f", split, len(scenes), *scenes.difficulty)
             return scenes
-        pairs = dataset_pairs(spec, split, self.root, exclude=self.exclude, size_mismatch=self.size_mismatch)
+        choice: dict[str, Any] = {"exclude": self.exclude, "size_mismatch": self.size_mismatch}
+        pairs = from_main(partial(dataset_pairs, spec, split, self.root, **choice))
         crops = split == "train" and self.augment.crop < 1  # crops need every pixel
         at_least = self.image_size if self.scaled_decode and not crops else None
         return FolderSource(pairs, foreground_above, at_least, pairs.left_out)

@@ -1,4 +1,4 @@
-"""Training and test sets for a DataLoader, and the sampler that shuffles them each epoch."""
+"""Training and test sets for a DataLoader, and the samplers that shuffle them each epoch."""
 
 from collections.abc import Iterator, Mapping
 from typing import TypedDict
@@ -108,3 +108,27 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
         return iter((self.epoch * self.length + order).tolist())
+
+
+class EpochBatches(Sampler[list[int]]):
+    """One process's batches of an epoch; the processes take the batches of one common order in turns.
+
+    A process that has none left in the last turn gets the first one again, which must not count: all have as many.
+
+    Attributes:
+        order: of the epoch's samples.
+        first: number of its batches to leave out, which are still in its length.
+    """
+
+    def __init__(self, order: EpochSampler, batch_size: int, *, process: int = 0, num_processes: int = 1) -> None:
+        self.order, self.batch_size, self.first = order, batch_size, 0
+        self.process, self.num_processes = process, num_processes
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // (self.batch_size * self.num_processes))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        samples, size = list(self.order), self.batch_size
+        for turn in range(self.first, len(self)):
+            start = size * (turn * self.num_processes + self.process)
+            yield samples[start : start + size] or samples[:size]

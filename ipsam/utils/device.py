@@ -1,6 +1,7 @@
 """Device, precision and compilation."""
 
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,14 +24,19 @@ def best_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def processes(*, cpu: bool) -> "PartialState":
+def processes(*, cpu: bool, timeout: float | None = None) -> "PartialState":
     """Join the processes that a launcher such as torchrun started, with or without GPUs.
 
     Accelerate by itself takes each process for the only one if there is neither a GPU nor ``cpu=True``.
+
+    Args:
+        timeout: seconds to wait for the others, here and whenever they work together; None: torch's default. The first
+            call decides.
     """
     from accelerate import PartialState  # takes a second, which prediction need not wait for
 
-    return PartialState(cpu=cpu or best_device().type == "cpu")
+    limit = {} if timeout is None else {"timeout": timedelta(seconds=timeout)}
+    return PartialState(cpu=cpu or best_device().type == "cpu", **limit)
 
 
 def checked_device(device: torch.device | str) -> torch.device:

@@ -4,12 +4,14 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
 # A closed terminal, and what Slurm sends with --signal or by submitit. Windows has none of them.
 OTHERS = {getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)}
 SIGNALS = (signal.SIGTERM, signal.SIGINT, *OTHERS)
+TIMEOUT = 1800  # seconds, torch's own default
 GRACE = 5  # seconds in which a second signal is a duplicate: clusters signal all processes, torchrun forwards its own
 
 
@@ -25,10 +27,13 @@ class Stop:
     A second Ctrl-C ends the process, and so does a second other signal after ``GRACE``. Signals that the process
     ignores, as SIGHUP under ``nohup``, stay ignored. Outside the main thread, where Python handles no signals, the
     context has no effect.
+
+    Args:
+        timeout: seconds to wait for other processes.
     """
 
-    def __init__(self) -> None:
-        self.requested = False
+    def __init__(self, timeout: float = TIMEOUT) -> None:
+        self.requested, self.timeout = False, timeout
         self._since = 0.0
         self._previous: dict[int, Any] = {}
         self._group: Any = None
@@ -55,7 +60,7 @@ class Stop:
         import torch.distributed  # here, so that programs without torch can use the rest of this module
 
         if self._group is None:  # between hosts; a device would first finish all its work
-            self._group = torch.distributed.new_group(backend="gloo")
+            self._group = torch.distributed.new_group(backend="gloo", timeout=timedelta(seconds=self.timeout))
         requests = torch.tensor(int(self.requested))
         torch.distributed.all_reduce(requests, group=self._group)
         return bool(requests.item())

@@ -84,3 +84,5 @@ def test_torchrun_trains_and_resumes(tmp_path: Path) -> None:
     for more in ([], ["resume=true"]):
         printed = run("train", *given, *more, folder=tmp_path, launcher=launcher)
         assert printed.count(" model |") == 1
+    log = (tmp_path / "two/train.log").read_text(encoding="utf-8")
+    assert log.count("run folder: ") == log.count("synthetic/test: ") == 2  # once each time

@@ -27,11 +27,13 @@ from ipsam.engine.runs.settings import Settings
 from ipsam.engine.train.progress import Progress
 from ipsam.engine.train.state import RunState
 from ipsam.model import Segmenter
+from support.defaults import settings_with
 from support.hostile_weights import read_weights
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 STEP = "step_00000003"
-NUM_BATCHES = 4  # of an epoch
+NUM_IMAGES = 4  # of an epoch
+SETTINGS = settings_with(keep=2)
 
 Files = dict[str, bytes]  # a checkpoint's, by name
 
@@ -77,7 +79,7 @@ def whole_run(folder: Path) -> Files:
 def run_state(model: Segmenter, folder: Path, config: str = "") -> RunState:
     """Make the state of a new run that trains few parameters, as each one's state takes time to load."""
     optimizer = torch.optim.AdamW(list(model.parameters())[:20], lr=1e-3)
-    return RunState(model, optimizer, Accelerator(cpu=True), folder=folder, config=config, keep=2)
+    return RunState(model, optimizer, Accelerator(cpu=True), folder=folder, config=config, settings=SETTINGS)
 
 
 def one_step(run: RunState) -> None:
@@ -120,7 +122,7 @@ def restored(run: Path) -> None:
     config.run_dir, config.resume = str(run), True
     check_run(config)
     state = run_state(built(OmegaConf.to_yaml(config.model, resolve=True)), run)
-    state.restore(num_batches=NUM_BATCHES)
+    state.restore(num_images=NUM_IMAGES)
     checkpoint = state.checkpoints.newest()
     if checkpoint is None:  # the beginning, then
         assert state.progress == Progress()

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,23 @@ MODELS = {
     ),
     "batch norm": lambda: MDSAM(SAM("micro", image_size=64)),
 }
+# Signals by their option; "dead" ends the launcher too, as if the machine were gone.
+SIGNALS: dict[str, Callable[[], list[tuple[int, int]]]] = {
+    "ask": lambda: [(os.getpid(), signal.SIGTERM)],
+    "kill": lambda: [(os.getpid(), signal.SIGKILL)],
+    "freeze": lambda: [(os.getpid(), signal.SIGSTOP)],
+    "dead": lambda: [(os.getppid(), signal.SIGKILL), (os.getpid(), signal.SIGKILL)],
+}
 
 
-def data(num_test: int) -> Data:
+def data(num_test: int, num_train: int = NUM_TRAIN) -> Data:
     return data_with(
         image_size=64,
         root=".",
         train=["synthetic"],
         test=["synthetic"],
         augment={"hflip": 0.5},
-        synthetic={"difficulty": [0.0, 0.1], "num_train": NUM_TRAIN, "num_test": num_test},
+        synthetic={"difficulty": [0.0, 0.1], "num_train": num_train, "num_test": num_test},
     )
 
 
@@ -51,17 +59,17 @@ def model_of(name: str) -> Segmenter:
 
 
 def train(
-    folder: Path, model: str = "lora", *, kill: int = 0, ask: int = 0, resume: bool = False, **options: Any
+    folder: Path, model: str = "lora", *, num_train: int = NUM_TRAIN, resume: bool = False, **options: Any
 ) -> None:
-    """Train; kill the process of rank 1 at a step, or let it alone be asked to stop."""
+    """Train; at the forward pass that ``options`` give for one of ``SIGNALS``, rank 1 alone gets the signal."""
     loss, calls = trainer.ipsam_loss, []
+    signals = {options.pop(name): signals for name, signals in SIGNALS.items() if name in options}
 
     def watched(*arguments: Any) -> dict[str, torch.Tensor]:
         calls.append(1)
-        if os.environ.get("RANK") == "1" and len(calls) == kill:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if os.environ.get("RANK") == "1" and len(calls) == ask:
-            os.kill(os.getpid(), signal.SIGTERM)
+        if os.environ.get("RANK") == "1":
+            for pid, number in signals.get(len(calls), lambda: [])():
+                os.kill(pid, number)
         return loss(*arguments)
 
     trainer.ipsam_loss = watched
@@ -69,7 +77,7 @@ def train(
     seed_everything(0)
     trainer.train(
         model_of(model),
-        data(2).train_and_val(0)[0],
+        data(2, num_train).train_and_val(0)[0],
         test_sets=data(2).test_sets(),
         settings=settings_with(cpu=True, precision="fp32", **settings),
         folder=folder,

@@ -8,7 +8,6 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import broadcast_object_list
 from filelock import Timeout
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -23,6 +22,7 @@ from ipsam.utils.device import processes
 from ipsam.utils.files import mode_of, write_text
 from ipsam.utils.folders import check_stays_inside, missing, remove_empty
 from ipsam.utils.lock import SOFT, hold, holder
+from ipsam.utils.processes import from_main
 from ipsam.utils.signals import cleaned_up
 
 OWN_FOLDERS = ("checkpoints", "diverged", "tensorboard", "trackers", "eval")
@@ -38,7 +38,7 @@ FREE_ON_RESUME = (
     *("engine.num_workers", "engine.num_threads", "engine.eval_batch_size", "engine.references"),
     *("engine.log_every", "engine.val_every", "engine.watch_test", "engine.save_every", "engine.keep"),
     *("engine.trackers", "engine.profile_steps"),
-    *("engine.activation_checkpointing", "engine.memory_gb", "engine.on_divergence"),
+    *("engine.activation_checkpointing", "engine.memory_gb", "engine.on_divergence", "engine.timeout"),
 )
 EPOCHS = "engine.epochs"  # may grow on resuming
 # Settings of training that cannot change: an epoch's steps, the best score, and the order of the optimiser's state.
@@ -76,28 +76,27 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def begin_run(config: DictConfig) -> Iterator[None]:
-    """Lock the run's folder, check the run, and log to ``train.log`` in the folder as well.
+    """Join the run's processes, lock its folder, check the run, and log to ``train.log`` in the folder as well.
 
-    The main process calls ``lock_folder`` and ``check_run``. Their errors are raised in all processes.
+    The main process does this for all, and errors are raised in all. The others log only warnings, to the console.
     """
-    folder, errors = Path(config.run_dir), list[Exception | None]([None])
-    state = processes(cpu=config.engine.cpu)
+    folder, root = Path(config.run_dir), logging.getLogger()
+    state = processes(cpu=config.engine.cpu, timeout=config.engine.timeout)
     with cleaned_up(), ExitStack() as stack:
+
+        def begin() -> None:
+            stack.enter_context(lock_folder(folder))
+            check_run(config)
+
+        from_main(begin)
         if state.is_main_process:
-            try:
-                stack.enter_context(lock_folder(folder))
-                check_run(config)
-            except (ValueError, OSError) as error:
-                errors = [error]
-        for refusal in broadcast_object_list(errors):
-            if refusal is not None:
-                raise refusal
-        folder.mkdir(parents=True, exist_ok=True)  # another node may have another disk
-        handler = stack.enter_context(closing(logging.FileHandler(folder / LOG, encoding="utf-8")))
-        handler.setFormatter(Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
-        logging.getLogger().addHandler(handler)
-        stack.callback(logging.getLogger().removeHandler, handler)
-        state.wait_for_everyone()  # one that came later would make the folder that a failed start has removed
+            handler = stack.enter_context(closing(logging.FileHandler(folder / LOG, encoding="utf-8")))
+            handler.setFormatter(Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
+            root.addHandler(handler)
+            stack.callback(root.removeHandler, handler)
+        else:
+            stack.callback(root.setLevel, root.level)
+            root.setLevel(logging.WARNING)
         yield
 
 

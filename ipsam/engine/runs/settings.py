@@ -19,6 +19,7 @@ NotNegative = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 POLY_POWER = 0.9
 FP16 = "fp16"  # a precision of training only
+MAX_PROCESSES = 1024  # that an error proposes
 STEPS_AT = (0.5, 0.75)  # shares of the run after which the schedule ``step`` lowers the learning rate tenfold
 
 
@@ -101,6 +102,7 @@ class Settings(Options):
     watch_test: NotNegative
     save_every: Positive
     keep: Positive
+    timeout: Positive = Field(le=86_400)
     best: Annotated[str, one_of(METRICS)]
     on_divergence: Literal["stop", "skip"]
     deterministic: bool
@@ -135,6 +137,31 @@ class Settings(Options):
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
             torch.backends.cudnn.benchmark = False
             torch.use_deterministic_algorithms(True)
+
+    def with_steps_of(self, images: int, num_processes: int) -> "Settings":
+        """Return settings with which a number of processes takes ``images`` in an optimiser step.
+
+        The batch size stays if it can; otherwise it becomes the largest one below it that can.
+
+        Raises:
+            ValueError: the processes cannot share so many images evenly.
+            TypeError: it is no number.
+        """
+        share, rest = divmod(images, num_processes)
+        if rest or share < 1:
+            able = [str(number) for number in range(1, MAX_PROCESSES + 1) if images % number == 0]
+            sizes = [str(number * num_processes) for number in (share, share + 1) if number > 0]
+            raise ValueError(
+                f"{num_processes} processes can't share the {images} images of an optimiser step evenly: resume with "
+                f"{' or '.join(able)}, or begin another run in which engine.batch_size x engine.accumulate x processes "
+                f"is {' or '.join(sizes)}"
+            )
+        size = next(size for size in range(self.batch_size, 0, -1) if share % size == 0)
+        return self.model_copy(update={"batch_size": size, "accumulate": share // size})
+
+    def num_passes(self, num_images: int, num_processes: int) -> int:
+        """Return the forward passes of each process in an epoch, whose batches the processes take in turns."""
+        return math.ceil(math.ceil(num_images / self.batch_size) / num_processes)
 
     @property
     def device(self) -> torch.device:

@@ -166,8 +166,7 @@ def plan_run(config: DictConfig, *, published: bool = False) -> Plan | None:
 def epoch_steps(num_pairs: int, settings: Settings) -> int:
     """Return the optimiser steps in an epoch of ``num_pairs`` training pairs, which all processes share."""
     num_processes: int = processes(cpu=settings.cpu).num_processes
-    num_passes = math.ceil(math.ceil(num_pairs / settings.batch_size) / num_processes)
-    return math.ceil(num_passes / settings.accumulate)
+    return math.ceil(settings.num_passes(num_pairs, num_processes) / settings.accumulate)
 
 
 def step_flops(model: Segmenter, *, batch_size: int, device: torch.device, bf16: bool, checkpointing: bool) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import safetensors.torch
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import default_collate
 
 from ipsam.data import TrainSet
@@ -22,11 +24,12 @@ from ipsam.engine.train.optimizer import fitting_state
 from ipsam.engine.train.progress import Progress
 from ipsam.model import Segmenter
 from ipsam.utils.console import counted
-from ipsam.utils.rng import rng_state, set_rng_state
+from ipsam.utils.processes import from_main
+from ipsam.utils.rng import rng_state, seed_everything, set_rng_state
 from ipsam.utils.signals import StoppedError
 
 MAX_SKIPPED = 20  # steps in a row
-SCALE = "loss_scale"  # in training.pt
+SCALE, STEP_IMAGES = "loss_scale", "step_images"  # in training.pt
 WAY_OUT = "Look at the images; continue with resume=true engine.lr=... allow_change=[engine.lr], a lower rate"
 # Errors that a malformed state raises.
 MALFORMED = (TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, LookupError)
@@ -43,7 +46,7 @@ class RunState:
         accelerator: connection to the other processes.
         folder: run folder.
         config: resolved configuration, saved with every checkpoint.
-        keep: number of checkpoints to keep.
+        settings: the run's.
         scale: scale of the loss, saved if it is enabled.
     """
 
@@ -55,18 +58,17 @@ class RunState:
         *,
         folder: Path,
         config: str,
-        keep: int,
+        settings: Settings,
         scale: LossScale | None = None,
     ) -> None:
         self.model, self.optimizer, self.accelerator = model, optimizer, accelerator
-        self.folder, self.config = folder, config
+        self.folder, self.config, self.settings = folder, config, settings
         self.scale = scale or LossScale(accelerator.device, enabled=False)
-        self.checkpoints = Store(folder / "checkpoints", keep=keep)
+        self.checkpoints = Store(folder / "checkpoints", keep=settings.keep)
         self.progress = Progress()
         self._bad_in_a_row, self._last_bad = 0, 0
         if accelerator.is_main_process:
             self.checkpoints.clean_up()
-        accelerator.wait_for_everyone()  # before any process looks for the newest
 
     def save(self, *, best: bool = False) -> None:
         """Write a checkpoint of this step; ``Store.save`` names the errors."""
@@ -75,53 +77,79 @@ class RunState:
             self.checkpoints.save(self.progress.step, self.model, config=self.config, training=training, best=best)
         self.accelerator.wait_for_everyone()
 
-    def restore(self, *, num_batches: int) -> None:
-        """Restore everything from the newest intact checkpoint, if there is one.
+    def restore(self, *, num_images: int) -> Settings:
+        """Restore everything from the newest intact checkpoint, if there is one; the weights in the main process alone.
+
+        The number of processes may be another than the checkpoint's: a step then has the same images, shared otherwise.
 
         Args:
-            num_batches: this process's forward passes in an epoch.
+            num_images: images in an epoch.
+
+        Returns:
+            The settings, with the batch size and the passes of a step that these processes need.
 
         Raises:
             ValueError: all are damaged; or it does not fit the model, the data or the number of processes.
             OSError: a checkpoint cannot be read.
         """
-        checkpoint = self.checkpoints.newest()
+        checkpoint, state = from_main(self._read_newest)
         if checkpoint is None:
             logger.info("no checkpoint in %s: starting from the beginning", self.checkpoints.folder)
-            return
-        state = load_training(checkpoint)
+            return self.settings
+        process, now = self.accelerator.process_index, self.accelerator.num_processes
         try:
-            saved, now = len(state["rng"]), self.accelerator.num_processes
+            saved = len(state["rng"])
+            images = state.get(STEP_IMAGES, self.settings.batch_size * self.settings.accumulate * saved)
+            before = self.settings.with_steps_of(images, saved)
             progress = Progress(**state["progress"])
             if missing := Progress.model_fields.keys() - state["progress"].keys():
                 raise ValueError(f"progress lacks {', '.join(sorted(missing))}")
-            if progress.batch > num_batches:
-                raise ValueError(f"it is at batch {progress.batch} of an epoch of {num_batches} batches")
-        except MALFORMED as error:
-            raise _does_not_fit(checkpoint, error) from error
-        if saved != now:
-            raise ValueError(
-                f"{checkpoint} was saved by {saved} processes, not {now}: resume with the same number of processes"
-            )
-        load_weights(self.model, checkpoint)
-        try:
+            if progress.batch > (num_passes := before.num_passes(num_images, saved)):
+                raise ValueError(f"it is at batch {progress.batch} of an epoch of {num_passes} batches")
             self.optimizer.load_state_dict(fitting_state(state["optimizer"], self.optimizer))
-            set_rng_state(state["rng"][self.accelerator.process_index])
+            set_rng_state(state["rng"][process % saved])
+            if process >= saved:  # it has no state of its own
+                seed_everything(int(torch.randint(1 << 31, ())) + process)
             if SCALE in state:  # else begun in another precision
                 self.scale.load(state[SCALE])
         except MALFORMED as error:
             raise _does_not_fit(checkpoint, error) from error
+        self.settings = self.settings.with_steps_of(images, now)
+        self.accelerator.gradient_accumulation_steps = self.settings.accumulate
+        if saved != now:
+            steps = math.ceil(progress.batch / before.accumulate)
+            progress.batch = min(steps * self.settings.accumulate, self.settings.num_passes(num_images, now))
+            self._log_sharing(saved, before.batch_size, images)
         self.progress = progress
-        self.accelerator.wait_for_everyone()  # until all have read it
         if self.accelerator.is_main_process:
             self.checkpoints.go_back_to(checkpoint, best_step=progress.best_step)
             if others := other_versions(checkpoint):
                 logger.warning("saved with %s: training may continue to other bits", ", ".join(others))
         logger.info("resumed from %s, in epoch %d", checkpoint, self.progress.epoch + 1)
+        return self.settings
 
-    def log_schedule(self, settings: Settings, num_steps: int) -> None:
+    def _read_newest(self) -> tuple[Path | None, dict[str, Any]]:
+        checkpoint = self.checkpoints.newest()
+        if checkpoint is None:
+            return None, {}
+        state = load_training(checkpoint)
+        load_weights(self.model, checkpoint)
+        return checkpoint, state
+
+    def _log_sharing(self, saved: int, batch_size: int, images: int) -> None:
+        size, passes = self.settings.batch_size, self.settings.accumulate
+        logger.info(
+            "saved by %d processes, resumed by %d: each takes engine.batch_size=%d in engine.accumulate=%d passes, "
+            "together the same %d images a step",
+            *(saved, self.accelerator.num_processes, size, passes, images),
+        )
+        if size != batch_size and any(isinstance(module, _BatchNorm) for module in self.model.modules()):
+            words = "batch norm sees %d images at once, not %d as before: the run continues to other weights"
+            logger.warning(words, size, batch_size)
+
+    def log_schedule(self, num_steps: int) -> None:
         """Log the schedule from a resumed step on, which is another one if ``engine.epochs`` has grown."""
-        step = self.progress.step
+        step, settings = self.progress.step, self.settings
         if self.accelerator.is_main_process and 0 < step < num_steps:
             lr = settings.lr_at(step, num_steps)
             words = (settings.schedule, settings.epochs, num_steps, step + 1, lr)
@@ -233,6 +261,7 @@ class RunState:
             "optimizer": self.optimizer.state_dict(),
             "rng": gather_object([rng_state()]),
             "progress": self.progress.model_dump(),
+            STEP_IMAGES: self.settings.batch_size * self.settings.accumulate * self.accelerator.num_processes,
         }
         return state | ({SCALE: self.scale.state()} if self.scale.enabled else {})
 

@@ -7,17 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import (
-    Accelerator,
-    DataLoaderConfiguration,
-    DistributedDataParallelKwargs,
-    PartialState,
-    skip_first_batches,
-)
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ipsam.data import EpochSampler, TestSet, TrainSet, collate_train
+from ipsam.data import EpochBatches, EpochSampler, TestSet, TrainSet, collate_train
 from ipsam.engine.evaluate.curve import CURVE, add_epoch, read_curve
 from ipsam.engine.evaluate.evaluator import evaluate_with
 from ipsam.engine.evaluate.panel import panel
@@ -37,7 +32,7 @@ from ipsam.engine.train.telemetry import Telemetry
 from ipsam.model import Segmenter
 from ipsam.model.activation_checkpointing import recompute_blocks
 from ipsam.model.lora import add_lora_by_addmm
-from ipsam.utils.device import compile_model
+from ipsam.utils.device import compile_model, processes
 from ipsam.utils.imagenet import normalise
 from ipsam.utils.rng import rng_state, set_rng_state
 from ipsam.utils.signals import Stop, ignore_signals
@@ -72,7 +67,8 @@ def train(
         config: resolved configuration, saved with every checkpoint.
         seed: seed of the order of samples.
         trackers: receive losses, scores, pictures and telemetry; started here. None: none.
-        resume: continue from the newest intact checkpoint, if any, to the same result as without interruption.
+        resume: continue from the newest intact checkpoint, if any, to the same result as without interruption. Of
+            several processes only the main one reads it.
 
     Returns:
         The run's progress; None if there was nothing to train.
@@ -101,44 +97,43 @@ def train(
     recompute_blocks(model, num_blocks)
     if settings.compile:
         compile_model(model)
+    model.to(accelerator.device)  # before the optimiser's state
     optimizer = SkippableAdamW(
         parameter_groups(model, settings), lr=settings.lr, weight_decay=settings.weight_decay, fused=settings.fused
     )
-    loader, sampler = train_loader(train_set, settings, seed=seed)
-    parallel, loader = accelerator.prepare(model, loader)
+    scale = LossScale(accelerator.device, enabled=settings.fp16)
+    run = RunState(model, optimizer.adamw, accelerator, folder=folder, config=config, settings=settings, scale=scale)
+    if resume:
+        settings = run.restore(num_images=len(train_set))
+    parallel = accelerator.prepare(model)  # gives all processes the main one's weights
+    loader, batches = train_loader(train_set, settings, accelerator, seed=seed)
     num_steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
     if accelerator.is_main_process and (num_warmup := settings.num_warmup(num_steps)) >= num_steps:
         logger.warning(
             "the warm-up of %d steps does not end before the run of %d does: set engine.warmup_share, such as 0.05",
             *(num_warmup, num_steps),
         )
-    is_alone = accelerator.num_processes == 1  # several get full batches, as accelerate fills up the last ones
-    num_images = len(train_set) if is_alone else len(loader) * settings.batch_size
-    scale = LossScale(accelerator.device, enabled=settings.fp16)
-    run = RunState(model, optimizer.adamw, accelerator, folder=folder, config=config, keep=settings.keep, scale=scale)
-    if resume:
-        run.restore(num_batches=len(loader))
-        run.log_schedule(settings, num_steps)
+    run.log_schedule(num_steps)
     progress = run.progress
     guard = DivergenceGuard(accelerator, model, stop=settings.on_divergence == "stop", scale=scale)
     trackers.start(progress.step)
     profiler = StepProfiler(settings.profile_steps if accelerator.is_main_process else (), folder / TENSORBOARD)
     telemetry = Telemetry(trackers, accelerator, progress, num_steps, profiler)
 
-    with Stop() as stop, telemetry.bar, logging_redirect_tqdm():
+    with Stop(settings.timeout) as stop, telemetry.bar, logging_redirect_tqdm():
         for epoch in range(progress.epoch, settings.epochs):
-            sampler.epoch = epoch
+            batches.order.epoch, batches.first = epoch, progress.batch
             parallel.train()
             is_last, output = epoch + 1 == settings.epochs, None
             validates = val_set is not None and (is_last or (epoch + 1) % settings.val_every == 0)
             watches = settings.watch_test and (is_last or (epoch + 1) % settings.watch_test == 0)
-            for batch in telemetry.timed(skip_first_batches(loader, progress.batch) if progress.batch else loader):
+            for batch in telemetry.timed(loader):
                 lr = settings.lr_at(progress.step, num_steps)
                 with out_of_memory_explained(model, settings, num_blocks), accelerator.accumulate(parallel):
                     with torch.autocast(accelerator.device.type, dtype=torch.float16, enabled=settings.fp16):
                         output = parallel(normalise(batch["image"]))
                     losses = ipsam_loss(output, batch["mask"].div(255), settings.loss, settings.terms)
-                    weight = loss_weight(progress.batch, settings, num_images=num_images)
+                    weight = loss_weight(progress.batch, batches, settings.accumulate)
                     accelerator.backward(scale.scaled(weight * losses["total"]))
                     guard.record(batch, losses["total"])
                     if accelerator.sync_gradients:
@@ -213,44 +208,52 @@ def check_can_train(
 
 def make_accelerator(model: Segmenter, settings: Settings) -> Accelerator:
     """Set up devices, processes, bf16 and accumulation. Accelerate's fp16 needs a GPU, so the loop itself casts."""
+    processes(cpu=settings.cpu, timeout=settings.timeout)
     return Accelerator(
         cpu=settings.device.type == "cpu",
         mixed_precision="bf16" if settings.bf16 else "no",
         gradient_accumulation_steps=settings.accumulate,
-        dataloader_config=DataLoaderConfiguration(non_blocking=settings.device.type == "cuda"),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=not model.uses_all_parameters)],
     )
 
 
-def train_loader(train_set: TrainSet, settings: Settings, *, seed: int) -> tuple[DataLoader[Any], EpochSampler]:
-    """Make the loader of training batches, and the sampler whose ``epoch`` chooses their order."""
-    sampler = EpochSampler(len(train_set), seed=seed)
-    loader = DataLoader(
+def train_loader(
+    train_set: TrainSet, settings: Settings, accelerator: Accelerator, *, seed: int
+) -> tuple[DataLoader[Any], EpochBatches]:
+    """Make the loader of this process's training batches, on its device, and the sampler that chooses them."""
+    share = {"process": accelerator.process_index, "num_processes": accelerator.num_processes}
+    batches = EpochBatches(EpochSampler(len(train_set), seed=seed), settings.batch_size, **share)
+    is_cuda = settings.device.type == "cuda"
+    loader: DataLoader[Any] = DataLoader(
         train_set,
-        batch_size=settings.batch_size,
-        sampler=sampler,
+        batch_sampler=batches,
         collate_fn=collate_train if settings.fast else None,
         num_workers=settings.num_workers,
         persistent_workers=settings.num_workers > 0,
         generator=torch.Generator(),  # the global one would be drawn from once more after resuming
         worker_init_fn=ignore_signals,
-        pin_memory=settings.device.type == "cuda",
+        pin_memory=is_cuda,
     )
-    return loader, sampler
+    alone = {"num_processes": 1, "process_index": 0}  # the batches are this process's own
+    return prepare_data_loader(loader, accelerator.device, put_on_device=True, non_blocking=is_cuda, **alone), batches
 
 
-def loss_weight(batch: int, settings: Settings, *, num_images: int) -> float:
+def loss_weight(turn: int, batches: EpochBatches, passes: int) -> float:
     """Return the factor of a forward pass's mean loss with which each image of an optimiser step counts the same.
 
-    It is 1 in complete steps. The last step of an epoch may have fewer passes, and its last pass fewer images.
+    It is 1 in complete steps. The last step of an epoch may have fewer passes, fewer images in its last passes, and
+    passes without an image that counts.
 
     Args:
-        batch: index of the forward pass in its epoch.
-        num_images: images of this process in an epoch.
+        turn: index of this process's forward pass in its epoch.
+        batches: the epoch's.
+        passes: forward passes of each process in a step; accelerate divides the loss by them, and the sum of the
+            gradients by the number of processes.
     """
-    size, passes = settings.batch_size, settings.accumulate  # accelerate divides the loss by ``accumulate``
-    left_at_step, left = (num_images - size * index for index in (batch - batch % passes, batch))
-    return passes * min(size, left) / min(size * passes, left_at_step)
+    size, number = batches.batch_size, batches.num_processes
+    left_at_step = len(batches.order) - size * number * (turn - turn % passes)
+    left = len(batches.order) - size * (number * turn + batches.process)
+    return passes * number * max(0, min(size, left)) / min(size * number * passes, left_at_step)
 
 
 def validate(model: Segmenter, val_set: TestSet, settings: Settings) -> dict[str, float]:

@@ -26,6 +26,7 @@ from support.defaults import settings_with
         ("on_divergence", "wait", "stop or skip"),
         ("cpu", 1, "true or false"),
         ("memory_gb", 0, "a number above 0, or null"),
+        *(("timeout", value, "a whole number from 1 to 86,400") for value in (0, 86_401, 0.5, None)),
         ("loss", 3, "a section of keys"),
         ("schedule", "linear", "cosine, constant, poly or step"),
         *(("warmup_share", value, "a number from 0 to 1, or null") for value in (-0.1, 1.5, math.nan)),
@@ -75,6 +76,24 @@ def test_impossible_values_are_named(key: str, value: Any, takes: str) -> None:
 def test_unknown_keys_and_contradictions_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=rf"^{message}$"):
         settings_with(**changes)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "saved", "now", "shared"),  # shared: batch size and passes of each process
+    [(4, 1, 1, 2, (2, 1)), (2, 1, 2, 1, (2, 2)), (2, 6, 1, 4, (2, 3)), (3, 2, 3, 1, (3, 6)), (6, 1, 1, 4, None)],
+)
+def test_other_processes_share_the_same_steps(
+    batch_size: int, accumulate: int, saved: int, now: int, shared: tuple[int, int] | None
+) -> None:
+    settings, images = settings_with(batch_size=batch_size, accumulate=accumulate), batch_size * accumulate * saved
+    assert settings.with_steps_of(images, saved) == settings
+    if shared is None:
+        message = r"4 processes can't share the 6 images .*: resume with 1 or 2 or 3 or 6, or begin .* is 4 or 8$"
+        with pytest.raises(ValueError, match=message):
+            settings.with_steps_of(images, now)
+        return
+    found = settings.with_steps_of(images, now)
+    assert (found.batch_size, found.accumulate) == shared
 
 
 def test_whole_numbers_are_numbers() -> None:

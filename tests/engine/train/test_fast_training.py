@@ -29,9 +29,10 @@ def test_fast_batches_move_themselves_to_the_device(
     monkeypatch.setattr(Batch, "to", watched)
     train_set, _ = scenes(num_train=5).train_and_val(seed=0)
     settings = make_settings(fast=fast, num_workers=num_workers)
-    loader, sampler = trainer.train_loader(train_set, settings, seed=0)
-    prepared = trainer.make_accelerator(model_of(1), settings).prepare(loader)
-    order = iter(sampler)
+    prepared, batches = trainer.train_loader(
+        train_set, settings, trainer.make_accelerator(model_of(1), settings), seed=0
+    )
+    order = iter(batches.order)
     for batch in prepared:
         assert isinstance(batch, Batch) == fast
         plain = default_collate([train_set[index] for index in islice(order, 2)])

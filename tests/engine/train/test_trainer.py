@@ -1,3 +1,4 @@
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,14 @@ from support.defaults import augment_with, loss_weights_with
 from support.quick import every, only
 from support.training import CONFIG, PowerCutError, model_of, same
 
-from ipsam.data import TrainSet
+from ipsam.data import EpochBatches, EpochSampler, TrainSet
 from ipsam.data.sources import Sample, Source, SyntheticSource
 from ipsam.engine.runs import checkpoint
 from ipsam.engine.runs.checkpoint import load_training, load_weights, save_checkpoint
 from ipsam.engine.runs.model_folder import find_checkpoint
 from ipsam.engine.train import trainer
 from ipsam.engine.train.losses import ipsam_loss
+from ipsam.engine.train.trainer import loss_weight
 from ipsam.model import LoRA
 from ipsam.utils.imagenet import normalise
 
@@ -168,15 +170,15 @@ def test_damaged_checkpoint_is_named_and_the_previous_one_used(
     ("change", "message"),
     [
         (
-            lambda training: {"rng": training["rng"] * 2},
-            "was saved by 2 processes, not 1: resume with the same number of processes",
+            lambda training: {"step_images": training["step_images"] / 2},
+            r"cannot resume from .*step_00000002: it is from another version or model",
         ),
         (
             lambda training: {"progress": training["progress"] | {"unheard_of": 1}},
             r"cannot resume from .*step_00000002: it is from another version or model",
         ),
     ],
-    ids=["number of processes", "version"],
+    ids=["images a step", "version"],
 )
 def test_unsuitable_state_is_refused(tmp_path: Path, train: Any, change: Any, message: str) -> None:
     checkpoint = tmp_path / "checkpoints" / "step_00000002"
@@ -211,6 +213,30 @@ def test_accumulated_batches_equal_one_large_one(train: Any, num_images: int, cl
                 torch.testing.assert_close(small[name], tensor, atol=5e-4, rtol=0, msg=name)
     moved = max((tensor - start[name]).abs().max().item() for name, tensor in large.items())
     assert moved > 1.5e-3  # by far more than that tolerance: several steps of 1e-3
+
+
+@pytest.mark.parametrize("length", [12, 11, 7, 2])
+@pytest.mark.parametrize(
+    ("num_processes", "batch_size", "passes"), [(1, 6, 1), (1, 2, 3), (2, 3, 1), (2, 1, 3), (3, 2, 1), (3, 1, 2)]
+)
+def test_steps_do_not_depend_on_the_number_of_processes(
+    length: int, num_processes: int, batch_size: int, passes: int
+) -> None:
+    """Each takes the next six images of one order, the last one the rest, and each image counts the same."""
+    order = EpochSampler(length, seed=3)
+    order.epoch = 2
+    shares = [EpochBatches(order, batch_size, process=i, num_processes=num_processes) for i in range(num_processes)]
+    samples, steps = list(order), [Counter[int]() for _ in range(-(-length // 6))]
+    for share in shares:
+        assert len(list(share)) == len(share) == len(shares[0])
+        for turn, batch in enumerate(share):
+            weight = loss_weight(turn, share, passes) / (passes * num_processes * len(batch))
+            steps[turn // passes].update(dict.fromkeys(batch, weight) if weight else {})
+    for number, step in enumerate(steps):
+        expected = samples[6 * number : 6 * number + 6]
+        assert step == pytest.approx(dict.fromkeys(expected, 1 / len(expected)))
+    share.first = 1
+    assert len(list(share)) == len(share) - 1
 
 
 @pytest.mark.parametrize(("num_images", "accumulate"), [(5, 4), (4, 4), (1, 4), (7, 3)])
