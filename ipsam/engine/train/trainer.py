@@ -234,8 +234,9 @@ def train_loader(
         worker_init_fn=ignore_signals,
         pin_memory=is_cuda,
     )
-    alone = {"num_processes": 1, "process_index": 0}  # the batches are this process's own
-    return prepare_data_loader(loader, accelerator.device, put_on_device=True, non_blocking=is_cuda, **alone), batches
+    # The batches are this process's own already.
+    own: dict[str, Any] = {"num_processes": 1, "process_index": 0, "put_on_device": True, "non_blocking": is_cuda}
+    return prepare_data_loader(loader, accelerator.device, **own), batches
 
 
 def loss_weight(turn: int, batches: EpochBatches, passes: int) -> float:

@@ -80,7 +80,14 @@ def test_unknown_keys_and_contradictions_are_named(changes: dict[str, Any], mess
 
 @pytest.mark.parametrize(
     ("batch_size", "accumulate", "saved", "now", "shared"),  # shared: batch size and passes of each process
-    [(4, 1, 1, 2, (2, 1)), (2, 1, 2, 1, (2, 2)), (2, 6, 1, 4, (2, 3)), (3, 2, 3, 1, (3, 6)), (6, 1, 1, 4, None)],
+    [
+        (4, 1, 1, 2, (2, 1)),
+        (2, 1, 2, 1, (2, 2)),
+        (2, 6, 1, 3, (2, 2)),
+        (2, 6, 1, 4, (1, 3)),
+        (3, 2, 3, 1, (3, 6)),
+        (6, 1, 1, 4, None),
+    ],
 )
 def test_other_processes_share_the_same_steps(
     batch_size: int, accumulate: int, saved: int, now: int, shared: tuple[int, int] | None

@@ -189,7 +189,7 @@ def test_lost_process_ends_the_others(tmp_path: Path, loss: str) -> None:
     finally:
         for process in started:
             process.kill()
-            process.wait()
+            process.communicate()
     assert [process.returncode for process in started] == [1, -9]
     assert "Traceback" not in message
     assert message.count("error: ") == 1
