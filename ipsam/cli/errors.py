@@ -112,7 +112,7 @@ def _message(error: Exception, config: DictConfig | None) -> str | None:
             )
         if type(error).__name__ == "OutOfMemoryError":  # torch's
             return _out_of_memory(message, [] if config is None else [*keys_of(config)])
-        first_line = message.partition("\n")[0]  # what follows is where in torch
+        first_line = re.sub(r"^\[.*?\] ?", "", message.partition("\n")[0])  # without the places in torch's code
         if _is_distributed() and re.search(LOST, message, re.I):
             return (
                 "another process of this run is gone or no longer answers: see its message, or its machine, then "

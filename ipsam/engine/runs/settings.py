@@ -145,7 +145,7 @@ class Settings(Options):
 
         Raises:
             ValueError: the processes cannot share so many images evenly.
-            TypeError: it is no number.
+            TypeError: ``images`` is not a number.
         """
         share, rest = divmod(images, num_processes)
         if rest or share < 1:

@@ -167,7 +167,7 @@ def test_dead_machine_ends_the_others(tmp_path: Path) -> None:
     begun = time.monotonic()
     done, _ = run_on_two_machines(tmp_path, "batch_size=2", "dead=3", "timeout=20")
     assert done.returncode != 0
-    assert time.monotonic() - begun < 120
+    assert time.monotonic() - begun < 240
     assert done.stderr.count("error: another process of this run is gone") == 1
 
 
@@ -185,7 +185,7 @@ def test_lost_process_ends_the_others(tmp_path: Path, loss: str) -> None:
         for rank in range(2)
     ]
     try:
-        _, message = started[0].communicate(timeout=120)
+        _, message = started[0].communicate(timeout=240)
     finally:
         for process in started:
             process.kill()
