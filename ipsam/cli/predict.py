@@ -29,7 +29,7 @@ def main(config: DictConfig) -> None:
     ckpt = config.ckpt or DEFAULT_MODEL
     rank = ranks(cpu=config.device == "cpu")
     predictor = load(ckpt, **how)
-    targets = {kind: [job.targets[kind] for job in jobs] for kind in kinds}
+    targets = {kind: map(lambda job, kind=kind: job.targets[kind], jobs) for kind in kinds}
     claim(output, targets, maker_of(predictor, ckpt), overwrite=config.overwrite)
     own = rank.of(shard.of(jobs, config.batch_size), config.batch_size)
     outcome = predict_files(predictor, own, batch_size=config.batch_size, overwrite=config.overwrite)

@@ -55,7 +55,7 @@ def launched(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     name, *arguments = command
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     whole = [sys.executable, *launcher, str(SCRIPTS / f"{name}.py"), *arguments]
-    return subprocess.run(whole, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(whole, capture_output=True, text=True, timeout=480, check=False)
 
 
 @pytest.mark.slow

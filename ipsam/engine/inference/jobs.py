@@ -22,12 +22,26 @@ VIDEOS = (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".flv", ".ogv
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # half the memory, of which each file takes some
 class FileJob:
-    """An input file, and the output file of each kind of picture."""
+    """An input file, and the output file of each kind of picture.
+
+    Attributes:
+        source: the input file.
+        output: folder of the predictions.
+        name: of an output file, below the folder of its kind.
+        kinds: some of ``KINDS``.
+    """
 
     source: Path
-    targets: dict[str, Path]
+    output: Path
+    name: str
+    kinds: tuple[str, ...]
+
+    @property
+    def targets(self) -> dict[str, Path]:
+        """Output file of each kind."""
+        return {kind: self.output / kind / self.name for kind in self.kinds}
 
     @property
     def is_video(self) -> bool:
@@ -67,11 +81,11 @@ def find_jobs(source: str, output: Path, kinds: Sequence[str]) -> list[FileJob]:
     for _ in range(2):  # a.jpg beside a.png; then a.jpg.png beside them
         times = Counter(names.values())
         names = {file: name.with_name(file.name) if times[name] > 1 else name for file, name in names.items()}
-    own, jobs = {file.resolve() for file in files}, []
+    own, jobs, each_kind = set(map(os.path.realpath, files)), [], tuple(kinds)
     for file, name in sorted(names.items()):
         ending = ".mp4" if file.suffix.lower() in VIDEOS else ".png"
-        jobs.append(FileJob(file, {kind: output / kind / f"{name}{ending}" for kind in kinds}))
-        if clash := [path for path in jobs[-1].targets.values() if path.resolve() in own]:
+        jobs.append(FileJob(file, output, f"{name}{ending}", each_kind))
+        if clash := [path for path in jobs[-1].targets.values() if os.path.realpath(path) in own]:
             raise ValueError(f"output={output}: {clash[0]} is an input and would be overwritten; name another folder")
     return jobs
 

@@ -74,8 +74,8 @@ def _claim(output: Path, targets: Mapping[str, Iterable[Path]], maker: Maker, *,
                 f"output={output}: {output / kind} holds {len(others)} files that predict has no record of; name "
                 "another folder, or move them away"
             )
-        if not overwrite or not set(others) <= set(paths):
-            way_out = "say overwrite=true" if set(others) <= set(paths) else "remove that one"
+        if not (covered := set(others) <= set(paths)) or not overwrite:
+            way_out = "say overwrite=true" if covered else "remove that one"
             raise ValueError(
                 f"output={output}: {output / kind} holds {len(others)} predictions by another model or precision, or "
                 f"with other options (ckpt={earlier['ckpt']}, {earlier['precision']}); name another folder, or "

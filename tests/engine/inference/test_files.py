@@ -222,14 +222,14 @@ def save_often(job: FileJob) -> None:
 
 
 def test_two_processes_may_predict_into_one_folder(tmp_path: Path) -> None:
-    job = FileJob(tmp_path / "a.jpg", {"map": tmp_path / "a.png"})
+    job = FileJob(tmp_path / "a.jpg", tmp_path, "a.png", ("map",))
     processes = [get_context("fork").Process(target=save_often, args=(job,)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
-    assert written(tmp_path) == ["a.png"]
+    assert written(tmp_path) == ["map/a.png"]
 
 
 @pytest.mark.parametrize(
