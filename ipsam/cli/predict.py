@@ -29,8 +29,8 @@ def main(config: DictConfig) -> None:
     ckpt = config.ckpt or DEFAULT_MODEL
     rank = ranks(cpu=config.device == "cpu")
     predictor = load(ckpt, **how)
-    targets = {kind: map(lambda job, kind=kind: job.targets[kind], jobs) for kind in kinds}
-    claim(output, targets, maker_of(predictor, ckpt), overwrite=config.overwrite)
+    maker = maker_of(predictor, ckpt)
+    claim(output, {kind: [job.targets[kind] for job in jobs] for kind in kinds}, maker, overwrite=config.overwrite)
     own = rank.of(shard.of(jobs, config.batch_size), config.batch_size)
     outcome = predict_files(predictor, own, batch_size=config.batch_size, overwrite=config.overwrite)
     outcome = Outcome.united(gather(outcome, rank))  # no process ends before the last has, even if one has failed files
