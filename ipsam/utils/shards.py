@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
+PATIENCE = 7 * 86_400  # seconds that a process waits for the others, one of which may have all the long videos
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def ranks(*, cpu: bool) -> Shard:
         return WHOLE
     from ipsam.utils.device import processes  # imports torch, which scoring does not need
 
-    state = processes(cpu=cpu)
+    state = processes(cpu=cpu, timeout=PATIENCE)
     return Shard(state.process_index, state.num_processes)
 
 
