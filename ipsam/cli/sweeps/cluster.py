@@ -128,7 +128,11 @@ class ClusterLauncher(SweepLauncher):
                     again = AGAIN if run.folder else ()
                     jobs.append(executor.submit(Job(run.command, again, self.sweep.full_error)))
         except (RuntimeError, ValueError, NameError, AssertionError) as error:
-            raise ValueError(f"hydra/launcher=slurm: {error}") from error
+            reason = str(error).partition("\n")[0]
+            raise ValueError(
+                f"hydra/launcher=slurm: {reason} Start the sweep where sbatch works, with keys that "
+                "configs/hydra/launcher/slurm.yaml has; hydra.launcher.cluster=local needs no cluster"
+            ) from error
         for run in runs:
             run.starts += 1
         return [_Submitted(run, job) for run, job in zip(runs, jobs, strict=True)]

@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ipsam.cli.sweeps.cluster import _goes_on
 from ipsam.cli.sweeps.runs import folder_name
 from ipsam.cli.sweeps.sweep import expanded
 
@@ -119,6 +121,45 @@ def test_torchrun_is_refused(script: Callable[..., Any], monkeypatch: Any) -> No
 @pytest.mark.parametrize("given", ["devices=7", "retries=-1", "retries=a"])
 def test_bad_settings_of_the_launcher_are_named(script: Callable[..., Any], given: str) -> None:
     assert f"hydra.launcher.{given.partition('=')[0]}" in script("train", *TRAIN, f"hydra.launcher.{given}").error
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["hydra.launcher.cluster=slurm"],
+            'Could not detect "srun", are you indeed on a slurm cluster? Start the sweep',
+        ),
+        (
+            ["hydra.launcher.cluster=local", "+hydra.launcher.slurm_foo=1"],
+            "Unknown argument 'foo' for executor 'slurm'",
+        ),
+        (["hydra.launcher.cluster=pbs"], "doesn't know any executor named pbs"),
+        (["hydra.launcher.max_timeouts=-1"], "hydra.launcher.max_timeouts must be a whole number, 0 or above"),
+        ([], "hydra/launcher=slurm needs submitit: pip install -e '.[slurm]'"),
+    ],
+    ids=str,
+)
+def test_refusals_of_a_cluster_are_explained(
+    script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, given: list[str], message: str
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", "")
+    if not given:
+        monkeypatch.setitem(sys.modules, "submitit", None)
+    assert message in script("train", *TRAIN, "hydra/launcher=slurm", *given).error
+
+
+@pytest.mark.parametrize(("state", "goes_on"), [("RUNNING", True), ("COMPLETING", False)])
+def test_a_cancelled_job_is_not_queued_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, goes_on: bool
+) -> None:
+    """After scancel a job is completing, before preemption running; each task of an array has its own state."""
+    path = tmp_path / "scontrol"
+    path.write_text(f'#!/bin/sh\n[ "$*" = "show job 5_1" ] && echo " JobState={state} Reason=None"\n')
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert _goes_on("5_1") is goes_on
 
 
 def test_patterns_find_files_of_a_groups_folders() -> None:
