@@ -33,14 +33,15 @@ def newest(run: Path) -> str:
 
 
 def kill(run: Path, number: int, former: int) -> int:
-    """Send a signal to the process that trains, other than the former, once it has saved something new; return it."""
-    before, until = newest(run), time.monotonic() + 600
-    pid = former
-    while pid == former or newest(run) <= before:
+    """Send a signal to the process that trains, other than the former, once it has saved something; return it."""
+    pid, before, until = former, None, time.monotonic() + 600
+    while before is None or newest(run) <= before:
         assert time.monotonic() < until, f"nothing new after {before}"
         time.sleep(0.01)
         with suppress(OSError, IndexError):  # not there, or not written yet
             pid = int((run / ".lock").read_text().split()[0])
+        if before is None and pid != former:
+            before = newest(run)
     os.kill(pid, number)
     return pid
 
