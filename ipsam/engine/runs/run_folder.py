@@ -59,6 +59,7 @@ ADDED: dict[str, Any] = {
     "engine.terms.dice": 0.0,
     "data.letterbox": False,
     "data.scaled_decode": False,
+    "data.augment.camouflage": 0.0,
     "model.gating.context": "positive",
     "model.gating.padding_mode": "zeros",
     "model.backbone.min_max": False,

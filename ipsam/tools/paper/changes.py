@@ -20,6 +20,7 @@ IRRELEVANT = {
     "engine": (
         *("cpu", "num_threads", "num_workers", "eval_batch_size"),
         *("log_every", "val_every", "watch_test", "save_every", "keep", "best", "references", "deterministic"),
+        *("trackers", "profile_steps", "timeout"),
     ),
 }
 MAX_SHOWN = 8

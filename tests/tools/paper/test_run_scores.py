@@ -69,6 +69,7 @@ IRRELEVANT = [
     *("paths.data=/data", "data.test=[NC4K]", "model.backbone.checkpoint=/weights/large.pt", "engine.num_workers=0"),
     *("engine.num_threads=3", "engine.cpu=true", "engine.eval_batch_size=7"),
     *("engine.log_every=1", "engine.references=true", "engine.save_every=5", "engine.watch_test=2"),
+    *("engine.trackers=[]", "engine.profile_steps=[5,6]", "engine.timeout=60"),
 ]
 LOSSES = [f"engine.loss.{name}=2" for name in ("coarse", "refined", "fg", "bg", "auxiliary")]
 MANY = [*LOSSES, "engine.epochs=3", "engine.batch_size=2", "engine.accumulate=2", "engine.clip=2", "engine.lr=3e-4"]
