@@ -17,7 +17,7 @@ from ipsam.cli.sweeps.launcher import Started, SweepLauncher, check_count
 from ipsam.cli.sweeps.runs import AGAIN, Run
 from ipsam.utils.signals import StoppedError
 
-KILLED = -signal.SIGKILL  # status of a job that ended without a result
+KILLED = -9  # status of a job that ended without a result: SIGKILL, which Windows has not
 RESTARTS = "SLURM_RESTART_COUNT"  # of a job that Slurm itself has queued again
 PATIENCE = 60  # seconds until the cluster ends the job's other processes
 

@@ -66,6 +66,7 @@ class SweepLauncher(Launcher):
             StoppedError: the sweep was asked to stop.
         """
         runs = self.sweep.new_runs(self.config, self.loader, job_overrides)
+        self.sweep.folder.mkdir(parents=True, exist_ok=True)  # Hydra makes it for its own sweeper only
         with Stop() as stop:
             self._run(runs, stop)
         if stop.requested and any(run.status != 0 for run in runs):

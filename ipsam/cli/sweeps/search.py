@@ -13,7 +13,7 @@ from ipsam.utils.console import show
 
 
 class Search(Sweeper):
-    """Sweeper that maximises a run's best validation score (``engine.best``).
+    """Sweeper that maximises a run's last validation score in ``engine.best``.
 
     Args:
         trials: number of runs.

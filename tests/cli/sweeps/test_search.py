@@ -17,7 +17,8 @@ def test_search_approaches_the_best(script: Callable[..., Any], fake: Any, monke
     calls = fake()
     monkeypatch.setattr("ipsam.cli.sweeps.launcher.PAUSE", 0.02)
     monkeypatch.setattr(search, "_score", lambda run: -abs(float(run.values["engine.lr"]) - 1e-3))
-    given = ["hydra.sweeper.trials=8", "hydra.sweeper.at_once=2", "engine.batch_size=4", "engine.weight_decay=0.1"]
+    given = ["hydra.sweeper.trials=8", "hydra.sweeper.at_once=2", "hydra.launcher.devices=[cpu,cpu]"]
+    given += ["engine.batch_size=4", "engine.weight_decay=0.1"]
     done = script("train", *GIVEN, *given, "engine.lr=1e-3,1e-2,1e-4")
     assert done.status == 0, done.err
     begun = [one for one in calls() if one["kind"] == "begin"]
