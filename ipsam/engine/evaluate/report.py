@@ -70,7 +70,7 @@ def evaluate_run(
         log: called with ``test/<dataset>`` and its scores.
         parts: score one shard of the images; see ``evaluate``.
     """
-    state = processes(cpu=settings.cpu)
+    state = processes(cpu=settings.cpu, timeout=settings.timeout)
     model.to(settings.device).eval()
     if settings.fast:
         prepare_for_inference(model, bf16=settings.bf16)
