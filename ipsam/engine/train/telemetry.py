@@ -122,7 +122,7 @@ class Telemetry:
                 "step %d of %d: loss %.4f, learning rate %.1e, gradient norm %.3g, %.3g images/s, %.0f%% of the time "
                 "waiting for data, peak memory %.2f GB, %d skipped, %s left",
                 *(step, self.num_steps, named["total"], lr, gradient, speed["images_per_second"]),
-                *(100 * window.waiting, speed["peak_memory_gb"], skipped, tqdm.format_interval(left)),
+                *(100 * speed["waiting_for_data"], speed["peak_memory_gb"], skipped, tqdm.format_interval(left)),
             )
 
 
