@@ -65,9 +65,10 @@ class PairedMaps:
     left_out: dict[str, list[str]]
 
     def listing(self) -> Iterator[str]:
-        """Yield stem, file names and sizes in bytes of each map with its mask, and how it is resized."""
+        """Yield stem, names and sizes in bytes of each map and its mask, when the map was written, and its resizing."""
         for one in self.maps:
-            yield "\t".join((one.stem, identity(one.map), identity(one.mask), str(one.resize)))
+            written = str(one.map.stat().st_mtime_ns)  # all maps of a size have as many bytes in formats such as BMP
+            yield "\t".join((one.stem, identity(one.map), written, identity(one.mask), str(one.resize)))
 
 
 def truth_files(truth: Truth, stems: Path | None = None) -> TruthFiles:

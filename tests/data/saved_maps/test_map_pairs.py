@@ -1,4 +1,5 @@
 import logging
+import os
 import pickle
 from pathlib import Path
 
@@ -36,6 +37,18 @@ def test_maps_and_masks_share_their_stem(tree) -> None:
     assert stem == "b"
     np.testing.assert_array_equal(prediction, MASK)
     np.testing.assert_array_equal(mask, MASK)
+
+
+def test_listing_shows_maps_that_were_written_again(tree) -> None:
+    """Their sizes need not differ."""
+    tree("CAMO/GT")
+    for name in ("a", "b"):
+        save(Path(f"maps/{name}.bmp"))
+    before = list(pair("maps", "CAMO").listing())
+    assert list(pair("maps", "CAMO").listing()) == before
+    os.utime("maps/b.bmp", (0, 0))
+    after = list(pair("maps", "CAMO").listing())
+    assert [now == then for now, then in zip(after, before, strict=True)] == [True, False]
 
 
 def test_missing_and_extra_maps_are_logged(tree, caplog: pytest.LogCaptureFixture) -> None:
