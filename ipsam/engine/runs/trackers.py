@@ -84,6 +84,14 @@ class Trackers:
         self._open.clear()
 
     @property
+    def label(self) -> str:
+        """Name of the run in a tracker: its folder below ``paths.outputs``, or the last two folders elsewhere."""
+        folder, outputs = self.folder.absolute(), self.config.get("paths", {}).get("outputs")
+        if outputs is not None and Path(outputs).absolute() in folder.parents:
+            return folder.relative_to(Path(outputs).absolute()).as_posix()
+        return "/".join(folder.parts[-2:])
+
+    @property
     def take_pictures(self) -> bool:
         """A tracker that takes pictures is open."""
         return any(hasattr(tracker, "log_images") for tracker in self._open.values())
@@ -115,7 +123,7 @@ class Trackers:
         self._write(name, step, write)
 
     def _started(self, name: str, run: TrackerRun, step: int) -> GeneralTracker:
-        label, files = f"{self.folder.absolute().parent.name}/{self.folder.name}", self.folder / FOLDER
+        label, files = self.label, self.folder / FOLDER
         config = {key: value if isinstance(value, int | float) else str(value) for key, value in flat(self.config)}
         is_new, own = run.id is None, run.id or uuid.uuid4().hex
         files.mkdir(parents=True, exist_ok=True)

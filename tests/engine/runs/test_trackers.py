@@ -161,6 +161,13 @@ def test_tracker_goes_on_in_the_same_run(
     assert str(config["engine.epochs"]) == "3"
 
 
+@pytest.mark.parametrize("name", ["cod_r32/seed0", "ablation/spg/engine.lr=0.001/seed0"])
+def test_runs_of_other_experiments_have_other_names(tmp_path: Path, name: str) -> None:
+    config = {"paths": {"outputs": str(tmp_path)}}
+    assert Trackers([], tmp_path / name, config).label == name
+    assert Trackers([], tmp_path / "own" / "run").label == "own/run"
+
+
 def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackers, "get_available_trackers", lambda: ["tensorboard"])
     Trackers(["tensorboard"], tmp_path)
