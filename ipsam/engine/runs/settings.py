@@ -153,7 +153,7 @@ class Settings(Options):
             sizes = [str(number * num_processes) for number in (share, share + 1) if number > 0]
             raise ValueError(
                 f"{num_processes} processes can't share the {images} images of an optimiser step evenly: resume with "
-                f"{' or '.join(able)}, or begin another run in which engine.batch_size x engine.accumulate x processes "
+                f"one of {', '.join(able)}, or begin another run in which engine.batch_size x engine.accumulate x processes "
                 f"is {' or '.join(sizes)}"
             )
         size = next(size for size in range(self.batch_size, 0, -1) if share % size == 0)

@@ -95,7 +95,7 @@ def test_other_processes_share_the_same_steps(
     settings, images = settings_with(batch_size=batch_size, accumulate=accumulate), batch_size * accumulate * saved
     assert settings.with_steps_of(images, saved) == settings
     if shared is None:
-        message = r"4 processes can't share the 6 images .*: resume with 1 or 2 or 3 or 6, or begin .* is 4 or 8$"
+        message = r"4 processes can't share the 6 images .*: resume with one of 1, 2, 3, 6, or begin .* is 4 or 8$"
         with pytest.raises(ValueError, match=message):
             settings.with_steps_of(images, now)
         return
