@@ -153,8 +153,8 @@ class Settings(Options):
             sizes = [str(number * num_processes) for number in (share, share + 1) if number > 0]
             raise ValueError(
                 f"{num_processes} processes can't share the {images} images of an optimiser step evenly: resume with "
-                f"one of {', '.join(able)}, or begin another run in which engine.batch_size x engine.accumulate x processes "
-                f"is {' or '.join(sizes)}"
+                f"one of {', '.join(able)}, or begin another run in which engine.batch_size x engine.accumulate x "
+                f"processes is {' or '.join(sizes)}"
             )
         size = next(size for size in range(self.batch_size, 0, -1) if share % size == 0)
         return self.model_copy(update={"batch_size": size, "accumulate": share // size})
