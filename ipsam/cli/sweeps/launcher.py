@@ -93,7 +93,12 @@ class SweepLauncher(Launcher):
             room = 0 if stop.requested else self.room() - len(running)
             if waiting and room > 0:
                 now, waiting = waiting[:room], waiting[room:]
-                running += zip(now, self.start(now), strict=True)
+                try:
+                    running += zip(now, self.start(now), strict=True)
+                except (OSError, ValueError):  # such as a full disk
+                    for _, one in running:
+                        one.stop()
+                    raise
             if stop.requested and not is_stopping:
                 is_stopping = True
                 for _, one in running:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Parts:
         sets = {name: _plain(images) for name, images in scored.items()}
         write_bytes(self._path(self.shard), json.dumps({"work": self.work, "sets": sets}).encode())
         shards = [Shard(index, self.shard.count) for index in range(self.shard.count)]
-        found = {shard: self._read(shard) for shard in shards}
+        found = {shard: self._read(shard, scored) for shard in shards}
         if missing := [f"{shard}{f' ({OTHER})' * self._path(shard).exists()}" for shard in shards if not found[shard]]:
             raise ShardsMissingError(
                 f"shard {self.shard} is scored: {self._path(self.shard)}. The last shard unites all of them; "
@@ -67,13 +67,13 @@ class Parts:
     def _path(self, shard: Shard) -> Path:
         return self.folder / f"{shard.index + 1}of{shard.count}.json"
 
-    def _read(self, shard: Shard) -> dict[str, Scored]:
-        """Read a shard's scores; return an empty dictionary where they are absent, or belong to other work."""
+    def _read(self, shard: Shard, names: Iterable[str]) -> dict[str, Scored]:
+        """Read a shard's scores of sets; return an empty dictionary where they are absent, or belong to other work."""
         try:
             content = bounded_json(self._path(shard), MAX_BYTES)
             if content["work"] != self.work:
                 return {}
-            return {name: _from_plain(images) for name, images in content["sets"].items()}
+            return {name: _from_plain(content["sets"][name]) for name in names}
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError, AttributeError) as error:

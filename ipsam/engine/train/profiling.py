@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class StepProfiler:
-    """Profiler of the optimiser steps ``first`` to ``last``, within an epoch.
+    """Profiler of the optimiser steps ``first`` to ``last``; of two epochs there are two traces.
 
     Args:
         steps: first and last step, from 1; empty: profile nothing.
@@ -23,7 +23,7 @@ class StepProfiler:
     def __init__(self, steps: Sequence[int], folder: Path) -> None:
         self.first, self.last = steps or (0, 0)
         self.folder = folder
-        self._step = 0
+        self._step = self._begun = 0
         self._running: profile | None = None
 
     def before(self, step: int) -> None:
@@ -37,7 +37,7 @@ class StepProfiler:
             self._running.step()
         elif self.first <= step <= self.last:
             self._running = profile(schedule=lambda _: ProfilerAction.RECORD)  # a schedule has the steps marked
-            self._running.step_num = step
+            self._running.step_num = self._begun = step
             self._running.start()
 
     def stop(self) -> None:
@@ -46,7 +46,7 @@ class StepProfiler:
             return
         profiled, self._running = self._running, None
         profiled.stop()
-        path = self.folder / f"steps_{self.first}_to_{self.last}.pt.trace.json.gz"
+        path = self.folder / f"steps_{self._begun}_to_{profiled.step_num}.pt.trace.json.gz"
         try:
             self.folder.mkdir(exist_ok=True)
             profiled.export_chrome_trace(str(path))

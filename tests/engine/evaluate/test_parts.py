@@ -46,7 +46,8 @@ def test_the_last_shard_unites_and_may_run_again(tmp_path: Path) -> None:
         assert run(shard, model="b").names == NAMES
     part = tmp_path / "shards/3of3.json"
     content = json.loads(part.read_text())
-    for damaged in ("", "[]", json.dumps(content | {"sets": {"set": {"names": ["a"], "values": []}}})):
+    no_set = json.dumps(content | {"sets": {}})
+    for damaged in ("", "[]", no_set, json.dumps(content | {"sets": {"set": {"names": ["a"], "values": []}}})):
         part.write_text(damaged)
         with pytest.raises(ValueError, match=r"3of3\.json: no scores of a shard; remove it and run shard=3/3 again"):
             run(first, model="b")
