@@ -16,7 +16,7 @@ from ipsam.utils.untrusted import read_plain_json
 from ipsam.utils.weights import sha256_of
 
 RECORD = "predictions.json"  # beside the folders of the kinds
-LOCK = ".predictions.lock"
+LOCK = ".lock"
 COMPARED = ("weights", "configuration", "precision")  # the rest is for people
 
 Maker = dict[str, str]

@@ -19,9 +19,9 @@ def test_only_uploads_are_opened(picture: np.ndarray, tmp_path: Path, monkeypatc
     (tmp_path / "files").mkdir()
     predictor = Predictor(micro_model(), image_size=64, device="cpu")
     for path in (tmp_path / "pond.png", tmp_path / "files" / "pond.png"):
-        (missing,) = page.answers(predictor, {"path": str(path)}, page.Visit())
+        (missing,) = page.answers(predictor, {"path": str(path)}, page.Visit(), {})
         Image.fromarray(picture).save(path)
-        first, *_ = page.answers(predictor, {"path": str(path)}, page.Visit())
+        first, *_ = page.answers(predictor, {"path": str(path)}, page.Visit(), {})
         assert uploads.REFUSED in missing["status"]
         assert "pond" not in missing["status"]
         assert (first["status"] == missing["status"]) is (path.parent == tmp_path)
