@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,14 +23,14 @@ COMMAND = (sys.executable, "-m", "ipsam")
 PAUSE = 0.2  # seconds between looks at the runs
 
 
-class Started:
+class Started(ABC):
     """A run that was started."""
 
+    @abstractmethod
     def poll(self) -> int | None:
         """Return the status it ended with, negative if something killed it; None while it is running."""
-        raise NotImplementedError
 
-    def stop(self) -> None:
+    def stop(self) -> None:  # noqa: B027 (jobs of a cluster go on)
         """Ask it to save and end, if it ends with the sweep."""
 
 
@@ -78,13 +79,13 @@ class SweepLauncher(Launcher):
             )
         return [JobReturn(overrides=run.arguments, status=JobStatus.COMPLETED, _return_value=run) for run in runs]
 
+    @abstractmethod
     def room(self) -> int:
         """Return how many runs can go on at the same time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self, runs: Sequence[Run]) -> Sequence[Started]:
         """Start runs; there is room for them."""
-        raise NotImplementedError
 
     def _run(self, waiting: Sequence[Run], stop: Stop) -> None:
         running: list[tuple[Run, Started]] = []

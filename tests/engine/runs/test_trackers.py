@@ -66,18 +66,22 @@ def test_tensorboard_holds_every_term_every_score_and_the_panel(
         assert any(re.match(chart.multiline.tag[0], tag) for tag in scalars), chart.title
 
 
+def fit_cut_off(folder: Path, train_set: TrainSet, settings: Any, interrupt: Any) -> Any:
+    """Train until a power cut two steps after the last checkpoint that is left, and resume; return the model."""
+    interrupt(4)
+    with pytest.raises(PowerCutError):
+        fit(model_of(1), train_set, folder, settings)
+    for step in (3, 4):
+        rmtree(folder / "checkpoints" / f"step_0000000{step}")
+    interrupt(None)
+    return fit(model_of(2), train_set, folder, settings, resume=True)
+
+
 def test_resuming_leaves_no_entry_twice(
     tmp_path: Path, make_settings: Any, train_set: TrainSet, interrupt: Any
 ) -> None:
     """Cut off in epoch 2, two steps after the last checkpoint: they are written again, what was before stays."""
-    settings = make_settings(epochs=3, save_every=1, trackers=["tensorboard"])
-    interrupt(4)
-    with pytest.raises(PowerCutError):
-        fit(model_of(1), train_set, tmp_path, settings)
-    for step in (3, 4):
-        rmtree(tmp_path / "checkpoints" / f"step_0000000{step}")
-    interrupt(None)
-    fit(model_of(1), train_set, tmp_path, settings, resume=True)
+    fit_cut_off(tmp_path, train_set, make_settings(epochs=3, save_every=1, trackers=["tensorboard"]), interrupt)
     assert steps(events(tmp_path / "tensorboard"), "loss/total") == list(range(1, 7))
 
 
@@ -145,13 +149,7 @@ def test_tracker_goes_on_in_the_same_run(
     pytest.importorskip(name)
     settings, folder = make_settings(epochs=3, save_every=1, trackers=[name]), tmp_path / "run"
     plain = fit(model_of(1), train_set, tmp_path / "plain", make_settings(epochs=3, trackers=["tensorboard"]))
-    interrupt(4)
-    with pytest.raises(PowerCutError):
-        fit(model_of(1), train_set, folder, settings)
-    for step in (3, 4):
-        rmtree(folder / "checkpoints" / f"step_0000000{step}")
-    interrupt(None)
-    tracked = fit(model_of(2), train_set, folder, settings, resume=True)
+    tracked = fit_cut_off(folder, train_set, settings, interrupt)
     assert same(plain.state_dict(), tracked.state_dict())
     assert same(*(load_training(run / "checkpoints" / "last") for run in (tmp_path / "plain", folder)))
     straight = events(tmp_path / "plain" / "tensorboard").Scalars("loss/total")
