@@ -1,23 +1,18 @@
 """Curves over the thresholds and histograms of per-image scores, with one line for each method."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ipsam.engine.evaluate.plots import empty_plots, line_style, png
 from ipsam.utils.files import write_bytes
-from ipsam.utils.fonts import boxes_for_unknown_letters, fonts, short
+from ipsam.utils.fonts import fonts, short
 
-# Okabe and Ito's palette, distinct under every colour blindness; without its black and yellow.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-STYLES = ("-", "--", ":", "-.")  # the next one once all colours are used
 KINDS = {"pr": "precision and recall", "f": "F-measure", "em": "E-measure"}
 NUM_BINS = 25
 
@@ -32,7 +27,7 @@ def draw_curve(kind: str, methods: Mapping[str, Curves | None], *, title: str | 
         methods: curves by method. A method without curves has no line, but still takes up a colour.
         title: adds a title and a legend; None leaves both to the page around the figure.
     """
-    figure, axes = _empty()
+    figure, (axes,) = empty_plots()
     for line, curves in enumerate(methods.values()):
         if curves is not None:
             colour, style = line_style(line)
@@ -60,7 +55,7 @@ def draw_histogram(label: str, methods: Mapping[str, Sequence[float]]) -> Figure
 
     A method without values is not drawn, but still takes up a colour.
     """
-    figure, axes = _empty()
+    figure, (axes,) = empty_plots()
     finite = [[value for value in values if math.isfinite(value)] for values in methods.values()]
     everything = [value for values in finite for value in values] or [0.0]
     high = max(0.1, math.ceil(max(everything) * 10) / 10)
@@ -79,19 +74,6 @@ def draw_histogram(label: str, methods: Mapping[str, Sequence[float]]) -> Figure
     return figure
 
 
-def line_style(line: int) -> tuple[str, str]:
-    """Return colour and dashes of the n-th method."""
-    return COLOURS[line % len(COLOURS)], STYLES[line // len(COLOURS) % len(STYLES)]
-
-
-def png(figure: Figure, dpi: int = 150) -> bytes:
-    """Encode a figure as PNG."""
-    content = io.BytesIO()
-    with boxes_for_unknown_letters():  # the report has the name as text
-        figure.savefig(content, format="png", dpi=dpi)
-    return content.getvalue()
-
-
 def save_curves(datasets: Mapping[str, Mapping[str, Curves | None]], folder: Path) -> list[Path]:
     """Write ``<dataset>_pr.png``, ``_f.png`` and ``_em.png`` for each dataset; return the paths."""
     written = []
@@ -100,13 +82,3 @@ def save_curves(datasets: Mapping[str, Mapping[str, Curves | None]], folder: Pat
             written.append(folder / f"{dataset}_{kind}.png")
             write_bytes(written[-1], png(draw_curve(kind, methods, title=f"{dataset}: {name}")))
     return written
-
-
-def _empty() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.8, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.grid(visible=True, color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes

@@ -13,10 +13,11 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from ipsam.engine.evaluate.plots import line_style, png
 from ipsam.engine.evaluate.scores import Evaluation
 from ipsam.engine.metrics import METRICS
 from ipsam.engine.metrics.tables import num_images
-from ipsam.tools.compare.curves import KINDS, draw_curve, draw_histogram, line_style, png
+from ipsam.tools.compare.curves import KINDS, draw_curve, draw_histogram
 from ipsam.tools.compare.examples import FALSE_POSITIVE, MISSED, OBJECT, Example
 from ipsam.utils.console import visible
 

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from ipsam.engine.evaluate.plots import COLOURS, png
 from ipsam.engine.metrics import CURVES
-from ipsam.tools.compare.curves import COLOURS, KINDS, draw_curve, draw_histogram, png, save_curves
+from ipsam.tools.compare.curves import KINDS, draw_curve, draw_histogram, save_curves
 
 FALLING = {name: np.linspace(1, 0, 256) if name == "precision" else np.linspace(0, 1, 256) for name in CURVES}
 FLAT = {name: np.full(256, 0.5) for name in CURVES}
