@@ -24,7 +24,7 @@ from ipsam.utils.weights import sha256_of
 def main(config: DictConfig) -> None:
     """Rebuild the run's model, load its weights and evaluate it."""
     shard = Shard.parse(config.shard)
-    protocol = Protocol.of(plain(config.protocol))
+    protocol = Protocol.of(plain(config.protocol), plain(config.metrics))
     checkpoint, run_config, out = reopen_run(config)
     settings = settings_of(Settings, run_config.engine, "engine")
     settings.set_up_process()

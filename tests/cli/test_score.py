@@ -13,6 +13,7 @@ from support.builders import REAL_DATA
 from support.saved_maps import failed, mask_of, quoted, row, save, write_maps, write_masks
 
 from ipsam.engine.metrics import METRICS, Protocol, measure
+from ipsam.utils.files import read_csv
 
 NAMES = ("plain", "two words", 'it\'s "quoted"', "<script>alert(1)<", "模型_été", "$x$ & _y")
 KEYS = ("num_images", *METRICS)
@@ -201,6 +202,21 @@ def test_options_reach_the_scoring(score: Callable[..., Any]) -> None:
     assert "1 of 3 maps are resized to their mask's size" in done.out
     assert "protocol gt_threshold=0" in done.out
     assert "CAMO: the masks look inverted" in done.out
-    done = score("maps=One", "masks=CAMO", "images=One", "protocol={size: 32, gt_threshold: 0}", "cases=0", "out=out")
+    given = (
+        "maps=One",
+        "masks=CAMO",
+        "images=One",
+        "protocol={size: 32, gt_threshold: 0}",
+        "metrics=[hce,mae,biou_50]",
+    )
+    done = score(*given, "cases=0", "out=out")
     assert "resized" not in done.out
-    assert "Best and worst" not in Path("out/report.html").read_text()
+    report = Path("out/report.html").read_text()
+    assert "Best and worst" not in report
+    assert "HCE" in report
+    assert "BIoU .5 |" in done.out
+    content = json.loads(Path("out/metrics.json").read_text())
+    assert content["protocol"]["hce"].startswith("human correction effort")
+    rows = list(read_csv(Path("out/per_image.csv").read_text()))
+    assert list(rows[0])[-2:] == list(content["datasets"]["CAMO"])[-2:] == ["biou_50", "hce"]
+    assert content["datasets"]["CAMO"]["hce"] == pytest.approx(np.mean([float(one["hce"]) for one in rows]))

@@ -4,12 +4,12 @@ import hashlib
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipsam.engine.evaluate.scores import WIDTH, Scored
+from ipsam.engine.evaluate.scores import Scored
 from ipsam.engine.metrics import CurveSum
 from ipsam.utils.files import write_bytes
 from ipsam.utils.shards import Shard
@@ -67,13 +67,13 @@ class Parts:
     def _path(self, shard: Shard) -> Path:
         return self.folder / f"{shard.index + 1}of{shard.count}.json"
 
-    def _read(self, shard: Shard, names: Iterable[str]) -> dict[str, Scored]:
+    def _read(self, shard: Shard, own: Mapping[str, Scored]) -> dict[str, Scored]:
         """Read a shard's scores of sets; return an empty dictionary where they are absent, or belong to other work."""
         try:
             content = bounded_json(self._path(shard), MAX_BYTES)
             if content["work"] != self.work:
                 return {}
-            return {name: _from_plain(content["sets"][name]) for name in names}
+            return {name: _from_plain(content["sets"][name], one.metrics) for name, one in own.items()}
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -87,8 +87,8 @@ def _plain(images: Scored) -> dict[str, Any]:
     return {"names": images.names, "values": values, "curves": curves, "remarks": images.remarks}
 
 
-def _from_plain(content: Mapping[str, Any]) -> Scored:
+def _from_plain(content: Mapping[str, Any], metrics: Sequence[str]) -> Scored:
     names, values = list(map(str, content["names"])), array("d", content["values"])
-    if len(values) != WIDTH * len(names):
+    if len(values) != len(metrics) * len(names):
         raise ValueError(f"{len(values)} scores of {len(names)} images")
-    return Scored(names, values, CurveSum.of_digits(content["curves"]), Counter(content["remarks"]))
+    return Scored(names, values, CurveSum.of_digits(content["curves"]), Counter(content["remarks"]), metrics)

@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.data.files import some
-from ipsam.engine.metrics import METRICS, CurveSum, ImageScores, Protocol, Scores, means
+from ipsam.engine.metrics import ALL_METRICS, METRICS, CurveSum, ImageScores, Protocol, Scores, means
 from ipsam.engine.metrics.tables import num_images
 from ipsam.utils.files import as_csv, as_json, write_files
-
-WIDTH = len(METRICS)
 
 ScoreRow = dict[str, str | float]  # of an image: texts and its score in each metric
 
@@ -27,48 +25,51 @@ class Scored(Sequence[ScoreRow]):
 
     Attributes:
         names: of the images.
-        values: scores of one image after the other, in the order of ``METRICS``.
+        values: scores of one image after the other, in the order of ``metrics``.
         curves: sum of the images' curves.
         remarks: number of images for each of the model's remarks.
+        metrics: names of the metrics.
     """
 
     names: list[str] = field(default_factory=list)
     values: "array[float]" = field(default_factory=lambda: array("d"))
     curves: CurveSum = field(default_factory=CurveSum, compare=False)
     remarks: Counter[str] = field(default_factory=Counter)
+    metrics: Sequence[str] = tuple(METRICS)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: Any) -> Any:
         """Return an image's row."""
-        index = range(len(self))[index]
-        scores = zip(METRICS, self.values[index * WIDTH : (index + 1) * WIDTH], strict=True)
+        index, width = range(len(self))[index], len(self.metrics)
+        scores = zip(self.metrics, self.values[index * width : (index + 1) * width], strict=True)
         return {"name": self.names[index], **dict(scores)}
 
     def add(self, name: str, image: ImageScores) -> None:
         """Add an image."""
         self.names.append(name)
-        self.values.extend(image.scores[metric] for metric in METRICS)
+        self.values.extend(image.scores[metric] for metric in self.metrics)
         self.curves.add(image.curves)
 
     def of(self, metric: str) -> Sequence[float]:
         """Return the images' scores in one metric."""
-        return self.values[list(METRICS).index(metric) :: WIDTH]
+        return self.values[self.metrics.index(metric) :: len(self.metrics)]
 
     def means(self) -> tuple[Scores, dict[str, NDArray[np.float64]]]:
         """Average the scores of at least one image, and the curves."""
-        return means({name: self.of(name) for name in METRICS}, self.curves)
+        return means({name: self.of(name) for name in self.metrics}, self.curves)
 
     @classmethod
     def united(cls, shares: Sequence["Scored"], batch_size: int = 1) -> "Scored":
         """Unite the shares that ``Shard.of`` made of a dataset, in its order."""
-        whole, taken = cls(), [0] * len(shares)
+        whole, taken = cls(metrics=shares[0].metrics), [0] * len(shares)
+        width = len(whole.metrics)
         for index in range(sum(map(len, shares))):
             number = index // batch_size % len(shares)
             share, position = shares[number], taken[number]
             whole.names.append(share.names[position])
-            whole.values.extend(share.values[position * WIDTH : (position + 1) * WIDTH])
+            whole.values.extend(share.values[position * width : (position + 1) * width])
             taken[number] += 1
         for share in shares:
             whole.curves += share.curves
@@ -163,7 +164,7 @@ def score_tables(methods: Mapping[str, Evaluation]) -> dict[str, bytes]:
             yield from ({"method": name, **row} if name else row for row in of(one))
 
     fields = [*(["method"] if any(methods) else []), "dataset", "name"]
-    fields += METRICS if any(one.images for one in methods.values()) else []
+    fields += {name: None for one in methods.values() for images in one.images.values() for name in images.metrics}
     fields += ["left_out"] if any(one.left_out for one in methods.values()) else []
     files = {}
     if any(one.images or one.left_out for one in methods.values()):
@@ -175,5 +176,5 @@ def score_tables(methods: Mapping[str, Evaluation]) -> dict[str, bytes]:
 
 def ranking(scores: Sequence[float], metric: str) -> list[int]:
     """Return the indices of scores from the best to the worst in a metric; values that are not finite come last."""
-    sign = METRICS[metric].sign
+    sign = ALL_METRICS[metric].sign
     return sorted(range(len(scores)), key=lambda i: -sign * scores[i] if math.isfinite(scores[i]) else math.inf)

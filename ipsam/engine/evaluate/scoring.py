@@ -62,7 +62,7 @@ def score_images(
             initializer=_be_nice if predicting else None,
         )
         results = pool.map(jobs)
-    scored = Scored()
+    scored = Scored(metrics=tuple(protocol.metrics))
     for image_name, image in tqdm(results, total=total, desc=name, unit="image", leave=False, disable=None):
         scored.add(image_name, image)
     return scored

@@ -2,16 +2,18 @@
 
 ``measure`` scores one image, ``means`` a dataset. A prediction passes through ``protocol`` (number format and size),
 ``levels`` or ``statistics`` (counts and moments) and the formulas: ``structure`` (S), ``alignment`` (E), ``overlap``
-(F, Dice, IoU) and ``weighted_f`` with ``distance``. ``registry`` lists the metrics.
+(F, Dice, IoU), ``weighted_f`` with ``distance``, ``objects`` and ``reference``. ``registry`` lists the metrics.
 """
 
 from ipsam.engine.metrics.measure import CurveSum, ImageScores, Scores, means, measure
 from ipsam.engine.metrics.protocol import PRESETS, Protocol, to_eight_bit
-from ipsam.engine.metrics.registry import CURVES, HEADLINE, METRICS
+from ipsam.engine.metrics.registry import ALL_METRICS, CURVES, FURTHER, HEADLINE, METRICS
 from ipsam.engine.metrics.statistics import Pixels
 
 __all__ = [
+    "ALL_METRICS",
     "CURVES",
+    "FURTHER",
     "HEADLINE",
     "METRICS",
     "PRESETS",

@@ -16,7 +16,7 @@ from ipsam.engine.metrics.truth import GroundTruth
 
 BITS = 28  # of a digit in a sum of curves
 
-Scores = dict[str, float]  # by the names in METRICS
+Scores = dict[str, float]  # by metric
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ImageScores:
     """Scores of one image.
 
     Attributes:
-        scores: by the names in ``METRICS``; ``em_max`` and ``f_max`` are the peaks of the image's own curves.
+        scores: by metric; ``em_max`` and ``f_max`` are the peaks of the image's own curves.
         curves: (6, 256), in the order of ``CURVES``, at the thresholds 255/255, 254/255, ..., 0.
     """
 
@@ -58,7 +58,7 @@ def measure(prediction: Pixels, mask: NDArray[np.uint8], protocol: Protocol) -> 
     curves = curves_of(statistics.curve, truth)
     named = dict(zip(CURVES, curves, strict=True))
     inputs = Inputs(prediction, low, high, truth, statistics, named, protocol.fw_beta2)
-    return ImageScores({name: float(metric.score(inputs)) for name, metric in METRICS.items()}, curves)
+    return ImageScores({name: float(metric.score(inputs)) for name, metric in protocol.metrics.items()}, curves)
 
 
 class CurveSum:
@@ -102,7 +102,7 @@ class CurveSum:
 
 
 def means(scores: Mapping[str, Sequence[float]], curves: CurveSum) -> tuple[Scores, dict[str, NDArray[np.float64]]]:
-    """Average the scores of at least one image and their curves, by the names in ``METRICS`` and ``CURVES``.
+    """Average the scores of at least one image and their curves, by metric and the names in ``CURVES``.
 
     Sums are rounded once, so that the order of the images does not matter.
 

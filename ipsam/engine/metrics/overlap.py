@@ -1,11 +1,13 @@
-"""Precision, recall, F-measure, Dice and IoU from counts."""
+"""Precision, recall, F-measure, Dice and IoU from counts, and IoU of boundaries."""
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ipsam.engine.metrics.statistics import Counts, Values
 
 F_BETA2 = 0.3  # Achanta et al., Frequency-tuned salient region detection, CVPR 2009
+BOUNDARY = 0.02  # of the diagonal; Cheng et al., Boundary IoU, CVPR 2021
 
 
 def precision(counts: Counts) -> Values:
@@ -32,6 +34,24 @@ def dice(counts: Counts, num_foreground: int) -> Values:
 def iou(counts: Counts, num_foreground: int) -> Values:
     """Compute IoU; 0 where both areas are empty."""
     return _divide(counts.true, num_foreground + counts.false)
+
+
+def boundary_iou(prediction: NDArray[np.uint8], foreground: NDArray[np.uint8]) -> Values:
+    """Compute the IoU of two masks' boundaries, (h, w) of 0 and 1; 0 where both are empty.
+
+    A boundary is as wide as ``BOUNDARY`` of the image's diagonal, at least one pixel, inside of its mask. The image's
+    border is one, too.
+    """
+    width = max(1, round(BOUNDARY * float(np.hypot(*foreground.shape))))
+
+    def boundary(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        outside = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
+        return mask - np.asarray(cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=width, **outside), np.uint8)
+
+    ours, theirs = boundary(prediction), boundary(foreground)
+    true = np.count_nonzero(ours & theirs)
+    counts = Counts(np.float64(true), np.float64(np.count_nonzero(ours) - true))
+    return iou(counts, int(np.count_nonzero(theirs)))
 
 
 def _divide(numerator: ArrayLike, denominator: ArrayLike) -> Values:

@@ -1,16 +1,17 @@
 """Rules of scoring a prediction: named options, printed with every result."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from ipsam.data.images import FOREGROUND_ABOVE
-from ipsam.engine.metrics.registry import METRICS
+from ipsam.engine.metrics.reference import check_installed
+from ipsam.engine.metrics.registry import ALL_METRICS, FURTHER, METRICS, Metric
 from ipsam.engine.metrics.statistics import Pixels
 from ipsam.utils.options import Options, OptionsError
 
@@ -33,14 +34,24 @@ class Protocol(Options):
     size: int | None = Field(default=None, ge=2)
     binarise: bool = False
     fw_beta2: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    _further: tuple[str, ...] = PrivateAttr(default=())  # metrics to score beside METRICS
 
     @classmethod
-    def of(cls, spec: "str | Mapping[str, Any] | Protocol") -> "Protocol":
+    def of(cls, spec: "str | Mapping[str, Any] | Protocol", metrics: Sequence[str] = ()) -> "Protocol":
         """Make a protocol from a preset's name, or from options that differ from the default.
 
+        Args:
+            spec: the name or the options.
+            metrics: names of metrics to score beside ``METRICS``.
+
         Raises:
-            ValueError: the preset or option is unknown, or an option has a wrong value.
+            ValueError: the preset, an option or a metric is unknown, an option has a wrong value, or a metric needs a
+                package that is not installed.
         """
+        if metrics:
+            protocol = cls.of(spec).model_copy()
+            protocol._further = _checked(metrics)
+            return protocol
         if isinstance(spec, Protocol):
             return spec
         if isinstance(spec, str):
@@ -59,11 +70,16 @@ class Protocol(Options):
         """Name of the preset; otherwise the differences from the default, such as ``min_max=false+size=512``."""
         default = Protocol().model_dump()
         changed = (f"{name}={value}".lower() for name, value in self.model_dump().items() if value != default[name])
-        return next((name for name, preset in PRESETS.items() if preset == self), "+".join(changed))
+        return next((name for name, one in PRESETS.items() if one.model_dump() == self.model_dump()), "+".join(changed))
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """Metrics to score, by name."""
+        return METRICS | {name: FURTHER[name] for name in self._further}
 
     def describe(self) -> dict[str, Any]:
         """Describe the protocol for ``metrics.json``: name, options and the definition of each metric."""
-        definitions = {name: metric.definition for name, metric in METRICS.items()}
+        definitions = {name: metric.definition for name, metric in self.metrics.items()}
         return {"name": self.name, **self.model_dump(), **definitions}
 
     def __str__(self) -> str:
@@ -118,6 +134,18 @@ def _check(prediction: Pixels, mask: NDArray[np.uint8]) -> None:
     lowest, highest = prediction.min(), prediction.max()
     if not (lowest >= 0 and highest <= 1):  # NaN fails, too
         raise ValueError(f"a floating-point prediction must lie in [0, 1], but it ranges from {lowest} to {highest}")
+
+
+def _checked(metrics: Sequence[str]) -> tuple[str, ...]:
+    """Check names of metrics, and return those that are not in ``METRICS``, in the registry's order."""
+    unknown = [name for name in metrics if name not in ALL_METRICS] if isinstance(metrics, list | tuple) else metrics
+    if unknown:
+        raise ValueError(f"metrics must be a list of some of {', '.join(FURTHER)}, not {unknown!r:.99}")
+    chosen = tuple(name for name in FURTHER if name in metrics)
+    for name in chosen:
+        if FURTHER[name].needs_pysodmetrics:
+            check_installed(name)
+    return chosen
 
 
 def to_eight_bit(prediction: Pixels) -> NDArray[np.uint8]:

@@ -1,13 +1,18 @@
-"""Registry of the metrics. Adding one takes an entry in ``_ENTRIES``; README.md shows how."""
+"""Registry of the metrics. Adding one takes an entry in ``_ENTRIES`` or ``_FURTHER``; README.md shows how."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.engine.metrics.alignment import e_measure
-from ipsam.engine.metrics.overlap import dice, f_measure, iou, precision, recall
+from ipsam.engine.metrics.objects import Objects
+from ipsam.engine.metrics.overlap import boundary_iou, dice, f_measure, iou, precision, recall
+from ipsam.engine.metrics.reference import by_pysodmetrics
 from ipsam.engine.metrics.statistics import Counts, Pixels, Statistics, Vector
 from ipsam.engine.metrics.structure import s_measure
 from ipsam.engine.metrics.truth import GroundTruth
@@ -44,10 +49,22 @@ class Inputs:
     curves: dict[str, Vector]
     fw_beta2: float
 
-    @property
+    @cached_property
     def values(self) -> Vector:
-        """Normalised prediction (h, w) of 0 to 1."""
-        return np.asarray((self.pixels - np.float64(self.low)) / (self.high - self.low))
+        """Normalised prediction (h, w) of 0 to 1, by PySODMetrics' own floating-point operations."""
+        if self.pixels.dtype != np.uint8:
+            return self.pixels
+        levels = np.arange(256) / 255
+        return np.asarray(((levels - levels[self.low]) / (levels[self.high] - levels[self.low]))[self.pixels])
+
+    @cached_property
+    def objects(self) -> Objects:
+        """Objects of the mask."""
+        return Objects(self.values, self.truth.foreground)
+
+    def by_pysodmetrics(self, make: Callable[[Any], Any]) -> Any:
+        """Return PySODMetrics' results, see ``reference.by_pysodmetrics``."""
+        return by_pysodmetrics(make, self.values, self.truth.foreground)
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,7 @@ class Metric:
         higher_is_better: False for an error.
         peak_of: a curve. A dataset's score is the peak of its mean over the images. None: the mean of all scores.
         highest: score that cannot be exceeded; tables refuse files with higher ones.
+        needs_pysodmetrics: that package, an extra, computes it.
     """
 
     name: str
@@ -71,6 +89,7 @@ class Metric:
     higher_is_better: bool = True
     peak_of: str | None = None
     highest: float = 1.0
+    needs_pysodmetrics: bool = False
 
     @property
     def sign(self) -> int:
@@ -129,4 +148,66 @@ _ENTRIES = (
     Metric("iou_50", "IoU .5", "IoU at threshold 0.5", lambda x: iou(x.statistics.half, x.truth.num_foreground)),
 )
 METRICS = {metric.name: metric for metric in _ENTRIES}
+
+_FURTHER = (
+    Metric(
+        "biou_50",
+        "BIoU .5",
+        "boundary IoU at threshold 0.5, boundary of 2 % of the diagonal",
+        lambda x: boundary_iou((x.values > 0.5).astype(np.uint8), x.truth.foreground),
+    ),
+    Metric(
+        "object_recall",
+        "Obj. recall",
+        "recall of each object at threshold 0.5, mean over the objects of 50 pixels and more",
+        lambda x: x.objects.recall(),
+    ),
+    Metric("si_mae", "SI-MAE", "size-invariant mean absolute error", lambda x: x.objects.mae(), higher_is_better=False),
+    Metric("si_f", "SI-F", "size-invariant F-measure, beta^2 = 0.3, mean over 256 thresholds", lambda x: x.objects.f()),
+    Metric(
+        "si_f_adp",
+        "SI-F adp",
+        "size-invariant F-measure, beta^2 = 0.3, at the adaptive threshold of each object's box",
+        lambda x: x.objects.f_adaptive(),
+    ),
+    Metric(
+        "cm",
+        "CM",
+        "Context-measure, beta^2 = 1, alpha = 6",
+        lambda x: x.by_pysodmetrics(lambda of: of.ContextMeasure())["cm"],
+        needs_pysodmetrics=True,
+    ),
+    Metric(
+        "hce",
+        "HCE",
+        "human correction effort at threshold 0.5, relaxed by 5 pixels, epsilon = 2",
+        lambda x: x.by_pysodmetrics(lambda of: of.HumanCorrectionEffortMeasure())["hce"],
+        higher_is_better=False,
+        highest=math.inf,
+        needs_pysodmetrics=True,
+    ),
+    Metric(
+        "msiou",
+        "MSIoU",
+        "multi-scale IoU of edges, mean over 257 thresholds",
+        lambda x: x.by_pysodmetrics(lambda of: of.MSIoU(True, False))["dynamic"].mean(),
+        needs_pysodmetrics=True,
+    ),
+    Metric(
+        "msiou_adp",
+        "MSIoU adp",
+        "multi-scale IoU of edges at the adaptive threshold",
+        lambda x: x.by_pysodmetrics(lambda of: of.MSIoU(False, True))["adaptive"],
+        needs_pysodmetrics=True,
+    ),
+    Metric(
+        "msiou_50",
+        "MSIoU .5",
+        "multi-scale IoU of edges at threshold 0.5",
+        lambda x: x.by_pysodmetrics(lambda of: of.MSIoU(False, False, with_binary=True))["binary"],
+        needs_pysodmetrics=True,
+    ),
+)
+FURTHER = {metric.name: metric for metric in _FURTHER}  # scored where they are asked for
+ALL_METRICS = METRICS | FURTHER
 HEADLINE = ("mae", "fw", "sm", "em", "mdice", "miou")  # metrics that papers print, for short tables

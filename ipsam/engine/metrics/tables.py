@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ipsam.engine.metrics.registry import METRICS
+from ipsam.engine.metrics.registry import ALL_METRICS, FURTHER
 
 SHOWN = ("mae", "fw", "sm", "em", "em_adp", "em_max", "mdice", "miou")  # columns of the table of scores
 
@@ -21,15 +21,22 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def scores_table(methods: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """Format one row per method and dataset: number of images, then the metrics in ``SHOWN``."""
+    """Format one row per method and dataset: number of images, the metrics in ``SHOWN``, and what else is scored."""
+    every = [scores for datasets in methods.values() for scores in datasets.values()]
+    shown = [*SHOWN, *(name for name in FURTHER if any(name in scores for scores in every))]
     rows = [
-        [dataset, method, num_images(scores), *(f"{scores[metric]:.4f}" for metric in SHOWN)]
+        [
+            dataset,
+            method,
+            num_images(scores),
+            *(f"{scores[metric]:.4f}" if metric in scores else "-" for metric in shown),
+        ]
         for method, datasets in methods.items()
         for dataset, scores in datasets.items()
     ]
     order = list(dict.fromkeys(dataset for datasets in methods.values() for dataset in datasets))
     rows.sort(key=lambda row: order.index(row[0]))  # by dataset; methods in the given order
-    return markdown(["dataset", "method", "images", *(METRICS[metric].label for metric in SHOWN)], rows)
+    return markdown(["dataset", "method", "images", *(ALL_METRICS[metric].label for metric in shown)], rows)
 
 
 def num_images(scores: Mapping[str, float]) -> str:

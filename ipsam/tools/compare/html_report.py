@@ -15,7 +15,6 @@ from jinja2 import Environment, StrictUndefined
 
 from ipsam.engine.evaluate.plots import line_style, png
 from ipsam.engine.evaluate.scores import Evaluation
-from ipsam.engine.metrics import METRICS
 from ipsam.engine.metrics.tables import num_images
 from ipsam.tools.compare.curves import KINDS, draw_curve, draw_histogram
 from ipsam.tools.compare.examples import FALSE_POSITIVE, MISSED, OBJECT, Example
@@ -44,13 +43,14 @@ def render(methods: Mapping[str, Evaluation], examples: Examples) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_visible
     )
     environment.filters |= {"num_images": num_images, "number": _number, "data_uri": _data_uri, "sha256": _sha256}
+    metrics = next(iter(methods.values())).protocol.metrics
     template = environment.from_string(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
     return template.render(
         title=f"{scored_methods} on {datasets[0] if len(datasets) == 1 else f'{len(datasets)} datasets'}",
         protocol=next(iter(methods.values())).protocol,
-        metrics=METRICS,
+        metrics=metrics,
         example_metrics=EXAMPLE_METRICS,
-        errors=" and ".join(metric.label for metric in METRICS.values() if not metric.higher_is_better),
+        errors=" and ".join(metric.label for metric in metrics.values() if not metric.higher_is_better),
         notes=notes(methods),
         rows=[row for dataset in datasets for row in _score_rows(dataset, methods)],
         datasets=[_dataset(dataset, methods, examples) for dataset in datasets],
@@ -73,7 +73,7 @@ def _score_rows(dataset: str, methods: Mapping[str, Evaluation]) -> Iterator[dic
     for method, scores in scored.items():
         best = [
             name
-            for name, metric in METRICS.items()
+            for name, metric in methods[method].protocol.metrics.items()
             if comparable and round(scores[name], 4) == metric.best(round(other[name], 4) for other in scored.values())
         ]
         yield {"dataset": dataset, "method": method, "scores": scores, "best": best}

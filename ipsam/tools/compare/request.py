@@ -30,6 +30,7 @@ class ScoreRequest(Options):
     missing: Missing
     resize: bool
     protocol: Protocol
+    metrics: Sequence[str]
     cases: int = Field(ge=0)
     shard: Shard
     num_workers: int = Field(ge=0)
@@ -46,7 +47,8 @@ class ScoreRequest(Options):
                 f"{' and '.join(absent)} not given; say what to score: maps=<folder of maps> masks=<folder of masks>"
             )
         values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        request = cls(**values | {"protocol": Protocol.of(values["protocol"]), "shard": Shard.parse(values["shard"])})
+        protocol = Protocol.of(values["protocol"], values["metrics"])
+        request = cls(**values | {"protocol": protocol, "shard": Shard.parse(values["shard"])})
         if request.shard != WHOLE and request.out is None:
             raise ValueError(f"shard={request.shard} needs a folder in which the shards' scores meet: out=FOLDER")
         return request

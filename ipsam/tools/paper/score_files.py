@@ -7,7 +7,7 @@ from typing import Any
 
 from ipsam.data.benchmarks import KNOWN, benchmark
 from ipsam.engine.evaluate.scoring import TOLERANCE
-from ipsam.engine.metrics import METRICS, Protocol
+from ipsam.engine.metrics import ALL_METRICS, METRICS, Protocol
 from ipsam.engine.metrics.tables import num_images
 from ipsam.utils.untrusted import bounded_text
 
@@ -62,9 +62,9 @@ def checked_scores(datasets: object, path: Path) -> Scores:
             raise ValueError(f"{path} has scores of {name} twice, under two names")
         if not isinstance(values, dict):
             raise ValueError(f"{path}: {given} holds no scores")
-        found[name] = {key: values[key] for key in (*COUNTS, *METRICS) if key in values}
+        found[name] = {key: values[key] for key in (*COUNTS, *ALL_METRICS) if key in values}
         for key, value in found[name].items():
-            highest = math.inf if key in COUNTS else METRICS[key].highest
+            highest = math.inf if key in COUNTS else ALL_METRICS[key].highest
             if not is_number(value) or not 0 <= value <= highest:
                 limits = "0 or above" if highest == math.inf else f"from 0 to {highest:g}"
                 raise ValueError(f"{path}: {key} of {given} must be a number {limits}, not {value!r}")
