@@ -22,7 +22,9 @@ def main(config: DictConfig) -> None:
         listings = {f"{one.method}/{one.dataset}": [*one.paired.listing()] for one in sets}
         parts = Parts.of(request.out, request.shard, sets=listings, protocol=request.protocol.describe())
     try:
-        scores = score_maps(sets, request.protocol, num_workers=request.num_workers, parts=parts, rank=rank)
+        scores = score_maps(
+            sets, request.protocol, num_workers=request.num_workers, against=request.against, parts=parts, rank=rank
+        )
     except ShardsMissingError as waiting:
         show(waiting)
         return
@@ -30,5 +32,7 @@ def main(config: DictConfig) -> None:
         return
     show(scores)
     if request.out is not None:
-        report = scores.write(request.out, num_examples=request.cases)
+        report = scores.write(
+            request.out, num_examples=request.cases, breakdown=request.breakdown, num_workers=request.num_workers
+        )
         show(f"report: {report}; beside it metrics.json, per_image.csv and the curves")

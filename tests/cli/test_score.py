@@ -60,7 +60,8 @@ def test_several_methods_on_several_datasets(score: Callable[..., Any]) -> None:
     done = score("maps=maps", "masks=data", "out=out")
     assert done.status == 0
     assert "Two: no maps of Kvasir" in done.out
-    table = [line.split("|")[1:3] for line in done.out.splitlines() if line.startswith("| ")][1:]
+    tables = [line.split("|")[1:3] for line in done.out.splitlines() if line.startswith("| ")]
+    table = tables[1:4]
     assert [[cell.strip() for cell in cells] for cells in table] == [
         ["CAMO", "One"],
         ["CAMO", "Two"],
@@ -80,6 +81,42 @@ def test_several_methods_on_several_datasets(score: Callable[..., Any]) -> None:
     assert list(rows[0]) == ["method", "dataset", "name", *METRICS]
     assert len(rows) == 9
     assert len(list(Path("out").glob("*_pr.png"))) == 2
+    compared = [line for line in done.out.splitlines() if line.startswith("| CAMO ") and "] |" in line]
+    assert [[cell.strip() for cell in line.split("|")[1:5]] for line in compared] == [
+        ["CAMO", "Two", "One", metric] for metric in ("MAE", "Fw", "Sm")
+    ]
+    with Path("out/differences.csv").open(newline="") as file:
+        differences = {one["metric"]: one for one in csv.DictReader(file)}
+    means = content["methods"]
+    for metric in ("sm", "mae"):
+        expected = means["Two"]["CAMO"][metric] - means["One"]["CAMO"][metric]
+        assert float(differences[metric]["difference"]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_groups_of_images_are_scored_and_a_method_chosen_to_compare_with(score: Callable[..., Any]) -> None:
+    write_masks("COD10K/GT", ("COD10K-CAM-1-Aquatic-1-BatFish-2", "COD10K-CAM-2-Terrestrial-21-Ant-3"))
+    for method in ("One", "Two"):
+        write_maps(f"maps/{method}", ("COD10K-CAM-1-Aquatic-1-BatFish-2", "COD10K-CAM-2-Terrestrial-21-Ant-3"))
+    given = ("maps=maps", "masks=COD10K")
+    assert "against=Three: no such method; name one of One, Two, or" in failed(score(*given, "against=Three"))
+    assert "breakdown=true writes files and a part of the report; set out=FOLDER" in failed(
+        score(*given, "breakdown=true")
+    )
+    assert score(*given, "against=Two", "breakdown=true", "out=out").status == 0
+    tables = {}
+    for name in ("differences", "breakdown", "traits"):
+        with Path(f"out/{name}.csv").open(newline="") as file:
+            tables[name] = list(csv.DictReader(file))
+    assert {(one["method"], one["reference"], one["p"]) for one in tables["differences"]} == {("One", "Two", "1.0")}
+    ants = [one for one in tables["breakdown"] if one["group"] == "Terrestrial: Ant"]
+    assert [(one["method"], one["by"], one["images"]) for one in ants] == [
+        (method, "subclass", "1") for method in ("One", "Two")
+    ]
+    assert [(one["superclass"], one["objects"], one["contrast"]) for one in tables["traits"]] == [
+        ("Aquatic", "1", ""),
+        ("Terrestrial", "1", ""),
+    ]
+    assert "Where does it fail?" in Path("out/report.html").read_text(encoding="utf-8")
 
 
 def test_odd_names_are_kept(score: Callable[..., Any]) -> None:

@@ -1,41 +1,62 @@
 """Scores of saved maps, computed by the same code as the scores of a model's own predictions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ipsam.engine.evaluate.parts import Parts
 from ipsam.engine.evaluate.scores import Evaluation, Scored, score_tables
 from ipsam.engine.evaluate.scoring import score_images, summary
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.metrics.tables import scores_table
+from ipsam.tools.compare.breakdown import group_rows, measure_traits
 from ipsam.tools.compare.curves import save_curves
-from ipsam.tools.compare.examples import draw_examples
-from ipsam.tools.compare.html_report import notes, render
+from ipsam.tools.compare.examples import Rivalry, draw_examples, draw_rivalries
+from ipsam.tools.compare.html_report import Details, notes, render
 from ipsam.tools.compare.request import MapSet
-from ipsam.utils.files import as_json, write_files, write_text
+from ipsam.tools.compare.significance import Difference, differences, differences_table, reference_on
+from ipsam.utils.files import as_csv, as_json, write_files, write_text
 from ipsam.utils.shards import WHOLE, Shard, gather
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores of one or several methods under one protocol; ``methods`` holds each method's evaluation by name."""
+    """Scores of one or several methods under one protocol.
+
+    Attributes:
+        sets: the maps that were scored.
+        methods: evaluations by method.
+        protocol: rules of scoring.
+        against: method to compare the others with; None: the best of each dataset.
+    """
 
     sets: Sequence[MapSet]
     methods: dict[str, Evaluation]
     protocol: Protocol
+    against: str | None = None
+
+    @cached_property
+    def differences(self) -> list[Difference]:
+        """Differences of the methods from the one that they are compared with."""
+        return differences(self.methods, self.against)
 
     def __str__(self) -> str:
-        """Return the protocol in one line, the table of scores, and lines on images that were left out and the like."""
-        scores = {method: one.datasets for method, one in self.methods.items()}
-        return "\n".join([str(self.protocol), scores_table(scores), *notes(self.methods)])
+        """Return the protocol, tables of scores and differences, and lines on images left out and the like."""
+        scores = scores_table({method: one.datasets for method, one in self.methods.items()})
+        compared = [f"\n{table}\n"] if (table := differences_table(self.differences)) else []
+        return "\n".join([str(self.protocol), scores, *compared, *notes(self.methods)])
 
-    def write(self, folder: Path, *, num_examples: int) -> Path:
-        """Write ``metrics.json``, ``per_image.csv``, the curves and the report; return the report's path.
+    def write(self, folder: Path, *, num_examples: int, breakdown: bool = False, num_workers: int = 0) -> Path:
+        """Write the scores as JSON and CSV, the curves and the report; return the report's path.
 
         Args:
             folder: created if missing.
-            num_examples: number of best and of worst images that the report shows for each set.
+            num_examples: number of best and of worst images that the report shows for each set, and of images that
+                differ most from the reference's.
+            breakdown: also average the scores over groups of images, which reads masks and images again.
+            num_workers: number of processes that read them.
         """
         content: dict[str, object] = {"protocol": self.protocol.describe()}
         for key, name in {"datasets": "methods", "remarks": "remarks", "left_out": "left_out"}.items():
@@ -43,18 +64,45 @@ class Comparison:
             content |= {name: values} if any(values.values()) else {}
         if len(self.methods) == 1:  # the only key in 0.1.0, kept for a release
             content["datasets"] = next(iter(self.methods.values())).datasets
-        write_files(folder, {"metrics.json": as_json(content)} | score_tables(self.methods))
-        datasets = dict.fromkeys(one.dataset for one in self.sets)
+        groups, traits = self._breakdown(num_workers) if breakdown else ([], [])
+        rows = {"differences": [*map(asdict, self.differences)], "breakdown": groups, "traits": traits}
+        tables = {f"{name}.csv": as_csv(found) for name, found in rows.items() if found}
+        write_files(folder, {"metrics.json": as_json(content)} | score_tables(self.methods) | tables)
         save_curves(
-            {name: {method: one.curves.get(name) for method, one in self.methods.items()} for name in datasets}, folder
+            {name: {method: one.curves.get(name) for method, one in self.methods.items()} for name in self.datasets},
+            folder,
         )
         examples = {}
         for one in self.sets:
-            rows = self.methods[one.method].images[one.dataset]
-            examples[one.method, one.dataset] = draw_examples(rows, one.paired.maps, num_examples, self.protocol)
+            scores = self.methods[one.method].images[one.dataset]
+            examples[one.method, one.dataset] = draw_examples(scores, one.paired.maps, num_examples, self.protocol)
+        rivalries = {name: self._rivalries(name, num_examples) for name in self.datasets}
         report = folder / "report.html"
-        write_text(report, render(self.methods, examples), errors="replace")
+        page = render(self.methods, Details(examples, rivalries, self.differences, groups))
+        write_text(report, page, errors="replace")
         return report
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the datasets, each once."""
+        return list(dict.fromkeys(one.dataset for one in self.sets))
+
+    def _rivalries(self, dataset: str, num: int) -> list[Rivalry]:
+        reference = reference_on(dataset, self.methods, self.against)
+        maps = {one.method: one.paired.maps for one in self.sets if one.dataset == dataset}
+        images = {method: self.methods[method].images[dataset] for method in maps}
+        return [] if reference is None else draw_rivalries(images, maps, reference, num, self.protocol)
+
+    def _breakdown(self, num_workers: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return the rows of ``breakdown.csv`` and of ``traits.csv``."""
+        groups: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
+        for dataset in self.datasets:
+            maps = {saved.stem: saved for one in self.sets if one.dataset == dataset for saved in one.paired.maps}
+            traits = measure_traits([*maps.values()], num_workers)
+            groups += group_rows(dataset, traits, self.methods)
+            rows += [{"dataset": dataset, "name": name, **asdict(one)} for name, one in traits.items()]
+        return groups, rows
 
 
 def score_maps(
@@ -62,6 +110,7 @@ def score_maps(
     protocol: Protocol,
     *,
     num_workers: int,
+    against: str | None = None,
     parts: Parts | None = None,
     rank: Shard = WHOLE,
 ) -> Comparison | None:
@@ -71,6 +120,7 @@ def score_maps(
         sets: of maps.
         protocol: rules of scoring.
         num_workers: number of processes that score beside each of a launcher's.
+        against: see ``Comparison``.
         parts: score this command's shard alone, and unite it with the others'.
         rank: share of this process of a launcher's.
 
@@ -92,7 +142,7 @@ def score_maps(
         evaluation = summary(one.dataset, scored[_key(one)], protocol).without(one.dataset, one.paired.left_out)
         evaluations.setdefault(one.method, []).append(evaluation)
     methods = {method: Evaluation.joined(of_method, protocol) for method, of_method in evaluations.items()}
-    return Comparison(sets, methods, protocol)
+    return Comparison(sets, methods, protocol, against)
 
 
 def _key(one: MapSet) -> str:

@@ -1,12 +1,10 @@
-"""Curves over the thresholds and histograms of per-image scores, with one line for each method."""
+"""Curves over the thresholds as PNG files, with one line for each method."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ipsam.engine.evaluate.plots import empty_plots, line_style, png
@@ -14,18 +12,17 @@ from ipsam.utils.files import write_bytes
 from ipsam.utils.fonts import fonts, short
 
 KINDS = {"pr": "precision and recall", "f": "F-measure", "em": "E-measure"}
-NUM_BINS = 25
 
 Curves = Mapping[str, NDArray[np.float64]]  # by the names in ipsam.engine.metrics.CURVES, at the thresholds 255 to 0
 
 
-def draw_curve(kind: str, methods: Mapping[str, Curves | None], *, title: str | None = None) -> Figure:
+def draw_curve(kind: str, methods: Mapping[str, Curves | None], title: str) -> Figure:
     """Plot precision over recall, or the F- or E-measure over the threshold.
 
     Args:
         kind: one of ``KINDS``.
         methods: curves by method. A method without curves has no line, but still takes up a colour.
-        title: adds a title and a legend; None leaves both to the page around the figure.
+        title: above the figure.
     """
     figure, (axes,) = empty_plots()
     for line, curves in enumerate(methods.values()):
@@ -39,38 +36,13 @@ def draw_curve(kind: str, methods: Mapping[str, Curves | None], *, title: str | 
     axes.set_ylim(0, max([1.01, *(np.max(line.get_ydata()) for line in axes.lines)]))  # E of small images exceeds 1
     if kind != "pr":
         axes.set_xticks(range(0, 256, 51))
-    if title is not None:
-        families = fonts()
-        names = [name for name, curves in methods.items() if curves is not None]
-        axes.set_title(short(title), parse_math=False, family=families, fontsize=11)
-        legend = axes.legend(axes.lines, ["method"] * len(names), loc="best", framealpha=0.8, prop={"family": families})
-        # Set afterwards, because matplotlib skips labels that begin with "_".
-        for text, name in zip(legend.get_texts(), names, strict=True):
-            text.set(text=short(name), parse_math=False)
-    return figure
-
-
-def draw_histogram(label: str, methods: Mapping[str, Sequence[float]]) -> Figure:
-    """Plot the distribution of a score over the images: bars for one method, outlines for several.
-
-    A method without values is not drawn, but still takes up a colour.
-    """
-    figure, (axes,) = empty_plots()
-    finite = [[value for value in values if math.isfinite(value)] for values in methods.values()]
-    everything = [value for values in finite for value in values] or [0.0]
-    high = max(0.1, math.ceil(max(everything) * 10) / 10)
-    low = min(math.floor(min(everything) * 10) / 10, high - 0.1)
-    edges = np.linspace(low, high, NUM_BINS + 1).tolist()
-    for line, values in enumerate(finite):
-        colour, style = line_style(line)
-        if sum(map(bool, finite)) == 1:
-            axes.hist(values, edges, color=colour, edgecolor="white", linewidth=0.6)
-        else:
-            axes.hist(values, edges, histtype="step", linewidth=1.6, color=colour, linestyle=style)
-    axes.set_xlabel(label)
-    axes.set_ylabel("images")
-    axes.set_xlim(edges[0], edges[-1])
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    families = fonts()
+    names = [name for name, curves in methods.items() if curves is not None]
+    axes.set_title(short(title), parse_math=False, family=families, fontsize=11)
+    legend = axes.legend(axes.lines, ["method"] * len(names), loc="best", framealpha=0.8, prop={"family": families})
+    # Set afterwards, because matplotlib skips labels that begin with "_".
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set(text=short(name), parse_math=False)
     return figure
 
 
@@ -80,5 +52,5 @@ def save_curves(datasets: Mapping[str, Mapping[str, Curves | None]], folder: Pat
     for dataset, methods in datasets.items():
         for kind, name in KINDS.items():
             written.append(folder / f"{dataset}_{kind}.png")
-            write_bytes(written[-1], png(draw_curve(kind, methods, title=f"{dataset}: {name}")))
+            write_bytes(written[-1], png(draw_curve(kind, methods, f"{dataset}: {name}")))
     return written

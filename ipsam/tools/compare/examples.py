@@ -1,4 +1,4 @@
-"""Best and worst images of a method, drawn as image, truth, map and error."""
+"""Pictures of single images: the best and worst of a method, and those on which two methods differ most."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from ipsam.data.images import read_image
 from ipsam.data.saved_maps.map_pairs import SavedMap
-from ipsam.engine.evaluate.scores import ScoreRow, ranking
+from ipsam.engine.evaluate.scores import Scored, ScoreRow, ranking
 from ipsam.engine.metrics import Protocol
+from ipsam.tools.compare.significance import paired
 
-SIDE = 160  # pixels, the longer side of a picture
+SIDE, PAIR_SIDE = 160, 320  # pixels, the longer side of a picture in the table, and of one beside another
 FALSE_POSITIVE, MISSED = (213, 94, 0), (0, 114, 178)  # orange and blue: distinct under every colour blindness
 OBJECT, BACKGROUND = 200, 255  # grey levels of correct pixels in the error picture
 JPEG_QUALITY = 80
@@ -32,6 +33,17 @@ class Example:
     truth: bytes
     map: bytes
     error: bytes
+
+
+@dataclass(frozen=True)
+class Rivalry:
+    """One image with the maps and the S-measures of several methods; pictures as in ``Example``."""
+
+    name: str
+    image: bytes | None
+    truth: bytes
+    maps: Mapping[str, bytes]
+    scores: Mapping[str, float]
 
 
 def choose(rows: Sequence[ScoreRow], num: int) -> list[tuple[int, int]]:
@@ -61,38 +73,88 @@ def error_picture(prediction: NDArray[np.floating], mask: NDArray[np.uint8]) -> 
     return picture
 
 
+def draw_rivalries(
+    images: Mapping[str, Scored],
+    maps: Mapping[str, Sequence[SavedMap]],
+    reference: str,
+    num: int,
+    protocol: Protocol,
+) -> list[Rivalry]:
+    """Draw, for each method, the ``num`` images whose S-measure differs most from the reference's, each image once.
+
+    Args:
+        images, maps: scores and maps on one dataset by method, in the same order.
+        reference: one of the methods.
+        num: number of images for each other method.
+        protocol: rules by which the maps are shown as they are scored.
+    """
+    names: dict[str, None] = {}
+    for method in images:
+        common, values = paired(images[method], images[reference], ["sm"])
+        gaps = np.nan_to_num(np.abs(values[:, 0]))
+        names |= dict.fromkeys(common[index] for index in np.argsort(-gaps, kind="stable")[:num] if gaps[index] > 0)
+    scores = {method: dict(zip(one.names, one.of("sm"), strict=True)) for method, one in images.items()}
+    files = {method: {saved.stem: saved for saved in maps[method]} for method in images}
+    drawn = []
+    for name in names:
+        of_methods = {method: found[name] for method, found in files.items() if name in found}
+        prepared = {method: _prepared(saved, protocol) for method, saved in of_methods.items()}
+        mask = next(iter(prepared.values()))[1]
+        drawn.append(
+            Rivalry(
+                name,
+                _photograph(next(iter(of_methods.values())), PAIR_SIDE),
+                _encode(mask, ".png", PAIR_SIDE),
+                {method: _encode(_grey(values), ".jpg", PAIR_SIDE) for method, (values, _) in prepared.items()},
+                {method: scores[method][name] for method in prepared},
+            )
+        )
+    return drawn
+
+
 def _example(row: ScoreRow, saved: SavedMap, rank: int, protocol: Protocol) -> Example:
-    name, prediction, mask = saved()
-    prediction, mask = protocol.prepare(prediction, mask)
-    values = prediction / 255 if prediction.dtype == np.uint8 else prediction.astype(np.float64)
-    if protocol.min_max and values.max() > values.min():
-        values = (values - values.min()) / (values.max() - values.min())
+    values, mask = _prepared(saved, protocol)
     return Example(
-        name,
+        saved.stem,
         rank,
         {metric: float(score) for metric, score in row.items() if not isinstance(score, str)},
         _photograph(saved),
         _encode(mask, ".png"),
-        _encode(np.rint(values * 255).astype(np.uint8), ".jpg"),
+        _encode(_grey(values), ".jpg"),
         _encode(error_picture(values, mask), ".jpg"),
     )
 
 
-def _photograph(saved: SavedMap) -> bytes | None:
+def _prepared(saved: SavedMap, protocol: Protocol) -> tuple[NDArray[np.floating], NDArray[np.uint8]]:
+    """Read a map (h, w) as it is scored, in [0, 1], and its mask."""
+    _, prediction, mask = saved()
+    prediction, mask = protocol.prepare(prediction, mask)
+    values = prediction / 255 if prediction.dtype == np.uint8 else prediction.astype(np.float64)
+    if protocol.min_max and values.max() > values.min():
+        values = (values - values.min()) / (values.max() - values.min())
+    return values, mask
+
+
+def _grey(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    grey: NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
+    return grey
+
+
+def _photograph(saved: SavedMap, side: int = SIDE) -> bytes | None:
     """Encode the image, which is only shown: an unreadable one is logged and left out."""
     if saved.image is None:
         return None
     try:
-        return _encode(read_image(saved.image), ".jpg")
+        return _encode(read_image(saved.image), ".jpg", side)
     except (ValueError, FileNotFoundError) as error:
         logger.warning("no picture of an image: %s", error)
         return None
 
 
-def _encode(picture: NDArray[np.uint8], suffix: str) -> bytes:
-    """Shrink a grey or RGB picture to at most ``SIDE`` pixels and encode it."""
+def _encode(picture: NDArray[np.uint8], suffix: str, side: int = SIDE) -> bytes:
+    """Shrink a grey or RGB picture to at most ``side`` pixels and encode it."""
     height, width = picture.shape[:2]
-    scale = min(1.0, SIDE / max(height, width))
+    scale = min(1.0, side / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix == ".jpg" else []

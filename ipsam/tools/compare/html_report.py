@@ -1,60 +1,92 @@
 """Report of scores as a single HTML file that any browser opens without other files.
 
 Names come from file names and may hold anything. Jinja2 and ``visible`` escape them, and the page's content security
-policy allows no script but the template's.
+policy allows no script but the template's. Charts are drawn in the page itself, so that they follow its colours.
 """
 
 import base64
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
+from dataclasses import dataclass, field
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ipsam.engine.evaluate.plots import line_style, png
+from ipsam.engine.evaluate.plots import COLOURS
 from ipsam.engine.evaluate.scores import Evaluation
+from ipsam.engine.metrics import ALL_METRICS
 from ipsam.engine.metrics.tables import num_images
-from ipsam.tools.compare.curves import KINDS, draw_curve, draw_histogram
-from ipsam.tools.compare.examples import FALSE_POSITIVE, MISSED, OBJECT, Example
+from ipsam.tools.compare.breakdown import HEADINGS
+from ipsam.tools.compare.charts import HEIGHT, WIDTH, Chart, curve_chart, group_chart, histogram
+from ipsam.tools.compare.curves import KINDS
+from ipsam.tools.compare.examples import FALSE_POSITIVE, MISSED, OBJECT, Example, Rivalry
+from ipsam.tools.compare.significance import NUM_DRAWS, Difference
 from ipsam.utils.console import visible
 
 HISTOGRAMS = {"sm": "S-measure of an image", "fw": "weighted F-measure of an image", "mae": "MAE of an image"}
 EXAMPLE_METRICS = ("sm", "mae", "fw", "em", "mdice", "miou")
 PICTURES = ("image", "truth", "map", "error")
 ERROR_COLOURS = {FALSE_POSITIVE: "false positive", MISSED: "missed", (OBJECT,) * 3: "object, found"}
-BORDERS = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "double"}  # of CSS, by the curves' line style
-CURVE_DPI = 120
+DARK_COLOURS = ("#3d9be0", "#f0813a", "#22b98c", "#dd9cc2", "#f0b429", "#a5d8f7")  # COLOURS, on a dark page
+DASHES = ("none", "7 4", "2 3", "8 3 2 3")  # of lines, the next one once all colours are used
+MAX_GROUPS = 12  # of a chart; more are only listed
 
-Examples = Mapping[tuple[str, str], Sequence[Example]]  # by method and dataset
+
+@dataclass(frozen=True)
+class Details:
+    """Parts of the report beside the scores.
+
+    Attributes:
+        examples: best and worst images by method and dataset, worst first.
+        rivalries: images by dataset on which methods differ most.
+        differences: comparisons of two methods each.
+        groups: rows of ``breakdown.csv``.
+    """
+
+    examples: Mapping[tuple[str, str], Sequence[Example]] = field(default_factory=dict)
+    rivalries: Mapping[str, Sequence[Rivalry]] = field(default_factory=dict)
+    differences: Sequence[Difference] = ()
+    groups: Sequence[Mapping[str, Any]] = ()
 
 
-def render(methods: Mapping[str, Evaluation], examples: Examples) -> str:
+def render(methods: Mapping[str, Evaluation], details: Details) -> str:
     """Render the report as HTML.
 
     Args:
         methods: at least one, by name, all under one protocol.
-        examples: best and worst images by method and dataset, worst first.
+        details: other parts, each shown if it has entries.
     """
     datasets = list(dict.fromkeys(name for evaluation in methods.values() for name in evaluation.datasets))
     scored_methods = next(iter(methods)) if len(methods) == 1 else f"{len(methods)} methods"
     environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_visible
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        finalize=_visible,
     )
     environment.filters |= {"num_images": num_images, "number": _number, "data_uri": _data_uri, "sha256": _sha256}
     metrics = next(iter(methods.values())).protocol.metrics
-    template = environment.from_string(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
-    return template.render(
+    return environment.get_template("report.html.j2").render(
         title=f"{scored_methods} on {datasets[0] if len(datasets) == 1 else f'{len(datasets)} datasets'}",
         protocol=next(iter(methods.values())).protocol,
+        methods=list(methods),
+        dataset_names=datasets,
+        headings=HEADINGS,
         metrics=metrics,
         example_metrics=EXAMPLE_METRICS,
         errors=" and ".join(metric.label for metric in metrics.values() if not metric.higher_is_better),
         notes=notes(methods),
         rows=[row for dataset in datasets for row in _score_rows(dataset, methods)],
-        datasets=[_dataset(dataset, methods, examples) for dataset in datasets],
+        datasets=[_dataset(dataset, methods, details) for dataset in datasets],
+        num_draws=f"{NUM_DRAWS:,}",
         error_colours=ERROR_COLOURS,
+        palettes=(COLOURS, DARK_COLOURS),
+        dashes=DASHES,
+        width=WIDTH,
+        height=HEIGHT,
     )
 
 
@@ -83,14 +115,14 @@ def _left_out(evaluation: Evaluation, dataset: str) -> set[str]:
     return {name for names in evaluation.left_out.get(dataset, {}).values() for name in names}
 
 
-def _dataset(name: str, methods: Mapping[str, Evaluation], examples: Examples) -> dict[str, Any]:
-    """Draw a dataset's plots, and list its methods for the legend and its examples with their kinds of pictures."""
-    curves = {method: one.curves.get(name) for method, one in methods.items()}
-    plots = [(title, png(draw_curve(kind, curves), CURVE_DPI)) for kind, title in KINDS.items()]
-    for metric, label in HISTOGRAMS.items():
-        values = {method: one.images[name].of(metric) if name in one.images else [] for method, one in methods.items()}
-        plots.append((f"histogram: {label}", png(draw_histogram(label, values), CURVE_DPI)))
-    styles = [(method, *line_style(line)) for line, method in enumerate(methods) if name in methods[method].datasets]
+def _dataset(name: str, methods: Mapping[str, Evaluation], details: Details) -> dict[str, Any]:
+    """Collect a dataset's charts, comparisons, groups and examples."""
+    curves = [one.curves.get(name) for one in methods.values()]
+    images = [one.images.get(name) for one in methods.values()]
+    zoomed = sum(one is not None for one in curves) > 1
+    charts = [curve_chart("pr", curves, zoom=True)] if zoomed else []
+    charts += [curve_chart(kind, curves) for kind in KINDS]
+    charts += [histogram(label, [one.of(kind) if one else [] for one in images]) for kind, label in HISTOGRAMS.items()]
     shown = [
         {
             "method": method,
@@ -99,10 +131,31 @@ def _dataset(name: str, methods: Mapping[str, Evaluation], examples: Examples) -
             "total": num_images(one.datasets[name]),
         }
         for method, one in methods.items()
-        if (found := examples.get((method, name)))
+        if (found := details.examples.get((method, name)))
     ]
-    legend = [(method, colour, BORDERS[style]) for method, colour, style in styles] if len(methods) > 1 else []
-    return {"name": name, "plots": plots, "legend": legend, "shown": shown, "open": len(methods) == 1}
+    groups = [row for row in details.groups if row["dataset"] == name]
+    return {
+        "name": name,
+        "charts": charts,
+        "methods": [method for method, one in methods.items() if name in one.datasets],
+        "differences": [one for one in details.differences if one.dataset == name],
+        "rivalries": details.rivalries.get(name, ()),
+        "groups": groups,
+        "group_charts": _group_charts(groups, list(methods)),
+        "shown": shown,
+        "open": len(methods) == 1,
+    }
+
+
+def _group_charts(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> list[Chart]:
+    charts = []
+    for by, title in HEADINGS.items():
+        of_all = [row for row in rows if row["by"] == by]
+        groups = {row["group"]: row["images"] for row in of_all}
+        if 1 < len(groups) <= MAX_GROUPS:
+            scores = [{row["group"]: row["sm"] for row in of_all if row["method"] == method} for method in methods]
+            charts.append(group_chart(title, ALL_METRICS["sm"].label, groups, scores))
+    return charts
 
 
 def _visible(value: Any) -> Any:

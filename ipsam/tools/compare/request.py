@@ -32,6 +32,8 @@ class ScoreRequest(Options):
     protocol: Protocol
     metrics: Sequence[str]
     cases: int = Field(ge=0)
+    against: str | None
+    breakdown: bool
     shard: Shard
     num_workers: int = Field(ge=0)
 
@@ -49,6 +51,8 @@ class ScoreRequest(Options):
         values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         protocol = Protocol.of(values["protocol"], values["metrics"])
         request = cls(**values | {"protocol": protocol, "shard": Shard.parse(values["shard"])})
+        if request.breakdown and request.out is None:
+            raise ValueError("breakdown=true writes files and a part of the report; set out=FOLDER, too")
         if request.shard != WHOLE and request.out is None:
             raise ValueError(f"shard={request.shard} needs a folder in which the shards' scores meet: out=FOLDER")
         return request
@@ -99,6 +103,9 @@ def find_sets(request: ScoreRequest) -> list[MapSet]:
         )
         method = method_name(request.maps, truths) if entry.method is None else entry.method
         sets.append(MapSet(method, entry.truth.name, paired))
+    names = list(dict.fromkeys(one.method for one in sets))
+    if request.against is not None and request.against not in names:
+        raise ValueError(f"against={request.against}: no such method; name one of {', '.join(names)}, or leave it out")
     for truth in wanted:
         pairs = [Pair(stem, mask, mask) for stem, mask in files[truth.name].masks.items()]
         warn_if_inverted(pairs, truth.name, above)

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ipsam.engine.evaluate.plots import COLOURS, png
+from ipsam.engine.evaluate.plots import COLOURS
 from ipsam.engine.metrics import CURVES
-from ipsam.tools.compare.curves import KINDS, draw_curve, draw_histogram, save_curves
+from ipsam.tools.compare.curves import KINDS, draw_curve, save_curves
 
 FALLING = {name: np.linspace(1, 0, 256) if name == "precision" else np.linspace(0, 1, 256) for name in CURVES}
 FLAT = {name: np.full(256, 0.5) for name in CURVES}
@@ -15,7 +15,7 @@ NAMES = ("plain", "_hidden", "$\\frac{", "模型", "<script>alert(1)</script>", 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_method_has_a_line_and_its_name_in_the_legend(kind: str) -> None:
-    (axes,) = draw_curve(kind, {"absent": None} | dict.fromkeys(NAMES, FALLING), title="a $et: 数据").axes
+    (axes,) = draw_curve(kind, {"absent": None} | dict.fromkeys(NAMES, FALLING), "a $et: 数据").axes
     legend = axes.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [*NAMES[:-1], "x" * 47 + "…"]
@@ -24,21 +24,8 @@ def test_every_method_has_a_line_and_its_name_in_the_legend(kind: str) -> None:
 
 
 def test_more_methods_than_colours_differ_in_dashes() -> None:
-    (axes,) = draw_curve("f", {str(number): FLAT for number in range(20)}).axes
+    (axes,) = draw_curve("f", {str(number): FLAT for number in range(20)}, "F").axes
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 20
-
-
-@pytest.mark.parametrize(
-    "methods", [{"a": [0.2, 0.9, 1.0]}, {"a": [0.5], "b": [0.0, float("nan")]}, {"a": [0.0]}, {"a": [1.0]}]
-)
-def test_histogram_counts_every_image(methods: dict[str, list[float]]) -> None:
-    (axes,) = draw_histogram("S-measure", methods).axes
-    low, high = axes.get_xlim()
-    assert low <= min(methods["a"])
-    assert max(methods["a"]) <= high
-    if len(methods) == 1:
-        assert sum(bar.get_height() for bar in axes.patches) == len(methods["a"])
-    assert len(png(axes.get_figure())) > 1000
 
 
 def test_curve_files(tmp_path: Path) -> None:

@@ -3,10 +3,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support.saved_maps import scored
 
 from ipsam.data.saved_maps.map_pairs import SavedMap
 from ipsam.engine.metrics import METRICS, Protocol
-from ipsam.tools.compare.examples import FALSE_POSITIVE, MISSED, SIDE, choose, draw_examples, error_picture
+from ipsam.tools.compare.examples import (
+    FALSE_POSITIVE,
+    MISSED,
+    SIDE,
+    choose,
+    draw_examples,
+    draw_rivalries,
+    error_picture,
+)
 
 ROWS = [{"dataset": "CAMO", "name": "a", **dict.fromkeys(METRICS, 0.5)}]
 
@@ -54,3 +63,24 @@ def test_pictures_of_an_example(tmp_path: Path, caplog: pytest.LogCaptureFixture
     (without,) = draw_examples(ROWS, [saved], 8, Protocol())
     assert without.image is None
     assert "image.png: the file is empty" in caplog.text
+
+
+def test_images_that_differ_most_from_the_reference_are_drawn_once(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "mask.png"), np.eye(9, dtype=np.uint8) * np.uint8(255))
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((9, 9), 128, np.uint8))
+    scores = {
+        "best": {"a": 0.9, "b": 0.8, "c": 0.7},
+        "one": {"a": 0.9, "b": 0.9, "c": 0.2},
+        "two": {"c": 0.3, "b": 0.8},
+    }
+    images = {method: scored({name: {"sm": sm} for name, sm in of.items()}) for method, of in scores.items()}
+    maps = {
+        method: [SavedMap(name, tmp_path / "grey.png", tmp_path / "mask.png") for name in of]
+        for method, of in scores.items()
+    }
+    drawn = draw_rivalries(images, maps, "best", 1, Protocol(min_max=False))
+    assert [(one.name, one.scores) for one in drawn] == [("c", {"best": 0.7, "one": 0.2, "two": 0.3})]
+    assert drawn[0].image is None
+    assert np.unique(decoded(drawn[0].truth)).tolist() == [0, 255]
+    assert np.abs(decoded(drawn[0].maps["two"]).astype(int) - 128).max() < 3
+    assert [one.name for one in draw_rivalries(images, maps, "best", 9, Protocol())] == ["c", "b"]

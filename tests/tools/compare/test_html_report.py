@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from html.parser import HTMLParser
 
 import numpy as np
-import pytest
 from support.saved_maps import scored
 
 from ipsam.engine.evaluate.scores import Evaluation
 from ipsam.engine.metrics import CURVES, METRICS, Protocol
-from ipsam.tools.compare import html_report
-from ipsam.tools.compare.examples import Example
-from ipsam.tools.compare.html_report import render
+from ipsam.tools.compare.examples import Example, Rivalry
+from ipsam.tools.compare.html_report import Details, render
+from ipsam.tools.compare.significance import differences
 from ipsam.utils.console import CONTROL, visible
 
 EVIL = (
@@ -25,12 +24,6 @@ EVIL = (
 )
 VALUES = {"a": 0.5, "b": 0.6}
 CURVE = {name: np.linspace(0, 1, 256) for name in CURVES}
-
-
-@pytest.fixture(autouse=True)
-def undrawn_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the plots undrawn, which takes a second a report: test_curves.py and tests/cli/test_score.py draw some."""
-    monkeypatch.setattr(html_report, "png", lambda figure, dpi: b"\x89PNG")
 
 
 class Page(HTMLParser):
@@ -63,7 +56,7 @@ def example(name: str, rank: int = 1, image: bytes | None = b"\xff\xd8") -> Exam
 
 
 def one_method(*examples: Example, value: float = 0.5) -> str:
-    return render({"One": evaluation(["CAMO"], value)}, {("One", "CAMO"): examples})
+    return render({"One": evaluation(["CAMO"], value)}, Details({("One", "CAMO"): examples}))
 
 
 def test_one_method_on_one_dataset() -> None:
@@ -73,27 +66,34 @@ def test_one_method_on_one_dataset() -> None:
     assert str(Protocol()) in text
     assert "0.5000" in page.texts
     assert len(page.all("table")) == 2
-    assert len(page.all("img")) == 3 + 3 + 2 * 4
+    assert len(page.all("img")) == 2 * 4
+    assert len(page.all("figure")) == 3 + 3
+    assert not page.all("input")  # nothing to choose
     assert "open" in page.all("details")[1]
     assert not any(attributes.get("class") == "best" for attributes in page.all("td"))
 
 
 def test_best_method_is_marked_only_over_the_same_images() -> None:
     methods = {"One": evaluation(["CAMO", "NC4K"]), "Two": evaluation(["CAMO"], 0.6)}
-    html = render(methods, {})
+    html = render(methods, Details())
     assert html.count('class="best"') == len(METRICS)
     assert len(Page(html).all("h2")) == 2
     assert "2 methods on 2 datasets" in html
-    assert 'class="best"' not in render({"One": methods["One"], "Two": evaluation(["CAMO"], 0.6, num=2)}, {})
+    assert 'class="best"' not in render({"One": methods["One"], "Two": evaluation(["CAMO"], 0.6, num=2)}, Details())
     others = [
         evaluation(["CAMO"], value).without("CAMO", {"no map": [name]}) for value, name in ((0.5, "a"), (0.6, "b"))
     ]
-    assert 'class="best"' not in render(dict(zip(["One", "Two"], others, strict=True)), {})
+    assert 'class="best"' not in render(dict(zip(["One", "Two"], others, strict=True)), Details())
 
 
 def test_names_are_escaped() -> None:
     examples = {(method, dataset): [example(name) for name in EVIL] for method in EVIL for dataset in EVIL}
-    html = render({name: evaluation(EVIL) for name in EVIL}, examples)
+    rivals = [Rivalry(name, b"", b"", dict.fromkeys(EVIL, b""), dict.fromkeys(EVIL, 0.5)) for name in EVIL]
+    rivalries = dict.fromkeys(EVIL, rivals)
+    group = {"by": "subclass", "images": 1, **dict.fromkeys(METRICS, 0.5)}
+    groups = [group | {"dataset": EVIL[0], "method": method, "group": name} for name in EVIL for method in EVIL]
+    methods = {name: evaluation(EVIL) for name in EVIL}
+    html = render(methods, Details(examples, rivalries, differences(methods), groups))
     page = Page(html)
     assert not CONTROL.search(html)
     assert len(page.all("script")) == html.count("<script>") == 1
@@ -127,3 +127,18 @@ def test_headings_are_buttons_with_their_sort_order() -> None:
     assert [h["aria-sort"] for h in headers if "aria-sort" in h] == ["descending"]  # the ranks, the worst first
     assert "image" in page.texts
     assert "image" not in Page(one_method(example("a", image=None))).texts
+
+
+def test_methods_side_by_side_and_what_was_left_out_come_with_several_methods() -> None:
+    methods = {"One": evaluation(["CAMO", "NC4K"]).without("NC4K", {"no map": ["z"]}), "Two": evaluation(["CAMO"], 0.6)}
+    rivalry = Rivalry("lizard", None, b"\x89PNG", {"One": b"\xff\xd8", "Two": b"\xff\xd8"}, {"One": 0.25, "Two": 0.75})
+    html = render(methods, Details(rivalries={"CAMO": [rivalry]}, differences=differences(methods)))
+    assert html.index("One, NC4K: only 3 of 4 images are scored") < html.index("<table")
+    page = Page(html)
+    assert {"One 0.2500", "Two 0.7500"} < {image.get("title") for image in page.all("img")}
+    values = [one["value"] for one in page.all("input") if one["type"] == "checkbox"]
+    assert values == ["d0", "d1", "m0", "m1"]
+    of_two = [attributes for _, attributes in page.elements if "m1" in (attributes.get("data-parts") or "")]
+    assert len([one for one in of_two if one.get("class") == "curve"]) == 1 + 3 + 3
+    assert "[-0.1000, -0.1000]" in page.texts
+    assert page.texts.count("precision and recall, where they differ") == 1
