@@ -9,9 +9,10 @@ from ipsam.engine.evaluate.parts import Parts, ShardsMissingError
 from ipsam.engine.evaluate.report import check_fits, evaluate_run
 from ipsam.engine.inference.forward import resized
 from ipsam.engine.metrics import Protocol
-from ipsam.engine.runs.checkpoint import WEIGHTS, finished_epochs, load_weights, skipped_steps
-from ipsam.engine.runs.configuration import build_model, plain, settings_of
+from ipsam.engine.runs.checkpoint import finished_epochs, load_weights, skipped_steps, weights_file
+from ipsam.engine.runs.configuration import plain, settings_of
 from ipsam.engine.runs.model_folder import run_of
+from ipsam.engine.runs.onnx_file import open_model
 from ipsam.engine.runs.provenance import data_fingerprint, named_sets, warn_of_other_data
 from ipsam.engine.runs.reopen import reopen_run
 from ipsam.engine.runs.settings import Settings
@@ -31,7 +32,7 @@ def main(config: DictConfig) -> None:
     test_sets = settings_of(Data, run_config.data, "data").test_sets(foreground_above=protocol.gt_threshold)
     data = named_sets(test_sets)
     warn_of_other_data(run_of(checkpoint), data)
-    model = build_model(run_config.model)
+    model = open_model(checkpoint, run_config.model)
     backbone: Any = model.backbone
     with resized(model, config.data.image_size or backbone.image_size):
         check_fits(model, test_sets, settings)
@@ -42,7 +43,7 @@ def main(config: DictConfig) -> None:
             parts = Parts.of(
                 out,
                 shard,
-                weights=sha256_of(checkpoint / WEIGHTS),
+                weights=sha256_of(weights_file(checkpoint)),
                 data={name: data_fingerprint(one) for name, one in data.items()},
                 input=[run_config.data.get(name) for name in ("image_size", "letterbox", "scaled_decode")],
                 engine=[settings.eval_batch_size, settings.bf16, settings.fast, settings.compile],

@@ -30,7 +30,9 @@ def prepare_for_inference(model: Segmenter, *, bf16: bool) -> None:
     """
     model.requires_grad_(False)
     merge_lora(model)
-    device = next(model.parameters()).device
+    if (weights := next(model.parameters(), None)) is None:  # another program computes it
+        return
+    device = weights.device
     if isinstance(model, IPSAM):  # which reads them
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):  # as in the model's own forward
             model.backbone.keep_constants()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor
 
@@ -22,10 +23,10 @@ from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.sharing import save_pretrained
 from ipsam.engine.inference.zoom import look_again
 from ipsam.engine.runs.checkpoint import load_weights
-from ipsam.engine.runs.configuration import build_model
 from ipsam.engine.runs.hub import upload_model
 from ipsam.engine.runs.model_folder import find_model, model_config, read_description
 from ipsam.engine.runs.model_names import DEFAULT_MODEL
+from ipsam.engine.runs.onnx_file import is_onnx, open_model
 from ipsam.engine.runs.plugins import trust
 from ipsam.model import Segmenter
 from ipsam.model.inference import prepare_for_inference
@@ -251,7 +252,8 @@ def load(
 
     Args:
         source: a name, such as ``micro`` (``model_names`` lists them); a run's folder or one of its checkpoints; a
-            folder written by ``save_pretrained``; or the id of one on the Hugging Face Hub, such as ``name/model``.
+            folder written by ``save_pretrained``; an ONNX file of ``ipsam export``; or the id of one on the Hugging
+            Face Hub, such as ``name/model``.
         device, precision, fast, compile: of ``Predictor``.
         base: file of the pretrained SAM2 weights; None takes the path in the model's configuration, searches
             ``checkpoints/`` and the cache, and otherwise downloads it once.
@@ -268,7 +270,8 @@ def load(
     trust(plugins)
     folder = find_model(source, revision=revision)
     description = read_description(folder)
-    model = build_model(model_config(description, base=base))
+    config = OmegaConf.create() if is_onnx(folder) else model_config(description, base=base)
+    model = open_model(folder, config)
     if model.backbone.image_size != description["image_size"]:
         raise ValueError(
             f"{folder}: the images are to have {description['image_size']} px, but the model takes "

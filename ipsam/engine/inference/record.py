@@ -8,7 +8,7 @@ from pathlib import Path
 from ipsam import __version__
 from ipsam.engine.inference.prediction import KINDS
 from ipsam.engine.inference.predictor import Predictor
-from ipsam.engine.runs.checkpoint import WEIGHTS
+from ipsam.engine.runs.checkpoint import weights_file
 from ipsam.engine.runs.model_folder import read_description
 from ipsam.utils.files import write_json
 from ipsam.utils.lock import hold
@@ -30,7 +30,7 @@ def maker_of(predictor: Predictor, ckpt: str) -> Maker:
     if changed := predictor.options.model_dump(exclude_defaults=True):
         model += json.dumps(changed, sort_keys=True)
     return {
-        "weights": sha256_of(predictor.source / WEIGHTS),
+        "weights": sha256_of(weights_file(predictor.source)),
         "configuration": hashlib.sha256(model.encode()).hexdigest(),
         "precision": "bf16" if predictor.bf16 else "fp32",
         "ckpt": ckpt,

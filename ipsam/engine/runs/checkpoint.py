@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ipsam.engine.runs.onnx_file import OnnxModel, is_onnx
 from ipsam.engine.runs.provenance import package_versions
 from ipsam.model import Segmenter
 from ipsam.model.lora import adapter_of
@@ -226,13 +227,20 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
         raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
 
 
+def weights_file(model: Path) -> Path:
+    """Return the file with the weights of a model's folder; an ONNX file is its own."""
+    return model if is_onnx(model) else model / WEIGHTS
+
+
 def load_weights(model: Segmenter, folder: Path) -> None:
-    """Load a checkpoint's weights, strictly.
+    """Load a checkpoint's weights, strictly; an ONNX file's model has them.
 
     Raises:
         ValueError: the file is damaged; its keys, shapes or types differ from the model's; it was trained on other
             pretrained weights; or some of its weights are not finite.
     """
+    if isinstance(model, OnnxModel):
+        return
     path = folder / WEIGHTS
     weights, base = intact_weights(folder)
     if difference := key_difference(own_weights(model), weights):

@@ -17,6 +17,7 @@ from ipsam.engine.runs.fetch import find_base
 from ipsam.engine.runs.hub import DESCRIPTION, download_model
 from ipsam.engine.runs.model_names import find_named, model_names
 from ipsam.engine.runs.model_section import check_model_section
+from ipsam.engine.runs.onnx_file import describe, is_onnx
 from ipsam.engine.runs.run_folder import ENVIRONMENT, FREE_ON_RESUME
 from ipsam.engine.runs.store import BEST, LAST, Store, follow
 from ipsam.utils.files import is_file
@@ -29,7 +30,9 @@ OUTER_FOLDERS = re.compile(r"(?:~|[A-Za-z]:|(?<![\w.]))[/\\][^\s,'\"\[\]{}]*[/\\
 
 
 def find_model(source: str | Path, *, revision: str | None = None) -> Path:
-    """Find the folder of a model: a checkpoint's, or one with ``config.json``; download it from the Hub if necessary.
+    """Find a model: the folder of a checkpoint, one with ``config.json``, or an ONNX file.
+
+    A model that is not here is downloaded from the Hub.
 
     A folder with a name of ``model_names`` is given with its path, such as ``./micro``.
 
@@ -46,7 +49,7 @@ def find_model(source: str | Path, *, revision: str | None = None) -> Path:
                 f"{source} is a name of a model that ipsam knows, and a model's folder here; write ./{source} for the "
                 "folder, or rename it"
             )
-    if (path / DESCRIPTION).is_file():
+    if (path / DESCRIPTION).is_file() or (is_onnx(path) and path.is_file()):
         return path
     if path.exists():
         return find_checkpoint(path)
@@ -60,8 +63,8 @@ def find_model(source: str | Path, *, revision: str | None = None) -> Path:
     meant = close_to(missing.name, known + [name for name in names if missing.parent == Path()])
     raise FileNotFoundError(
         f"no model at {source}{f' (did you mean {missing.with_name(meant)}?)' if meant else ''}: give the folder of a "
-        "run, of a checkpoint or of a saved model, a model's id on the Hugging Face Hub (name/model), or one of "
-        f"these names: {', '.join(names)}"
+        "run, of a checkpoint or of a saved model, an ONNX file, a model's id on the Hugging Face Hub (name/model), or "
+        f"one of these names: {', '.join(names)}"
     )
 
 
@@ -99,8 +102,10 @@ def read_description(folder: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError, ValueError: it is missing or damaged.
     """
-    path = folder / DESCRIPTION
-    if path.is_file():
+    path = folder if is_onnx(folder) else folder / DESCRIPTION
+    if is_onnx(folder):
+        description = describe(folder)
+    elif path.is_file():
         description = read_plain_json(path)
         if not isinstance(description, dict) or not isinstance(description.get("model"), dict):
             raise ValueError(f"{path} describes no model: it must hold model, its configuration")

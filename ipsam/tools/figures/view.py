@@ -20,7 +20,8 @@ from ipsam.data.sources import Sample
 from ipsam.engine.evaluate.page import WIDTH, Pixels, resized
 from ipsam.engine.inference.forward import forward, start_predictions
 from ipsam.engine.runs.checkpoint import load_weights
-from ipsam.engine.runs.configuration import build_model, settings_of
+from ipsam.engine.runs.configuration import settings_of
+from ipsam.engine.runs.onnx_file import open_model
 from ipsam.engine.runs.settings import Settings
 from ipsam.model import Segmenter
 
@@ -67,7 +68,7 @@ def load_figure_model(checkpoint: Path, run: DictConfig) -> FigureModel:
     """
     settings = settings_of(Settings, run.engine, "engine")
     data = settings_of(Data, run.data, "data")
-    model = build_model(run.model)
+    model = open_model(checkpoint, run.model)
     load_weights(model, checkpoint)
     return FigureModel(model.to(settings.device).eval(), data.image_size, settings, data.letterbox)
 

@@ -1,0 +1,92 @@
+"""ONNX files that ``ipsam export`` wrote, in place of a model's folder: onnxruntime computes the logits."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from omegaconf import DictConfig
+from torch import Tensor
+
+from ipsam import __version__
+from ipsam.engine.runs.configuration import build_model
+from ipsam.model import IPSAMOutput, NoBackbone, Segmenter
+from ipsam.utils.files import open_regular
+
+MAX_BYTES = 1 << 31  # of an ONNX file in one piece
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # those of onnxruntime that it has are used, in order
+
+
+class OnnxModel(Segmenter):
+    """Model in an ONNX file, complete with its weights; it makes no prompts and no gate.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+        ValueError: the file is damaged, or ``ipsam export`` did not write it.
+        OSError: it cannot be read.
+    """
+
+    can_train = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.backbone = NoBackbone(describe(path)["image_size"])
+        self.session = _session(path, path.stat().st_mtime_ns)
+
+    def forward(self, image: Float[Tensor, "b 3 H W"]) -> IPSAMOutput:
+        """Compute the logits (b, 1, hm, wm) of normalised images (b, 3, image_size, image_size)."""
+        (logits,) = self.session.run(["logits"], {"image": image.float().cpu().numpy()})
+        mask = torch.from_numpy(logits).to(image.device)
+        return IPSAMOutput(mask, mask)
+
+
+def is_onnx(model: Path) -> bool:
+    """Return whether the path of a model is that of an ONNX file rather than of a folder."""
+    return model.suffix.lower() == ".onnx"
+
+
+def open_model(model: Path, config: DictConfig) -> Segmenter:
+    """Build the model of an ONNX file; of a folder, by the ``model`` section of its configuration, see ``build_model``.
+
+    ``load_weights`` then loads a folder's weights.
+    """
+    return OnnxModel(model) if is_onnx(model) else build_model(config)
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Describe an ONNX file as ``read_description`` does a folder; the section ``model`` is empty.
+
+    Raises:
+        ImportError, ValueError, OSError: as ``OnnxModel``.
+    """
+    about = {"letterbox": "false", **_session(path, path.stat().st_mtime_ns).get_modelmeta().custom_metadata_map}
+    try:
+        size, letterbox = (json.loads(about[name][:9]) for name in ("image_size", "letterbox"))
+    except (KeyError, ValueError):
+        raise ValueError(f"{path} holds no image_size and letterbox: only files of ipsam export can be used") from None
+    return {"ipsam": __version__, "name": path.stem, "image_size": size, "letterbox": letterbox, "model": {}}
+
+
+@lru_cache(maxsize=1)
+def _session(path: Path, changed: int) -> Any:  # noqa: ARG001 (of a changed file there is another session)
+    """Load a file of at most ``MAX_BYTES`` as bytes, so that it cannot name other files as its weights."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ImportError(f"{path}: ONNX files need onnxruntime: pip install -e '.[export]'") from None
+    with open_regular(path) as file:
+        content = file.read(MAX_BYTES)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # fatal errors; others are raised
+    available = onnxruntime.get_available_providers()
+    try:
+        return onnxruntime.InferenceSession(content, options, [one for one in PROVIDERS if one in available])
+    except Exception as error:  # onnxruntime has a class for each kind, without a common base
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"{path} is damaged or not an ONNX file with its weights inside: {reason:.200}") from None
