@@ -47,4 +47,5 @@ $(BASE): pyproject.toml pins.txt
 
 $(READY): $(BASE)
 	$(INSTALL) 'ipsam[dev]'
+	$(INSTALL) --no-deps imagecorruptions-imaug
 	touch $@

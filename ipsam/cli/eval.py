@@ -1,12 +1,15 @@
 """Evaluate a trained model."""
 
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig
 
 from ipsam.data import Data
+from ipsam.data.corruptions import chosen_corruptions
 from ipsam.engine.evaluate.parts import Parts, ShardsMissingError
 from ipsam.engine.evaluate.report import check_fits, evaluate_run
+from ipsam.engine.evaluate.robustness import FOLDER, evaluate_corrupted
 from ipsam.engine.inference.forward import resized
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.runs.checkpoint import finished_epochs, load_weights, skipped_steps, weights_file
@@ -26,6 +29,7 @@ def main(config: DictConfig) -> None:
     """Rebuild the run's model, load its weights and evaluate it."""
     shard = Shard.parse(config.shard)
     protocol = Protocol.of(plain(config.protocol), plain(config.metrics))
+    corruptions = chosen_corruptions(plain(config.corruptions), plain(config.severities))
     checkpoint, run_config, out = reopen_run(config)
     settings = settings_of(Settings, run_config.engine, "engine")
     settings.set_up_process()
@@ -38,18 +42,21 @@ def main(config: DictConfig) -> None:
         check_fits(model, test_sets, settings)
         load_weights(model, checkpoint)
         writable_folder(out, "out")  # complain now, not after the evaluation
-        parts = None
-        if shard != WHOLE:
-            parts = Parts.of(
-                out,
-                shard,
+        if shard != WHOLE or corruptions:
+            parts = partial(
+                Parts.of,
+                shard=shard,
                 weights=sha256_of(weights_file(checkpoint)),
                 data={name: data_fingerprint(one) for name, one in data.items()},
                 input=[run_config.data.get(name) for name in ("image_size", "letterbox", "scaled_decode")],
                 engine=[settings.eval_batch_size, settings.bf16, settings.fast, settings.compile],
                 protocol=protocol.describe(),
             )
+        how: dict[str, Any] = {"protocol": protocol, "save_maps": config.maps}
         try:
+            if corruptions:
+                evaluate_corrupted(model, test_sets, settings, corruptions, out=out / FOLDER, parts=parts, **how)
+                return
             evaluate_run(
                 model,
                 test_sets,
@@ -57,9 +64,8 @@ def main(config: DictConfig) -> None:
                 out=out,
                 epochs=finished_epochs(checkpoint),
                 skipped_steps=skipped_steps(checkpoint),
-                protocol=protocol,
-                save_maps=config.maps,
-                parts=parts,
+                parts=None if shard == WHOLE else parts(out),
+                **how,
             )
         except ShardsMissingError as waiting:
             show(waiting)

@@ -135,8 +135,10 @@ def evaluate(
     """
     protocol, state = protocol or Protocol(), PartialState()
     own, rank = WHOLE if parts is None else parts.shard, Shard(state.process_index, state.num_processes)
-    scored: dict[str, Scored] = {}
+    scored = {} if parts is None else parts.saved(test_sets, tuple(protocol.metrics))
     for name, test_set in test_sets.items():
+        if name in scored:
+            continue
         share = rank.of(own.of(range(len(test_set)), batch_size), batch_size)
         remarks: Counter[str] = Counter()
         predictions = predict(

@@ -4,7 +4,7 @@ import hashlib
 import json
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,17 +32,23 @@ class Parts:
         folder: of the files.
         shard: this command's.
         work: fingerprint of what is evaluated and how; files of other work count as missing.
+        reuse: take this shard's own scores from its file, too, instead of scoring again.
     """
 
     folder: Path
     shard: Shard
     work: str
+    reuse: bool = False
 
     @classmethod
-    def of(cls, out: Path, shard: Shard, **work: Any) -> "Parts":
+    def of(cls, out: Path, shard: Shard, *, reuse: bool = False, **work: Any) -> "Parts":
         """Return the parts of an evaluation into ``out``; ``work`` is all that its scores depend on, for JSON."""
         described = json.dumps([work, shard.count], sort_keys=True, default=str)
-        return cls(out / FOLDER, shard, hashlib.sha256(described.encode()).hexdigest())
+        return cls(out / FOLDER, shard, hashlib.sha256(described.encode()).hexdigest(), reuse)
+
+    def saved(self, names: Iterable[str], metrics: Sequence[str]) -> dict[str, Scored]:
+        """Return this shard's scores of sets from its file; nothing if they are to be made, or not there."""
+        return self._read(self.shard, {name: Scored(metrics=metrics) for name in names}) if self.reuse else {}
 
     def exchange(self, scored: Mapping[str, Scored], batch_size: int = 1) -> dict[str, Scored]:
         """Save the scores of this shard, by set, and return those of all shards.

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from accelerate import PartialState
+
 from ipsam.data import TestSet
 from ipsam.engine.evaluate.evaluator import evaluate_constant, evaluate_with
 from ipsam.engine.evaluate.panel import save_panel
@@ -40,6 +42,17 @@ def check_fits(model: Segmenter, test_sets: Mapping[str, TestSet], settings: Set
             )
 
 
+def set_up_model(model: Segmenter, settings: Settings) -> PartialState:
+    """Join the processes of the launcher, and prepare a model for its evaluation, in place."""
+    state = processes(cpu=settings.cpu, timeout=settings.timeout)
+    model.to(settings.device).eval()
+    if settings.fast:
+        prepare_for_inference(model, bf16=settings.bf16)
+    if settings.compile:
+        compile_model(model)
+    return state
+
+
 def evaluate_run(
     model: Segmenter,
     test_sets: Mapping[str, TestSet],
@@ -70,12 +83,7 @@ def evaluate_run(
         log: called with ``test/<dataset>`` and its scores.
         parts: score one shard of the images; see ``evaluate``.
     """
-    state = processes(cpu=settings.cpu, timeout=settings.timeout)
-    model.to(settings.device).eval()
-    if settings.fast:
-        prepare_for_inference(model, bf16=settings.bf16)
-    if settings.compile:
-        compile_model(model)
+    state = set_up_model(model, settings)
     maps = out / "maps" if save_maps else None
     evaluation = evaluate_with(model, test_sets, settings, protocol=protocol, maps=maps, parts=parts)
     if not test_sets or not state.is_main_process:
