@@ -10,6 +10,7 @@ from ipsam.data.corruptions import chosen_corruptions
 from ipsam.engine.evaluate.parts import Parts, ShardsMissingError
 from ipsam.engine.evaluate.report import check_fits, evaluate_run
 from ipsam.engine.evaluate.robustness import FOLDER, evaluate_corrupted
+from ipsam.engine.evaluate.scores import check_parquet
 from ipsam.engine.inference.forward import resized
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.runs.checkpoint import finished_epochs, load_weights, skipped_steps, weights_file
@@ -30,6 +31,8 @@ def main(config: DictConfig) -> None:
     shard = Shard.parse(config.shard)
     protocol = Protocol.of(plain(config.protocol), plain(config.metrics))
     corruptions = chosen_corruptions(plain(config.corruptions), plain(config.severities))
+    if config.parquet:
+        check_parquet()
     checkpoint, run_config, out = reopen_run(config)
     settings = settings_of(Settings, run_config.engine, "engine")
     settings.set_up_process()
@@ -65,6 +68,7 @@ def main(config: DictConfig) -> None:
                 epochs=finished_epochs(checkpoint),
                 skipped_steps=skipped_steps(checkpoint),
                 parts=None if shard == WHOLE else parts(out),
+                parquet=config.parquet,
                 **how,
             )
         except ShardsMissingError as waiting:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from ipsam.engine.inference import coco
 from ipsam.engine.inference.files import Outcome, predict_files
 from ipsam.engine.inference.jobs import find_jobs
 from ipsam.engine.inference.options import PredictionOptions
 from ipsam.engine.inference.predictor import check_batch_size, load
-from ipsam.engine.inference.record import claim, maker_of
+from ipsam.engine.inference.record import LOCK, claim, maker_of
 from ipsam.engine.runs.configuration import given, plain
 from ipsam.engine.runs.model_names import DEFAULT_MODEL
 from ipsam.utils.console import show
@@ -38,5 +39,7 @@ def main(config: DictConfig) -> None:
         return
     counts = f"{outcome.written} written, {outcome.skipped} there already, {len(outcome.failed)} failed: {output}"
     show(counts if shard == WHOLE else f"shard {shard} of {len(jobs)} files: {counts}")
+    for kind in set(coco.KINDS).intersection(kinds):
+        show(f"united: {coco.unite(output, kind, output / LOCK)}")
     if outcome.failed:
         sys.exit("\n".join(["failed:", *(f"  {reason}" for reason in outcome.failed.values())]))

@@ -33,6 +33,10 @@ def main(config: DictConfig) -> None:
     show(scores)
     if request.out is not None:
         report = scores.write(
-            request.out, num_examples=request.cases, breakdown=request.breakdown, num_workers=request.num_workers
+            request.out,
+            num_examples=request.cases,
+            breakdown=request.breakdown,
+            parquet=request.parquet,
+            num_workers=request.num_workers,
         )
         show(f"report: {report}; beside it metrics.json, per_image.csv and the curves")

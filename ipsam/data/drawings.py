@@ -116,9 +116,9 @@ class Drawing(Item):
 
 
 def check_pycocotools(label: str) -> None:
-    """Check that the package is there that fills polygons; ``label`` names the set in the error."""
+    """Check that the package is there that draws masks; ``label`` names the set or option in the error."""
     if find_spec("pycocotools") is None:
-        raise ValueError(f"{label}: polygons need the package pycocotools: pip install -e '.[polygons]'")
+        raise ValueError(f"{label}: its polygons or run lengths need pycocotools: pip install -e '.[polygons]'")
 
 
 def as_points(values: Any) -> Points:

@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ipsam.utils.files import is_absent, unreadable
@@ -16,7 +16,9 @@ FORMATS |= {".tif": TIFF, ".tiff": TIFF, ".webp": ("WEBP",)}
 EXTENSIONS = tuple(FORMATS)
 # Pictures that are not read: a reader for each would be one more way in for hostile files.
 NOT_READ = (".avif", ".exr", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".tga")
+ARRAYS = (".npy", ".npz")  # of NumPy, for maps only
 TYPES = "/".join(extension[1:] for extension in EXTENSIONS)
+MAP_TYPES = f"{TYPES}/npy/npz"
 
 
 def entries(folder: Path) -> list[Path]:
@@ -30,6 +32,11 @@ def entries(folder: Path) -> list[Path]:
 def image_files(folder: Path) -> list[Path]:
     """List the image files directly in a folder by name; ValueError if it cannot be read."""
     return _files_of(folder, EXTENSIONS)
+
+
+def map_files(folder: Path) -> list[Path]:
+    """List the image files and arrays directly in a folder by name; ValueError if it cannot be read."""
+    return _files_of(folder, (*EXTENSIONS, *ARRAYS))
 
 
 def pictures_not_read(folder: Path) -> str:
@@ -47,14 +54,14 @@ def _files_of(folder: Path, endings: Collection[str]) -> list[Path]:
         raise ValueError(unreadable(folder, error)) from error
 
 
-def by_stem(folder: Path) -> dict[str, list[Path]]:
-    """Map stems, as `normal_stem` writes them, to the image files directly in a folder.
+def by_stem(folder: Path, listed: Callable[[Path], list[Path]] = image_files) -> dict[str, list[Path]]:
+    """Map stems, as `normal_stem` writes them, to the files directly in a folder that ``listed`` finds.
 
     Raises:
         ValueError: the folder cannot be read, or a name cannot be printed.
     """
     files: dict[str, list[Path]] = defaultdict(list)
-    for path in image_files(folder):
+    for path in listed(folder):
         files[normal_stem(with_readable_name(path).stem)].append(path)
     return dict(files)
 

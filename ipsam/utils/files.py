@@ -15,12 +15,14 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 MAX_SUFFIX = 12  # characters
 DAY = 86400  # seconds
+PARQUET_ROWS = 10_000  # held in memory at a time
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # begins a cell that a spreadsheet takes for one, escaped or not
 PART = re.compile(r"\.(\d+)-([0-9a-f]{8})-[0-9a-f]{8}\.part(\.\w+)?")  # process, host, checksum of the file's name
 
@@ -179,6 +181,20 @@ def as_csv(rows: Iterable[Mapping[str, object]], fields: Sequence[str] | None = 
     writer.writerows({key: _escaped(value) for key, value in row.items()} for row in rows)
     text.flush()
     return content.getvalue()
+
+
+def as_parquet(rows: Iterable[Mapping[str, object]], fields: Mapping[str, type]) -> bytes:
+    """Format rows as the content of a Parquet file; ``fields`` has the type, ``str`` or ``float``, of each key."""
+    import pyarrow
+    from pyarrow import parquet  # both an extra
+
+    types = {str: pyarrow.string(), float: pyarrow.float64()}
+    schema = pyarrow.schema([(name, types[of]) for name, of in fields.items()])
+    sink, waiting = pyarrow.BufferOutputStream(), iter(rows)
+    with parquet.ParquetWriter(sink, schema) as writer:
+        while group := list(islice(waiting, PARQUET_ROWS)):
+            writer.write_table(pyarrow.Table.from_pylist(group, schema))
+    return bytes(sink.getvalue())
 
 
 def read_csv(text: str) -> Iterator[dict[str, str]]:

@@ -148,8 +148,11 @@ def test_options_reach_the_pictures_and_the_evaluation(script: Callable[..., Any
     own = write_set("own", size=(40, 90))
     test = f"data.test=[{{name: own, images: {own['images']}, masks: {own['masks']}}}]"
     options = ("size=96", "letterbox=true", "tta=none", "background=#102030", "crop=0", "threshold=0.6")
-    done = script("predict", "ckpt=micro", "input=own/images", "output=out", "save=[map,cutout]", *options)
+    done = script("predict", "ckpt=micro", "input=own/images", "output=out", "save=[map,cutout,coco]", *options)
     assert done.status == 0, done.err
+    united = json.loads(Path("out/coco.json").read_text())
+    assert [one["file_name"] for one in united["images"]] == [f"{stem}.png" for stem in "abcd"]
+    assert [one["id"] for one in united["images"]] == [1, 2, 3, 4]
     done = script("eval", "ckpt=micro", test, "out=eval", "maps=true", "engine.num_workers=0",
                   "data.image_size=96", "data.letterbox=true")  # fmt: skip
     assert done.status == 0, done.err

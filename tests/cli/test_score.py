@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from pyarrow import parquet
 from support.builders import REAL_DATA
 from support.saved_maps import failed, mask_of, quoted, row, save, write_maps, write_masks
 
@@ -49,6 +50,27 @@ def test_one_method_on_one_dataset(script: Callable[..., Any]) -> None:
         mean = sum(float(one[curve]) for one in points) / 256
         assert mean == pytest.approx(content["datasets"]["CAMO"][metric], abs=1e-12)
     assert "out/report.html" in done.out
+
+
+def test_arrays_and_coco_results(score: Callable[..., Any]) -> None:
+    """Arrays have the scores of the pictures that they are copies of."""
+    write_masks("CAMO", ("07", "08"))
+    write_maps("maps/One/CAMO", ("07", "08"))
+    Path("maps/Arrays/CAMO").mkdir(parents=True)
+    np.save("maps/Arrays/CAMO/07.npy", cv2.imread("maps/One/CAMO/07.png", cv2.IMREAD_UNCHANGED))
+    np.savez("maps/Arrays/CAMO/08.npz", cv2.imread("maps/One/CAMO/08.png", cv2.IMREAD_UNCHANGED) / 255)
+    assert score("maps=maps", "masks=CAMO", "out=out", "cases=0", "parquet=true").status == 0
+    scores = json.loads(Path("out/metrics.json").read_text())["methods"]
+    assert scores["Arrays"] == scores["One"]
+    table = parquet.read_table("out/per_image.parquet").to_pylist()
+    rows = read_csv(Path("out/per_image.csv").read_text())
+    assert [{name: str(value) for name, value in one.items()} for one in table] == list(rows)
+
+    boxes = {7: [20, 10, 40, 10, 40, 30, 20, 30], 8: [20, 11, 41, 11, 41, 30, 20, 30]}
+    results = [{"image_id": key, "category_id": 1, "score": 0.9, "segmentation": [box]} for key, box in boxes.items()]
+    Path("Mine.json").write_text(json.dumps(results))
+    cells = row(score("maps=Mine.json", "masks=CAMO"), "CAMO")
+    assert cells[:4] == ["CAMO", "Mine", "2", "0.0000"]
 
 
 def test_several_methods_on_several_datasets(score: Callable[..., Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from support.figure_runs import write_set
 from support.small_run import SCRIPTS
 
-PREDICT = ("predict", "ckpt=run", "input=own/images", "save=[map,mask]")
+PREDICT = ("predict", "ckpt=run", "input=own/images", "save=[map,mask,coco]")
 EVAL = ("eval", "ckpt=run", "maps=true")
 SCORE = ("score", "maps=maps", "masks=own/masks", "num_workers=0")
 
@@ -33,7 +33,7 @@ def test_shards_write_what_one_command_does(script: Callable[..., Any]) -> None:
     for shard, number in (("3/3", 1), ("1/3", 2), ("2/3", 1)):
         done = script(*PREDICT, "output=several", f"shard={shard}")
         assert f"shard {shard} of 4 files: {number} written, 0 there already, 0 failed" in done.out
-    assert len(same_files("one", "several")) == 9
+    assert len(same_files("one", "several")) == 14
 
     Path("several/map").rename("maps")
     for command, num_files in ((EVAL, 4 + 4), (SCORE, 7)):
@@ -65,7 +65,7 @@ def test_processes_of_torchrun_share_the_images(script: Callable[..., Any]) -> N
     done = launched([*PREDICT, "output=several", "device=cpu"])
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("4 written, 0 there already, 0 failed") == 1
-    assert len(same_files("one", "several")) == 9
+    assert len(same_files("one", "several")) == 14
 
     Path("several/map").rename("maps")
     assert script(*SCORE, "out=scores").status == 0

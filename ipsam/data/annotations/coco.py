@@ -32,10 +32,10 @@ def read_coco(path: Path, images: Path, category: Categories, label: str) -> tup
     """
     check_pycocotools(label)
     content = bounded_json(path, MAX_BYTES)
-    listed, annotations, known = (_entries(content, key, path) for key in ("images", "annotations", "categories"))
+    listed, annotations, known = (entries_of(content, key, path) for key in ("images", "annotations", "categories"))
     names = {one["id"]: str(one.get("name")) for one in known}
     chosen = category.ids(names, path)
-    stems = {one["id"]: _stem(one, path) for one in listed}
+    stems = {one["id"]: image_stem(one, path) for one in listed}
     shapes: dict[Any, list[Shape]] = defaultdict(list)
     problems: dict[Any, str] = {}
     for number, one in enumerate(annotations):
@@ -49,7 +49,7 @@ def read_coco(path: Path, images: Path, category: Categories, label: str) -> tup
                 )
         if of in chosen and image not in problems:
             try:
-                shapes[image] += _shapes(one.get("segmentation"), name)
+                shapes[image] += shapes_of(one.get("segmentation"), name)
             except ValueError as error:
                 problems[image] = f"{name} {error}; correct or remove it"
     image_of: dict[str, list[Stored]] = defaultdict(list)
@@ -68,8 +68,8 @@ def read_coco(path: Path, images: Path, category: Categories, label: str) -> tup
     return image_of, {stem: drawings[:1] for stem, drawings in mask_of.items()}
 
 
-def _entries(content: Any, key: str, path: Path) -> Sequence[Mapping[str, Any]]:
-    """Return one of the file's lists, whose entries are mappings and, but for annotations, have an id each."""
+def entries_of(content: Any, key: str, path: Path) -> Sequence[Mapping[str, Any]]:
+    """Return one of a file's lists, whose entries are mappings and, but for annotations, have an id each."""
     entries = content.get(key) if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
         raise ValueError(f"{path}: no COCO file: it needs the lists images, annotations and categories; {key} is none")
@@ -80,7 +80,8 @@ def _entries(content: Any, key: str, path: Path) -> Sequence[Mapping[str, Any]]:
     return entries
 
 
-def _stem(image: Mapping[str, Any], path: Path) -> str:
+def image_stem(image: Mapping[str, Any], path: Path) -> str:
+    """Return the stem of an image's entry; ValueError if its file name is none, or leads out of the folder."""
     name = image.get("file_name")
     if not isinstance(name, str) or not name.isprintable() or not Path(name.replace("\\", "/")).name:
         raise ValueError(f"{path}: image {image['id']!s:.99} has the file_name {name!r:.99}, which is no file's")
@@ -103,7 +104,8 @@ def _size(image: Mapping[str, Any]) -> Size | None:
     return size  # type: ignore[return-value]
 
 
-def _shapes(segmentation: Any, name: str) -> list[Shape]:
+def shapes_of(segmentation: Any, name: str) -> list[Shape]:
+    """Read polygons or run lengths, with ``name`` as theirs in messages; ValueError if there are none."""
     if isinstance(segmentation, dict):
         return [Shape(name, _runs(segmentation.get("counts")), segmentation.get("size"))]
     if not segmentation or not isinstance(segmentation, list):

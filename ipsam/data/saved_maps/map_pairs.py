@@ -1,23 +1,25 @@
 """Pair saved maps with the masks they are scored against, and check all of them before anything is computed."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.data.decoding.limits import Size
-from ipsam.data.files import by_stem, hxw, pictures_not_read, read_list, repeated, some
+from ipsam.data.files import by_stem, hxw, image_files, map_files, pictures_not_read, read_list, repeated, some
 from ipsam.data.images import FOREGROUND_ABOVE, image_headers, read_mask
 from ipsam.data.items import identity
+from ipsam.data.saved_maps.coco_maps import CocoMap, coco_maps
 from ipsam.data.saved_maps.map_sets import MapFolder, Truth
 from ipsam.data.saved_maps.maps import read_map
 
 Missing = Literal["error", "exclude"]
+Map = TypeVar("Map", bound=Path | CocoMap)
 NUM_NAMED = 50  # masks without a map that an error names
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ class SavedMap:
     """Map and mask, read when called: `(stem, map, mask)`, the map at the mask's size unless `any_size`."""
 
     stem: str
-    map: Path
+    map: Path | CocoMap
     mask: Path
     image: Path | None = None
     above: int = FOREGROUND_ABOVE
@@ -67,7 +69,8 @@ class PairedMaps:
     def listing(self) -> Iterator[str]:
         """Yield stem, names and sizes in bytes of each map and its mask, when the map was written, and its resizing."""
         for one in self.maps:
-            written = str(one.map.stat().st_mtime_ns)  # all maps of a size have as many bytes in formats such as BMP
+            # All maps of a size have as many bytes in formats such as BMP.
+            written = str(one.map.stat().st_mtime_ns) if isinstance(one.map, Path) else ""
             yield "\t".join((one.stem, identity(one.map), written, identity(one.mask), str(one.resize)))
 
 
@@ -121,7 +124,11 @@ def pair_maps(
     Raises:
         ValueError: maps are missing or differ in size; no map fits; two maps share a stem; a header cannot be read.
     """
-    files = _by_stem(found.folder, found.label)
+    files: Mapping[str, Sequence[Path | CocoMap]]
+    if found.folder.is_file():
+        files = coco_maps(found.folder, truth.sizes)
+    else:
+        files = _by_stem(found.folder, found.label, map_files)
     extra = sorted(files.keys() - truth.masks.keys())
     absent = sorted(truth.masks.keys() - files.keys())
     if len(absent) == len(truth.masks):
@@ -167,13 +174,13 @@ def pair_maps(
     return PairedMaps(maps, {reason: names for reason, names in reasons.items() if names})
 
 
-def _by_stem(folder: Path, label: str) -> dict[str, list[Path]]:
+def _by_stem(folder: Path, label: str, listed: Callable[[Path], list[Path]] = image_files) -> dict[str, list[Path]]:
     if message := pictures_not_read(folder):
         logger.warning("%s: %s", label, message)
-    return by_stem(folder)
+    return by_stem(folder, listed)
 
 
-def _single(files: Mapping[str, Sequence[Path]], label: str) -> dict[str, Path]:
+def _single(files: Mapping[str, Sequence[Map]], label: str) -> dict[str, Map]:
     if twice := repeated(files):
         raise ValueError(
             f"{label} with the same stem in {files[twice[0]][0].parent}: "
@@ -182,10 +189,11 @@ def _single(files: Mapping[str, Sequence[Path]], label: str) -> dict[str, Path]:
     return {stem: paths[0] for stem, paths in files.items()}
 
 
-def _sizes(files: Mapping[str, Path], label: str, kind: str) -> dict[str, Size]:
-    sizes: dict[str, Size] = {}
+def _sizes(files: Mapping[str, Path | CocoMap], label: str, kind: str) -> dict[str, Size]:
+    sizes = {stem: one.size for stem, one in files.items() if isinstance(one, CocoMap)}
     broken: list[str] = []
-    for (stem, path), header in zip(files.items(), image_headers(list(files.values())), strict=True):
+    paths = {stem: path for stem, path in files.items() if isinstance(path, Path)}
+    for (stem, path), header in zip(paths.items(), image_headers(list(paths.values())), strict=True):
         if not isinstance(header, Exception):
             sizes[stem] = header.size
             continue

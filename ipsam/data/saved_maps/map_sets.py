@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipsam.data.benchmarks import benchmark
-from ipsam.data.files import TYPES, entries, image_files, normal_stem, some, with_readable_name
+from ipsam.data.files import MAP_TYPES, TYPES, entries, image_files, map_files, normal_stem, some, with_readable_name
 
 # In a dataset's folder, in upper or lower case.
 MASK_FOLDERS = ("gt", "masks", "mask", "gt_object", "ground truth", "ground_truth_mask")
@@ -74,24 +74,29 @@ def find_maps(maps: Path, truths: Sequence[Truth]) -> list[MapFolder]:
     """Find the folders of maps in METHOD/DATASET, METHOD, DATASET or ``maps`` itself, each with its dataset.
 
     A folder of maps is a dataset's if it has its name, in upper or lower case, or another name of the benchmark;
-    otherwise it is a method's. If there is one dataset only, a method's folder may hold the maps directly.
+    otherwise it is a method's. If there is one dataset only, a method's folder may hold the maps directly. ``maps`` may
+    also be a COCO file of maps.
 
     Raises:
         FileNotFoundError: the folder does not exist.
         ValueError: a folder holds no maps or fits no dataset; two folders stand for one dataset; or pictures lie
             beside folders of pictures.
     """
+    if maps.suffix.lower() == ".json" and maps.is_file():
+        return [MapFolder(None, _direct(maps, truths), maps)]
     _check_folder(maps, "maps")
-    if image_files(maps):
+    if map_files(maps):
         return [MapFolder(None, _direct(maps, truths), maps)]
     folders = _subfolders(maps)
     if not folders:
-        raise ValueError(f"no maps in {maps}: neither {TYPES} files nor folders; set maps=FOLDER to one that has them")
-    if any(truth_named(folder.name, truths) and image_files(folder) for folder in folders):
+        raise ValueError(
+            f"no maps in {maps}: neither {MAP_TYPES} files nor folders; set maps=FOLDER to one that has them"
+        )
+    if any(truth_named(folder.name, truths) and map_files(folder) for folder in folders):
         return _of_method(None, folders, truths)
     found = []
     for folder in folders:
-        if image_files(folder):
+        if map_files(folder):
             found.append(MapFolder(folder.name, _direct(folder, truths), folder))
         elif datasets := _subfolders(folder):
             found += _of_method(folder.name, datasets, truths)
@@ -102,7 +107,7 @@ def find_maps(maps: Path, truths: Sequence[Truth]) -> list[MapFolder]:
 
 def method_name(maps: Path, truths: Sequence[Truth]) -> str:
     """Name the method of a single folder of maps after the folder, or its parent if the folder is named by dataset."""
-    path = Path(os.path.abspath(maps))
+    path = Path(os.path.abspath(maps.with_suffix("") if maps.is_file() else maps))
     return (path.parent if truth_named(path.name, truths) else path).name or "maps"
 
 
@@ -132,17 +137,18 @@ def _of_method(method: str | None, folders: Sequence[Path], truths: Sequence[Tru
                 f"the maps in {folder} fit no dataset: none is named so, there are {_names(truths)}; "
                 "rename the folder, take it out, or set masks=FOLDER to one that holds this dataset too"
             )
-        if not image_files(folder):
-            raise ValueError(f"no maps in {folder} ({TYPES} files directly in it); fill the folder, or take it out")
+        if not map_files(folder):
+            raise ValueError(f"no maps in {folder} ({MAP_TYPES} files directly in it); fill the folder, or take it out")
         found.append(MapFolder(method, truth, folder))
     _refuse_namesakes([(entry.truth.name, entry.folder) for entry in found])
     return found
 
 
 def _direct(folder: Path, truths: Sequence[Truth]) -> Truth:
-    """Return the dataset of maps that lie directly in a folder."""
-    _refuse_strays(folder, "maps")
-    truth = truths[0] if len(truths) == 1 else truth_named(Path(os.path.abspath(folder)).name, truths)
+    """Return the dataset of maps that lie directly in a folder, or of a COCO file."""
+    if folder.is_dir():
+        _refuse_strays(folder, "maps")
+    truth = truths[0] if len(truths) == 1 else truth_named(Path(os.path.abspath(folder)).stem, truths)
     if truth is None:
         raise ValueError(
             f"the maps in {folder} may belong to any of {_names(truths)}; "

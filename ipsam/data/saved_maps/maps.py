@@ -8,23 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.data.decoding.pixels import decode
+from ipsam.data.files import ARRAYS
 from ipsam.data.images import read_bytes
+from ipsam.data.saved_maps.arrays import decode_array
+from ipsam.data.saved_maps.coco_maps import CocoMap
 
 ROUNDING = 1e-6  # tolerance of floats outside [0, 1], as after an interpolation
 
 
-def read_map(path: str | Path) -> NDArray[np.uint8] | NDArray[np.float32]:
+def read_map(path: str | Path | CocoMap) -> NDArray[np.uint8] | NDArray[np.float32]:
     """Read a saved map (H, W): 8 bits as uint8 from 0 to 255, 16 bits and floats as float32 in [0, 1].
 
-    A grey map may be stored as RGB, RGBA or with a palette.
+    A grey map may be stored as RGB, RGBA or with a palette; an array may be boolean.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is empty, broken, cut off or not an image; has several pages, colours or transparent
             pixels; or its values are floats outside [0, 1] or have an unsupported type.
     """
+    if isinstance(path, CocoMap):
+        return path.read()
     path = Path(path)
-    pixels = decode(read_bytes(path), path, cv2.IMREAD_UNCHANGED, single="map")
+    if path.suffix.lower() in ARRAYS:
+        pixels = decode_array(read_bytes(path), path)
+        pixels = pixels * np.uint8(255) if pixels.dtype == np.bool_ else pixels
+    else:
+        pixels = decode(read_bytes(path), path, cv2.IMREAD_UNCHANGED, single="map")
     if pixels.ndim == 3:
         pixels = _grey(pixels, path)
     if pixels.dtype == np.uint8:

@@ -63,6 +63,7 @@ def evaluate_run(
     skipped_steps: int | None = None,
     protocol: Protocol | None = None,
     save_maps: bool = False,
+    parquet: bool = False,
     references: Mapping[str, Evaluation] | None = None,
     log: Callable[[str, Scores], object] | None = None,
     parts: Parts | None = None,
@@ -79,6 +80,7 @@ def evaluate_run(
         epochs, skipped_steps: of the model's training, if known.
         protocol: rules of scoring; None: the default.
         save_maps: also write each probability map to ``out/maps/<dataset>/<image's stem>.png``.
+        parquet: also write ``per_image.parquet``.
         references: other evaluations to show in the table, by name.
         log: called with ``test/<dataset>`` and its scores.
         parts: score one shard of the images; see ``evaluate``.
@@ -89,7 +91,7 @@ def evaluate_run(
     if not test_sets or not state.is_main_process:
         return
     evaluation = replace(evaluation, epochs=epochs, skipped_steps=skipped_steps)
-    evaluation.write(out)
+    evaluation.write(out, parquet=parquet)
     for name, reference in (references or {}).items():
         reference.write(out / "references" / name.replace(" ", "_"))
     pictures = [

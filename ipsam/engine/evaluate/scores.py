@@ -5,6 +5,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ipsam.data.files import some
 from ipsam.engine.metrics import ALL_METRICS, METRICS, CurveSum, ImageScores, Protocol, Scores, means
 from ipsam.engine.metrics.tables import num_images
-from ipsam.utils.files import as_csv, as_json, write_files
+from ipsam.utils.files import as_csv, as_json, as_parquet, write_files
 
 ScoreRow = dict[str, str | float]  # of an image: texts and its score in each metric
 
@@ -147,17 +148,26 @@ class Evaluation:
                 points = {name: float(curve[index]) for name, curve in curves.items()}
                 yield {"dataset": dataset, "threshold": 255 - index, **points}
 
-    def write(self, folder: Path) -> None:
-        """Write ``metrics.json`` and, if there are scores of single images, ``per_image.csv`` and ``curves.csv``."""
+    def write(self, folder: Path, *, parquet: bool = False) -> None:
+        """Write ``metrics.json`` and, if there are scores of single images, the files of ``score_tables``."""
         optional: dict[str, object] = {"epochs": self.epochs, "skipped_steps": self.skipped_steps}
         optional |= {"remarks": self.remarks or None, "left_out": self.left_out or None}
         content = {"protocol": self.protocol.describe(), "datasets": self.datasets, **optional}
         files = {"metrics.json": as_json({name: value for name, value in content.items() if value is not None})}
-        write_files(folder, files | score_tables({"": self}))
+        write_files(folder, files | score_tables({"": self}, parquet=parquet))
 
 
-def score_tables(methods: Mapping[str, Evaluation]) -> dict[str, bytes]:
-    """Format ``per_image.csv`` and ``curves.csv``, each if it has a row; a method's name makes a column."""
+def check_parquet() -> None:
+    """Check that the package is there that writes Parquet."""
+    if find_spec("pyarrow") is None:
+        raise ValueError("parquet=true needs the package pyarrow: pip install -e '.[parquet]'")
+
+
+def score_tables(methods: Mapping[str, Evaluation], *, parquet: bool = False) -> dict[str, bytes]:
+    """Format ``per_image.csv`` and ``curves.csv``, each if it has a row; a method's name makes a column.
+
+    With ``parquet`` there is also ``per_image.parquet``, with the same columns.
+    """
 
     def rows(of: Callable[[Evaluation], Iterable[ScoreRow]]) -> Iterator[ScoreRow]:
         for name, one in methods.items():
@@ -169,6 +179,9 @@ def score_tables(methods: Mapping[str, Evaluation]) -> dict[str, bytes]:
     files = {}
     if any(one.images or one.left_out for one in methods.values()):
         files["per_image.csv"] = as_csv(rows(Evaluation.rows), fields)
+        if parquet:
+            types = {name: float if name in ALL_METRICS else str for name in fields}
+            files["per_image.parquet"] = as_parquet(rows(Evaluation.rows), types)
     if any(one.curves for one in methods.values()):
         files["curves.csv"] = as_csv(rows(Evaluation.curve_rows))
     return files

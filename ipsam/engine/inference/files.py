@@ -128,4 +128,4 @@ def _read_ahead(
 
 def _save(job: FileJob, prediction: Prediction) -> None:
     for kind, path in job.targets.items():
-        prediction.save(path, kind)
+        prediction.save(path, kind, file_name=str(Path(job.name).with_name(job.source.name).as_posix()))

@@ -10,7 +10,9 @@ from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
+from ipsam.data.drawings import check_pycocotools
 from ipsam.data.files import EXTENSIONS
+from ipsam.engine.inference.coco import KINDS as COCO
 from ipsam.engine.inference.prediction import KINDS
 from ipsam.engine.inference.record import RECORD, recorded_kinds
 from ipsam.utils.folders import folders_below
@@ -41,7 +43,8 @@ class FileJob:
     @property
     def targets(self) -> dict[str, Path]:
         """Output file of each kind."""
-        return {kind: self.output / kind / self.name for kind in self.kinds}
+        files = {kind: self.output / kind / self.name for kind in self.kinds}
+        return {kind: path.with_suffix(".json") if kind in COCO else path for kind, path in files.items()}
 
     @property
     def is_video(self) -> bool:
@@ -65,6 +68,8 @@ def find_jobs(source: str, output: Path, kinds: Sequence[str]) -> list[FileJob]:
     """
     if not kinds or set(kinds) - set(KINDS):
         raise ValueError(f"save takes some of {', '.join(KINDS)}, not {', '.join(map(str, kinds)) or 'nothing'}")
+    if wanted := set(kinds) & set(COCO):
+        check_pycocotools(f"save=[{', '.join(sorted(wanted))}]")
     root, files = _files(source)
     inside = output.resolve()
     if root.resolve() in inside.parents:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ipsam.engine.inference import drawing
+from ipsam.engine.inference import coco, drawing
 from ipsam.engine.inference.options import DEFAULTS, RGB, PredictionOptions, rgb
-from ipsam.utils.files import write_bytes
+from ipsam.utils.files import write_bytes, write_json
 
-KINDS = ("map", "mask", "overlay", "cutout")
+PICTURES = ("map", "mask", "overlay", "cutout")
+KINDS = (*PICTURES, *coco.KINDS)
 PNG_LEVEL = 3  # of zlib: a third of the time of Pillow's default 6, for a file a third larger
 
 Probabilities = NDArray[np.float32]
@@ -130,27 +131,46 @@ class Prediction:
         return Image.fromarray(drawing.composite(colours, opacity, background))
 
     def picture(self, kind: str) -> Image.Image:
-        """Draw one of ``KINDS``.
+        """Draw one of ``PICTURES``.
 
         Raises:
             ValueError: the kind is unknown.
         """
-        if kind not in KINDS:
-            raise ValueError(f"unknown kind of picture {kind!r}; there are {', '.join(KINDS)}")
+        if kind not in PICTURES:
+            raise ValueError(f"unknown kind of picture {kind!r}; there are {', '.join(PICTURES)}")
         if kind == "overlay":
             return self.overlay()
         if kind == "cutout":
             return self.cutout()
         return Image.fromarray(self.map if kind == "map" else self.mask.astype(np.uint8) * np.uint8(255))
 
-    def save(self, path: str | Path, kind: str = "map") -> Path:
-        """Save one of ``KINDS`` as a picture, completely or not at all; make its folder.
+    def as_coco(self, file_name: str, *, polygons: bool = False) -> dict[str, Any]:
+        """Describe the mask as a COCO dataset of one image, with its mean probability as the score.
+
+        Args:
+            file_name: of the image.
+            polygons: describe it by polygons, which fill its holes, instead of run lengths (RLE), which are exact.
+        """
+        score = float(self.prob[self.mask].mean()) if self.mask.any() else 0.0
+        return coco.describe(self.mask, file_name, score=score, polygons=polygons)
+
+    def save(self, path: str | Path, kind: str = "map", *, file_name: str | None = None) -> Path:
+        """Save one of ``KINDS``, completely or not at all; make its folder.
+
+        Args:
+            path: picture; for COCO's kinds a JSON file.
+            kind: one of ``KINDS``.
+            file_name: the image's, in COCO's kinds; None: that of ``path``.
 
         Raises:
             ValueError: the kind is unknown, or the file's format cannot hold it.
             OSError: the file cannot be written.
         """
-        path, picture, content = Path(path).expanduser(), self.picture(kind), BytesIO()
+        path = Path(path).expanduser()
+        if kind in coco.KINDS:
+            write_json(path, self.as_coco(file_name or path.name, polygons=kind == "coco_polygons"))
+            return path
+        picture, content = self.picture(kind), BytesIO()
         format = Image.registered_extensions().get(path.suffix.lower())
         if format not in Image.SAVE:
             raise ValueError(f"{path}: can't be written as a picture of this ending; let it end in .png")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ipsam.engine.inference.prediction import Prediction
+from ipsam.engine.inference.prediction import PICTURES, Prediction
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.inference.video_reader import Frame, VideoReader, open_video
 from ipsam.engine.inference.video_writer import VideoWriter, video_writer
@@ -35,12 +35,14 @@ def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path
     """
     with ExitStack() as stack:
         opaque = predictor.options.background is not None
-        possible = {kind: path for kind, path in targets.items() if kind != "cutout" or opaque}
+        possible = {kind: path for kind, path in targets.items() if kind in PICTURES and (kind != "cutout" or opaque)}
         if possible:
             reader = stack.enter_context(open_video(source))
             parts = {kind: stack.enter_context(replacing(path)) for kind, path in possible.items()}
             writers = {kind: stack.enter_context(video_writer(part, reader)) for kind, part in parts.items()}
             _predict(predictor, reader, writers, batch_size)
+    if unknown := [kind for kind in targets if kind not in PICTURES]:
+        raise ValueError(f"{source}: save={unknown[0]} is for pictures; save the masks of a video as a video with mask")
     if "cutout" in targets and not opaque:
         raise ValueError(
             f"{source}: a cutout has an alpha channel, which a video can't hold; name a background, or save an overlay "

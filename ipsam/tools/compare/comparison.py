@@ -48,7 +48,15 @@ class Comparison:
         compared = [f"\n{table}\n"] if (table := differences_table(self.differences)) else []
         return "\n".join([str(self.protocol), scores, *compared, *notes(self.methods)])
 
-    def write(self, folder: Path, *, num_examples: int, breakdown: bool = False, num_workers: int = 0) -> Path:
+    def write(
+        self,
+        folder: Path,
+        *,
+        num_examples: int,
+        breakdown: bool = False,
+        parquet: bool = False,
+        num_workers: int = 0,
+    ) -> Path:
         """Write the scores as JSON and CSV, the curves and the report; return the report's path.
 
         Args:
@@ -56,6 +64,7 @@ class Comparison:
             num_examples: number of best and of worst images that the report shows for each set, and of images that
                 differ most from the reference's.
             breakdown: also average the scores over groups of images, which reads masks and images again.
+            parquet: also write ``per_image.parquet``.
             num_workers: number of processes that read them.
         """
         content: dict[str, object] = {"protocol": self.protocol.describe()}
@@ -67,7 +76,7 @@ class Comparison:
         groups, traits = self._breakdown(num_workers) if breakdown else ([], [])
         rows = {"differences": [*map(asdict, self.differences)], "breakdown": groups, "traits": traits}
         tables = {f"{name}.csv": as_csv(found) for name, found in rows.items() if found}
-        write_files(folder, {"metrics.json": as_json(content)} | score_tables(self.methods) | tables)
+        write_files(folder, {"metrics.json": as_json(content)} | score_tables(self.methods, parquet=parquet) | tables)
         save_curves(
             {name: {method: one.curves.get(name) for method, one in self.methods.items()} for name in self.datasets},
             folder,

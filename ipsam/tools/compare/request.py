@@ -12,6 +12,7 @@ from pydantic import Field
 from ipsam.data.pairs import Pair, warn_if_inverted
 from ipsam.data.saved_maps.map_pairs import Missing, PairedMaps, pair_maps, truth_files
 from ipsam.data.saved_maps.map_sets import Truth, find_maps, find_truths, method_name, truth_named
+from ipsam.engine.evaluate.scores import check_parquet
 from ipsam.engine.metrics import Protocol
 from ipsam.utils.options import Options, PathOption
 from ipsam.utils.shards import WHOLE, Shard
@@ -34,6 +35,7 @@ class ScoreRequest(Options):
     cases: int = Field(ge=0)
     against: str | None
     breakdown: bool
+    parquet: bool
     shard: Shard
     num_workers: int = Field(ge=0)
 
@@ -53,6 +55,8 @@ class ScoreRequest(Options):
         request = cls(**values | {"protocol": protocol, "shard": Shard.parse(values["shard"])})
         if request.breakdown and request.out is None:
             raise ValueError("breakdown=true writes files and a part of the report; set out=FOLDER, too")
+        if request.parquet:
+            check_parquet()
         if request.shard != WHOLE and request.out is None:
             raise ValueError(f"shard={request.shard} needs a folder in which the shards' scores meet: out=FOLDER")
         return request
