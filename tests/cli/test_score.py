@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 from support.builders import REAL_DATA
-from support.saved_maps import failed, mask_of, quoted, row, save, write_maps, write_masks
+from support.saved_maps import failed, mask_of, quoted, read_metrics, row, save, write_maps, write_masks
 
 from ipsam.engine.metrics import METRICS, Protocol, measure
 from ipsam.utils.files import read_csv
@@ -25,7 +25,7 @@ def test_one_method_on_one_dataset(script: Callable[..., Any]) -> None:
     write_maps("One")
     done = script("score", "maps=One", "masks=CAMO", "out=out", "num_workers=2")
     assert done.status == 0
-    content = json.loads(Path("out/metrics.json").read_text())
+    content = read_metrics("out/metrics.json")
     assert list(content) == ["protocol", "methods", "datasets"]
     assert content["protocol"] == Protocol().describe()
     assert content["methods"] == {"One": content["datasets"]}  # the key of 0.1.0, in the layout without methods
@@ -60,7 +60,7 @@ def test_arrays_and_coco_results(score: Callable[..., Any]) -> None:
     np.save("maps/Arrays/CAMO/07.npy", cv2.imread("maps/One/CAMO/07.png", cv2.IMREAD_UNCHANGED))
     np.savez("maps/Arrays/CAMO/08.npz", cv2.imread("maps/One/CAMO/08.png", cv2.IMREAD_UNCHANGED) / 255)
     assert score("maps=maps", "masks=CAMO", "out=out", "cases=0", "parquet=true").status == 0
-    scores = json.loads(Path("out/metrics.json").read_text())["methods"]
+    scores = read_metrics("out/metrics.json")["methods"]
     assert scores["Arrays"] == scores["One"]
     table = parquet.read_table("out/per_image.parquet").to_pylist()
     rows = read_csv(Path("out/per_image.csv").read_text())
@@ -89,7 +89,7 @@ def test_several_methods_on_several_datasets(score: Callable[..., Any]) -> None:
         ["CAMO", "Two"],
         ["Kvasir", "One"],
     ]
-    content = json.loads(Path("out/metrics.json").read_text())
+    content = read_metrics("out/metrics.json")
     assert list(content) == ["protocol", "methods"]
     assert {name: list(datasets) for name, datasets in content["methods"].items()} == {
         "One": ["CAMO", "Kvasir"],
@@ -191,7 +191,7 @@ def test_pranets_maps_score_as_its_paper_says(score: Callable[..., Any]) -> None
     excluded, listed = score(*given, "missing=exclude", "out=out"), score(*given, "stems=list.txt")
     assert row(excluded, "CVC-ClinicDB") == row(listed, "CVC-ClinicDB")
     assert row(listed, "CVC-ClinicDB")[:3] == ["CVC-ClinicDB", "PraNet", "62 of 612"]
-    scores = json.loads(Path("out/metrics.json").read_text())["datasets"]["CVC-ClinicDB"]
+    scores = read_metrics("out/metrics.json")["datasets"]["CVC-ClinicDB"]
     printed = {"mdice": 0.899, "miou": 0.849, "fw": 0.896, "sm": 0.936, "em_max": 0.979, "mae": 0.009}
     assert {name: round(scores[name], 3) for name in printed} == printed
 
@@ -206,7 +206,7 @@ def test_every_file_says_what_was_left_out(score: Callable[..., Any]) -> None:
     note = "CAMO: only 2 of 3 images are scored, 1 without a map (missing=exclude): c"
     assert f"\n{note}\n" in done.out
     assert "1 maps have no mask and are not scored: z" in done.out
-    content = json.loads(Path("out/metrics.json").read_text())
+    content = read_metrics("out/metrics.json")
     assert [content["datasets"]["CAMO"][key] for key in ("num_images", "num_left_out")] == [2, 1]
     assert content["left_out"] == {"One": {"CAMO": {"without a map (missing=exclude)": ["c"]}}}
     with Path("out/per_image.csv").open(newline="") as file:
@@ -236,7 +236,7 @@ def test_masks_of_few_pixels_are_told(score: Callable[..., Any]) -> None:
     assert (
         "CAMO: E-measure above 1 (by its definition, a perfect map of n pixels has n / (n - 1)) in 1 of 2" in done.out
     )
-    content = json.loads(Path("out/metrics.json").read_text())
+    content = read_metrics("out/metrics.json")
     assert content["datasets"]["CAMO"]["em_max"] == pytest.approx(1.5)
     assert list(content["remarks"]["One"]["CAMO"].values()) == [1]
     assert "E-measure above 1" in Path("out/report.html").read_text()
@@ -274,7 +274,7 @@ def test_options_reach_the_scoring(score: Callable[..., Any]) -> None:
     assert "Best and worst" not in report
     assert "HCE" in report
     assert "BIoU .5 |" in done.out
-    content = json.loads(Path("out/metrics.json").read_text())
+    content = read_metrics("out/metrics.json")
     assert content["protocol"]["hce"].startswith("human correction effort")
     rows = list(read_csv(Path("out/per_image.csv").read_text()))
     assert list(rows[0])[-2:] == list(content["datasets"]["CAMO"])[-2:] == ["biou_50", "hce"]

@@ -1,10 +1,14 @@
 """Masks and maps to score, scores made up, and helpers that read the output of scripts/score.py."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import cv2
+import fastjsonschema
 import numpy as np
 from PIL import Image
 
@@ -41,6 +45,21 @@ def scored(images: Mapping[str, Mapping[str, float]]) -> Scored:
     for name, scores in images.items():
         made.add(name, ImageScores(dict.fromkeys(METRICS, 0.0) | dict(scores), np.full((len(CURVES), 256), 0.125)))
     return made
+
+
+def read_metrics(path: str | Path) -> Any:
+    """Read a metrics.json, which must follow the published schema."""
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    follows_schema()(content)
+    return content
+
+
+@cache
+def follows_schema() -> Callable[[Any], object]:
+    """Return what raises an error for content that the schema of metrics.json does not allow."""
+    schema: dict[str, Any] = json.loads(files("ipsam.engine.evaluate").joinpath("metrics.schema.json").read_bytes())
+    check: Callable[[Any], object] = fastjsonschema.compile(schema)
+    return check
 
 
 def failed(done: Any) -> str:

@@ -143,8 +143,8 @@ def _checked(metrics: Sequence[str]) -> tuple[str, ...]:
         raise ValueError(f"metrics must be a list of some of {', '.join(FURTHER)}, not {unknown!r:.99}")
     chosen = tuple(name for name in FURTHER if name in metrics)
     for name in chosen:
-        if FURTHER[name].needs_pysodmetrics:
-            check_installed(name)
+        if FURTHER[name].needs:
+            check_installed(name, FURTHER[name].needs)
     return chosen
 
 

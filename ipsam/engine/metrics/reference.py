@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from ipsam.engine.metrics.statistics import Vector
 
+MODULE = "py_sod_metrics"
 EXTRA = "metrics"  # in pyproject.toml
 
 
-def check_installed(metric: str) -> None:
-    """Check that PySODMetrics is there; ValueError names the metric that needs it."""
-    if find_spec("py_sod_metrics") is None:
-        raise ValueError(f"metrics=[{metric}] needs the package pysodmetrics: pip install -e '.[{EXTRA}]'")
+def check_installed(metric: str, module: str) -> None:
+    """Check that the module is there that a metric needs; ValueError names both."""
+    if find_spec(module) is None:
+        raise ValueError(f"metrics=[{metric}] needs the package {module}: pip install -e '.[{EXTRA}]'")
 
 
 def by_pysodmetrics(make: Callable[[Any], Any], values: Vector, foreground: NDArray[np.uint8]) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ipsam.engine.metrics.alignment import e_measure
 from ipsam.engine.metrics.objects import Objects
 from ipsam.engine.metrics.overlap import boundary_iou, dice, f_measure, iou, precision, recall
-from ipsam.engine.metrics.reference import by_pysodmetrics
+from ipsam.engine.metrics.reference import MODULE, by_pysodmetrics
 from ipsam.engine.metrics.statistics import Counts, Pixels, Statistics, Vector
 from ipsam.engine.metrics.structure import s_measure
 from ipsam.engine.metrics.truth import GroundTruth
@@ -79,7 +79,7 @@ class Metric:
         higher_is_better: False for an error.
         peak_of: a curve. A dataset's score is the peak of its mean over the images. None: the mean of all scores.
         highest: score that cannot be exceeded; tables refuse files with higher ones.
-        needs_pysodmetrics: that package, an extra, computes it.
+        needs: module that computes it, of a package in the extra ``metrics``; empty: none.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Metric:
     higher_is_better: bool = True
     peak_of: str | None = None
     highest: float = 1.0
-    needs_pysodmetrics: bool = False
+    needs: str = ""
 
     @property
     def sign(self) -> int:
@@ -175,7 +175,7 @@ _FURTHER = (
         "CM",
         "Context-measure, beta^2 = 1, alpha = 6",
         lambda x: x.by_pysodmetrics(lambda of: of.ContextMeasure())["cm"],
-        needs_pysodmetrics=True,
+        needs=MODULE,
     ),
     Metric(
         "hce",
@@ -184,28 +184,28 @@ _FURTHER = (
         lambda x: x.by_pysodmetrics(lambda of: of.HumanCorrectionEffortMeasure())["hce"],
         higher_is_better=False,
         highest=math.inf,
-        needs_pysodmetrics=True,
+        needs=MODULE,
     ),
     Metric(
         "msiou",
         "MSIoU",
         "multi-scale IoU of edges, mean over 257 thresholds",
         lambda x: x.by_pysodmetrics(lambda of: of.MSIoU(True, False))["dynamic"].mean(),
-        needs_pysodmetrics=True,
+        needs=MODULE,
     ),
     Metric(
         "msiou_adp",
         "MSIoU adp",
         "multi-scale IoU of edges at the adaptive threshold",
         lambda x: x.by_pysodmetrics(lambda of: of.MSIoU(False, True))["adaptive"],
-        needs_pysodmetrics=True,
+        needs=MODULE,
     ),
     Metric(
         "msiou_50",
         "MSIoU .5",
         "multi-scale IoU of edges at threshold 0.5",
         lambda x: x.by_pysodmetrics(lambda of: of.MSIoU(False, False, with_binary=True))["binary"],
-        needs_pysodmetrics=True,
+        needs=MODULE,
     ),
 )
 FURTHER = {metric.name: metric for metric in _FURTHER}  # scored where they are asked for

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.builders import micro_model
+from support.saved_maps import read_metrics
 from torch import Tensor, nn
 
 from ipsam.data import TestSet
@@ -207,7 +208,7 @@ def test_images_left_out_of_a_set_are_told(uneven: TestSet, tmp_path: Path) -> N
     sets = {"one": TestSet(source, image_size=64), "two": uneven}
     for evaluation in (evaluate(Recorded(), sets, device=CPU), evaluate_constant(sets)):
         evaluation.write(tmp_path)
-        content = json.loads((tmp_path / "metrics.json").read_text())
+        content = read_metrics(tmp_path / "metrics.json")
         assert content["left_out"] == {"one": {"by exclude": ["x", "y"]}}
         assert content["datasets"]["one"]["num_left_out"] == 2
         assert evaluation.notes()[0] == "one: only 5 of 7 images are scored, 2 by exclude: x, y"
@@ -267,5 +268,5 @@ def test_oracle_receives_masks_and_remarks_are_counted(uneven: TestSet, tmp_path
     assert evaluation.remarks == {"set": {"tall": 2}}
     assert evaluation.datasets["set"]["miou"] > 0.8
     evaluation.write(tmp_path)
-    assert json.loads((tmp_path / "metrics.json").read_text())["remarks"] == {"set": {"tall": 2}}
+    assert read_metrics(tmp_path / "metrics.json")["remarks"] == {"set": {"tall": 2}}
     assert evaluate(Recorded(), {"set": uneven}, device=CPU).remarks == {}
