@@ -15,10 +15,10 @@ from ipsam.utils.options import close_to, quoted
 from ipsam.utils.resources import CONFIGS
 
 # Keys of paths and names. Hydra would read 2024_02_20 as a whole number, 1e3 as 1000.0, and = or ( as its own grammar.
-TEXTS = r"ckpt|init|input|output|out|baseline|maps|masks|images|archive|sha256|runs?|run_dir|examples|paths\.\w+"
+TEXTS = r"ckpt|init|input|output|out|baseline|maps|masks|images|archive|sha256|run|run_dir|examples|paths\.\w+"
 TEXTS += r"|data\.(root|cache)|model\.(\w+\.)*(checkpoint|pretrained)"
 TEXTS += r"|colour|background|name|terms|base_model|repo_id"
-LISTS = r"base|stems|tags|experiments|plugins|data\.(exclude|train|test|val)"  # or mappings; of texts
+LISTS = r"base|runs|stems|tags|experiments|plugins|data\.(exclude|train|test|val)"  # or mappings; of texts
 ELEMENT = re.compile(  # quoted, or else in the group
     r"""(?s:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
     r"""|(?:(?<=[\[,])|(?<=:\s))\s*([^\[\]{},:"'\s][^\[\]{},:"']*?)\s*(?=[\],}])"""

@@ -1,24 +1,33 @@
-"""Print the paper's tables with your runs in them."""
+"""Print the paper's tables, or one of your own, with your runs in them."""
 
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from ipsam.engine.runs.configuration import config_folders
+from ipsam.tools.paper.layout import Layout
+from ipsam.tools.paper.output import write
 from ipsam.tools.paper.run_scores import find_scores
-from ipsam.tools.paper.sheet import to_markdown, write
-from ipsam.tools.paper.tables import fill_tables
+from ipsam.tools.paper.sheet import to_markdown
+from ipsam.tools.paper.tables import fill_layout, fill_paper
 from ipsam.utils.console import show
 from ipsam.utils.folders import check_stays_inside, writable_folder
 
 
 def main(config: DictConfig) -> None:
     """Find the runs, fill the tables, write and print them."""
-    runs = Path(str(config.runs))
-    check_stays_inside(runs, ["tables"])
-    results, left_out = find_scores(runs, config_folders())
-    sheets, kept_out = fill_tables(results)
-    out = writable_folder(runs / "tables" if config.out is None else Path(str(config.out)), "out")
+    runs = [Path(str(folder)) for folder in config.runs]
+    if not runs:
+        raise ValueError("runs names no folder: set runs=FOLDER to the one that the runs are in")
+    layout = None if config.layout is None else Layout.read(Path(str(config.layout)))
+    check_stays_inside(runs[0], ["tables"])
+    results, left_out = find_scores(runs, config_folders(), any_protocol=layout is not None)
+    if layout is None:
+        sheets, kept_out = fill_paper(results)
+    else:
+        sheet, kept_out = fill_layout(layout, results)
+        sheets = [sheet]
+    out = writable_folder(runs[0] / "tables" if config.out is None else Path(str(config.out)), "out")
     written = [write(sheet, out) for sheet in sheets]
     show(*map(to_markdown, sheets))
     show("written:", *("  " + " ".join(map(str, paths)) for paths in written))

@@ -12,7 +12,7 @@ from support.small_run import TINY
 from ipsam.utils.console import printable
 
 NAMES = ("table1", "table2", "table3", "table4", "text", "blank", "other")
-FILES = sorted(f"{name}.{end}" for name in NAMES for end in ("md", "csv", "tex"))
+FILES = sorted(f"{name}.{end}" for name in NAMES for end in ("md", "csv", "html", "tex"))
 
 
 def test_tables_hold_the_runs_found(script: Callable[..., Any]) -> None:
@@ -31,7 +31,10 @@ def test_tables_hold_the_runs_found(script: Callable[..., Any]) -> None:
     assert printed.count("0.550 ± 0.071") == 16 + 8 + 4 * 8 + 1
     assert re.search(r"\| +blank \| +0\.550 ± 0\.071 \| +cod_r32, ours \(2 seeds\) \|", printed)  # of the text
     assert "| quickstart | ours (1 seed) | synthetic |" in printed
-    assert "outputs/tables/table1.md outputs/tables/table1.csv outputs/tables/table1.tex" in files
+    assert (
+        "outputs/tables/table1.md outputs/tables/table1.csv outputs/tables/table1.html outputs/tables/table1.tex"
+        in files
+    )
     assert f"left out:\n  {broken} is broken or half-written: " in files
     assert sorted(path.name for path in Path("outputs/tables").iterdir()) == FILES
     assert printable(Path("outputs/tables/table1.md").read_text(encoding="utf-8")) in printed + "\n"
@@ -62,3 +65,20 @@ def test_finished_training_is_in_the_tables(script: Callable[..., Any]) -> None:
     assert "ours (1 seed)¹" in line
     assert "engine.epochs 1 (9)" in done.out
     assert "left out" not in done.out
+
+
+def test_table_of_a_layout(script: Callable[..., Any]) -> None:
+    """From runs and from scored maps of another protocol, which the paper's tables refuse."""
+    save_methods(Path("scores"), {"Net": {"mine": scores(0.25, 3)}}, protocol="float")
+    save_run(Path("outputs/quickstart"), "quickstart", datasets={"mine": scores(0.5, 3)})
+    rows = "rows: [{label: A, maps: net}, {label: B, run: outputs/quickstart}]"
+    Path("own.yaml").write_text(f"title: Own\ndatasets: [mine]\nmetrics: [mae]\n{rows}\n")
+    done = script("tables", "layout=own.yaml", "runs=[outputs,scores]")
+    assert done.status == 0
+    assert "mine: scored by the default protocol, other rows by the protocol 'float'." in done.out
+    assert (
+        "written:\n  outputs/tables/own.md outputs/tables/own.csv outputs/tables/own.html outputs/tables/own"
+        in done.out
+    )
+    Path("own.yaml").write_text("title: Own\n")
+    assert "own.yaml: datasets is missing\n" in script("tables", "layout=own.yaml").err

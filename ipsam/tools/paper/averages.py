@@ -8,6 +8,8 @@ from ipsam.engine.metrics import METRICS
 from ipsam.tools.paper.run_scores import BEST, RunScores
 from ipsam.tools.paper.sheet import Record
 
+DIGITS = 3
+COUNT_DIGITS = 2
 AVERAGE = "Ours: mean ± sample standard deviation over the seeds found; of one seed, its score."
 
 
@@ -19,15 +21,10 @@ class Cell:
     std: float | None = None
     num_seeds: int | None = None  # None for maps and counts
     num_images: int | None = None
-    digits: int = 3
+    digits: int = DIGITS
 
     def __str__(self) -> str:
         return " ± ".join(f"{value:.{self.digits}f}" for value in (self.mean, self.std) if value is not None)
-
-    def minus(self, other: float) -> str:
-        """Format the difference to a number from the rounded numbers, as readers subtract them."""
-        difference = round(round(self.mean, self.digits) - round(other, self.digits), self.digits)
-        return f"{difference + 0.0:+.{self.digits}f}"  # + 0.0: no -0.000
 
 
 @dataclass(frozen=True)
@@ -46,18 +43,18 @@ class Group:
         """Datasets of all members, in order."""
         return list(dict.fromkeys(dataset for member in self.members for dataset in member.scores))
 
-    def cell(self, dataset: str, metric: str) -> Cell | None:
+    def cell(self, dataset: str, metric: str, digits: int = DIGITS) -> Cell | None:
         """Average a metric over the members that have it, or return a parameter count where ``dataset`` is empty."""
         if not dataset:
             count = getattr(self.lead, metric)
-            return None if count is None else Cell(count, digits=2)
+            return None if count is None else Cell(count, digits=COUNT_DIGITS)
         scored = [member.scores[dataset] for member in self.members if metric in member.scores.get(dataset, {})]
         if not scored:
             return None
         values = [scores[metric] for scores in scored]
-        return self.average(dataset, values)
+        return self.average(dataset, values, digits)
 
-    def average(self, dataset: str, values: Sequence[float], digits: int = 3) -> Cell:
+    def average(self, dataset: str, values: Sequence[float], digits: int = DIGITS) -> Cell:
         """Average the members' values on a dataset."""
         std = stdev(values) if len(values) > 1 else None
         num_seeds = None if self.lead.seed is None else len(values)
@@ -152,6 +149,12 @@ def grouped(results: Sequence[RunScores]) -> tuple[list[Group], list[str]]:
             *(result for result in left if result.name != name),
         ]
     return groups, repeats
+
+
+def difference(number: float, other: float, digits: int = DIGITS) -> str:
+    """Format a difference from the rounded numbers, as readers subtract them."""
+    found = round(round(number, digits) - round(other, digits), digits)
+    return f"{found + 0.0:+.{digits}f}"  # + 0.0: no -0.000
 
 
 def numbers(cell: Cell | None, prefix: str = "") -> Record:

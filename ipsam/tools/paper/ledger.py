@@ -15,7 +15,8 @@ from ipsam.engine.runs.configuration import Configs, as_dict, build_model, compo
 from ipsam.engine.runs.plugins import packages_named, trust
 from ipsam.engine.runs.provenance import count_parameters
 from ipsam.tools.paper.changes import experiment_folders
-from ipsam.tools.paper.printed import Reference, Row, find_row, paper, references
+from ipsam.tools.paper.layout import Row
+from ipsam.tools.paper.printed import Reference, find_row, paper, references
 
 REMARK = """\
 T-Param counts trained parameters, Param all of the model's: image encoder, prompt encoder, our modules, LoRA.
@@ -46,7 +47,7 @@ class Entry:
     @property
     def printed(self) -> Row:
         """The row as printed, empty for an experiment without a row."""
-        return Row("", {}) if self.reference is None else find_row(self.reference)
+        return Row(label="") if self.reference is None else find_row(self.reference)
 
 
 def paper_experiments(configs: Path | Configs) -> list[str]:

@@ -1,53 +1,16 @@
-"""The paper's tables as printed: ``printed.yaml`` holds each number once, and this module looks them up."""
+"""The paper's tables as printed: the layouts ``table1.yaml`` to ``table4.yaml``, and the statements of its text."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
-import yaml
+from ipsam.tools.paper.layout import Layout, Row
+from ipsam.utils.untrusted import read_plain_yaml
 
-TEXT = "text"  # key of the statements; the other keys are the tables' numbers
-
-
-@dataclass(frozen=True)
-class Row:
-    """Row as printed. Parameters are millions, as Decimal to keep the printed digits, and None where not printed."""
-
-    label: str
-    scores: Mapping[str, Mapping[str, float]]  # by dataset, then metric
-    param: Decimal | None = None
-    t_param: Decimal | None = None
-    remark: str | None = None  # on contradictions in print and odd numbers
-
-
-@dataclass(frozen=True)
-class Section:
-    """Rows under a heading, which is None in a table of one section."""
-
-    title: str | None
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class PaperTable:
-    """Table whose rows give every metric on every dataset, in this order."""
-
-    number: int
-    title: str
-    stub: str  # head of the labels' column
-    metrics: tuple[str, ...]
-    datasets: tuple[str, ...]
-    sections: tuple[Section, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """Rows of all sections."""
-        return tuple(row for section in self.sections for row in section.rows)
+LAYOUTS = Path(__file__).with_name("layouts")
 
 
 @dataclass(frozen=True, order=True)
@@ -90,21 +53,15 @@ class Statement:
 
 
 @cache
-def paper() -> Mapping[int, PaperTable]:
+def paper() -> Mapping[int, Layout]:
     """Read the tables, by number."""
-    return {number: _table(number, content) for number, content in _printed().items() if number != TEXT}
+    return {number: Layout.read(LAYOUTS / f"table{number}.yaml") for number in (1, 2, 3, 4)}
 
 
 @cache
 def statements() -> tuple[Statement, ...]:
     """Read the statements of the text, in its order."""
-    return tuple(Statement(**content) for content in _printed()[TEXT])
-
-
-def _printed() -> dict[Any, Any]:
-    text = resources.files("ipsam.tools.paper").joinpath("printed.yaml").read_text(encoding="utf-8")
-    content: dict[Any, Any] = yaml.safe_load(text)
-    return content
+    return tuple(Statement(**content) for content in read_plain_yaml(LAYOUTS / "text.yaml"))
 
 
 def find_row(reference: Reference) -> Row:
@@ -145,18 +102,3 @@ def references(entries: object) -> tuple[Reference, ...]:
 def method_key(label: str) -> str:
     """Normalise a method's name for comparison: without case and without the paper's ``[27]`` or asterisk."""
     return " ".join(re.sub(r"\[\d+\]\s*$|[\u2217*]\s*$", "", label).casefold().split())
-
-
-def _table(number: int, content: dict[str, Any]) -> PaperTable:
-    datasets, metrics = content["datasets"], content["metrics"]
-
-    def row(cells: dict[str, Any]) -> Row:
-        label, remark = cells.pop("row"), cells.pop("remark", None)
-        param, t_param = (Decimal(cells.pop(key)) if key in cells else None for key in ("param", "t_param"))
-        assert list(cells) == datasets, label
-        scores = {dataset: dict(zip(metrics, values, strict=True)) for dataset, values in cells.items()}
-        return Row(label, scores, param, t_param, remark)
-
-    sections = [Section(one.get("title"), tuple(map(row, one["rows"]))) for one in content["sections"]]
-    lists = {"metrics": metrics, "datasets": datasets, "sections": sections, "notes": content.get("notes", ())}
-    return PaperTable(number, content["title"], content["stub"], **{key: tuple(value) for key, value in lists.items()})

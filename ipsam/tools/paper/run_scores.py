@@ -19,6 +19,7 @@ from ipsam.tools.paper.score_files import (
     Scores,
     checked_scores,
     is_number,
+    protocol_of,
     read_score_file,
     remarks_on,
     shares_of_remarks,
@@ -53,6 +54,7 @@ class RunScores:
         shares: share of images with each remark of the evaluation, by dataset.
         changed: of the settings of ``cod_r32``, for a run of ``experiment/blank``.
         best_epochs: number and scores of the best epoch by dataset, where the training watched the test sets.
+        protocols: other than the default one, by dataset.
     """
 
     place: str
@@ -67,26 +69,36 @@ class RunScores:
     shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
     best_epochs: Mapping[str, tuple[int, Mapping[str, float]]] = field(default_factory=dict)
+    protocols: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_scores(runs: Path, configs: Path | Configs) -> tuple[list[RunScores], list[str]]:
-    """Find all scores below a folder, sorted by path; return also a line for each file that could not be used.
+def find_scores(
+    runs: Path | Sequence[Path], configs: Path | Configs, *, any_protocol: bool = False
+) -> tuple[list[RunScores], list[str]]:
+    """Find all scores below folders, sorted by path; return also a line for each file that could not be used.
 
     Links to folders are followed, see ``folders_below``.
 
     Args:
-        runs: the folder with the runs, such as ``outputs``.
+        runs: the folders with the runs, such as ``outputs``.
         configs: the folder ``configs/``, and perhaps others, whose experiments the runs are compared with.
+        any_protocol: take scores of other protocols than the default one too, with a remark.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: it holds no scores.
+        ValueError: they hold no scores.
     """
-    if not runs.is_dir():
-        raise FileNotFoundError(f"no folder {runs}: set runs=FOLDER to the one that the runs are in")
     found: list[RunScores] = []
     methods: dict[str, RunScores] = {}
-    folders, left_out = folders_below(runs)
+    folders: list[Path] = []
+    left_out: list[str] = []
+    roots = [runs] if isinstance(runs, Path) else runs
+    for root in roots:
+        if not root.is_dir():
+            raise FileNotFoundError(f"no folder {root}: set runs=FOLDER to the one that the runs are in")
+        found_folders, unreadable = folders_below(root)
+        folders += found_folders
+        left_out += unreadable
     left_out += [
         f"{path.parent}: begun, but not evaluated"
         for path in _files(folders, CONFIG)
@@ -96,9 +108,9 @@ def find_scores(runs: Path, configs: Path | Configs) -> tuple[list[RunScores], l
         if path.parent.parent.name == "references":  # of a run's untrained model and best constant map
             continue
         try:
-            content = read_score_file(path)
+            content = read_score_file(path, any_protocol=any_protocol)
             if isinstance(content.get("methods"), dict):
-                left_out += _add_methods(methods, path, content["methods"])
+                left_out += _add_methods(methods, path, content)
             elif path.parent.name == "eval" and (path.parents[1] / CONFIG).is_file():
                 run, complaints = _read_run(path.parents[1], content, configs)
                 found.append(run)
@@ -110,12 +122,13 @@ def find_scores(runs: Path, configs: Path | Configs) -> tuple[list[RunScores], l
             names_no_file = isinstance(error, RecursionError | OmegaConfBaseException)
             left_out.append(f"{path}, or its run's {CONFIG}: {reason}" if names_no_file else reason)
     if not found and not methods:
-        raise ValueError("\n".join([f"no results below {runs}; looked for {LOOKED_FOR}", *left_out]))
+        names = " or ".join(map(str, roots))
+        raise ValueError("\n".join([f"no results below {names}; looked for {LOOKED_FOR}", *left_out]))
     return [*found, *methods.values()], left_out
 
 
 def _files(folders: Sequence[Path], name: str) -> list[Path]:
-    return [path for folder in folders if (path := folder / name).is_file()]
+    return [path for folder in dict.fromkeys(folders) if (path := folder / name).is_file()]
 
 
 def _read_run(folder: Path, content: dict[str, Any], configs: Path | Configs) -> tuple[RunScores, list[str]]:
@@ -135,10 +148,12 @@ def _read_run(folder: Path, content: dict[str, Any], configs: Path | Configs) ->
     remarks = changes(config, settings, configs)
     if isinstance(epochs, int) and isinstance(planned, int) and epochs < planned:
         remarks.append(f"evaluated after {epochs} of {planned} epochs")
-    remarks += remarks_on(scores)
+    protocols = _protocols(content, scores)
+    remarks += remarks_on(scores, protocols)
     shares = shares_of_remarks(content.get("remarks"), scores)
     changed = tuple(changes_of_base(base, settings, configs)) if (base := base_of(name)) else ()
     run = RunScores(str(folder), name, seed, scores, rows, settings, tuple(remarks), shares=shares, changed=changed)
+    run = replace(run, protocols=protocols)
     complaints = []
     try:
         run = replace(run, **_parameters(folder / "environment.jsonl"))
@@ -176,20 +191,27 @@ def _parameters(path: Path) -> dict[str, Any]:
 def _add_methods(methods: dict[str, RunScores], path: Path, content: dict[str, Any]) -> list[str]:
     """Add a file's methods to those found so far; return a line for each score that an earlier file has."""
     repeated = []
-    read = {str(name): checked_scores(datasets, path) for name, datasets in content.items()}
+    read = {str(name): checked_scores(datasets, path) for name, datasets in content["methods"].items()}
     for name, scores in read.items():
-        former = methods.get(method_key(name))
-        place, earlier = (former.place, former.scores) if former else ("", {})
+        former = methods.get(method_key(name)) or RunScores("", name, None, {})
         repeated += [
-            f"{path}: {name} on {dataset} is in {place} already, which comes first by path and is used"
+            f"{path}: {name} on {dataset} is in {former.place} already, which comes first by path and is used"
             for dataset in scores
-            if dataset in earlier
+            if dataset in former.scores
         ]
-        methods[method_key(name)] = RunScores(
-            ", ".join(filter(None, [place, str(path)])),
-            former.name if former else name,
-            None,
-            joined := scores | earlier,
-            remarks=remarks_on(joined),
+        joined = scores | former.scores
+        added = {dataset: values for dataset, values in scores.items() if dataset not in former.scores}
+        protocols = _protocols(content, added) | {**former.protocols}
+        methods[method_key(name)] = replace(
+            former,
+            place=", ".join(filter(None, [former.place, str(path)])),
+            scores=joined,
+            remarks=remarks_on(joined, protocols),
+            protocols=protocols,
         )
     return repeated
+
+
+def _protocols(content: Mapping[str, Any], scores: Scores) -> dict[str, str]:
+    used = protocol_of(content)
+    return dict.fromkeys(scores, used) if used else {}

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ COUNTS = ("num_images", "num_left_out")
 Scores = dict[str, dict[str, float]]  # by dataset, then metric; num_images is one of them
 
 
-def read_score_file(path: Path) -> dict[str, Any]:
-    """Read a file whose protocol's name and options are those of the default protocol.
+def read_score_file(path: Path, *, any_protocol: bool = False) -> dict[str, Any]:
+    """Read a file whose protocol's name and options are those of the default protocol, or of any.
 
     Raises:
         ValueError: the file is broken, holds something else, or was scored by another protocol.
@@ -29,17 +30,22 @@ def read_score_file(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is broken or half-written: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no scores")
+    if (used := protocol_of(content)) and not any_protocol:
+        raise ValueError(
+            f"{path}: scored by {used}; the tables take {PROTOCOL!r} alone: score again with protocol={PROTOCOL}"
+        )
+    return content
+
+
+def protocol_of(content: Mapping[str, Any]) -> str:
+    """Describe the protocol that a file's scores follow; an empty text for the default one."""
     given = content.get("protocol")
     protocol = given if isinstance(given, dict) else {} if given is None else {"name": given}
     name = protocol.get("name", PROTOCOL)
     others = [f"{k}={protocol[k]!r}" for k, v in Protocol().model_dump().items() if k in protocol and protocol[k] != v]
-    if name != PROTOCOL or others:
-        used = repr(name) if name != PROTOCOL else f"with {', '.join(others)}"
-        raise ValueError(
-            f"{path}: scored by the protocol {used}; the tables take {PROTOCOL!r} alone: "
-            f"score again with protocol={PROTOCOL}"
-        )
-    return content
+    if name != PROTOCOL:
+        return f"the protocol {name!r:.99}"
+    return f"the protocol with {', '.join(others)}" if others else ""
 
 
 def checked_scores(datasets: object, path: Path) -> Scores:
@@ -95,9 +101,12 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def remarks_on(scores: Scores) -> tuple[str, ...]:
-    """Name the datasets of which images were left out or are not as many as published, or whose E-measure exceeds 1."""
-    found = []
+def remarks_on(scores: Scores, protocols: Mapping[str, str]) -> tuple[str, ...]:
+    """Name the datasets of which images were left out or are not as many as published, or whose E-measure exceeds 1.
+
+    Protocols other than the default one, by dataset, are remarked too.
+    """
+    found = [f"{name} scored by {protocol}" for name, protocol in protocols.items()]
     for name, values in scores.items():
         published = KNOWN[name].num_pairs.get("test", ()) if name in KNOWN else ()
         number = values.get("num_images")

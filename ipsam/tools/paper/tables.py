@@ -1,28 +1,33 @@
-"""The paper's tables with our scores below each printed row, its text's numbers, and tables of all other runs."""
+"""Tables of a layout filled with our scores; the paper's own, its text's numbers, and tables of all other runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ipsam.data.benchmarks import KNOWN
-from ipsam.engine.metrics import HEADLINE, METRICS
-from ipsam.tools.paper.averages import AVERAGE, Group, choose, grouped, numbers
-from ipsam.tools.paper.blanks import blank_sheet
+from ipsam.engine.metrics import ALL_METRICS, METRICS
+from ipsam.tools.paper.averages import AVERAGE, COUNT_DIGITS, Group, Rejected, choose, difference, numbers
 from ipsam.tools.paper.changes import base_of
-from ipsam.tools.paper.printed import PaperTable, Reference, Row, method_key, paper
+from ipsam.tools.paper.comparable import Line, Reasons, incomparable, ranks
+from ipsam.tools.paper.layout import Key, Layout, Row
+from ipsam.tools.paper.listing import blank_sheet, other_sheet
+from ipsam.tools.paper.printed import Reference, method_key, paper
 from ipsam.tools.paper.run_scores import RunScores
 from ipsam.tools.paper.sheet import Record, Sheet
 from ipsam.tools.paper.text_sheet import text_sheet
 
-METHOD_TABLES = (1, 4)  # their rows are methods, which scored maps can fill
 FIELDS = (
     *("table", "section", "row", "dataset", "metric", "paper"),
     *("ours_mean", "ours_std", "num_seeds", "num_images", "difference", "remark"),
 )
-OTHER_FIELDS = ("run", "dataset", "metric", "mean", "std", "num_seeds", "num_images", "remark")
 COUNTS = {"param": "Param (M)", "t_param": "T-Param (M)"}
+MAX_NAMES = 20  # of runs and methods in an error
+MARKED = "Best in bold, second best underlined (in Markdown, italic), among the rows that can be compared."
+
+Chosen = Mapping[str, tuple[Group, list[Rejected]]]  # by the row's label
 
 
-def fill_tables(results: Sequence[RunScores]) -> tuple[list[Sheet], list[str]]:
+def fill_paper(results: Sequence[RunScores]) -> tuple[list[Sheet], list[str]]:
     """Fill the paper's tables, and collect all other scores in two more: runs of ``experiment/blank``, and the rest.
 
     Returns:
@@ -32,116 +37,164 @@ def fill_tables(results: Sequence[RunScores]) -> tuple[list[Sheet], list[str]]:
     sheets: list[Sheet] = []
     kept_out: dict[str, list[str]] = {}  # rows by result and reason
     shown: set[tuple[str, str, str]] = set()  # place, name and dataset
-    for table in paper().values():
-        groups: dict[str, Group] = {}
-        for row in table.rows:
-            reference = Reference(table.number, row.label)
-            claims = [result for result in results if _claims(result, table, reference)]
-            if not claims:
-                continue
-            groups[row.label], rejected = choose(claims)
+    for number, layout in paper().items():
+        chosen = _choose(layout, results)
+        for label, (group, rejected) in chosen.items():
             for entry in rejected:
-                kept_out.setdefault(str(entry), []).append(str(reference))
-            settled = [*groups[row.label].members, *(entry.result for entry in rejected if entry.repeats)]
-            shown |= {(result.place, result.name, dataset) for result in settled for dataset in table.datasets}
-        sheets.append(_paper_sheet(table, groups))
+                kept_out.setdefault(str(entry), []).append(str(Reference(number, label)))
+            settled = [*group.members, *(entry.result for entry in rejected if entry.repeats)]
+            shown |= {(result.place, result.name, dataset) for result in settled for dataset in layout.datasets}
+        sheets.append(_sheet(layout, chosen))
     rest = []
     for result in results:
         unseen = [dataset for dataset in result.scores if (result.place, result.name, dataset) not in shown]
         rest += [replace(result, scores={dataset: result.scores[dataset] for dataset in unseen})] if unseen else []
     blank, repeats = blank_sheet([result for result in rest if base_of(result.name)], results)
-    other, more = _other_sheet([result for result in rest if not base_of(result.name)])
+    other, more = other_sheet([result for result in rest if not base_of(result.name)])
     lines = [f"{line} ({'; '.join(rows)})" for line, rows in kept_out.items()]
     return [*sheets, text_sheet(results), blank, other], [*lines, *repeats, *more]
 
 
-def _claims(result: RunScores, table: PaperTable, reference: Reference) -> bool:
-    """Return whether a run names the row, or scored maps have its method's name."""
-    if not any(dataset in result.scores for dataset in table.datasets):
+def fill_layout(layout: Layout, results: Sequence[RunScores]) -> tuple[Sheet, list[str]]:
+    """Fill a table of one's own; return also a line for each result that another one kept out of a row.
+
+    Raises:
+        ValueError: a row's run or maps have no scores on the datasets, or a dataset has no scores at all.
+    """
+    chosen = _choose(layout, results)
+    for row in layout.rows:
+        if (row.run or row.maps) and row.label not in chosen:
+            what = " nor ".join(f"{key}={value}" for key, value in (("run", row.run), ("maps", row.maps)) if value)
+            names = sorted({result.name for result in results})
+            more = [f"and {len(names) - MAX_NAMES} more"] if len(names) > MAX_NAMES else []
+            found = ", ".join([*names[:MAX_NAMES], *more])
+            raise ValueError(
+                f"{layout.file}: row {row.label!r}: no scores of {what} on {', '.join(layout.datasets)}; "
+                f"correct it, or set runs=FOLDER to where they are; found: {found}"
+            )
+    scored = {name for row in layout.rows for name in row.scores}
+    scored |= {name for group, _ in chosen.values() for name in group.datasets}
+    if missing := [name for name in layout.datasets if name not in scored]:
+        raise ValueError(
+            f"{layout.file}: datasets: no row has scores of {missing[0]}; the rows have {', '.join(sorted(scored))}: "
+            "correct the name, or leave it out"
+        )
+    lines = [f"{entry} (row {label!r})" for label, (_, rejected) in chosen.items() for entry in rejected]
+    return _sheet(layout, chosen), lines
+
+
+def _choose(layout: Layout, results: Sequence[RunScores]) -> Chosen:
+    claims = {row.label: [result for result in results if _claims(result, layout, row)] for row in layout.rows}
+    return {label: choose(found) for label, found in claims.items() if found}
+
+
+def _claims(result: RunScores, layout: Layout, row: Row) -> bool:
+    """Return whether a result fills a row, which names it or is named by it."""
+    if not any(dataset in result.scores for dataset in layout.datasets):
         return False
     if result.seed is None:
-        return table.number in METHOD_TABLES and method_key(result.name) == method_key(reference.row)
-    return reference in result.rows
+        name = row.maps or (row.label if layout.methods else "")
+        return bool(name) and method_key(result.name) == method_key(name)
+    if row.run is not None:
+        return row.run == result.name or Path(result.place).resolve().is_relative_to(Path(row.run).resolve())
+    return layout.paper is not None and Reference(layout.paper, row.label) in result.rows
 
 
-def _paper_sheet(table: PaperTable, groups: Mapping[str, Group]) -> Sheet:
-    """Put ours and the difference below each printed row that has a group."""
-    counts = [key for key in COUNTS if any(getattr(row, key) is not None for row in table.rows)]
+def _sheet(layout: Layout, chosen: Chosen) -> Sheet:
+    """Put a row's printed numbers, ours and the differences below each other, as far as it has them."""
+    groups = {label: group for label, (group, _) in chosen.items()}
+    lines = {row.label: Line.of(layout, row, groups.get(row.label)) for row in layout.rows}
     sheet = Sheet(
-        f"table{table.number}",
-        f"Table {table.number}: {table.title}",
+        layout.name,
+        layout.title if layout.paper is None else f"Table {layout.paper}: {layout.title}",
         columns=[
-            *(("", head) for head in (table.stub, "source", *(COUNTS[key] for key in counts))),
-            *((dataset, METRICS[metric].label) for dataset in table.datasets for metric in table.metrics),
+            *(("", head) for head in (layout.stub, "source", *(COUNTS[key] for key in layout.counts))),
+            *((dataset, ALL_METRICS[metric].label) for dataset, metric in layout.columns),
         ],
-        fields=FIELDS,
-        notes=[f"{AVERAGE} Difference: ours - paper.", *table.notes],
+        fields=(*FIELDS, "rank") if layout.best else FIELDS,
+        notes=[_note(layout, groups), *layout.notes],
+        page=layout.page,
     )
-    for section in table.sections:
-        sheet.lines += [] if section.title is None else [section.title]
-        for row in section.rows:
-            place: Record = {"table": table.number, "section": section.title, "row": row.label}
-            _add_row(sheet, place, row, _printed(row, counts), groups.get(row.label))
+    apart = incomparable(layout, list(lines.values()))
+    placed = ranks(layout, list(lines.values()), apart) if layout.best else {}
+    base = lines[layout.difference] if layout.difference else None
+    for section, rows in layout.sections:
+        sheet.lines += [] if section is None else [section]
+        for row in rows:
+            place: Record = {"table": layout.paper or layout.name, "section": section, "row": row.label}
+            pairs = _pairs(lines[row.label], base, apart)
+            footnote = " ".join(dict.fromkeys(apart[row.label].values()))
+            _add_row(sheet, layout, place, lines[row.label], pairs, footnote, placed.get(row.label, {}))
     return sheet
 
 
-def _printed(row: Row, counts: Sequence[str]) -> dict[tuple[str, str], str]:
-    """List a row's numbers by dataset and metric as printed; counts have an empty dataset, gaps an empty number."""
-    found = {("", key): "" if getattr(row, key) is None else str(getattr(row, key)) for key in counts}
-    return found | {(name, metric): f"{score:.3f}" for name, one in row.scores.items() for metric, score in one.items()}
+def _note(layout: Layout, groups: Mapping[str, Group]) -> str:
+    of_paper = layout.paper is not None
+    parts = [AVERAGE] if of_paper or any(group.lead.seed is not None for group in groups.values()) else []
+    if layout.difference:
+        parts.append(f"Difference: to {layout.difference}.")
+    elif of_paper or any(row.scores and row.label in groups for row in layout.rows):
+        parts.append(f"Difference: ours - {layout.origin}.")
+    return " ".join([*parts, *([MARKED] if layout.best else [])])
+
+
+def _pairs(line: Line, base: Line | None, apart: Reasons) -> dict[Key, tuple[float, float]]:
+    """List the numbers to subtract by column: a row's and the base's, or without a base ours and the printed one."""
+    if base is None:
+        cells = {key: cell for key, cell in line.cells.items() if cell and line.printed[key]}
+        return {key: (cell.mean, float(line.printed[key])) for key, cell in cells.items()}
+    left_out = {*apart[line.row.label], *apart[base.row.label]} - {""}
+    found = {key: (line.value(key), base.value(key)) for key in line.cells if key[0] not in left_out}
+    return {key: (a, b) for key, (a, b) in found.items() if line is not base and a is not None and b is not None}
 
 
 def _add_row(
-    sheet: Sheet, place: Record, row: Row, printed: Mapping[tuple[str, str], str], group: Group | None
+    sheet: Sheet,
+    layout: Layout,
+    place: Record,
+    line: Line,
+    pairs: Mapping[Key, tuple[float, float]],
+    apart: str,
+    ranks: Mapping[Key, int],
 ) -> None:
-    cells = {key: group.cell(*key) if group else None for key in printed}
-    footnote = _footnote(group, row) if group else None
-    source = f"{group.source(name for name, _ in printed)}{sheet.mark(footnote)}" if group else "ours"
-    sheet.lines.append([f"{row.label}{sheet.mark(row.remark)}", "paper", *printed.values()])
-    sheet.lines.append(["", source, *("" if cell is None else str(cell) for cell in cells.values())])
+    row, group = line.row, line.group
+    shows_printed = layout.paper is not None or bool(row.scores) or not group
+    source = f"As printed: {row.source}." if row.source else ""
     if group:
-        differences = (cell.minus(float(printed[key])) if cell and printed[key] else "" for key, cell in cells.items())
-        sheet.lines.append(["", "difference", *differences])
-    for (dataset, metric), cell in cells.items():
-        theirs = printed[dataset, metric]
-        sheet.records.append(
-            place
-            | {"dataset": dataset, "metric": metric, "paper": theirs}
-            | numbers(cell, "ours_")
-            | {"difference": cell.mean - float(theirs) if cell and theirs else None}
-            | {"remark": " ".join(filter(None, [row.remark, footnote]))}
-        )
+        footnote = " ".join(filter(None, [_footnote(layout, group), apart]))
+        ours = f"{group.source(layout.datasets)}{sheet.mark(footnote)}"
+    else:
+        source, footnote, ours = " ".join(filter(None, [source, apart])), "", "ours"
+    label = f"{row.label}{sheet.mark(row.remark)}"
+    for column, (key, cell) in enumerate(line.cells.items(), start=2):
+        if key in ranks:
+            sheet.ranks[len(sheet.lines) + (shows_printed and cell is not None), column] = ranks[key]
+    if shows_printed:
+        sheet.lines.append([label, f"{layout.origin}{sheet.mark(source)}", *line.printed.values()])
+    if group or layout.paper is not None:
+        others = {} if shows_printed else line.printed
+        texts = (others.get(key, "") if cell is None else str(cell) for key, cell in line.cells.items())
+        sheet.lines.append(["" if shows_printed else label, ours, *texts])
+    if pairs or (group and layout.paper is not None):
+        digits = {key: layout.digits if key[0] else COUNT_DIGITS for key in line.cells}
+        texts = (difference(*pairs[key], digits[key]) if key in pairs else "" for key in line.cells)
+        sheet.lines.append(["", "difference", *texts])
+    remark = " ".join(filter(None, [row.remark, source, footnote]))
+    for key, cell in line.cells.items():
+        numbers_of = numbers(cell, "ours_") | {"difference": pairs[key][0] - pairs[key][1] if key in pairs else None}
+        rank: Record = {"rank": ranks.get(key)} if layout.best else {}
+        record: Record = place | {"dataset": key[0], "metric": key[1], "paper": line.printed[key]}
+        sheet.records.append(record | numbers_of | {"remark": remark} | rank)
 
 
-def _footnote(group: Group, row: Row) -> str | None:
+def _footnote(layout: Layout, group: Group) -> str | None:
     """Return the group's footnote, with the number of images of datasets that are published with several.
 
     Scores of the best epoch are beside those of the last one, where runs recorded them.
     """
-    several = [name for name in row.scores if len(KNOWN[name].num_pairs["test"]) > 1]
+    several = [name for name in layout.datasets if name in KNOWN and len(KNOWN[name].num_pairs["test"]) > 1]
     found = [f"{number} images of {name}" for name in several if (number := group.num_images(name))]
     images = f"Ours: {' and '.join(found)}." if found else ""
-    return " ".join(filter(None, [group.footnote, images, group.best_epochs(row.scores)])) or None
-
-
-def _other_sheet(results: Sequence[RunScores]) -> tuple[Sheet, list[str]]:
-    """List the remaining scores by run and dataset; return also a line for each run that repeats another's seed."""
-    columns = [("", head) for head in ("run", "source", "dataset", "images", *(METRICS[key].label for key in HEADLINE))]
-    sheet = Sheet("other", "Other runs", columns, OTHER_FIELDS, notes=[AVERAGE])
-    groups, repeats = grouped(results)
-    for group in groups:
-        for dataset in group.datasets:
-            _add_other(sheet, group, dataset)
-    return sheet, repeats
-
-
-def _add_other(sheet: Sheet, group: Group, dataset: str) -> None:
-    cells = {metric: group.cell(dataset, metric) for metric in HEADLINE}
-    images = str(group.num_images(dataset) or "")
-    source = f"{group.source([dataset])}{sheet.mark(group.footnote)}"
-    texts = ("" if cell is None else str(cell) for cell in cells.values())
-    sheet.lines.append([group.lead.name, source, dataset, images, *texts])
-    for metric, cell in cells.items():
-        if cell is not None:
-            place: Record = {"run": group.lead.name, "dataset": dataset, "metric": metric}
-            sheet.records.append(place | numbers(cell) | {"remark": group.footnote or ""})
+    metrics = [name for name in layout.metrics if name in METRICS]  # that a curve has
+    best = group.best_epochs(dict.fromkeys(layout.datasets, metrics))
+    return " ".join(filter(None, [group.footnote, images, best])) or None

@@ -134,10 +134,10 @@ def test_no_file_refers_to_a_part_that_can_be_left_out() -> None:
 
 
 def test_every_row_of_ours_has_an_experiment() -> None:
-    variants = {Reference(1, row.label) for row in paper()[1].sections[-1].rows}
+    variants = {Reference(1, row.label) for row in paper()[1].sections[-1][1]}
     components = {Reference(2, row.label) for row in paper()[2].rows}
     choices = {Reference(3, row.label) for row in paper()[3].rows}
-    systems = {Reference(1, row.label) for row in paper()[1].sections[1].rows}
+    systems = {Reference(1, row.label) for row in paper()[1].sections[1][1]}
     polyps = {Reference(4, row) for row in ("IP-SAM (Ours)", "SAM-Adapter [4]", "MDSAM [7]", "SAM2-Adapter [3]")}
     filled = {row for name in PAPER for row in rows_of(name)}
     assert filled == systems | variants | components | choices | polyps
@@ -172,7 +172,7 @@ def test_t_param_of_unspecified_rows_is_near_and_explained(name: str) -> None:
 def test_ledger_lists_rows_without_an_experiment() -> None:
     """These are the specialists, which share one reason."""
     others = rows_of_others([Entry(name, row) for name in PAPER for row in rows_of(name)])
-    assert [entry.printed.label for entry in others] == [row.label for row in paper()[1].sections[0].rows]
+    assert [entry.printed.label for entry in others] == [row.label for row in paper()[1].sections[0][1]]
     table = ledger_table(others)
     assert [cell.strip() for cell in table.splitlines()[2].split("|")[1:5]] == ["", "1: FSPNet [14]", "", "274.20"]
     assert table.count("their own code is not part of this project") == 1

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from support.paper_runs import CONFIGS, save_run, scores
 
-from ipsam.tools.paper.blanks import blank_sheet
 from ipsam.tools.paper.changes import base_of
+from ipsam.tools.paper.listing import blank_sheet
 from ipsam.tools.paper.run_scores import find_scores
 from ipsam.tools.paper.sheet import Sheet
 

@@ -10,7 +10,7 @@ from ipsam.engine.evaluate.curve import add_epoch
 from ipsam.tools.paper.printed import paper
 from ipsam.tools.paper.run_scores import find_scores
 from ipsam.tools.paper.sheet import Sheet
-from ipsam.tools.paper.tables import fill_tables
+from ipsam.tools.paper.tables import fill_paper
 
 MAIN = "IP-SAM (SAM2-L, r32)"
 R16 = "IP-SAM (SAM2-L, r16)"
@@ -20,7 +20,7 @@ def tables(folder: Path) -> tuple[dict[str, Sheet], list[str]]:
     """Return the sheets by name, and the lines on results that were kept out of them."""
     results, left_out = find_scores(folder, CONFIGS)
     assert left_out == []
-    sheets, kept_out = fill_tables(results)
+    sheets, kept_out = fill_paper(results)
     assert [sheet.name for sheet in sheets] == ["table1", "table2", "table3", "table4", "text", "blank", "other"]
     return {sheet.name: sheet for sheet in sheets}, kept_out
 
@@ -57,7 +57,7 @@ def test_three_seeds_fill_every_row_of_the_main_model(tmp_path: Path) -> None:
     assert cell(sheet, MAIN, "CHAMELEON Sm") == ["0.920", "0.900 ± 0.000", "-0.020"]
     assert cell(sheet, MAIN, "Param (M)") == ["237.08", "233.97", "-3.11"]
     rows = [("table1", MAIN), ("table2", "SPG + PSG + Lat. + Ref.")]
-    for name, label in [*rows, *(("table3", section.rows[-1].label) for section in paper()[3].sections)]:
+    for name, label in [*rows, *(("table3", labels[-1].label) for _, labels in paper()[3].sections)]:
         assert cell(sheets[name], label, "CAMO MAE") == ["0.032", "0.033 ± 0.004", "+0.001"]
         assert cell(sheets[name], label, "COD10K MAE") == ["0.017", "0.033 ± 0.004", "+0.016"]
         assert cell(sheets[name], label, "T-Param (M)") == ["21.26", "21.26", "+0.00"]
@@ -96,7 +96,7 @@ def test_rows_without_a_run_are_blank(tmp_path: Path) -> None:
         lines = [line for line in sheet.lines if isinstance(line, list)]
         assert len(lines) == 2 * len(table.rows)
         assert all(line[:2] == ["", "ours"] and not any(line[2:]) for line in lines[1::2])
-        titles = [section.title for section in table.sections if section.title]
+        titles = [title for title, _ in table.sections if title]
         assert [line for line in sheet.lines if isinstance(line, str)] == titles
         scored = [entry for entry in sheet.records if entry["dataset"]]
         assert len(scored) == len(table.rows) * len(table.datasets) * len(table.metrics)

@@ -10,7 +10,8 @@ from ipsam.engine.metrics import METRICS
 from ipsam.model.baselines.detector import NOTHING_FOUND
 from ipsam.tools.benchmark.commands import COMMANDS
 from ipsam.tools.paper.changes import yaml_names
-from ipsam.tools.paper.printed import PaperTable, Reference, Row, find_row, method_key, paper, references, statements
+from ipsam.tools.paper.layout import Layout, Row
+from ipsam.tools.paper.printed import Reference, find_row, method_key, paper, references, statements
 
 MAIN = "IP-SAM (SAM2-L, r32)"
 
@@ -42,20 +43,20 @@ def row(table: int, label: str) -> Row:
     return find_row(Reference(table, label))
 
 
-def columns(table: PaperTable) -> list[list[int]]:
+def score(table: int, row: Row, dataset: str, metric: str) -> float:
+    return float(paper()[table].printed(row)[dataset, metric])
+
+
+def columns(table: Layout) -> list[list[int]]:
     """Return the values in thousandths, column by column."""
-    return [
-        [round(1000 * row.scores[dataset][metric]) for row in table.rows]
-        for dataset in table.datasets
-        for metric in table.metrics
-    ]
+    return [[round(1000 * float(table.printed(row)[key])) for row in table.rows] for key in table.columns]
 
 
 @pytest.mark.parametrize("number", ROWS)
 def test_rows_and_checksums(number: int) -> None:
     table = paper()[number]
-    assert [len(section.rows) for section in table.sections] == ROWS[number]
-    assert [section.title is None for section in table.sections] == [len(ROWS[number]) == 1] * len(ROWS[number])
+    assert [len(rows) for _, rows in table.sections] == ROWS[number]
+    assert [title is None for title, _ in table.sections] == [len(ROWS[number]) == 1] * len(ROWS[number])
     assert len({method_key(entry.label) for entry in table.rows}) == len(table.rows)
     assert {benchmark(name).name for name in table.datasets} == set(table.datasets) <= set(KNOWN)
     assert set(table.metrics) <= set(METRICS)
@@ -64,16 +65,17 @@ def test_rows_and_checksums(number: int) -> None:
     assert COUNTS[number] == (sum(row.param or 0 for row in table.rows), sum(row.t_param or 0 for row in table.rows))
     for entry in table.rows:
         for values in entry.scores.values():
-            assert all(0 <= value <= 1 and round(value, 3) == value for value in values.values())
-            assert 0 < values["mae"] < 0.6
+            assert all(value is not None and round(value, 3) == value for value in values)
+            assert 0 < (values[list(table.metrics).index("mae")] or 0) < 0.6
 
 
 def test_contradictions_in_print_have_a_remark() -> None:
     for entry in paper()[4].rows:
-        assert all(values["miou"] < values["mdice"] for values in entry.scores.values())
-    for entry in (*paper()[2].rows, *paper()[3].rows):
-        swapped = entry.scores["COD10K"]["mae"] > entry.scores["CAMO"]["mae"]
-        assert swapped == ("changed places" in (entry.remark or "")) == ("Minimal" in entry.label)
+        assert all(score(4, entry, name, "miou") < score(4, entry, name, "mdice") for name in paper()[4].datasets)
+    for number in (2, 3):
+        for entry in paper()[number].rows:
+            swapped = score(number, entry, "COD10K", "mae") > score(number, entry, "CAMO", "mae")
+            assert swapped == ("changed places" in (entry.remark or "")) == ("Minimal" in entry.label)
     assert [entry.label for table in paper().values() for entry in table.rows if entry.remark] == [
         *("IP-SAM (SAM2-T, r32)", "IP-SAM (SAM2-B, r32)", "SPG + PSG"),
         *("Minimal-SPG (P⁺ Direct)", "Minimal-SPG + PromptSpace", "None (no interaction)", "w/o PSG (Refine kept)"),
@@ -85,12 +87,13 @@ def test_remarks_on_odd_rows_quote_the_print() -> None:
     small = [row(1, f"IP-SAM (SAM2-{size}, r32)") for size in "TB"]
     untrained, baseline = row(1, "SAM2 [28]"), row(2, "baseline: LoRA and decoder, null prompts")
     for entry in small:
-        assert untrained.scores["COD10K"]["sm"] < entry.scores["COD10K"]["sm"] < baseline.scores["COD10K"]["sm"]
-        assert f"{entry.scores['COD10K']['sm']:.3f}".lstrip("0") in (entry.remark or "")
+        sm = score(1, entry, "COD10K", "sm")
+        assert score(1, untrained, "COD10K", "sm") < sm < score(2, baseline, "COD10K", "sm")
+        assert f"{sm:.3f}".lstrip("0") in (entry.remark or "")
         assert ".857" in (entry.remark or "")
     assert ".669" in (small[0].remark or "")
-    assert row(2, "SPG + PSG").scores["CAMO"]["mae"] == 0.034
-    assert row(2, "SPG + PSG + Lat.").scores["CAMO"]["mae"] == 0.032
+    assert score(2, row(2, "SPG + PSG"), "CAMO", "mae") == 0.034
+    assert score(2, row(2, "SPG + PSG + Lat."), "CAMO", "mae") == 0.032
 
 
 def test_statements_are_measured_by_what_exists() -> None:
