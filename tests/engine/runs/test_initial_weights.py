@@ -148,7 +148,7 @@ def test_damaged_or_missing_source_is_named(tmp_path: Path, checkpoint: Path) ->
 def test_weights_that_init_replaces_are_not_read() -> None:
     """A trunk's ImageNet weights are needed without ``init``, or where ``init`` may leave some of them out."""
     for given, is_read in ([], True), (["init=lite"], False), (["init=lite", "init_strict=false"], True):
-        config = compose_experiment(CONFIGS, "kvasir_lite", given)
+        config = compose_experiment(CONFIGS, "lite", given)
         before = config.model.backbone.pretrained
         assert before is not None
         assert section_to_build(config).backbone.pretrained == (before if is_read else None)
