@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ipsam.data.decoding.formats import PNG_HEADER_BYTES, plain_png_size
 from ipsam.data.decoding.limits import MAX_BYTES, Size, check_size, check_tags, open_header, quiet_pillow
 from ipsam.data.decoding.pixels import decode
 from ipsam.data.drawings import Drawing
@@ -193,7 +194,10 @@ def read_header(stored: Stored) -> Header:
         size = stored.size or (read_header(stored.image).upright if stored.image is not None else (1, 1))
         stored.check(size)
         return Header(size)
-    with open_image(stored) as image:
+    with _opened(stored) as file:
+        if png := plain_png_size(file.read(PNG_HEADER_BYTES)):
+            return Header(check_size(*png, name_of(stored)))
+        image = open_header(file, name_of(stored))
         size = check_size(image.height, image.width, name_of(stored))
         return Header(size, 1 if image.format == "TIFF" else orientation_of(image))
 

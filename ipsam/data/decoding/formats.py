@@ -1,6 +1,8 @@
 """Checks on JPEG, PNG and TIFF files that Pillow and OpenCV leave out."""
 
 import re
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
@@ -17,11 +19,35 @@ MAX_SCANS = 100  # a progressive JPEG has about ten; the decoder passes over the
 MAX_CHUNKS = 150_000  # of a PNG; they usually have 8 KB, so that a gigabyte has fewer
 MAX_SEGMENTS = 10_000  # most JPEGs have about ten
 PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
+PNG_PIXELS = b"IDAT"
+PNG_KINDS = {(8, 0), (8, 2), (8, 4), (8, 6), (16, 0)}  # bit depth and colour type: grey, RGB, with alpha
+PNG_HEADER = {b"IHDR": 13, b"sRGB": 1, b"gAMA": 4, b"pHYs": 9, b"cHRM": 32}  # bytes of the chunks of a plain header
+PNG_HEADER_BYTES = 256  # that hold a plain header
 TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF's
 MAX_PAGES = 100  # thumbnails before a second page of a TIFF
 TIFF_SUBFILE_TYPE = 254
 TIFF_SIZES = (257, 256, 323, 322)  # tags: height and width of the page, then of its tiles
 TIFF_SAMPLE_FORMAT, TIFF_FLOAT = 339, 3
+
+
+def plain_png_size(content: bytes) -> Size | None:
+    """Read the size of a PNG whose header is plain and intact, without Pillow; None if it is not."""
+    content = content[:PNG_HEADER_BYTES]
+    if not content.startswith(PNG_BEGIN + b"\0\0\0\rIHDR"):
+        return None
+    at = len(PNG_BEGIN)
+    while (kind := content[at + 4 : at + 8]) != PNG_PIXELS:
+        if kind not in PNG_HEADER:
+            return None
+        end = at + 8 + PNG_HEADER[kind]
+        length, checksum = content[at : at + 4], content[end : end + 4]
+        expected = PNG_HEADER[kind], zlib.crc32(content[at + 4 : end])
+        if (length, checksum) != tuple(number.to_bytes(4, "big") for number in expected):
+            return None
+        at = end + 4
+    width, height, depth, colours, *methods = struct.unpack_from(">IIBBBBB", content, len(PNG_BEGIN) + 8)
+    is_plain = width and height and (depth, colours) in PNG_KINDS and methods in ([0, 0, 0], [0, 0, 1])
+    return (height, width) if is_plain else None
 
 
 def check_jpeg(content: bytes, path: Path) -> None:

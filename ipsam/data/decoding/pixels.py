@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ipsam.data.decoding.formats import JPEG_BEGIN, TIFF_BEGINNINGS, check_jpeg, is_cut_off, read_tiff
+from ipsam.data.decoding.formats import JPEG_BEGIN, TIFF_BEGINNINGS, check_jpeg, is_cut_off, plain_png_size, read_tiff
 from ipsam.data.decoding.limits import Size, check_size, open_header, quiet_pillow, reason
 from ipsam.data.files import hxw
 
@@ -66,6 +66,8 @@ def decode(
 
 def _check_content(content: bytes, path: Path, single: str) -> Size:
     """Return the size (height, width) of content that OpenCV can decode in bounded time and memory."""
+    if png := plain_png_size(content):
+        return check_size(*png, path)
     tiff = read_tiff(content, path) if content.startswith(TIFF_BEGINNINGS) else None
     if tiff is not None:
         check_size(*tiff.tile, path)  # a whole tile is allocated

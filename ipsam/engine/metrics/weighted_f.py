@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ipsam.engine.metrics.distance import NEAR, SATURATED, Index, nearest_foreground, squared_distance
+from ipsam.engine.metrics.distance import NEAR, SATURATED, spread_to_background, squared_distance
 from ipsam.engine.metrics.statistics import Pixels, Statistics
 from ipsam.engine.metrics.truth import GroundTruth, Window
 
@@ -34,7 +34,7 @@ def weighted_f(
     if truth.num_foreground == 0:
         return 0.0
     inner = truth.box_with_margin(NEAR)
-    scale, false_positives, near = high - low, 0.0, None
+    scale, false_positives, squared = high - low, 0.0, None
     if truth.is_mixed:
         window = _predicted(pixels, truth.box_with_margin(REACH), low)
         outer = inner if window is None else _union(window, inner)
@@ -42,26 +42,24 @@ def weighted_f(
         false_positives = 2 * statistics.excess
         if window is not None:
             false_positives -= _discount(pixels[window], squared[_within(window, outer)], low) / scale
-        near = nearest_foreground(truth.foreground[inner], np.ascontiguousarray(squared[_within(inner, outer)]))
-    missed = _missed(pixels[inner], truth.foreground[inner], near, high) / scale if statistics.missing else 0.0
+        squared = squared[_within(inner, outer)]
+    missed = _missed(pixels[inner], truth.foreground[inner], squared, high) / scale if statistics.missing else 0.0
     true_positives = truth.num_foreground - missed
     r = 1 - missed / truth.num_foreground
     p = true_positives / (true_positives + false_positives + EPS)
     return (1 + beta2) * r * p / (r + beta2 * p + EPS)
 
 
-def _missed(pixels: Pixels, foreground: NDArray[np.uint8], near: tuple[Index, Index] | None, high: int) -> float:
+def _missed(
+    pixels: Pixels, foreground: NDArray[np.uint8], squared: NDArray[np.uint16] | None, high: int
+) -> float:
     """Sum the errors on the foreground, each limited to the weighted mean of the errors around it."""
     error = (np.asarray(high, pixels.dtype) - pixels) * foreground
-    spread = error
-    if near is not None:
-        targets, sources = near
-        spread = error.copy()
-        spread.ravel()[targets] = error.ravel()[sources]
+    spread = error if squared is None else spread_to_background(error, foreground, squared)
     mean = cv2.sepFilter2D(
         spread, cv2.CV_64F, _GAUSSIAN, _GAUSSIAN, borderType=cv2.BORDER_CONSTANT | cv2.BORDER_ISOLATED
     )
-    return float(np.minimum(mean, error).sum())
+    return float(np.minimum(mean, error, out=mean).sum())
 
 
 def _discount(pixels: Pixels, squared: NDArray[np.uint16], low: int) -> float:
