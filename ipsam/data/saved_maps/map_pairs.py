@@ -36,9 +36,12 @@ class SavedMap:
     resize: bool = False
     any_size: bool = False
 
-    def __call__(self) -> tuple[str, NDArray[np.uint8] | NDArray[np.float32], NDArray[np.uint8]]:
-        """Read both; ValueError or FileNotFoundError names a file that cannot be read."""
-        prediction, mask = read_map(self.map), read_mask(self.mask, self.above)
+    def __call__(
+        self, mask: NDArray[np.uint8] | None = None
+    ) -> tuple[str, NDArray[np.uint8] | NDArray[np.float32], NDArray[np.uint8]]:
+        """Read both, or the map alone; ValueError or FileNotFoundError names a file that cannot be read."""
+        prediction = read_map(self.map)
+        mask = read_mask(self.mask, self.above) if mask is None else mask
         if prediction.shape != mask.shape and not self.any_size:
             if not self.resize:
                 raise ValueError(

@@ -4,19 +4,26 @@ Each image is scored by itself and means don't depend on the order of summation,
 their speed changes a bit of the result.
 """
 
+import heapq
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ipsam.data.saved_maps.map_pairs import SavedMap
 from ipsam.engine.evaluate.scores import Evaluation, Scored
-from ipsam.engine.metrics import ImageScores, Pixels, Protocol, measure
+from ipsam.engine.metrics import ImageScores, Pixels, Protocol, ground_truth, measure
+from ipsam.engine.metrics.truth import GroundTruth
 from ipsam.utils.worker_pool import WorkerPool
 
+T = TypeVar("T")
+R = TypeVar("R")
 CHUNK = 4  # jobs sent to a worker at once
 AHEAD = 2  # chunks drawn ahead for each worker: enough to keep it busy, few enough to fit into memory
 NICENESS = 5  # of workers beside a model: where cores are scarce, everything waits for the predictions
@@ -50,22 +57,49 @@ def score_images(
         OSError: a worker was killed.
         ValueError, OSError: a job or ``measure`` failed.
     """
+    scored = Scored(metrics=tuple(protocol.metrics))
     score = partial(_score, protocol=protocol)
-    results: Iterable[tuple[str, ImageScores]] = map(score, jobs)
+    for image_name, image in _results(score, jobs, name, total, num_workers=num_workers, predicting=predicting):
+        scored.add(image_name, image)
+    return scored
+
+
+def score_sets(name: str, sets: Sequence[Sequence[SavedMap]], *, protocol: Protocol, num_workers: int) -> list[Scored]:
+    """Score the maps of several methods on one dataset, each sorted by stem, reading a mask that they share once.
+
+    Errors as of ``score_images``.
+    """
+
+    def groups() -> Iterator[list[tuple[int, SavedMap]]]:
+        numbered = ([(number, saved) for saved in maps] for number, maps in enumerate(sets))
+        merged = heapq.merge(*numbered, key=lambda one: one[1].stem)
+        yield from (list(group) for _, group in groupby(merged, lambda one: one[1].mask))
+
+    scored = [Scored(metrics=tuple(protocol.metrics)) for _ in sets]
+    total = sum(1 for _ in groups())
+    jobs = ([saved for _, saved in group] for group in groups())
+    results = _results(partial(_score_group, protocol=protocol), jobs, name, total, num_workers=num_workers)
+    for group, images in zip(groups(), results, strict=True):
+        for (number, saved), image in zip(group, images, strict=True):
+            scored[number].add(saved.stem, image)
+    return scored
+
+
+def _results(
+    score: Callable[[T], R], jobs: Iterable[T], name: str, total: int, *, num_workers: int, predicting: bool = False
+) -> Iterator[R]:
+    """Yield the results of jobs in their order, with a progress bar."""
+    results: Iterable[R] = map(score, jobs)
     if num_workers:
-        pool: WorkerPool[Job, tuple[str, ImageScores]] = WorkerPool(
+        results = WorkerPool(
             score,
             num_workers=num_workers,
             chunk=CHUNK,
             ahead=AHEAD * CHUNK * num_workers,
             help_out=predicting,
             initializer=_be_nice if predicting else None,
-        )
-        results = pool.map(jobs)
-    scored = Scored(metrics=tuple(protocol.metrics))
-    for image_name, image in tqdm(results, total=total, desc=name, unit="image", leave=False, disable=None):
-        scored.add(image_name, image)
-    return scored
+        ).map(jobs)
+    yield from tqdm(results, total=total, desc=name, unit="image", leave=False, disable=None)
 
 
 def summary(name: str, scored: Scored, protocol: Protocol) -> Evaluation:
@@ -80,8 +114,23 @@ def summary(name: str, scored: Scored, protocol: Protocol) -> Evaluation:
 
 def _score(job: Job, *, protocol: Protocol) -> tuple[str, ImageScores]:
     name, prediction, mask = job()
+    return name, _measure(name, prediction, mask, protocol)
+
+
+def _score_group(maps: Sequence[SavedMap], *, protocol: Protocol) -> list[ImageScores]:
+    mask, truth, images = None, None, []
+    for saved in maps:
+        name, prediction, mask = saved(mask)
+        truth = truth or ground_truth(mask, protocol)
+        images.append(_measure(name, prediction, mask, protocol, truth))
+    return images
+
+
+def _measure(
+    name: str, prediction: Pixels, mask: NDArray[np.uint8], protocol: Protocol, truth: GroundTruth | None = None
+) -> ImageScores:
     try:
-        return name, measure(prediction, mask, protocol)
+        return measure(prediction, mask, protocol, truth)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 

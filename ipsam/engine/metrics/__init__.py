@@ -5,7 +5,7 @@
 (F, Dice, IoU), ``weighted_f`` with ``distance``, ``objects`` and ``reference``. ``registry`` lists the metrics.
 """
 
-from ipsam.engine.metrics.measure import CurveSum, ImageScores, Scores, means, measure
+from ipsam.engine.metrics.measure import CurveSum, ImageScores, Scores, ground_truth, means, measure
 from ipsam.engine.metrics.protocol import PRESETS, Protocol, to_eight_bit
 from ipsam.engine.metrics.registry import ALL_METRICS, CURVES, FURTHER, HEADLINE, METRICS
 from ipsam.engine.metrics.statistics import Pixels
@@ -22,6 +22,7 @@ __all__ = [
     "Pixels",
     "Protocol",
     "Scores",
+    "ground_truth",
     "means",
     "measure",
     "to_eight_bit",

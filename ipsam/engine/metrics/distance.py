@@ -46,9 +46,11 @@ def spread_to_background(
     rows, columns = np.divmod(targets, width)
     distances = squared[rows, columns]
     padded_width = width + 2 * _BORDER
-    is_foreground = cv2.copyMakeBorder(foreground, *[_BORDER] * 4, cv2.BORDER_CONSTANT, value=0).ravel().view(np.bool_)
+    padded = cv2.copyMakeBorder(foreground, _BORDER, _BORDER, _BORDER, _BORDER, cv2.BORDER_CONSTANT, value=0)
+    is_foreground = padded.ravel().view(np.bool_)
     in_padded = targets + rows * (2 * _BORDER) + (padded_width + 1) * _BORDER
-    spread, sources = values.copy(), values.ravel()
+    spread: NDArray[Any] = values.copy()
+    sources = values.ravel()
     for dy, dx in _OFFSETS:
         hit = is_foreground[in_padded + (dy * padded_width + dx)[distances]]
         found = targets[hit]

@@ -32,12 +32,15 @@ class ImageScores:
     curves: NDArray[np.float64]
 
 
-def measure(prediction: Pixels, mask: NDArray[np.uint8], protocol: Protocol) -> ImageScores:
+def measure(
+    prediction: Pixels, mask: NDArray[np.uint8], protocol: Protocol, truth: GroundTruth | None = None
+) -> ImageScores:
     """Score a prediction against its mask.
 
     Args:
         prediction: (h, w); uint8 of 0 to 255, or floating point of 0 to 1.
         mask: (h, w) uint8; values above the protocol's ``gt_threshold`` are foreground.
+        truth: ``ground_truth(mask, protocol)``, if several predictions share a mask.
 
     Raises:
         ValueError: prediction or mask has a wrong type, range or shape; or their shapes differ, but the protocol does
@@ -46,7 +49,7 @@ def measure(prediction: Pixels, mask: NDArray[np.uint8], protocol: Protocol) -> 
     prediction, mask = protocol.prepare(prediction, mask)
     if prediction.shape != mask.shape:
         raise ValueError(f"a prediction of {prediction.shape} pixels can't be scored against a mask of {mask.shape}")
-    truth, low, high = GroundTruth(mask, protocol.gt_threshold), 0, 1
+    truth, low, high = truth or GroundTruth(mask, protocol.gt_threshold), 0, 1
     if prediction.dtype == np.uint8:
         levels, statistics = statistics_of_levels(prediction, truth, min_max=protocol.min_max)
         low, high = levels.low, levels.high
@@ -59,6 +62,11 @@ def measure(prediction: Pixels, mask: NDArray[np.uint8], protocol: Protocol) -> 
     named = dict(zip(CURVES, curves, strict=True))
     inputs = Inputs(prediction, low, high, truth, statistics, named, protocol.fw_beta2)
     return ImageScores({name: float(metric.score(inputs)) for name, metric in protocol.metrics.items()}, curves)
+
+
+def ground_truth(mask: NDArray[np.uint8], protocol: Protocol) -> GroundTruth:
+    """Prepare a mask for ``measure``."""
+    return GroundTruth(protocol.prepare(mask, mask)[1], protocol.gt_threshold)
 
 
 class CurveSum:

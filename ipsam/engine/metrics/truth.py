@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ipsam.engine.metrics.distance import squared_distance
+
 Window = tuple[slice, slice]  # rows, columns
 
 
@@ -25,6 +27,7 @@ class GroundTruth:
         self.foreground: NDArray[np.uint8] = cv2.threshold(mask, threshold, 1, cv2.THRESH_BINARY)[1]
         self.size = mask.size
         self._in_rows = self._along(1)
+        self._squared: tuple[Window, NDArray[np.uint16]] | None = None  # of a window
         self.num_foreground = int(self._in_rows.sum())
 
     @cached_property
@@ -53,6 +56,20 @@ class GroundTruth:
         )
         return rows, columns
 
+    def squared_distance(self, window: Window, largest: Window) -> NDArray[np.uint16]:
+        """Compute ``squared_distance`` in a window, within ``largest``, that holds the foreground.
+
+        It is kept for the mask's next prediction. If that needs another window, all of ``largest`` is computed.
+        """
+        if self._squared is None or not all(
+            known.start <= side.start and side.stop <= known.stop
+            for known, side in zip(self._squared[0], window, strict=True)
+        ):
+            outer = window if self._squared is None else largest
+            self._squared = outer, squared_distance(self.foreground[outer])
+        outer, squared = self._squared
+        return squared[within(window, outer)]
+
     @cached_property
     def quadrants(self) -> tuple[Window, Window, Window, Window]:
         """Quadrants around the foreground's centroid, for the S-measure; some may be empty.
@@ -67,3 +84,9 @@ class GroundTruth:
         height, width = self.foreground.shape
         above, below, left, right = slice(0, y), slice(y, height), slice(0, x), slice(x, width)
         return (above, left), (above, right), (below, left), (below, right)
+
+
+def within(window: Window, outer: Window) -> Window:
+    """Express a window relative to an outer window's corner."""
+    rows, columns = (slice(s.start - o.start, s.stop - o.start) for s, o in zip(window, outer, strict=True))
+    return rows, columns

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ipsam.engine.metrics.distance import NEAR, SATURATED, spread_to_background, squared_distance
+from ipsam.engine.metrics.distance import NEAR, SATURATED, spread_to_background
 from ipsam.engine.metrics.statistics import Pixels, Statistics
-from ipsam.engine.metrics.truth import GroundTruth, Window
+from ipsam.engine.metrics.truth import GroundTruth, Window, within
 
 EPS = float(np.spacing(1))
 REACH = 170  # pixels; beyond it, weights differ from 2 by less than 6e-11
@@ -36,13 +36,14 @@ def weighted_f(
     inner = truth.box_with_margin(NEAR)
     scale, false_positives, squared = high - low, 0.0, None
     if truth.is_mixed:
-        window = _predicted(pixels, truth.box_with_margin(REACH), low)
+        largest = truth.box_with_margin(REACH)
+        window = _predicted(pixels, largest, low)
         outer = inner if window is None else _union(window, inner)
-        squared = squared_distance(truth.foreground[outer])
+        squared = truth.squared_distance(outer, largest)
         false_positives = 2 * statistics.excess
         if window is not None:
-            false_positives -= _discount(pixels[window], squared[_within(window, outer)], low) / scale
-        squared = squared[_within(inner, outer)]
+            false_positives -= _discount(pixels[window], squared[within(window, outer)], low) / scale
+        squared = squared[within(inner, outer)]
     missed = _missed(pixels[inner], truth.foreground[inner], squared, high) / scale if statistics.missing else 0.0
     true_positives = truth.num_foreground - missed
     r = 1 - missed / truth.num_foreground
@@ -50,9 +51,7 @@ def weighted_f(
     return (1 + beta2) * r * p / (r + beta2 * p + EPS)
 
 
-def _missed(
-    pixels: Pixels, foreground: NDArray[np.uint8], squared: NDArray[np.uint16] | None, high: int
-) -> float:
+def _missed(pixels: Pixels, foreground: NDArray[np.uint8], squared: NDArray[np.uint16] | None, high: int) -> float:
     """Sum the errors on the foreground, each limited to the weighted mean of the errors around it."""
     error = (np.asarray(high, pixels.dtype) - pixels) * foreground
     spread = error if squared is None else spread_to_background(error, foreground, squared)
@@ -87,10 +86,4 @@ def _predicted(pixels: Pixels, window: Window, low: int) -> Window | None:
 
 def _union(a: Window, b: Window) -> Window:
     rows, columns = (slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))
-    return rows, columns
-
-
-def _within(window: Window, outer: Window) -> Window:
-    """Express a window relative to an outer window's corner."""
-    rows, columns = (slice(s.start - o.start, s.stop - o.start) for s, o in zip(window, outer, strict=True))
     return rows, columns

@@ -8,7 +8,7 @@ from typing import Any
 
 from ipsam.engine.evaluate.parts import Parts
 from ipsam.engine.evaluate.scores import Evaluation, Scored, score_tables
-from ipsam.engine.evaluate.scoring import score_images, summary
+from ipsam.engine.evaluate.scoring import score_sets, summary
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.metrics.tables import scores_table
 from ipsam.tools.compare.breakdown import group_rows, measure_traits
@@ -139,10 +139,11 @@ def score_maps(
     """
     own = WHOLE if parts is None else parts.shard
     scored: dict[str, Scored] = {}
-    for one in sets:
-        maps = rank.of(own.of(one.paired.maps))
-        images = score_images(one.dataset, maps, len(maps), protocol=protocol, num_workers=num_workers)
-        scored[_key(one)] = Scored.united(gather(images, rank))
+    for dataset in dict.fromkeys(one.dataset for one in sets):
+        of_dataset = [one for one in sets if one.dataset == dataset]
+        maps = [rank.of(own.of(one.paired.maps)) for one in of_dataset]
+        images = score_sets(dataset, maps, protocol=protocol, num_workers=num_workers)
+        scored |= {_key(one): Scored.united(gather(share, rank)) for one, share in zip(of_dataset, images, strict=True)}
     if rank.index:
         return None
     scored = scored if parts is None else parts.exchange(scored)

@@ -9,7 +9,7 @@ import pytest
 from ipsam.data.saved_maps.map_pairs import PairedMaps, SavedMap
 from ipsam.engine.evaluate.parts import Parts, ShardsMissingError
 from ipsam.engine.evaluate.scores import Scored
-from ipsam.engine.evaluate.scoring import score_images
+from ipsam.engine.evaluate.scoring import score_sets
 from ipsam.engine.metrics import Protocol
 from ipsam.tools.compare import comparison
 from ipsam.tools.compare.comparison import score_maps
@@ -20,11 +20,11 @@ from ipsam.utils.shards import Shard
 def test_num_workers_reaches_every_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def spy(name: str, jobs: Any, total: int, *, protocol: Protocol, num_workers: int) -> Scored:
+    def spy(name: str, sets: Any, *, protocol: Protocol, num_workers: int) -> list[Scored]:
         calls.append((name, num_workers))
-        return score_images(name, jobs, total, protocol=protocol, num_workers=0)
+        return score_sets(name, sets, protocol=protocol, num_workers=0)
 
-    monkeypatch.setattr(comparison, "score_images", spy)
+    monkeypatch.setattr(comparison, "score_sets", spy)
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.eye(9, dtype=np.uint8) * np.uint8(255))
     sets = [MapSet("mine", name, PairedMaps([SavedMap("a", path, path)], {})) for name in ("CAMO", "NC4K")]
