@@ -11,7 +11,7 @@ import pytest
 import torch
 from support.builders import micro_backbone, save_official_format
 
-pytest_plugins = ["support.fixtures", "support.map_files", "support.small_run"]
+pytest_plugins = ["support.browser", "support.fixtures", "support.map_files", "support.small_run"]
 
 # Micro models are too small to share between threads: on two busy cores, a second thread makes the tests seven times
 # slower. Processes that tests start inherit it.

@@ -39,4 +39,4 @@ def main(config: DictConfig) -> None:
             parquet=request.parquet,
             num_workers=request.num_workers,
         )
-        show(f"report: {report}; beside it metrics.json, per_image.csv and the curves")
+        show(f"report: {report}; beside it metrics.json, the tables as CSV and the curves")

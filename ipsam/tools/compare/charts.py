@@ -13,7 +13,7 @@ from ipsam.tools.compare.curves import KINDS, Curves
 
 WIDTH, HEIGHT = 410, 280  # of the area between the axes, in the SVG's units
 NUM_BINS = 25
-DIFFERENT = 0.2  # of the largest difference between methods, from which on a curve is worth a closer look
+DIFFERENT = 0.5  # of the largest difference between methods, from which on a curve is worth a closer look
 MARGIN = 0.04  # around it, of the axis' length
 
 Range = tuple[float, float]

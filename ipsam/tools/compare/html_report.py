@@ -74,7 +74,6 @@ def render(methods: Mapping[str, Evaluation], details: Details) -> str:
         protocol=next(iter(methods.values())).protocol,
         methods=list(methods),
         dataset_names=datasets,
-        headings=HEADINGS,
         metrics=metrics,
         example_metrics=EXAMPLE_METRICS,
         errors=" and ".join(metric.label for metric in metrics.values() if not metric.higher_is_better),

@@ -61,4 +61,5 @@ def test_undefined_scores_are_left_out_of_a_comparison() -> None:
     assert (found["sm"].num_images, found["fw"].num_images) == (2, 3)
     assert (found["sm"].difference, found["sm"].low) == pytest.approx((0.15, 0.1))
     assert found["sm"].is_better
+    assert found["mae"].is_better
     assert reference_on("CAMO", {"One": one}, "Two") is None

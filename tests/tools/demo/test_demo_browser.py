@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,11 +24,6 @@ pytest.importorskip("gradio", reason="the extra [demo] is not installed", exc_ty
 pytestmark = pytest.mark.slow
 
 WRITTEN = "Download the cutout (transparent PNG)"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 OPACITY = "getComputedStyle(document.querySelector('.overlay img + img')).opacity"
 WAIT = 60_000  # milliseconds
 
@@ -53,17 +47,6 @@ def served(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 @pytest.fixture(scope="module")
 def predictor(model: Path) -> Predictor:
     return ipsam.load(model, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
