@@ -13,7 +13,7 @@ from ipsam.engine.metrics.tables import markdown
 NUM_DRAWS = 10_000
 CONFIDENCE = 0.95
 SEED = 0
-CELLS = 1 << 20  # image indices drawn at once, 8 MB
+CELLS = 1 << 18  # image indices drawn at once, 2 MB
 SHOWN = ("sm", "fw", "mae")  # on the screen
 
 
