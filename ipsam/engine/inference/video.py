@@ -42,7 +42,7 @@ def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path
             writers = {kind: stack.enter_context(video_writer(part, reader)) for kind, part in parts.items()}
             _predict(predictor, reader, writers, batch_size)
     if unknown := [kind for kind in targets if kind not in PICTURES]:
-        raise ValueError(f"{source}: save={unknown[0]} is for pictures; save the masks of a video as a video with mask")
+        raise ValueError(f"{source}: save={unknown[0]} is for pictures; a video's masks are saved by save=mask")
     if "cutout" in targets and not opaque:
         raise ValueError(
             f"{source}: a cutout has an alpha channel, which a video can't hold; name a background, or save an overlay "

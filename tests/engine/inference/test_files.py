@@ -237,8 +237,8 @@ def test_two_processes_may_predict_into_one_folder(tmp_path: Path) -> None:
     [
         ("nowhere", ["map"], "input=nowhere: no such file or folder, and no file matches it as a glob"),
         ("in/notes.txt", ["map"], r"input=in/notes\.txt: no picture or video among 1 files; known are \.jpg"),
-        ("in", ["logits"], "save takes some of map, mask, overlay, cutout, not logits"),
-        ("in", [], "save takes some of map, mask, overlay, cutout, not nothing"),
+        ("in", ["logits"], "save takes some of map, mask, overlay, cutout, coco, coco_polygons, not logits"),
+        ("in", [], "save takes some of map, mask, overlay, cutout, coco, coco_polygons, not nothing"),
     ],
 )
 def test_wrong_requests_are_named(

@@ -76,10 +76,14 @@ def test_frames_are_predicted_in_batches(
     assert predict_files(predictor, jobs).skipped == 1
 
 
-def test_cutout_of_a_video_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("cutout", "a cutout has an alpha channel, which a video can't hold"), ("coco", "save=coco is for pictures")],
+)
+def test_what_a_video_cannot_hold_is_refused(predictor: Predictor, tmp_path: Path, kind: str, message: str) -> None:
     film = write_film(tmp_path / "a.mp4")
-    outcome = predict_files(predictor, find_jobs(str(film), tmp_path / "out", ["cutout"]))
-    assert "a cutout has an alpha channel, which a video can't hold" in outcome.failed[film]
+    outcome = predict_files(predictor, find_jobs(str(film), tmp_path / "out", [kind]))
+    assert message in outcome.failed[film]
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
