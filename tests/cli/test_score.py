@@ -201,8 +201,10 @@ def test_every_file_says_what_was_left_out(score: Callable[..., Any]) -> None:
     write_maps("One", ("a", "b", "z"))
     message = failed(score("maps=One", "masks=CAMO", "out=out"))
     assert "CAMO: 1 of 3 masks have no map of the same stem in One: c; add the missing maps" in message
-    done = score("maps=One", "masks=CAMO", "missing=exclude", "out=out")
+    done = score("maps=One", "masks=CAMO", "missing=exclude", "out=out", "parquet=true")
     assert row(done, "CAMO")[2] == "2 of 3"
+    reasons = parquet.read_table("out/per_image.parquet").column("left_out").to_pylist()
+    assert reasons == [None, None, "without a map (missing=exclude)"]
     note = "CAMO: only 2 of 3 images are scored, 1 without a map (missing=exclude): c"
     assert f"\n{note}\n" in done.out
     assert "1 maps have no mask and are not scored: z" in done.out

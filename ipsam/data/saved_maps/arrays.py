@@ -2,7 +2,6 @@
 
 import math
 import zipfile
-import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +23,7 @@ def decode_array(content: bytes, path: Path) -> NDArray[Any]:
     """
     try:
         array = _array(content if path.suffix.lower() == ".npy" else _unpacked(content))
-    except (ValueError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # of zipfile, zlib, tokenize and ast, too
         raise ValueError(
             f"{path}: not a map saved by NumPy ({reason(error)}); save one array of numbers (height, width) with "
             "numpy.save or numpy.savez"

@@ -50,6 +50,7 @@ def zipped(*names: str, claims: bytes = b"") -> bytes:
     ("name", "content", "message"),
     [
         ("a.npy", b"no array", "not a map saved by NumPy .*; save one array"),
+        ("a.npy", b"\x93NUMPY\x01\x00\xe8\x03" + b"(" * 1000, "not a map saved by NumPy"),
         ("a.npy", saved(VALUES)[:-8], "88 bytes for an array of 3x4 values of type float64"),
         ("a.npy", saved(VALUES).replace(b"(3, 4)", b"(3, 4000000000)", 1), "not a map saved by NumPy"),
         ("a.npy", saved(np.array([[{}]], object), pickled=True), "values of type object"),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ipsam.engine.evaluate.scores import Evaluation, ranking
+from ipsam.engine.evaluate.scores import Evaluation, check_parquet, ranking
 from ipsam.engine.evaluate.scoring import AHEAD, CHUNK, NICENESS, score_images, score_set
 from ipsam.engine.metrics import CURVES, Pixels, Protocol, measure
 
@@ -168,3 +168,9 @@ def test_ranking_is_from_best_to_worst(metric: str, order: list[int]) -> None:
 @pytest.mark.parametrize("metric", ["sm", "mae"])
 def test_not_finite_scores_rank_last_and_ties_keep_their_order(metric: str) -> None:
     assert ranking([nan, 0.5, inf, 0.5], metric) == [1, 3, 0, 2]
+
+
+def test_parquet_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ValueError, match=r"parquet=true needs the package pyarrow: pip install -e '\.\[parquet\]'"):
+        check_parquet()
