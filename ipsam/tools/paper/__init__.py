@@ -1,1 +1,1 @@
-"""The paper's tables: ``printed`` has its numbers, ``tables`` puts ours beside them, ``ledger`` and ``costs`` count."""
+"""Tables by layouts, the paper's among them: ``tables`` fills them with scores; ``ledger`` and ``costs`` count."""

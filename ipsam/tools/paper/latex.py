@@ -74,7 +74,7 @@ def to_latex(sheet: Sheet) -> str:
 def fit_page(sheet: Sheet) -> Fit:
     """Choose the largest font, upright if possible, at which the table takes the fewest pages and parts."""
     pairs = list(zip(_widths(sheet), _widths(sheet, words=True), strict=True))
-    fits = []
+    fits: list[tuple[bool, int, int, Fit]] = []
     for landscape in (False, True):
         room = sheet.page[landscape]
         for size, scale, baseline in SIZES:
@@ -82,8 +82,10 @@ def fit_page(sheet: Sheet) -> Fit:
                 widths = [max(scale * word, min(scale * whole, limit)) for whole, word in pairs]
                 wrapped = [one < scale * whole for one, (whole, _) in zip(widths, pairs, strict=True)]
                 parts = _parts(sheet, widths, scale, room)
-                fits.append(Fit(size, baseline, landscape, widths, wrapped, parts))
-    return min(fits, key=lambda fit: (_num_pages(sheet, fit), len(fit.parts)))
+                fit = Fit(size, baseline, landscape, widths, wrapped, parts)
+                is_too_wide = any(_total(part, sheet, widths, scale) > room for part in parts)
+                fits.append((is_too_wide, _num_pages(sheet, fit), len(parts), fit))
+    return min(fits, key=lambda entry: entry[:3])[3]
 
 
 def _num_pages(sheet: Sheet, fit: Fit) -> int:
@@ -167,7 +169,9 @@ def _tabular(sheet: Sheet, fit: Fit, part: Sequence[int], kind: str) -> list[str
     lines += [r"\endhead"] if kind == "longtable" else []
     for number, line in enumerate(sheet.lines):
         if isinstance(line, str):
-            lines.append(rf"\multicolumn{{{len(part)}}}{{l}}{{\textit{{{_latex(line)}}}}} \\")
+            total = sum(fit.widths[i] + 2 * SEPARATION for i in part) - 2 * SEPARATION
+            side = "l" if width(plain(line)) < total else f"p{{{total:.1f}pt}}"
+            lines.append(rf"\multicolumn{{{len(part)}}}{{{side}}}{{\textit{{{_latex(line)}}}}} \\")
             continue
         cells = (EMPHASIS.get(sheet.ranks.get((number, i), 0), "{}").format(_latex(_cell(line[i]))) for i in part)
         lines.append(" & ".join(cells).strip() + r" \\")
@@ -187,7 +191,7 @@ def _stacked(head: str, side: str) -> str:
 
 def _cell(text: str) -> str:
     """Write a number and its deviation without spaces, which would make a wide table a third wider."""
-    return re.sub(r"(?<=\d) ± (?=\d)", "±", text)
+    return re.sub(r"(?<=\d) ± (?=\d)", "±", plain(text))
 
 
 def _latex(text: str) -> str:

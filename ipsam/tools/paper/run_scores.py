@@ -204,7 +204,7 @@ def _add_methods(methods: dict[str, RunScores], path: Path, content: dict[str, A
         protocols = _protocols(content, added) | {**former.protocols}
         methods[method_key(name)] = replace(
             former,
-            place=", ".join(filter(None, [former.place, str(path)])),
+            place=", ".join(filter(None, [former.place, str(path) if added else ""])),
             scores=joined,
             remarks=remarks_on(joined, protocols),
             protocols=protocols,

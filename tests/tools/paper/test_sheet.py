@@ -136,7 +136,9 @@ def test_tables_fit_their_page(sheets: list[Sheet]) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not (PDFLATEX or TECTONIC), reason="needs pdflatex or tectonic")
 def test_latex_compiles_without_overfull_lines(sheets: list[Sheet], tmp_path: Path) -> None:
-    texts = [to_latex(sheet).replace(r"\textbackslash{}ud800\textbackslash{}x1b", "") for sheet in sheets]
+    long = Sheet("long", "Long", [("", "row"), ("", "source"), ("x", "MAE")], [], lines=[["a " * 99, "b", "0.1"]])
+    long.lines.insert(0, "a section with a long title " * 9)
+    texts = [to_latex(sheet).replace(r"\textbackslash{}ud800\textbackslash{}x1b", "") for sheet in [*sheets, long]]
     packages = r"\usepackage{array,booktabs,longtable,pdflscape}"
     pages = "\n\\clearpage\n".join(texts)
     (tmp_path / "all.tex").write_text(
