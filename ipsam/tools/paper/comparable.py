@@ -50,7 +50,7 @@ class Line:
         """Name the protocol of our scores; that of printed ones is unknown."""
         if self.group is None or dataset not in self.group.datasets:
             return None
-        return self.group.lead.protocols.get(dataset, DEFAULT)
+        return self.group.lead.protocol or DEFAULT
 
     def input_size(self, _: str) -> int | None:
         """Return the side of the images that our runs took, in px."""

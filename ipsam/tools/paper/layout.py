@@ -41,6 +41,7 @@ class Row(Options):
     t_param: Count | None = None
     run: str | None = None
     maps: str | None = None
+    protocol: str | None = None
     apart: str | None = None
     remark: str | None = None
 

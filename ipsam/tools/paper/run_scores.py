@@ -54,7 +54,7 @@ class RunScores:
         shares: share of images with each remark of the evaluation, by dataset.
         changed: of the settings of ``cod_r32``, for a run of ``experiment/blank``.
         best_epochs: number and scores of the best epoch by dataset, where the training watched the test sets.
-        protocols: other than the default one, by dataset.
+        protocol: other than the default one, in words.
     """
 
     place: str
@@ -69,7 +69,7 @@ class RunScores:
     shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
     best_epochs: Mapping[str, tuple[int, Mapping[str, float]]] = field(default_factory=dict)
-    protocols: Mapping[str, str] = field(default_factory=dict)
+    protocol: str = ""
 
 
 def find_scores(
@@ -89,7 +89,7 @@ def find_scores(
         ValueError: they hold no scores.
     """
     found: list[RunScores] = []
-    methods: dict[str, RunScores] = {}
+    methods: dict[tuple[str, str], RunScores] = {}  # by name and protocol
     folders: list[Path] = []
     left_out: list[str] = []
     roots = [runs] if isinstance(runs, Path) else runs
@@ -148,12 +148,12 @@ def _read_run(folder: Path, content: dict[str, Any], configs: Path | Configs) ->
     remarks = changes(config, settings, configs)
     if isinstance(epochs, int) and isinstance(planned, int) and epochs < planned:
         remarks.append(f"evaluated after {epochs} of {planned} epochs")
-    protocols = _protocols(content, scores)
-    remarks += remarks_on(scores, protocols)
+    protocol = protocol_of(content)
+    remarks += remarks_on(scores, protocol)
     shares = shares_of_remarks(content.get("remarks"), scores)
     changed = tuple(changes_of_base(base, settings, configs)) if (base := base_of(name)) else ()
     run = RunScores(str(folder), name, seed, scores, rows, settings, tuple(remarks), shares=shares, changed=changed)
-    run = replace(run, protocols=protocols)
+    run = replace(run, protocol=protocol)
     complaints = []
     try:
         run = replace(run, **_parameters(folder / "environment.jsonl"))
@@ -188,30 +188,24 @@ def _parameters(path: Path) -> dict[str, Any]:
     return {key: float(counts[key]) for key in ("param", "t_param")}
 
 
-def _add_methods(methods: dict[str, RunScores], path: Path, content: dict[str, Any]) -> list[str]:
+def _add_methods(methods: dict[tuple[str, str], RunScores], path: Path, content: dict[str, Any]) -> list[str]:
     """Add a file's methods to those found so far; return a line for each score that an earlier file has."""
     repeated = []
+    protocol = protocol_of(content)
     read = {str(name): checked_scores(datasets, path) for name, datasets in content["methods"].items()}
     for name, scores in read.items():
-        former = methods.get(method_key(name)) or RunScores("", name, None, {})
+        former = methods.get((method_key(name), protocol)) or RunScores("", name, None, {}, protocol=protocol)
+        added = [dataset for dataset in scores if dataset not in former.scores]
         repeated += [
             f"{path}: {name} on {dataset} is in {former.place} already, which comes first by path and is used"
             for dataset in scores
-            if dataset in former.scores
+            if dataset not in added
         ]
         joined = scores | former.scores
-        added = {dataset: values for dataset, values in scores.items() if dataset not in former.scores}
-        protocols = _protocols(content, added) | {**former.protocols}
-        methods[method_key(name)] = replace(
+        methods[method_key(name), protocol] = replace(
             former,
             place=", ".join(filter(None, [former.place, str(path) if added else ""])),
             scores=joined,
-            remarks=remarks_on(joined, protocols),
-            protocols=protocols,
+            remarks=remarks_on(joined, protocol),
         )
     return repeated
-
-
-def _protocols(content: Mapping[str, Any], scores: Scores) -> dict[str, str]:
-    used = protocol_of(content)
-    return dict.fromkeys(scores, used) if used else {}

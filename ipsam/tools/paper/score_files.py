@@ -43,9 +43,12 @@ def protocol_of(content: Mapping[str, Any]) -> str:
     protocol = given if isinstance(given, dict) else {} if given is None else {"name": given}
     name = protocol.get("name", PROTOCOL)
     others = [f"{k}={protocol[k]!r}" for k, v in Protocol().model_dump().items() if k in protocol and protocol[k] != v]
-    if name != PROTOCOL:
-        return f"the protocol {name!r:.99}"
-    return f"the protocol with {', '.join(others)}" if others else ""
+    return f"the protocol with {', '.join(others)}" if others and name == PROTOCOL else named_protocol(name)
+
+
+def named_protocol(name: object) -> str:
+    """Describe a protocol by its name; an empty text for the default one."""
+    return "" if name == PROTOCOL else f"the protocol {name!r:.99}"
 
 
 def checked_scores(datasets: object, path: Path) -> Scores:
@@ -101,12 +104,9 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def remarks_on(scores: Scores, protocols: Mapping[str, str]) -> tuple[str, ...]:
-    """Name the datasets of which images were left out or are not as many as published, or whose E-measure exceeds 1.
-
-    Protocols other than the default one, by dataset, are remarked too.
-    """
-    found = [f"{name} scored by {protocol}" for name, protocol in protocols.items()]
+def remarks_on(scores: Scores, protocol: str) -> tuple[str, ...]:
+    """Name the protocol, and datasets of which images are missing or not as many as published, or with E above 1."""
+    found = [f"scored by {protocol}"] if protocol else []
     for name, values in scores.items():
         published = KNOWN[name].num_pairs.get("test", ()) if name in KNOWN else ()
         number = values.get("num_images")

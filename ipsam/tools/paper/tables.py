@@ -13,6 +13,7 @@ from ipsam.tools.paper.layout import Key, Layout, Row
 from ipsam.tools.paper.listing import blank_sheet, other_sheet
 from ipsam.tools.paper.printed import Reference, method_key, paper
 from ipsam.tools.paper.run_scores import RunScores
+from ipsam.tools.paper.score_files import named_protocol
 from ipsam.tools.paper.sheet import Record, Sheet
 from ipsam.tools.paper.text_sheet import text_sheet
 
@@ -65,6 +66,7 @@ def fill_layout(layout: Layout, results: Sequence[RunScores]) -> tuple[Sheet, li
     for row in layout.rows:
         if (row.run or row.maps) and row.label not in chosen:
             what = " nor ".join(f"{key}={value}" for key, value in (("run", row.run), ("maps", row.maps)) if value)
+            what += f" by protocol={row.protocol}" if row.protocol else ""
             names = sorted({result.name for result in results})
             more = [f"and {len(names) - MAX_NAMES} more"] if len(names) > MAX_NAMES else []
             found = ", ".join([*names[:MAX_NAMES], *more])
@@ -91,6 +93,8 @@ def _choose(layout: Layout, results: Sequence[RunScores]) -> Chosen:
 def _claims(result: RunScores, layout: Layout, row: Row) -> bool:
     """Return whether a result fills a row, which names it or is named by it."""
     if not any(dataset in result.scores for dataset in layout.datasets):
+        return False
+    if row.protocol is not None and result.protocol != named_protocol(row.protocol):
         return False
     if result.seed is None:
         name = row.maps or (row.label if layout.methods else "")

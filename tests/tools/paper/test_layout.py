@@ -124,13 +124,19 @@ rows: [{label: a, maps: A}, {label: b, maps: B}, {label: c, maps: C}]
 
 def test_other_protocols_and_numbers_of_images_are_not_ranked(tmp_path: Path) -> None:
     results = [
-        maps("A", {"steel": {"mae": 0.1, "num_images": 900}}, protocols={"steel": "the protocol 'float'"}),
+        maps("A", {"steel": {"mae": 0.1, "num_images": 900}}, protocol="the protocol 'float'"),
         maps("B", {"steel": {"mae": 0.3, "num_images": 900}}),
         maps("C", {"steel": {"mae": 0.4, "num_images": 900}}),
     ]
     sheet, _ = fill_layout(read(tmp_path, MINE, difference="a"), results)
     assert [line.split("|")[2] for line in lines(sheet)] == ["0.100", "0.300b", "0.400s"]  # and no difference
     assert sheet.footnotes[0].endswith("steel: scored by the protocol 'float', other rows by the default protocol.")
+    rows = [{"label": name, "maps": "A", "protocol": name} for name in ("float", "default")]
+    both = [*results, maps("A", {"steel": {"mae": 0.2, "num_images": 900}})]
+    assert lines(fill_layout(read(tmp_path, MINE, rows=rows), both)[0]) == [
+        "float|ours (maps)¹|0.100",
+        "default|ours (maps)²|0.200",
+    ]
     sheet, _ = fill_layout(
         read(
             tmp_path,
