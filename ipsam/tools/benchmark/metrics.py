@@ -73,7 +73,7 @@ def reference_scores(prediction: NDArray[np.uint8], mask: NDArray[np.uint8]) -> 
     try:
         import py_sod_metrics as reference
     except ModuleNotFoundError as error:
-        raise ValueError("this compares with PySODMetrics, which is not installed: pip install -e '.[metrics]'") from error
+        raise ValueError("this compares with PySODMetrics, which is missing: pip install -e '.[metrics]'") from error
     both = {"with_dynamic": True, "with_adaptive": False, "with_binary": True}
     handlers = {
         "f": reference.FmeasureHandler(with_dynamic=True, with_adaptive=True, beta=0.3),
