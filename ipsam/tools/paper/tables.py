@@ -60,7 +60,7 @@ def fill_layout(layout: Layout, results: Sequence[RunScores]) -> tuple[Sheet, li
     """Fill a table of one's own; return also a line for each result that another one kept out of a row.
 
     Raises:
-        ValueError: a row's run or maps have no scores on the datasets, or a dataset has no scores at all.
+        ValueError: a row's run or maps have no scores on the datasets, or no row has scores of a dataset or metric.
     """
     chosen = _choose(layout, results)
     for row in layout.rows:
@@ -69,18 +69,23 @@ def fill_layout(layout: Layout, results: Sequence[RunScores]) -> tuple[Sheet, li
             what += f" by protocol={row.protocol}" if row.protocol else ""
             names = sorted({result.name for result in results})
             more = [f"and {len(names) - MAX_NAMES} more"] if len(names) > MAX_NAMES else []
-            found = ", ".join([*names[:MAX_NAMES], *more])
             raise ValueError(
-                f"{layout.file}: row {row.label!r}: no scores of {what} on {', '.join(layout.datasets)}; "
-                f"correct it, or set runs=FOLDER to where they are; found: {found}"
+                f"{layout.file}: row {row.label!r}: no scores of {what} on {', '.join(layout.datasets)}; correct it, "
+                f"or set runs=FOLDER to where they are; found: {', '.join([*names[:MAX_NAMES], *more])}"
             )
-    scored = {name for row in layout.rows for name in row.scores}
-    scored |= {name for group, _ in chosen.values() for name in group.datasets}
-    if missing := [name for name in layout.datasets if name not in scored]:
-        raise ValueError(
-            f"{layout.file}: datasets: no row has scores of {missing[0]}; the rows have {', '.join(sorted(scored))}: "
-            "correct the name, or leave it out"
-        )
+    keys = {key for row in layout.rows for key, number in layout.printed(row).items() if number}
+    members = [member for group, _ in chosen.values() for member in group.members]
+    keys |= {(name, metric) for member in members for name, scores in member.scores.items() for metric in scores}
+    scored = [key for key in keys if key[1] in ALL_METRICS]
+    for what, wanted, found in (
+        ("datasets", layout.datasets, sorted({name for name, _ in scored})),
+        ("metrics", layout.metrics, sorted({metric for _, metric in scored})),
+    ):
+        if missing := [name for name in wanted if name not in found]:
+            raise ValueError(
+                f"{layout.file}: {what}: no row has scores of {missing[0]}; the rows have {', '.join(found)}: "
+                "score it, correct the name, or leave it out"
+            )
     lines = [f"{entry} (row {label!r})" for label, (_, rejected) in chosen.items() for entry in rejected]
     return _sheet(layout, chosen), lines
 

@@ -189,6 +189,7 @@ def test_another_input_size_is_a_footnote(tmp_path: Path) -> None:
         ({"digits": 9}, "digits must be a whole number from 1 to 6, not 9"),
         ({"rows": [{"label": "a", "maps": "Z"}]}, "row 'a': no scores of maps=Z on steel; .* runs=FOLDER .*; found: A"),
         ({"rows": [{"label": "a", "run": "A"}]}, "row 'a': no scores of run=A on steel"),
+        ({"metrics": ["mae", "hce"]}, "metrics: no row has scores of hce; the rows have mae"),
         ({"datasets": ["steel", "iron"]}, "datasets: no row has scores of iron; the rows have steel"),
     ],
 )
