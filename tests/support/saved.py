@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,10 +53,15 @@ def forbid_links(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def limited_files(num_bytes: int) -> Iterator[None]:
-    """Imitate a full disk: the kernel refuses to let files grow above a size."""
+    """Imitate a full disk: the kernel refuses to let files grow above a size.
+
+    Bytecode is not written meanwhile: Python would keep a module's cache of that size, and fail at its next import.
+    """
+    writes_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
     try:
         yield
     finally:
+        sys.dont_write_bytecode = writes_bytecode
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
