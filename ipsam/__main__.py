@@ -12,6 +12,7 @@ COMMANDS = {
     "eval": "evaluate a trained model",
     "predict": "predict masks for your own images and videos",
     "demo": "serve a web page that shows a model's predictions",
+    "serve": "serve a model over HTTP: image in, mask out",
     "export": "export a model to ONNX or torch.export",
     "release": "pack a trained model to publish it",
     "download": "download SAM2's weights, install datasets",

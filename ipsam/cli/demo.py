@@ -9,8 +9,9 @@ from ipsam.engine.inference.model_card import terms_of_use, training_data
 from ipsam.engine.inference.predictor import load
 from ipsam.engine.runs.model_folder import read_description
 from ipsam.engine.runs.model_names import DEFAULT_MODEL
-from ipsam.tools.demo import free_port, require_gradio, serving, stop_requested
+from ipsam.tools.demo import require_gradio, serving
 from ipsam.utils.console import show
+from ipsam.utils.serving import free_port, stop_requested
 
 
 def main(config: DictConfig) -> None:

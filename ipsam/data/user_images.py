@@ -8,10 +8,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ipsam.data.images import read_image
+from ipsam.data.images import image_size, read_image
+from ipsam.data.items import Stored, name_of
 
 MAX_16_BIT = 65535
 ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor
+
+
+class TooManyPixelsError(ValueError):
+    """An image above a limit that its reader may set."""
 
 
 def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
@@ -42,6 +47,21 @@ def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or 0 in pixels.shape:
         raise ValueError(f"an image has the shape (height, width) or (height, width, 1, 3 or 4), not {pixels.shape}")
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.array(pixels[..., :3], order="C")
+
+
+def read_upload(upload: Stored, *, max_pixels: int) -> NDArray[np.uint8]:
+    """Read a stranger's image upright, once its header has shown its size.
+
+    Raises:
+        ValueError: the image is broken, none, or has too many pixels.
+    """
+    height, width = image_size(upload)
+    if height * width > max_pixels:
+        raise TooManyPixelsError(
+            f"{name_of(upload)}: {height * width / 1e6:.0f} megapixels exceed the limit of {max_pixels / 1e6:.0f}; "
+            "make the image smaller, or use ipsam predict"
+        )
+    return read_image(upload, upright=True)
 
 
 def _from_pillow(image: Image.Image) -> NDArray[np.uint8]:

@@ -5,8 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ipsam.data.images import image_size
-from ipsam.data.user_images import to_rgb
+from ipsam.data.user_images import read_upload
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 
@@ -21,13 +20,7 @@ def answer(predictor: Predictor, upload: Path, **options: Any) -> tuple[Predicti
         ValueError: the file is broken, too large or no image; the message holds its name without its folder.
     """
     try:
-        height, width = image_size(upload)  # from the header, before the pixels are decoded
-        if height * width > MAX_PIXELS:
-            raise ValueError(
-                f"{upload}: {height * width / 1e6:.0f} megapixels exceed this page's limit of {MAX_PIXELS / 1e6:.0f}; "
-                "make the image smaller, or use ipsam predict"
-            )
-        image = to_rgb(upload)
+        image = read_upload(upload, max_pixels=MAX_PIXELS)
     except (ValueError, OSError) as error:
         raise ValueError(str(error).replace(str(upload), upload.name)) from error
     start = time.perf_counter()

@@ -21,9 +21,10 @@ from ipsam.engine.inference.options import PredictionOptions
 from ipsam.engine.inference.prediction import Prediction
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.tools.demo import answer as answers
-from ipsam.tools.demo import free_port, html_images, require_gradio
+from ipsam.tools.demo import html_images, require_gradio
 from ipsam.tools.demo.answer import answer
 from ipsam.tools.demo.examples import EXAMPLES, copy_examples, thumbnails, write_examples
+from ipsam.utils.serving import free_port
 
 
 @pytest.fixture(scope="module")
