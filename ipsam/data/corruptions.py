@@ -65,7 +65,7 @@ class Corruption:
         try:
             with redirect_stdout(io.StringIO()):  # it prints what it handles
                 own: dict[str, Any] = {"seed": seed} if self.name in SEEDED else {}
-                corrupted: NDArray[np.uint8] = corrupt(image, self.severity, self.name, **own)
+                corrupted = np.array(corrupt(image, self.severity, self.name, **own))  # a copy: some are read-only
         finally:
             np.random.set_state(state)
         return corrupted

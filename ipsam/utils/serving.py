@@ -1,4 +1,4 @@
-"""What servers share: a free port, and a stop on request."""
+"""Ports and stop signals of servers."""
 
 import signal
 import socket

@@ -55,6 +55,7 @@ def test_an_image_is_corrupted_alike_in_any_order() -> None:
             assert np.array_equal(corruption.apply(image, "a"), first), name
             assert first.shape == image.shape
             assert first.dtype == np.uint8
+            assert first.flags.writeable, name
             assert not np.array_equal(first, image), name
             is_random = name.endswith("noise") or name in ("glass_blur", "snow", "frost", "fog", "spatter")
             assert not is_random or not np.array_equal(first, other), name

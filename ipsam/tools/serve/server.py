@@ -23,7 +23,7 @@ NUM_THREADS = 2  # that decode and encode the images of a batch
 RECEIVE_TIMEOUT = 30.0  # seconds for a request's body
 STOP_TIMEOUT = 60  # seconds for the requests that are there when the server stops
 BODY = {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}, "required": True}
-RESPONSES = {
+RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/png": {}, "application/json": {}}, "description": "PNG, or an object with the mask"},
     400: {"description": "the body is no image, or a broken one"},
     408: {"description": f"the body took longer than {RECEIVE_TIMEOUT:.0f} s"},
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class Limits(Options):
-    """What a server takes on; configs/serve.yaml explains each key and holds its default."""
+    """Limits of a server; configs/serve.yaml explains each key and holds its default."""
 
     batch_size: int = Field(ge=1, le=1024)
     max_waiting: int = Field(ge=1, le=100_000)
@@ -166,7 +166,7 @@ def build_app(predictor: Predictor, *, title: str, about: str, limits: Limits, h
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        """Say whether the model answers, and what it is."""
+        """Describe the model; 503 if it has ended."""
         if not batcher.is_alive():
             raise HTTPException(503, "the model's thread has ended")
         size = {"image_size": predictor.image_size, "device": predictor.device.type}
