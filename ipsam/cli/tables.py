@@ -16,7 +16,7 @@ from ipsam.utils.folders import check_stays_inside, writable_folder
 
 def main(config: DictConfig) -> None:
     """Find the runs, fill the tables, write and print them."""
-    runs = [Path(str(folder)) for folder in config.runs]
+    runs = [Path(str(folder)) for folder in config.runs or ()]
     if not runs:
         raise ValueError("runs names no folder: set runs=FOLDER to the one that the runs are in")
     layout = None if config.layout is None else Layout.read(Path(str(config.layout)))
