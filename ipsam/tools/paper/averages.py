@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from ipsam.engine.metrics import METRICS
+from ipsam.engine.metrics import ALL_METRICS, METRICS
 from ipsam.tools.paper.run_scores import BEST, RunScores
 from ipsam.tools.paper.sheet import Record
 
@@ -89,7 +89,8 @@ class Group:
         texts = []
         for dataset, metrics in printed.items():
             if found := [member.best_epochs[dataset] for member in self.members if dataset in member.best_epochs]:
-                values = (f"{METRICS[name].label} {fmean(of[name] for _, of in found):.3f}" for name in metrics)
+                known = [name for name in metrics if all(name in of for _, of in found)]
+                values = (f"{ALL_METRICS[name].label} {fmean(of[name] for _, of in found):.3f}" for name in known)
                 texts.append(f"{dataset} {', '.join(values)} (epoch {', '.join(str(epoch) for epoch, _ in found)})")
         if not texts:
             return None

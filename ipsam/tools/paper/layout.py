@@ -14,14 +14,18 @@ from ipsam.utils.options import Options, OptionsError, one_of
 from ipsam.utils.untrusted import read_plain_yaml
 
 MAX_DIGITS = 6
+LEAST = 100  # pt of a page's width and height
 Key = tuple[str, str]  # dataset and metric; a count of parameters has no dataset
 
 
 def _decimal(value: Any) -> Decimal:
     try:
-        return Decimal(str(value))
+        found = Decimal(str(value))
     except InvalidOperation:
-        raise ValueError(f'must be a number of millions such as "21.26", not {value!r:.99}') from None
+        found = Decimal("nan")
+    if not found.is_finite():
+        raise ValueError(f'must be a number of millions such as "21.26", not {value!r:.99}')
+    return found
 
 
 Dataset = Annotated[str, AfterValidator(lambda name: benchmark_name(name) or name)]
@@ -60,7 +64,9 @@ class Layout(Options):
     best: bool = True
     difference: str | None = None
     digits: int = Field(default=3, ge=1, le=MAX_DIGITS)
-    page: Sequence[float] = Field(default=PAGE, min_length=2, max_length=2)
+    page: Sequence[Annotated[float, Field(ge=LEAST, allow_inf_nan=False)]] = Field(
+        default=PAGE, min_length=2, max_length=2, description=f"a width and a height of at least {LEAST} pt"
+    )
     paper: int | None = None
     methods: bool = False
     _file: Path = PrivateAttr(default=Path())
@@ -118,9 +124,10 @@ class Layout(Options):
     @model_validator(mode="after")
     def _check_rows(self) -> "Layout":
         labels = [row.label for row in self.rows]
-        for label in labels:
-            if labels.count(label) > 1:
-                raise ValueError(f"two rows have the label {label!r}; change one")
+        lists = {"rows": labels, "datasets": self.datasets, "metrics": self.metrics, "counts": self.counts}
+        for key, names in lists.items():
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"{key} has {twice[0]!r} twice; rename one or leave it out")
         if self.difference is not None and self.difference not in labels:
             raise ValueError(f"difference names the row {self.difference!r}, which is not there: {', '.join(labels)}")
         for row in self.rows:

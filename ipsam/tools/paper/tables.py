@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ipsam.data.benchmarks import KNOWN
-from ipsam.engine.metrics import ALL_METRICS, METRICS
+from ipsam.engine.metrics import ALL_METRICS
 from ipsam.tools.paper.averages import AVERAGE, COUNT_DIGITS, Group, Rejected, choose, difference, numbers
 from ipsam.tools.paper.changes import base_of
 from ipsam.tools.paper.comparable import Line, Reasons, incomparable, ranks
@@ -204,6 +204,5 @@ def _footnote(layout: Layout, group: Group) -> str | None:
     several = [name for name in layout.datasets if name in KNOWN and len(KNOWN[name].num_pairs["test"]) > 1]
     found = [f"{number} images of {name}" for name in several if (number := group.num_images(name))]
     images = f"Ours: {' and '.join(found)}." if found else ""
-    metrics = [name for name in layout.metrics if name in METRICS]  # that a curve has
-    best = group.best_epochs(dict.fromkeys(layout.datasets, metrics))
+    best = group.best_epochs(dict.fromkeys(layout.datasets, layout.metrics))
     return " ".join(filter(None, [group.footnote, images, best])) or None

@@ -183,8 +183,10 @@ def test_another_input_size_is_a_footnote(tmp_path: Path) -> None:
         ),
         (
             {"rows": [{"label": "a", "maps": "A"}, {"label": "a", "run": "A"}]},
-            "two rows have the label 'a'; change one",
+            "rows has 'a' twice; rename one",
         ),
+        ({"datasets": ["CAMO", "camo"]}, "datasets has 'CAMO' twice"),
+        ({"page": [0, 0]}, "page must be a width and a height of at least 100 pt"),
         ({"difference": "x"}, "difference names the row 'x', which is not there: a, b, c"),
         ({"digits": 9}, "digits must be a whole number from 1 to 6, not 9"),
         ({"rows": [{"label": "a", "maps": "Z"}]}, "row 'a': no scores of maps=Z on steel; .* runs=FOLDER .*; found: A"),
