@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BASE := $(VENV)/.base
 READY := $(VENV)/.ready
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+unexport PYTHONDONTWRITEBYTECODE  # each of the many processes would compile the package anew
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test test-all lint

@@ -11,12 +11,19 @@ import pytest
 import torch
 from support.builders import micro_backbone, save_official_format
 
+# Files that take longest, begun first: one begun last would leave the other worker idle.
+LONGEST = ("test_chaos.py", "test_killed_runs.py", "test_processes.py", "test_every_experiment.py", "test_full_size.py")
+
 pytest_plugins = ["support.browser", "support.fixtures", "support.map_files", "support.small_run"]
 
 # Micro models are too small to share between threads: on two busy cores, a second thread makes the tests seven times
 # slower. Processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True)

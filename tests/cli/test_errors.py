@@ -193,7 +193,7 @@ def snapshot(folder: Path) -> dict[Path, int]:
 
 @pytest.mark.parametrize(
     ("command", "arguments", "words"),
-    every(2, CASES),
+    every(4, CASES),
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
 def test_errors_name_option_and_way_out(

@@ -24,8 +24,7 @@ FULL = [
     ("predict", ["input=own/images", "output=out"], 0, "out/predictions.json"),
     ("predict", ["input=own/images", "output=out", "save=overlay"], 3000, "out/overlay/a.png"),
     ("check_data", ["data.train=[]", "data.test=[]", "out=out", "num_workers=0"], 10, "out/check_data.json"),
-    pytest.param("export", ["output=out/model.onnx"], 5000, "out/model.onnx", marks=pytest.mark.slow),
-    pytest.param("export", ["output=out/model.pt2"], 5000, "out/model.pt2", marks=pytest.mark.slow),
+    pytest.param("export", ["ckpt=run", "output=out/model.pt2"], 5000, "out/model.pt2", marks=pytest.mark.slow),
 ]
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from support.builders import REAL_DATA
 from support.figure_runs import write_run, write_set
+from support.quick import every
 
 import ipsam
 from ipsam.data.images import image_size
@@ -59,7 +60,7 @@ def test_names_that_would_collide_are_kept_apart(script: Callable[..., Any]) -> 
     assert sorted(path.name for path in Path("in/out/map").iterdir()) == names
 
 
-@pytest.mark.parametrize("output", ["own/images", "own", "own/images/out"])
+@pytest.mark.parametrize("output", every(3, ["own/images", "own", "own/images/out"]))
 def test_predictions_are_not_predicted(script: Callable[..., Any], output: str) -> None:
     """Predictions of this and other runs are passed over, wherever they lie in the input."""
     write_set("own")
@@ -70,6 +71,7 @@ def test_predictions_are_not_predicted(script: Callable[..., Any], output: str) 
             assert len(find_jobs(source, Path(other), ["overlay"])) == 4
 
 
+@pytest.mark.slow
 def test_predictions_of_another_model_are_told_apart(script: Callable[..., Any], run: Path) -> None:
     write_set("own")
     images = "input=own/images"

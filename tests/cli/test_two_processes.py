@@ -20,11 +20,11 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start a script, with a launcher if given; kill what still runs at the end."""
+    """Start a script; kill what still runs at the end."""
     started: list[subprocess.Popen[str]] = []
 
-    def one(name: str, *arguments: str, launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
-        command = [sys.executable, *launcher, str(SCRIPTS / f"{name}.py"), *arguments]
+    def one(name: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(SCRIPTS / f"{name}.py"), *arguments]
         options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
         started.append(subprocess.Popen(command, env=os.environ | environment, **options))
         return started[-1]
@@ -67,20 +67,14 @@ def test_running_training_locks_its_folder(start: Start, script: Callable[..., A
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by_hand", [False, True])
-def test_all_processes_of_a_second_training_are_refused(start: Start, by_hand: bool) -> None:
+def test_all_processes_of_a_second_training_are_refused(start: Start) -> None:
     first = start("train", *TRAIN, "engine.epochs=3000")
     wait_for(Path("run/config.yaml"), first)
-    if by_hand:
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = str(free.getsockname()[1])
-        common = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        others = [start("train", *TRAIN, "resume=true", RANK=rank, LOCAL_RANK=rank, **common) for rank in "01"]
-    else:
-        launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-        others = [start("train", *TRAIN, "resume=true", launcher=launcher)]
-    for other in others:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    common = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    for other in [start("train", *TRAIN, "resume=true", RANK=rank, LOCAL_RANK=rank, **common) for rank in "01"]:
         _, told = other.communicate(timeout=120)
         assert other.returncode == 1
         assert re.search(in_use(first.pid), told)

@@ -1,4 +1,4 @@
-"""Models at full width, from the real configurations: one training step at 1024 px, our default, or at 512 px."""
+"""Models at full width, from the real configurations: one training step at 512 px, and the shapes at our 1024 px."""
 
 import os
 import resource
@@ -11,10 +11,11 @@ import pytest
 import torch
 from support.builders import save_official_format
 from support.defaults import loss_weights_with
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ipsam.engine.runs.configuration import build_model, compose_experiment
+from ipsam.engine.runs.configuration import build_model, compose_experiment, drop_checkpoints
 from ipsam.engine.train.losses import ipsam_loss
-from ipsam.model import SAM2Backbone
+from ipsam.model import IPSAMOutput, SAM2Backbone
 from ipsam.model.baselines import SAM2
 from ipsam.utils.weights import sha256_of
 
@@ -43,21 +44,17 @@ def every_core() -> Iterator[None]:
 @pytest.mark.usefixtures("every_core")
 def test_one_training_step(large_checkpoint: Path, record_property: Callable[[str, object], None]) -> None:
     start = time.perf_counter()
-    config = compose_experiment(CONFIGS, "cod_r32", [f"model.backbone.checkpoint={large_checkpoint}"])
-    model = build_model(config.model).train()
-    assert model.backbone.image_size == 1024
+    overrides = [f"model.backbone.checkpoint={large_checkpoint}", "data.image_size=512"]
+    model = build_model(compose_experiment(CONFIGS, "cod_r32", overrides).model).train()
     assert model.backbone.base_sha256 == sha256_of(large_checkpoint)
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) == TRAINABLE
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
-    image = torch.randn(1, 3, 1024, 1024)
-    mask = torch.zeros(1, 1, 1024, 1024)
-    mask[..., 300:700, 200:600] = 1
-    output = model(image)
-    assert output.logits.shape == output.fg_logits.shape == output.bg_logits.shape == (1, 1, 256, 256)
-    assert output.gate.shape == (1, 1, 64, 64)
-    assert [tuple(level.shape[-2:]) for level in output.auxiliary] == [(256, 256), (128, 128), (64, 64)]
+    mask = torch.zeros(1, 1, 512, 512)
+    mask[..., 150:350, 100:300] = 1
+    output = model(torch.randn(1, 3, 512, 512))
+    check_shapes(output, 128)
     loss = ipsam_loss(output, mask, loss_weights_with())["total"]
     assert loss.isfinite()
     loss.backward()
@@ -81,6 +78,22 @@ def test_one_training_step(large_checkpoint: Path, record_property: Callable[[st
     assert all(torch.equal(state[name], tensor) for name, tensor in frozen.items())
 
     record_cost(record_property, start)
+
+
+def check_shapes(output: IPSAMOutput, side: int) -> None:
+    assert output.logits.shape == output.fg_logits.shape == output.bg_logits.shape == (1, 1, side, side)
+    assert output.gate.shape == (1, 1, side // 4, side // 4)
+    assert [level.shape[-1] for level in output.auxiliary] == [side, side // 2, side // 4]
+
+
+def test_default_size_is_1024_px() -> None:
+    """By fake tensors, which have shapes but no values."""
+    config = compose_experiment(CONFIGS, "cod_r32")
+    drop_checkpoints(config.model)
+    with FakeTensorMode():
+        model = build_model(config.model).train()
+        assert model.backbone.image_size == 1024
+        check_shapes(model(torch.randn(1, 3, 1024, 1024)), 256)
 
 
 def record_cost(record_property: Callable[[str, object], None], start: float) -> None:

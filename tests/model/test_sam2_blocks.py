@@ -106,6 +106,7 @@ except ImportError as error:
 """
 
 
+@pytest.mark.slow
 def test_other_backbones_do_without_sam2(tmp_path: Path) -> None:
     """They predict, and SAM2's own says how to install the package and what to take instead."""
     config = tiny("lite")

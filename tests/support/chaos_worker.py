@@ -24,8 +24,8 @@ from support.builders import micro_model
 from support.defaults import data_with, settings_with
 from support.training import fit
 
-KILLS = 24
-IN_SAVING = 12  # of them, at a call that writing a checkpoint takes
+KILLS = 20
+IN_SAVING = 10  # of them, at a call that writing a checkpoint takes
 ASKED = 3  # SIGTERM besides
 MOST = 200  # runs, before this is given up
 
@@ -35,10 +35,10 @@ DATA = data_with(
     train=["synthetic"],
     val=["synthetic"],
     augment={"hflip": 0.5},
-    synthetic={"difficulty": [0.0, 0.1], "num_train": 22, "num_test": 2},
+    synthetic={"difficulty": [0.0, 0.1], "num_train": 14, "num_test": 2},
 )
 SETTINGS = settings_with(
-    epochs=6,
+    epochs=4,
     batch_size=2,
     accumulate=2,
     lr=1e-3,

@@ -1,9 +1,9 @@
-"""What one of several processes does in test_processes.py: python process_worker.py TASK FOLDER [KEY=VALUE ...]."""
+"""One of several processes of test_processes.py: TASK FOLDER [KEY=VALUE ...]."""
 
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +97,21 @@ def score(folder: Path, *, num_test: int) -> None:
         evaluation.write(folder)
 
 
-if __name__ == "__main__":
+def forked(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    """Do a task in a process that forked from one with all imports; its errors go to a file."""
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
+    os.environ.update(environment)
+    main(arguments)
+
+
+def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)
-    task, folder, *pairs = sys.argv[1:]
+    task, folder, *pairs = arguments
     options = dict(pair.split("=", 1) for pair in pairs)
     model = {"model": options.pop("model")} if "model" in options else {}
     with user_errors():
         {"train": train, "score": score}[task](Path(folder), **model, **{k: int(v) for k, v in options.items()})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.quick import only
 from support.saved import limited_files, names
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from ipsam.engine.inference.export import check_target, export
 
 onnx = pytest.importorskip("onnx")
 pytestmark = pytest.mark.usefixtures("untyped")
+ENDINGS = only({".pt2"}, [".onnx", ".pt2"])
 
 
 class Tiny(nn.Module):
@@ -44,7 +46,7 @@ def content_of(path: Path) -> bytes:
         return b"".join(archive.read(name) for name in archive.namelist())
 
 
-@pytest.mark.parametrize("ending", [".onnx", ".pt2"])
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_file_holds_no_path_and_no_source_line(tiny: Any, tmp_path: Path, ending: str) -> None:
     content = content_of(export(tiny, tmp_path / f"model{ending}"))
     package = Path(ipsam.__file__).parents[1]
@@ -58,13 +60,14 @@ def test_file_holds_no_path_and_no_source_line(tiny: Any, tmp_path: Path, ending
         assert trace not in content
 
 
+@pytest.mark.slow
 def test_batch_axis_has_its_name(tiny: Any, tmp_path: Path) -> None:
     graph = onnx.load(export(tiny, tmp_path / "model.onnx")).graph
     for value in (*graph.input, *graph.output):
         assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
 
 
-@pytest.mark.parametrize("ending", [".onnx", ".pt2"])
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_full_disk_leaves_the_former_file(tiny: Any, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"model{ending}"
     path.write_text("former")

@@ -15,6 +15,7 @@ from support.hostile_configs import CALLS, VALUES, replaced, value_paths
 from support.hostile_folders import REPLACEMENTS
 from support.hostile_runs import lay_down, whole_run
 from support.hostile_weights import WEIGHTS_FILES, cast
+from support.quick import every
 
 import ipsam
 from ipsam.engine.inference.sharing import WEIGHTS, save_pretrained
@@ -77,21 +78,19 @@ def test_intact_model_predicts(place: Path, whole: dict[str, bytes]) -> None:
     assert use(place, whole | {WEIGHTS: cast(torch.float16)(whole[WEIGHTS])}) is None
 
 
-@pytest.mark.parametrize("change", list(mutations(3).values()), ids=list(mutations(3)))
+@pytest.mark.parametrize("change", every(4, mutations(2)))
 @pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION])
-def test_changed_bytes_give_clear_errors(
-    place: Path, whole: dict[str, bytes], name: str, change: Callable[[bytes], bytes]
-) -> None:
-    use(place, whole | {name: change(whole[name])})
+def test_changed_bytes_give_clear_errors(place: Path, whole: dict[str, bytes], name: str, change: str) -> None:
+    use(place, whole | {name: mutations(2)[change](whole[name])})
 
 
-@pytest.mark.parametrize("change", WEIGHTS_FILES)
+@pytest.mark.parametrize("change", every(2, WEIGHTS_FILES))
 def test_hostile_weights_are_refused(place: Path, whole: dict[str, bytes], change: str) -> None:
     assert use(place, whole | {WEIGHTS: WEIGHTS_FILES[change](whole[WEIGHTS])})
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION])
-@pytest.mark.parametrize("replacement", REPLACEMENTS)
+@pytest.mark.parametrize("replacement", every(2, REPLACEMENTS))
 def test_replaced_files_are_refused(place: Path, whole: dict[str, bytes], name: str, replacement: str) -> None:
     """Pipes and devices too, which might never end."""
 
@@ -102,7 +101,7 @@ def test_replaced_files_are_refused(place: Path, whole: dict[str, bytes], name: 
     assert use(place, whole, replace)
 
 
-@pytest.mark.parametrize("target", CALLS)
+@pytest.mark.parametrize("target", every(4, CALLS))
 def test_calls_do_not_run(place: Path, whole: dict[str, bytes], target: str) -> None:
     description = json.loads(whole[DESCRIPTION])
     description["model"]["decoder"] = {"_target_": target, "_args_": CALLS[target](CANARY)}

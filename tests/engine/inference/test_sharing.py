@@ -44,6 +44,7 @@ assert not GlobalHydra.instance().is_initialized()
 """
 
 
+@pytest.mark.slow
 def test_another_process_predicts_the_same_bits(predictor: Predictor, picture: np.ndarray, tmp_path: Path) -> None:
     """Without the run's folder and without Hydra's state."""
     saved = predictor.save_pretrained(tmp_path / "saved")

@@ -11,8 +11,8 @@ from support.quick import only
 from ipsam.engine.metrics import CURVES, METRICS, ImageScores, Protocol, measure
 
 # Cases of each kind, of which there are 15.
-NUM_CASES = only({20}, [20, 160])
-NUM_OTHER_CASES = only({10}, [10, 40])  # of protocols other than the default
+NUM_CASES = only({8}, [8, 60])
+NUM_OTHER_CASES = only({4}, [4, 20])  # of protocols other than the default
 FROM_COUNTS = ("em", "em_adp", "em_max", "f", "f_adp", "f_max", "mdice", "miou", "dice_50", "iou_50")
 
 # The reference's own warnings: NaN where a quadrant is empty, the deviation of no pixels.

@@ -24,10 +24,11 @@ from support.hostile_folders import HOSTILE_FOLDERS, REPLACED, REPLACEMENTS
 from support.hostile_runs import Files, evaluated, lay_down, restored, sealed, whole_config, whole_run
 from support.hostile_states import HARMLESS_STATES, HOSTILE_STATES, Payload, archived
 from support.hostile_weights import WEIGHTS_FILES, cast
+from support.quick import every
 
 from ipsam.engine.runs.checkpoint import CONFIG, TRAINING, WEIGHTS
 
-NUM_VALUES = 150  # single values that are replaced
+NUM_VALUES = 100  # single values that are replaced
 TALLY = Tally()
 AUDIT = Audit()
 OK, ERROR, EITHER = (True,), (False,), (True, False)
@@ -103,13 +104,13 @@ def file_cases() -> Iterator[Any]:
     """Changes of one file, with the possible outcomes of evaluation and of resuming."""
     unread = ("infinity", "a long key")  # under a key that evaluation does not read
     tables: list[tuple[str, dict[str, Callable[[bytes], bytes]], tuple[bool, ...], tuple[bool, ...]]] = [
-        (WEIGHTS, mutations(3), EITHER, EITHER),
+        (WEIGHTS, mutations(2), EITHER, EITHER),
         (WEIGHTS, WEIGHTS_FILES, ERROR, ERROR),
         (WEIGHTS, {str(dtype): cast(dtype) for dtype in (torch.float16, torch.float64)}, OK, OK),
-        (TRAINING, mutations(3), OK, EITHER),
+        (TRAINING, mutations(2), OK, EITHER),
         (TRAINING, HARMLESS_STATES, OK, OK),
         (TRAINING, HOSTILE_STATES, OK, ERROR),
-        (CONFIG, mutations(3), EITHER, EITHER),
+        (CONFIG, mutations(2), EITHER, EITHER),
         (CONFIG, value_changes(), EITHER, EITHER),
         (CONFIG, {name: lambda _, text=text: text.encode() for name, text in TEXTS.items()}, ERROR, ERROR),
     ]
@@ -117,7 +118,7 @@ def file_cases() -> Iterator[Any]:
         change = {name: lambda content, text=text: content + text.encode()}
         tables.append((CONFIG, change, OK if name in unread else ERROR, ERROR))
     for file, changes, evaluation, resuming in tables:
-        step = max(3, len(changes) // 30) if resuming == EITHER else 1  # few of those by chance are quick
+        step = max(3, len(changes) // (10 if resuming == EITHER else 30))  # few of those by chance are quick
         for number, (name, change) in enumerate(changes.items()):
             marks = pytest.mark.slow if number % step else ()
             yield pytest.param(file, change, evaluation, resuming, id=f"{file}: {name}", marks=marks)
@@ -136,9 +137,9 @@ def test_files(place: Path, whole: Files, file: str, change: Any, evaluation: An
     assert (errors[1] is None) in resuming
 
 
-@pytest.mark.parametrize("mutation", mutations(3))
+@pytest.mark.parametrize("mutation", every(3, mutations(1)))
 def test_changed_weights_differ_from_their_checksum(place: Path, whole: Files, mutation: str) -> None:
-    lay_down(place / "run", whole | {WEIGHTS: mutations(3)[mutation](whole[WEIGHTS])})
+    lay_down(place / "run", whole | {WEIGHTS: mutations(1)[mutation](whole[WEIGHTS])})
     assert all("model.safetensors is damaged" in error or "all 1 checkpoints" in error for error in use(place / "run"))
 
 
@@ -157,7 +158,7 @@ def payload(target: str, canary: Path) -> Payload:
     return Payload(function, *CALLS[target](str(canary)))
 
 
-@pytest.mark.parametrize("target", PICKLED)
+@pytest.mark.parametrize("target", every(3, PICKLED))
 @pytest.mark.parametrize("where", HIDDEN_IN)
 @pytest.mark.parametrize("name", [TRAINING, WEIGHTS, "base.pt"])
 def test_pickles_do_not_run(place: Path, whole: Files, canary: Path, target: str, where: str, name: str) -> None:
@@ -184,7 +185,7 @@ FREE = {"the test sets", "the data's folder"}  # may differ when a run is resume
 @pytest.mark.parametrize(
     ("site", "target"),
     [
-        pytest.param(site, target, marks=() if site == "the decoder" or target in PICKLED[:2] else pytest.mark.slow)
+        pytest.param(site, target, marks=() if target in PICKLED[:2] else pytest.mark.slow)
         for site in CALL_SITES
         for target in CALLS
         if site == "the decoder" or target in PICKLED
@@ -207,7 +208,7 @@ def test_calls_would_run_where_they_are_trusted(target: str, canary: Path) -> No
         trusted(lambda: hydra.utils.instantiate({"_target_": "builtins.dict", "decoder": call}), canary)
 
 
-@pytest.mark.parametrize("tag", TAGS)
+@pytest.mark.parametrize("tag", every(3, TAGS))
 @pytest.mark.parametrize("alone", [True, False])
 def test_tags_do_not_run(place: Path, whole: Files, canary: Path, tag: str, alone: bool) -> None:
     value = TAGS[tag](str(canary))
@@ -221,7 +222,7 @@ def test_tags_do_not_run(place: Path, whole: Files, canary: Path, tag: str, alon
 
 
 @pytest.mark.parametrize("name", REPLACED)
-@pytest.mark.parametrize("replacement", REPLACEMENTS)
+@pytest.mark.parametrize("replacement", every(3, REPLACEMENTS))
 def test_replaced_files(place: Path, whole: Files, replacement: str, name: str) -> None:
     path = lay_down(place / "run", whole) / name
     path.unlink()
@@ -229,7 +230,7 @@ def test_replaced_files(place: Path, whole: Files, replacement: str, name: str) 
     assert any(use(place / "run"))
 
 
-@pytest.mark.parametrize("name", HOSTILE_FOLDERS)
+@pytest.mark.parametrize("name", every(2, HOSTILE_FOLDERS))
 def test_folders(place: Path, whole: Files, name: str) -> None:
     lay_down(place / "run", whole)
     HOSTILE_FOLDERS[name](place / "run", place / "outside")

@@ -65,6 +65,7 @@ def test_run_stops_and_saves_the_state_before_the_bad_step(tmp_path: Path, train
     assert (batch["image"].shape, batch["image"].dtype) == ((2, 3, 64, 64), torch.uint8)
 
 
+@pytest.mark.slow
 def test_resume_after_divergence_is_bit_exact(train: Any, spoil: Any) -> None:
     straight = train("one", epochs=2, save_every=1)
     spoil(BAD_STEP, "nan")
@@ -74,7 +75,7 @@ def test_resume_after_divergence_is_bit_exact(train: Any, spoil: Any) -> None:
     assert same(straight.state_dict(), resumed.state_dict())
 
 
-@pytest.mark.parametrize("action", ["skip", "stop"])
+@pytest.mark.parametrize("action", only({"stop"}, ["skip", "stop"]))
 def test_batch_norm_statistics_are_restored(tmp_path: Path, train: Any, action: str) -> None:
     """A forward pass changes them before the loss is known."""
     model = model_of(1)
@@ -108,7 +109,7 @@ def test_full_disk_does_not_hide_the_divergence(train: Any, spoil: Any, monkeypa
         train(epochs=2)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", only({2}, [1, 2]))
 def test_bad_step_is_skipped_and_counted(
     tmp_path: Path, train: Any, scenes: Any, spoil: Any, caplog: pytest.LogCaptureFixture, accumulate: int
 ) -> None:

@@ -49,6 +49,7 @@ def test_estimate_matches_the_measured_peak(num_recomputed: int) -> None:
     assert peak <= estimate <= 1.35 * peak
 
 
+@pytest.mark.slow
 def test_estimating_changes_no_model() -> None:
     model = micro_model(lora=LoRA(rank=4))
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}

@@ -1,16 +1,19 @@
 """Several processes over gloo train like a single one, share the evaluation, and end together."""
 
+import multiprocessing
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from support import process_worker
 from support.process_worker import MODELS, model_of
 from support.training import same
 
@@ -19,20 +22,43 @@ from ipsam.engine.runs.checkpoint import load_training
 from ipsam.utils.rng import seed_everything
 
 pytestmark = pytest.mark.slow
-WORKER = str(Path(__file__).parents[2] / "support" / "process_worker.py")
 WEIGHTS = "checkpoints/last/model.safetensors"
 
-
+# Processes fork from one that has imported everything, which takes each of them seconds.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["support.process_worker"])
 TORCHRUN = ("-m", "torch.distributed.run")
 # 11 steps an epoch; the last of each has 2 images instead of 4.
 STRAIGHT = ("num_train=42", "epochs=2", "save_every=7", "keep=9")
 Launched = subprocess.CompletedProcess[str]
 
 
+def started(task: str, folder: Path, *options: str, processes: int = 1) -> dict[BaseProcess, Path]:
+    """Start processes by hand, without a launcher; return them with the files of their errors."""
+    common = {"MASTER_ADDR": "localhost", "MASTER_PORT": free_port(), "WORLD_SIZE": str(processes)}
+    common["LOCAL_WORLD_SIZE"] = common["WORLD_SIZE"]
+    logs = {}
+    for rank in map(str, range(processes)):
+        environment = common | {"RANK": rank, "LOCAL_RANK": rank} if processes > 1 else {}
+        log = folder.with_name(f"{folder.name}_{rank}.log")
+        process = FORKS.Process(target=process_worker.forked, args=([task, str(folder), *options], environment, log))
+        process.start()
+        logs[process] = log
+    return logs
+
+
 def run(task: str, folder: Path, *options: str, processes: int = 1) -> Launched:
-    launcher = [*TORCHRUN, "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
-    command = [sys.executable, *launcher, WORKER, task, str(folder), *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    logs = started(task, folder, *options, processes=processes)
+    try:
+        for process in logs:
+            process.join(240)
+    finally:
+        for process in logs:
+            process.kill()
+            process.join()
+    return Launched(
+        [], max(abs(process.exitcode or 0) for process in logs), "", "".join(map(Path.read_text, logs.values()))
+    )
 
 
 def free_port() -> str:
@@ -45,8 +71,8 @@ def run_on_two_machines(folder: Path, *options: str) -> list[Launched]:
     """Train by two launchers of one process each, which meet on the loopback network at two addresses."""
     meet = ["--nnodes", "2", "--nproc_per_node", "1", "--rdzv_backend", "c10d", "--rdzv_id", folder.name]
     meet += ["--rdzv_endpoint", f"127.0.0.1:{free_port()}"]
-    tasks = [WORKER, "train", str(folder), *options]
-    started = [
+    tasks = [process_worker.__file__, "train", str(folder), *options]
+    launched = [
         subprocess.Popen(
             [sys.executable, *TORCHRUN, *meet, "--local_addr", address, *tasks],
             env=os.environ | {"GLOO_SOCKET_IFNAME": "lo"},
@@ -56,11 +82,11 @@ def run_on_two_machines(folder: Path, *options: str) -> list[Launched]:
         for address in ("127.0.0.1", "127.0.0.2")
     ]
     try:
-        errors = [process.communicate(timeout=240)[1] for process in started]
+        errors = [process.communicate(timeout=240)[1] for process in launched]
     finally:
-        for process in started:
+        for process in launched:
             process.kill()
-    return [Launched([], process.returncode, "", error) for process, error in zip(started, errors, strict=True)]
+    return [Launched([], process.returncode, "", error) for process, error in zip(launched, errors, strict=True)]
 
 
 def trained(folder: Path, *options: str, processes: int = 1) -> dict[str, torch.Tensor]:
@@ -115,7 +141,7 @@ def test_resume_with_another_number_of_processes(
 
 @pytest.mark.parametrize("model", ["unused", "batch norm"])
 def test_unused_parameters_and_batch_norm_train(tmp_path: Path, model: str) -> None:
-    weights = trained(tmp_path, f"model={model}", "batch_size=10", processes=2)
+    weights = trained(tmp_path / "run", f"model={model}", "batch_size=10", processes=2)
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
@@ -134,8 +160,8 @@ def test_experiments_train_on_two_processes(tmp_path: Path, experiment: str) -> 
     """Each trainable parameter gets a gradient, or the model says so: otherwise the second step is an error."""
     seed_everything(0)
     start = model_of(experiment).state_dict()
-    weights = trained(tmp_path, f"model={experiment}", "batch_size=5", processes=2)
-    assert load_training(tmp_path / "checkpoints/last")["progress"]["step"] == 4
+    weights = trained(tmp_path / "run", f"model={experiment}", "batch_size=5", processes=2)
+    assert load_training(tmp_path / "run/checkpoints/last")["progress"]["step"] == 4
     assert all(tensor.isfinite().all() for tensor in weights.values())
     assert any(not torch.equal(tensor, start[name]) for name, tensor in weights.items())
 
@@ -173,24 +199,17 @@ def test_dead_machine_ends_the_others(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("loss", ["kill", "freeze"])
 def test_lost_process_ends_the_others(tmp_path: Path, loss: str) -> None:
-    """Started by hand, where no launcher ends them."""
-    common = {"MASTER_ADDR": "localhost", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, WORKER, "train", str(tmp_path / "by hand"), "batch_size=2", f"{loss}=3", "timeout=5"],
-            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
+    """Where no launcher ends them."""
+    logs = started("train", tmp_path / "by hand", "batch_size=2", f"{loss}=3", "timeout=5", processes=2)
+    first, second = logs
     try:
-        _, message = started[0].communicate(timeout=240)
+        first.join(240)
     finally:
-        for process in started:
+        for process in logs:
             process.kill()
-            process.communicate()
-    assert [process.returncode for process in started] == [1, -9]
+            process.join()
+    assert (first.exitcode, second.exitcode) == (1, -9)
+    message = logs[first].read_text()
     assert "Traceback" not in message
     assert message.count("error: ") == 1
     for words in ("another process of this run is gone", "resume=true", "engine.timeout"):

@@ -54,6 +54,7 @@ def test_metrics_time_the_same_scores() -> None:
     assert {name: scores[name] for name in reference} == pytest.approx(reference)
 
 
+@pytest.mark.slow
 def test_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "SIZES", ((100, 130), (150, 120)))
     monkeypatch.setattr(data, "IMAGE_SIZES", (64, 48))
@@ -120,6 +121,7 @@ def test_train(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ours["times faster"] == pytest.approx(ours["images/s"] / plain["images/s"])
 
 
+@pytest.mark.slow
 def test_scaling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "MATRIX", {"cpu": 64})
     text, figures = scaling.benchmark(tiny(sizes=[64, 96], batches=[1]))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from ipsam.cli.benchmark import main
 from ipsam.engine.runs.configuration import compose_experiment
 from ipsam.utils.resources import CONFIGS
 
@@ -29,7 +30,7 @@ def output(folder: Path, *arguments: str) -> str:
 def test_profile_shows_the_wait_for_data(tmp_path: Path) -> None:
     """The example, with fewer scenes."""
     (example,) = re.findall(r"`(ipsam train .*)`", SECTION)
-    smaller = "run_dir=run engine.epochs=1 engine.references=false engine.log_every=1"
+    smaller = "run_dir=run engine.epochs=1 engine.references=false engine.log_every=1 data.image_size=64"
     smaller += " data.synthetic.num_train=24 data.synthetic.num_test=2"
     output(tmp_path, "-m", *shlex.split(f"{example.replace('[20,30]', '[2,3]')} {smaller}"))
     log = (tmp_path / "run/train.log").read_text()
@@ -37,10 +38,16 @@ def test_profile_shows_the_wait_for_data(tmp_path: Path) -> None:
     assert (tmp_path / "run/tensorboard/steps_2_to_3.pt.trace.json.gz").is_file()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS.strip().splitlines())
-def test_benchmarks_run(tmp_path: Path, command: str) -> None:
-    assert "| " in output(tmp_path, "-m", *shlex.split(command, comments=True))
+def test_benchmarks_take_their_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """The benchmarks themselves run in test_benchmarks.py."""
+    words = shlex.split(command, comments=True)
+    monkeypatch.setattr(f"ipsam.tools.benchmark.{words[2]}.benchmark", lambda options: (str(options), {}))
+    monkeypatch.setattr(sys, "argv", words[1:])
+    main()
+    assert "repeats=1" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from starlette.websockets import WebSocketDisconnect
 from ipsam.tools.demo import uploads
 from ipsam.tools.demo.guard import Guard
 
+pytestmark = pytest.mark.slow  # starts a server
 FILE_DATA = {"meta": {"_type": "gradio.FileData"}}
 
 
