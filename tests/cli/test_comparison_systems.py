@@ -41,10 +41,11 @@ def pretrained() -> None:
         pytest.param("mdsam", [], "", marks=pytest.mark.slow),  # it has running statistics too
         pytest.param("sam2_adapter", ["model.backbone.adapter.scale_factor=8"], "", marks=pytest.mark.slow),
         ("sam2_oracle", ["data.train=[]"], "own: centroid outside the object in 1 of 3 images (33.3%)"),
-        (
+        pytest.param(
             "yolov8_sam2",
             [*NARROW, "data.train=[]"],
             "own: nothing detected, the box is the whole image in 3 of 3",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 from support.builders import REAL_DATA
 from support.figure_runs import write_run, write_set
-from support.quick import every
 
 import ipsam
 from ipsam.data.images import image_size
@@ -60,7 +59,8 @@ def test_names_that_would_collide_are_kept_apart(script: Callable[..., Any]) -> 
     assert sorted(path.name for path in Path("in/out/map").iterdir()) == names
 
 
-@pytest.mark.parametrize("output", every(3, ["own/images", "own", "own/images/out"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["own/images", "own", "own/images/out"])
 def test_predictions_are_not_predicted(script: Callable[..., Any], output: str) -> None:
     """Predictions of this and other runs are passed over, wherever they lie in the input."""
     write_set("own")

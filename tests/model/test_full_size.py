@@ -11,9 +11,9 @@ import pytest
 import torch
 from support.builders import save_official_format
 from support.defaults import loss_weights_with
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ipsam.engine.runs.configuration import build_model, compose_experiment, drop_checkpoints
+from ipsam.engine.train.fake_step import copy_without_weights, fake_step
 from ipsam.engine.train.losses import ipsam_loss
 from ipsam.model import IPSAMOutput, SAM2Backbone
 from ipsam.model.baselines import SAM2
@@ -86,14 +86,16 @@ def check_shapes(output: IPSAMOutput, side: int) -> None:
     assert [level.shape[-1] for level in output.auxiliary] == [side, side // 2, side // 4]
 
 
-def test_default_size_is_1024_px() -> None:
+@pytest.mark.slow
+def test_step_at_1024_px_has_the_right_shapes() -> None:
     """By fake tensors, which have shapes but no values."""
     config = compose_experiment(CONFIGS, "cod_r32")
     drop_checkpoints(config.model)
-    with FakeTensorMode():
-        model = build_model(config.model).train()
-        assert model.backbone.image_size == 1024
-        check_shapes(model(torch.randn(1, 3, 1024, 1024)), 256)
+    model, outputs = build_model(config.model), []
+    assert model.backbone.image_size == 1024
+    model.register_forward_hook(lambda _, __, output: outputs.append(output))
+    fake_step(copy_without_weights(model), batch_size=1, device=torch.device("cpu"), bf16=False)
+    check_shapes(outputs[0], 256)
 
 
 def record_cost(record_property: Callable[[str, object], None], start: float) -> None:

@@ -52,6 +52,7 @@ def test_guide_works_as_printed(tmp_path: Path, guide: str) -> None:
     Image.new("RGB", (70, 50)).save(tmp_path / "photos" / "photo.jpg")
     count, train, *others = follow(guide, tmp_path)
     tiny = [*TINY[guide].split(), "data.synthetic.num_test=2", "engine.num_workers=0", "engine.cpu=true"]
+    tiny += ["engine.references=false"]
     for command in (count, [*train, *tiny], *others):
         done = subprocess.run(
             [sys.executable, "-m", *command],

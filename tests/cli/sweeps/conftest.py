@@ -43,6 +43,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         path = tmp_path / "fake.py"
         path.write_text(FAKE.replace("BODY", body))
         monkeypatch.setattr(launcher, "COMMAND", (sys.executable, str(path)))
+        monkeypatch.setattr(launcher, "PAUSE", 0.02)
         return lambda: [json.loads(line) for line in Path("calls.jsonl").read_text().splitlines()]
 
     return replace

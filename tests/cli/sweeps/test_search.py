@@ -15,7 +15,6 @@ GIVEN = ("-m", "hydra/sweeper=optuna", "experiment=quickstart")
 def test_search_approaches_the_best(script: Callable[..., Any], fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings that were tried are not run again; the command line wins over the file."""
     calls = fake()
-    monkeypatch.setattr("ipsam.cli.sweeps.launcher.PAUSE", 0.02)
     monkeypatch.setattr(search, "_score", lambda run: -abs(float(run.values["engine.lr"]) - 1e-3))
     given = ["hydra.sweeper.trials=8", "hydra.sweeper.at_once=2", "hydra.launcher.devices=[cpu,cpu]"]
     given += ["engine.batch_size=4", "engine.weight_decay=0.1"]

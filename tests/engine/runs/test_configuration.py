@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 from support.experiments import CONFIGS, changeable
+from support.quick import every
 
 from ipsam.data import Data
 from ipsam.engine.runs import plugins
@@ -54,7 +55,7 @@ def test_builds_the_model() -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("key", ["", "decoder", "backbone.lora", "extra"])
+@pytest.mark.parametrize("key", every(3, ["", "decoder", "backbone.lora", "extra"]))
 def test_other_targets_are_refused_and_nothing_runs(tmp_path: Path, target: Any, key: str) -> None:
     """Also those in a list or behind an interpolation; the fuzz tests put more of them in more places."""
     config = OmegaConf.create({"model": OmegaConf.to_container(model_config(), resolve=True), "name": "os.system"})

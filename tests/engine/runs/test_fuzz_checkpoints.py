@@ -158,7 +158,7 @@ def payload(target: str, canary: Path) -> Payload:
     return Payload(function, *CALLS[target](str(canary)))
 
 
-@pytest.mark.parametrize("target", every(3, PICKLED))
+@pytest.mark.parametrize("target", every(6, PICKLED))
 @pytest.mark.parametrize("where", HIDDEN_IN)
 @pytest.mark.parametrize("name", [TRAINING, WEIGHTS, "base.pt"])
 def test_pickles_do_not_run(place: Path, whole: Files, canary: Path, target: str, where: str, name: str) -> None:
@@ -185,7 +185,7 @@ FREE = {"the test sets", "the data's folder"}  # may differ when a run is resume
 @pytest.mark.parametrize(
     ("site", "target"),
     [
-        pytest.param(site, target, marks=() if target in PICKLED[:2] else pytest.mark.slow)
+        pytest.param(site, target, marks=() if target == PICKLED[0] else pytest.mark.slow)
         for site in CALL_SITES
         for target in CALLS
         if site == "the decoder" or target in PICKLED

@@ -8,7 +8,6 @@ import pytest
 import torch
 from support.builders import micro_model
 from support.defaults import loss_weights_with
-from support.quick import only
 from support.training import model_of, same
 from torch.profiler import ProfilerActivity, profile
 
@@ -40,7 +39,8 @@ def measured(model: IPSAM) -> int:
     return peak
 
 
-@pytest.mark.parametrize("num_recomputed", only({5}, [0, 5]))
+@pytest.mark.slow
+@pytest.mark.parametrize("num_recomputed", [0, 5])
 def test_estimate_matches_the_measured_peak(num_recomputed: int) -> None:
     model = micro_model(image_size=128, lora=LoRA(rank=4))
     memory = step_memory(model, batch_size=2, device=CPU, bf16=False)

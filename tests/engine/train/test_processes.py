@@ -51,7 +51,7 @@ def run(task: str, folder: Path, *options: str, processes: int = 1) -> Launched:
     logs = started(task, folder, *options, processes=processes)
     try:
         for process in logs:
-            process.join(240)
+            process.join(600)
     finally:
         for process in logs:
             process.kill()
@@ -203,7 +203,7 @@ def test_lost_process_ends_the_others(tmp_path: Path, loss: str) -> None:
     logs = started("train", tmp_path / "by hand", "batch_size=2", f"{loss}=3", "timeout=5", processes=2)
     first, second = logs
     try:
-        first.join(240)
+        first.join(600)
     finally:
         for process in logs:
             process.kill()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.defaults import augment_with, loss_weights_with
-from support.quick import every, only
+from support.quick import every
 from support.training import CONFIG, PowerCutError, model_of, same
 
 from ipsam.data import EpochBatches, EpochSampler, TrainSet
@@ -146,8 +146,9 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, train: Any) -> 
     assert files() == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untyped")
-@pytest.mark.parametrize("name", only({"training.pt"}, ["model.safetensors", "training.pt"]))
+@pytest.mark.parametrize("name", ["model.safetensors", "training.pt"])
 def test_damaged_checkpoint_is_named_and_the_previous_one_used(
     tmp_path: Path, train: Any, interrupt: Any, name: str, caplog: Any
 ) -> None:
@@ -189,6 +190,7 @@ def test_unsuitable_state_is_refused(tmp_path: Path, train: Any, change: Any, me
         train(epochs=2, resume=True)
 
 
+@pytest.mark.slow
 def test_deterministic_runs_give_equal_bits(train: Any, make_settings: Any) -> None:
     """Torch refuses any operation of training and validation that has no deterministic form."""
     try:
