@@ -26,7 +26,7 @@ WEIGHTS = "checkpoints/last/model.safetensors"
 
 # Processes fork from one that has imported everything, which takes each of them seconds.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["support.process_worker"])
+FORKS.set_forkserver_preload(["ipsam.engine.train.trainer", "ipsam.model.baselines", "pytest"])  # all that it can find
 TORCHRUN = ("-m", "torch.distributed.run")
 # 11 steps an epoch; the last of each has 2 images instead of 4.
 STRAIGHT = ("num_train=42", "epochs=2", "save_every=7", "keep=9")
