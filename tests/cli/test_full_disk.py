@@ -15,7 +15,7 @@ from support.small_run import TINY
 FULL = [
     ("score", ["maps=One", "masks=CAMO", "out=out", "num_workers=0"], 1000, "out/metrics.json"),
     ("score", ["maps=One", "masks=CAMO", "out=out", "num_workers=0"], 20_000, "out/curves.csv"),
-    ("score", ["maps=One", "masks=CAMO", "out=out", "num_workers=0"], 60_000, "out/report.html"),
+    ("score", ["maps=One", "masks=CAMO", "out=out", "num_workers=0"], 35_000, "out/report.html"),
     ("eval", ["ckpt=run", "out=out", "maps=true"], 100, "out/maps/own/a.png"),
     ("eval", ["ckpt=run", "out=out"], 50_000, "out/own.png"),
     ("tables", ["runs=scores", "out=out"], 1000, "out/table1.md"),
