@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BASE := $(VENV)/.base
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
-unexport PYTHONDONTWRITEBYTECODE  # each of the many processes would compile the package anew
+COMPILED := $(BIN)/python -m compileall -q ipsam  # else each process that tests start might do it
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test test-all lint
@@ -19,9 +19,11 @@ quickstart: $(BASE)  ## train and evaluate a micro model on synthetic scenes; mi
 	$(BIN)/python scripts/train.py experiment=quickstart overwrite=true $(ARGS)
 
 test: $(READY)  ## run the quick tests (or ARGS='tests/data -x')
+	$(COMPILED)
 	$(PYTEST) -m 'not slow' $(ARGS)
 
 test-all: $(READY)  ## run all tests, also those that take long or repeat a promise at length
+	$(COMPILED)
 	$(PYTEST) $(ARGS)
 
 lint: $(READY)  ## run ruff, mypy and the import contract
