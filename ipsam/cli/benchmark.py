@@ -6,7 +6,7 @@ from ipsam.cli.errors import user_errors
 from ipsam.tools.benchmark.commands import ALL, add_parsers, reports
 from ipsam.tools.paper.printed import statements
 from ipsam.utils.console import show
-from ipsam.utils.files import write_json
+from ipsam.utils.files import write_json, write_text
 
 
 def main() -> None:
@@ -14,12 +14,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Speed as ratios of things timed side by side in one run.")
     add_parsers(parser)
     options = vars(parser.parse_args())
-    command = options.pop("command")
+    command, page = options.pop("command"), ""
     with user_errors():
         for text, figures in reports(command, options):
             show(text)
-            if options["out"] is not None:
-                write_json(options["out"], figures)
+            page += text
+            if (out := options["out"]) is not None:
+                write_json(out, figures)
+                write_text(out.with_suffix(".md"), page)
         for one in statements():
             if one.benchmark and command in (one.benchmark, ALL):
                 show(f"The paper (section {one.section}), {one.claim}: {one.paper}. {one.remark}")

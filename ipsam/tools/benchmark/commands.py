@@ -38,44 +38,54 @@ COMMANDS = {
     "evaluation": Command("evaluation against predicting alone and scoring alone", MODEL),
 }
 ALL = "all"
+GPU = "gpu"
 IN_ALL = ("inference", "train", "scaling")
 
 
 def add_parsers(parser: argparse.ArgumentParser) -> None:
     """Add a sub-command for each benchmark, and ``all``."""
     commands = parser.add_subparsers(dest="command", required=True)
+    proof = Command("everything that a GPU has to prove; on a CPU its rehearsal with a tiny model", MODEL)
     in_turn = Command(f"{', '.join(IN_ALL)} in turn, with --compile for inference", (*MODEL, "threads"))
-    for name, command in {**COMMANDS, ALL: in_turn}.items():
+    for name, command in {**COMMANDS, ALL: in_turn, GPU: proof}.items():
         added = commands.add_parser(name, help=command.help, description=command.help)
         for option in ("repeats", *command.options):
             added.add_argument(f"--{option}", **OPTIONS[option])
-        added.add_argument("--out", type=Path, help="also write the figures to this JSON file")
+        out = "write the figures to this JSON file, and the same as a page to an .md file beside it"
+        added.add_argument("--out", type=Path, help=out)
 
 
 def reports(command: str, options: dict[str, Any]) -> Iterator[Report]:
-    """Run a benchmark. ``all`` yields a report after each part, so that a later failure loses nothing.
+    """Run a benchmark. ``all`` and ``gpu`` yield a report after each part, so that a later failure loses nothing.
 
     Args:
-        command: a name of ``COMMANDS``, or ``all``.
+        command: a name of ``COMMANDS``, ``all`` or ``gpu``.
         options: values of ``OPTIONS``; None means the benchmark's default.
 
     Raises:
         ValueError: an option has an invalid value.
+        ValueError: or parts of ``gpu`` failed, at the end.
     """
     given = {name: value for name, value in options.items() if name in OPTIONS and value is not None}
-    if command != ALL:
+    if command in COMMANDS:
         yield run(command, given)
         return
     figures: dict[str, Any] = {}
-    for name in IN_ALL:
-        text, figures[name] = run(name, given | ({"compile": True} if name == "inference" else {}))
+    for name, (text, figures[name]) in _parts(command, given):
         yield f"## {name}\n\n{text}\n", dict(figures)
 
 
-def run(name: str, given: dict[str, Any]) -> Report:
+def _parts(command: str, given: dict[str, Any]) -> Iterator[tuple[str, Report]]:
+    if command == GPU:
+        yield from run(GPU, given)
+        return
+    for name in IN_ALL:
+        yield name, run(name, given | ({"compile": True} if name == "inference" else {}))
+
+
+def run(name: str, given: dict[str, Any]) -> Any:
     """Import a benchmark, which takes seconds, and run it with the given options."""
     from ipsam.tools.benchmark.options import BenchmarkOptions
 
     module = import_module(f"ipsam.tools.benchmark.{name}")
-    report: Report = module.benchmark(BenchmarkOptions.of(module.DEFAULTS, **given))
-    return report
+    return module.benchmark(BenchmarkOptions.of(module.DEFAULTS, **given))

@@ -19,7 +19,6 @@ from ipsam.tools.benchmark.options import BenchmarkOptions
 
 ON_ANY: dict[str, Any] = {"variant": "micro", "sizes": (160,), "batches": (8,), "repeats": 2}
 DEFAULTS = {"cpu": ON_ANY, "cuda": ON_ANY}
-NUM_IMAGES = 1000
 NUM_FILES = 20  # different ones
 EVALUATION, PREDICTING = "evaluation", "predicting alone"
 SCORING, FROM_MEMORY = "scoring alone", "scoring from memory"
@@ -33,7 +32,7 @@ def benchmark(options: BenchmarkOptions) -> Report:
     """Time ``evaluate``, and compute its ratio to the slower of its two halves."""
     with one_thread():
         rows = [_row(options, size, batch) for size in options.sizes for batch in options.batches]
-        notes = NOTES.format(num_images=NUM_IMAGES, num_files=NUM_FILES, repeats=options.repeats)
+        notes = NOTES.format(num_images=options.images, num_files=NUM_FILES, repeats=options.repeats)
         return report([rows], notes, "ipsam", "torch", options=options)
 
 
@@ -43,7 +42,7 @@ def _row(options: BenchmarkOptions, size: int, batch: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         files = FolderSource(write_pairs(Path(folder), NUM_FILES * [PHOTOGRAPH]))
         evaluate(model, {"maps": TestSet(files, image_size=size)}, **how, num_workers=0, maps=Path(folder))
-        order = [index % NUM_FILES for index in range(NUM_IMAGES)]
+        order = [index % NUM_FILES for index in range(options.images)]
         test_set = TestSet(SubsetSource(files, order), image_size=size)
         pairs = [(pair.stem, name_of(pair.mask)) for pair in files.pairs]
         maps = [SavedMap(stem, Path(folder) / "maps" / f"{stem}.png", mask) for stem, mask in pairs]
@@ -54,7 +53,7 @@ def _row(options: BenchmarkOptions, size: int, batch: int) -> dict[str, Any]:
                 pass
 
         def score(jobs: Iterable[Job]) -> None:
-            score_set("maps", jobs, NUM_IMAGES, protocol=protocol, num_workers=1)
+            score_set("maps", jobs, options.images, protocol=protocol, num_workers=1)
 
         tasks: dict[str, Callable[[], object]] = {
             EVALUATION: lambda: evaluate(model, {"photographs": test_set}, **how, num_workers=1),

@@ -23,10 +23,15 @@ PHOTOGRAPH = (768, 1024)  # height, width; about the size of COD10K's images
 PNG_LEVEL = 6  # zlib's; Pillow's default
 
 
+def model_keys(variant: str, image_size: int) -> list[str]:
+    """Return the overrides of ``EXPERIMENT`` for a variant of the backbone and a size in pixels."""
+    chosen = [f"model.backbone.variant={variant}", f"data.image_size={image_size}"]
+    return chosen + (list(NARROW) if variant == "micro" else [])
+
+
 def experiment(variant: str, image_size: int, *overrides: str) -> DictConfig:
     """Compose ``EXPERIMENT`` without checkpoints for a variant of the backbone and a size in pixels."""
-    chosen = (f"model.backbone.variant={variant}", f"data.image_size={image_size}")
-    config = compose_experiment(CONFIGS, EXPERIMENT, [*chosen, *(NARROW if variant == "micro" else ()), *overrides])
+    config = compose_experiment(CONFIGS, EXPERIMENT, [*model_keys(variant, image_size), *overrides])
     drop_checkpoints(config.model)
     return config
 

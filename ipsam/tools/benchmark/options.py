@@ -22,6 +22,7 @@ class BenchmarkOptions:
         sizes: sides of the square input in pixels.
         batches: batch sizes.
         compile: also time ``torch.compile``.
+        images: number of images to evaluate.
     """
 
     device: torch.device
@@ -30,6 +31,7 @@ class BenchmarkOptions:
     sizes: Sequence[int] = ()
     batches: Sequence[int] = ()
     compile: bool = False
+    images: int = 1000
 
     @classmethod
     def of(

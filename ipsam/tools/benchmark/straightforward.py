@@ -47,14 +47,14 @@ class PlainPairs(Dataset[tuple[Tensor, Tensor]]):
 def train_straightforwardly(
     model: nn.Module, pairs: PlainPairs, *, order: Sampler[int], device: torch.device, settings: Settings
 ) -> list[tuple[float, float]]:
-    """Train for an epoch in fp32; return time and loss of each step that ``settings.log_every`` logs.
+    """Train for an epoch; return time and loss of each step that ``settings.log_every`` logs.
 
     Args:
         model: trained in place; peft's own layers compute LoRA.
         pairs: training data.
         order: order of the pairs.
         device: where to compute.
-        settings: batch size, learning rates, weight decay, clipping and loss weights.
+        settings: batch size, precision, learning rates, weight decay, clipping and loss weights.
     """
     model.to(device).train()
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -64,7 +64,9 @@ def train_straightforwardly(
     for step, (image, mask) in enumerate(loader):
         for group in optimizer.param_groups:
             group["lr"] = settings.lr_at(step, len(loader))
-        loss = ipsam_loss(model(image.to(device)), mask.to(device), settings.loss, settings.terms)["total"]
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
+            outputs = model(image.to(device))
+            loss = ipsam_loss(outputs, mask.to(device), settings.loss, settings.terms)["total"]
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trainable, settings.clip)
         optimizer.step()

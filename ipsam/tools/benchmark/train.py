@@ -36,10 +36,11 @@ NUM_STEPS = {"cpu": 3, "cuda": 15}  # timed, after as many that are not
 NUM_COMPARED = 3  # steps whose losses are compared
 NUM_FILES = 8
 STRAIGHTFORWARD = "straightforward loop, fp32"
+IN_BF16 = "straightforward loop, bf16"
 NOTES = """\
 The experiment's own settings, random weights, generated images of the network's size, read in the loop's own process.
 Speed over {num_steps} steps after as many that do not count, the median of {repeats} such runs, all rows in turn.
-Straightforward: fp32, LoRA by peft, Pillow and torchvision, AdamW neither fused nor foreach, the loss read at each
+Straightforward: LoRA by peft, Pillow and torchvision, AdamW neither fused nor foreach, the loss read at each
 step; ipsam reads it before and after the timed steps. Peak GB: weights, AdamW's moments and what a step allocates;
 step: that alone.
 Losses of both loops over {num_compared} steps in fp32: at most {difference:.1e} of their value apart."""
@@ -52,7 +53,7 @@ def benchmark(options: BenchmarkOptions) -> Report:
     for size in options.sizes:
         for batch in options.batches:
             with tempfile.TemporaryDirectory() as folder:
-                task = _task(options, size, batch, Path(folder))
+                task = prepared(options, size, batch, Path(folder))
                 rows += _rows(task, options)
                 differences.append(_loss_difference(task))
     notes = NOTES.format(
@@ -102,7 +103,8 @@ class Task:
         return self.settings.model_copy(update=changes), copy.deepcopy(self.model), pairs
 
 
-def _task(options: BenchmarkOptions, size: int, batch: int, folder: Path) -> Task:
+def prepared(options: BenchmarkOptions, size: int, batch: int, folder: Path) -> Task:
+    """Build a model with random weights and write its images to a folder."""
     runs_on = [f"engine.cpu={options.device.type == 'cpu'}", "engine.num_workers=0", "engine.epochs=1"]
     config = experiment(options.variant, size, *runs_on, f"engine.batch_size={batch}")
     settings = settings_of(Settings, config.engine, "engine")
@@ -116,7 +118,9 @@ def _rows(task: Task, options: BenchmarkOptions) -> list[dict[str, Any]]:
     runs["ipsam, activation checkpointing"] = partial(task.ours, activation_checkpointing=True)
     if options.compile:
         runs["ipsam, compiled"] = partial(task.ours, compile=True)
-    runs[STRAIGHTFORWARD] = task.straightforward
+    if task.settings.bf16:
+        runs[IN_BF16] = task.straightforward
+    runs[STRAIGHTFORWARD] = partial(task.straightforward, precision="fp32")
     num_steps, batch, size = NUM_STEPS[options.device.type], task.settings.batch_size, task.model.backbone.image_size
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.repeats):
