@@ -3,8 +3,7 @@
 import os
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ipsam.utils.files import is_absent, unreadable
@@ -17,6 +16,7 @@ EXTENSIONS = tuple(FORMATS)
 # Pictures that are not read: a reader for each would be one more way in for hostile files.
 NOT_READ = (".avif", ".exr", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".tga")
 ARRAYS = (".npy", ".npz")  # of NumPy, for maps only
+MAP_EXTENSIONS = (*EXTENSIONS, *ARRAYS)
 TYPES = "/".join(extension[1:] for extension in EXTENSIONS)
 MAP_TYPES = f"{TYPES}/npy/npz"
 
@@ -36,7 +36,7 @@ def image_files(folder: Path) -> list[Path]:
 
 def map_files(folder: Path) -> list[Path]:
     """List the image files and arrays directly in a folder by name; ValueError if it cannot be read."""
-    return _files_of(folder, (*EXTENSIONS, *ARRAYS))
+    return _files_of(folder, MAP_EXTENSIONS)
 
 
 def pictures_not_read(folder: Path) -> str:
@@ -47,23 +47,40 @@ def pictures_not_read(folder: Path) -> str:
 
 
 def _files_of(folder: Path, endings: Collection[str]) -> list[Path]:
-    found = [path for path in entries(folder) if path.suffix.lower() in endings]
+    return [folder / name for name in _names_of(folder, endings)]
+
+
+def _names_of(folder: Path, endings: Collection[str]) -> list[str]:
+    def is_file(entry: "os.DirEntry[str]") -> bool:
+        try:
+            return entry.is_file()
+        except OSError:  # a link to itself, for one
+            return Path(entry.path).is_file()
+
     try:
-        return [path for path in found if path.is_file()]
+        with os.scandir(folder) as found:
+            chosen = (entry for entry in found if os.path.splitext(entry.name)[1].lower() in endings)
+            return sorted(entry.name for entry in chosen if not entry.name.startswith(".") and is_file(entry))
     except OSError as error:
         raise ValueError(unreadable(folder, error)) from error
 
 
-def by_stem(folder: Path, listed: Callable[[Path], list[Path]] = image_files) -> dict[str, list[Path]]:
-    """Map stems, as `normal_stem` writes them, to the files directly in a folder that ``listed`` finds.
+def by_stem(folder: Path) -> dict[str, list[Path]]:
+    """Map stems, as `normal_stem` writes them, to the image files directly in a folder; errors as `names_by_stem`'s."""
+    return {stem: [folder / name for name in names] for stem, names in names_by_stem(folder).items()}
+
+
+def names_by_stem(folder: Path, endings: Collection[str] = EXTENSIONS) -> dict[str, tuple[str, ...]]:
+    """Map stems to the names of a folder's files with these endings, in a third of what paths take.
 
     Raises:
         ValueError: the folder cannot be read, or a name cannot be printed.
     """
-    files: dict[str, list[Path]] = defaultdict(list)
-    for path in listed(folder):
-        files[normal_stem(with_readable_name(path).stem)].append(path)
-    return dict(files)
+    names: dict[str, tuple[str, ...]] = {}
+    for name in _names_of(folder, endings):
+        stem = normal_stem(with_readable_name(folder / name).stem)
+        names[stem] = (*names.get(stem, ()), name)
+    return names
 
 
 def repeated(files: Mapping[str, Sequence[object]]) -> list[str]:

@@ -50,7 +50,7 @@ def dataset_pairs(
     of_stems = "" if location.family is None else f" of stems {location.family}*"
     logger.info("%s: %d pairs%s in %s", location.label, len(pairs), of_stems, location.images)
     log_or_raise(location.other_number(len(pairs)), logger)
-    warn_if_inverted(pairs, location.label)
+    warn_if_inverted({pair.stem: pair.mask for pair in pairs}, location.label)
     return pairs
 
 

@@ -74,7 +74,7 @@ def find_pairs(location: SetLocation, *, exclude: Stems = (), size_mismatch: Siz
     return found
 
 
-def warn_if_inverted(pairs: Sequence[Pair], name: str, above: int = FOREGROUND_ABOVE) -> None:
+def warn_if_inverted(masks: Mapping[str, Stored], name: str, above: int = FOREGROUND_ABOVE) -> None:
     """Log a warning if the masks look inverted: in most of them, most of the border is foreground.
 
     Reads at most 32 masks, evenly spaced over the set; values above ``above`` are foreground.
@@ -82,10 +82,11 @@ def warn_if_inverted(pairs: Sequence[Pair], name: str, above: int = FOREGROUND_A
     Raises:
         FileNotFoundError, ValueError: a mask cannot be read, see `read_mask`.
     """
-    chosen = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), NUM_CHECKED_MASKS)).round().astype(int))
-    masks = [pairs[index].mask for index in chosen]
-    inverted = [path for path in masks if border_is_foreground(read_mask(path, above))]
-    log_or_raise(inverted_masks(inverted, len(masks), name), logger)
+    stems = list(masks)
+    chosen = np.unique(np.linspace(0, len(stems) - 1, min(len(stems), NUM_CHECKED_MASKS)).round().astype(int))
+    read = [masks[stems[index]] for index in chosen]
+    inverted = [path for path in read if border_is_foreground(read_mask(path, above))]
+    log_or_raise(inverted_masks(inverted, len(read), name), logger)
 
 
 def matched_pairs(matched: Matched) -> list[Pair]:

@@ -35,11 +35,13 @@ class Shard:
             raise ValueError(f"shard must be a share such as 3/16, from 1/16 to 16/16, not {text!r:.99}")
         return cls(int(found[1]) - 1, int(found[2]))
 
-    def of(self, items: Sequence[T], batch_size: int = 1) -> list[T]:
+    def of(self, items: Sequence[T], batch_size: int = 1) -> Sequence[T]:
         """Return every ``count``-th batch of a list, so that a batch holds what it holds without shards.
 
         Together the shares hold each item once; one may be empty.
         """
+        if self == WHOLE:
+            return items
         return [item for number, item in enumerate(items) if number // batch_size % self.count == self.index]
 
 

@@ -98,7 +98,7 @@ def test_inverted_masks_give_a_warning(tmp_path: Path, caplog, num_inverted: int
     for number in range(4):
         path = save(tmp_path / f"{number}.png", 255 - MASK if number < num_inverted else MASK)
         pairs.append(Pair(str(number), path, path))
-    warn_if_inverted(pairs, "set")
+    warn_if_inverted({pair.stem: pair.mask for pair in pairs}, "set")
     assert (f"set: the masks look inverted: in {num_inverted} of 4" in caplog.text) == warned
     assert [record.levelname for record in caplog.records] == ["WARNING"] * warned
 
@@ -106,6 +106,6 @@ def test_inverted_masks_give_a_warning(tmp_path: Path, caplog, num_inverted: int
 def test_few_masks_of_a_large_set_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     monkeypatch.setattr("ipsam.data.pairs.read_mask", lambda path, _: read.append(path) or np.zeros((3, 3), np.uint8))
-    warn_if_inverted([Pair(str(i), tmp_path / f"{i}.jpg", tmp_path / f"{i}.png") for i in range(1000)], "set")
+    warn_if_inverted({str(i): tmp_path / f"{i}.png" for i in range(1000)}, "set")
     assert len(read) == 32
     assert {read[0].stem, read[-1].stem} == {"0", "999"}

@@ -1,17 +1,26 @@
 """Pair saved maps with the masks they are scored against, and check all of them before anything is computed."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.data.decoding.limits import Size
-from ipsam.data.files import by_stem, hxw, image_files, map_files, pictures_not_read, read_list, repeated, some
+from ipsam.data.files import (
+    EXTENSIONS,
+    MAP_EXTENSIONS,
+    hxw,
+    names_by_stem,
+    pictures_not_read,
+    read_list,
+    repeated,
+    some,
+)
 from ipsam.data.images import FOREGROUND_ABOVE, image_headers, read_mask
 from ipsam.data.items import identity
 from ipsam.data.saved_maps.coco_maps import CocoMap, coco_maps
@@ -19,7 +28,7 @@ from ipsam.data.saved_maps.map_sets import MapFolder, Truth
 from ipsam.data.saved_maps.maps import read_map
 
 Missing = Literal["error", "exclude"]
-Map = TypeVar("Map", bound=Path | CocoMap)
+AT_ONCE = 4096  # files whose headers are read before the next are listed
 NUM_NAMED = 50  # masks without a map that an error names
 logger = logging.getLogger(__name__)
 
@@ -53,6 +62,42 @@ class SavedMap:
 
 
 @dataclass(frozen=True)
+class Files(Mapping[str, Path]):
+    """Files of a folder by stem; each path is made when it is needed, as thousands of them take much memory."""
+
+    folder: Path
+    names: Mapping[str, str]
+
+    def __getitem__(self, stem: str) -> Path:
+        return self.folder / self.names[stem]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class SavedMaps(Sequence[SavedMap]):
+    """Maps of ``stems`` with their masks and images, each made when it is needed; ``like`` has their other fields."""
+
+    stems: Sequence[str]
+    maps: Mapping[str, Path | CocoMap]
+    masks: Mapping[str, Path]
+    images: Mapping[str, Path]
+    like: SavedMap
+
+    def __len__(self) -> int:
+        return len(self.stems)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return one map."""
+        stem = self.stems[index]
+        return replace(self.like, stem=stem, map=self.maps[stem], mask=self.masks[stem], image=self.images.get(stem))
+
+
+@dataclass(frozen=True)
 class TruthFiles:
     """Files of a dataset to score on, by stem; ``left_out`` holds the stems that are not in the list, by the reason."""
 
@@ -66,7 +111,7 @@ class TruthFiles:
 class PairedMaps:
     """Maps of a dataset to score, and the stems that are left out, by the reason."""
 
-    maps: list[SavedMap]
+    maps: Sequence[SavedMap]
     left_out: dict[str, list[str]]
 
     def listing(self) -> Iterator[str]:
@@ -100,10 +145,12 @@ def truth_files(truth: Truth, stems: Path | None = None) -> TruthFiles:
             )
         logger.info("%s: %d of %d masks are in %s and scored", truth.name, len(listed), len(masks), stems)
         left_out = {f"not in the list (stems={stems})": sorted(masks.keys() - listed)}
-        masks = {stem: files for stem, files in masks.items() if stem in listed}
-    chosen = _single(masks, f"{truth.name}: masks")
+        masks = {stem: names for stem, names in masks.items() if stem in listed}
+    chosen = Files(truth.masks, _single(masks, f"{truth.name}: masks", truth.masks))
     sizes = _sizes(chosen, truth.name, "masks")
-    images = {} if truth.images is None else {stem: files[0] for stem, files in by_stem(truth.images).items()}
+    images: Mapping[str, Path] = {}
+    if truth.images is not None:
+        images = Files(truth.images, {stem: names[0] for stem, names in names_by_stem(truth.images).items()})
     return TruthFiles(chosen, sizes, images, left_out)
 
 
@@ -127,11 +174,11 @@ def pair_maps(
     Raises:
         ValueError: maps are missing or differ in size; no map fits; two maps share a stem; a header cannot be read.
     """
-    files: Mapping[str, Sequence[Path | CocoMap]]
+    files: Mapping[str, Sequence[str | CocoMap]]
     if found.folder.is_file():
         files = coco_maps(found.folder, truth.sizes)
     else:
-        files = _by_stem(found.folder, found.label, map_files)
+        files = _by_stem(found.folder, found.label, MAP_EXTENSIONS)
     extra = sorted(files.keys() - truth.masks.keys())
     absent = sorted(truth.masks.keys() - files.keys())
     if len(absent) == len(truth.masks):
@@ -153,7 +200,10 @@ def pair_maps(
             "%s: ONLY %d OF %d IMAGES ARE SCORED, as the others have no map (missing=exclude): %s",
             *(found.label, len(truth.masks) - len(absent), len(truth.masks), some(absent)),
         )
-    chosen = _single({stem: files[stem] for stem in sorted(truth.masks) if stem in files}, f"{found.label}: maps")
+    single = _single(
+        {stem: files[stem] for stem in sorted(truth.masks) if stem in files}, f"{found.label}: maps", found.folder
+    )
+    chosen: Mapping[str, Any] = single if found.folder.is_file() else Files(found.folder, single)
     sizes = _sizes(chosen, found.label, "maps")
     differing = {stem: size for stem, size in sizes.items() if size != truth.sizes[stem] and not any_size}
     shown = some(f"{chosen[stem].name} {hxw(size)}, mask {hxw(truth.sizes[stem])}" for stem, size in differing.items())
@@ -169,42 +219,47 @@ def pair_maps(
             "%s: %d of %d maps are resized to their mask's size (resize=true): %s",
             *(found.label, len(differing), len(chosen), shown),
         )
-    maps = [
-        SavedMap(stem, path, truth.masks[stem], truth.images.get(stem), above, resize, any_size)
-        for stem, path in chosen.items()
-    ]
+    like = SavedMap("", Path(), Path(), None, above, resize, any_size)
+    maps = SavedMaps([*chosen], chosen, truth.masks, truth.images, like)
     reasons = {"without a map (missing=exclude)": absent, **truth.left_out}
     return PairedMaps(maps, {reason: names for reason, names in reasons.items() if names})
 
 
-def _by_stem(folder: Path, label: str, listed: Callable[[Path], list[Path]] = image_files) -> dict[str, list[Path]]:
+def _by_stem(folder: Path, label: str, endings: Collection[str] = EXTENSIONS) -> dict[str, tuple[str, ...]]:
     if message := pictures_not_read(folder):
         logger.warning("%s: %s", label, message)
-    return by_stem(folder, listed)
+    return names_by_stem(folder, endings)
 
 
-def _single(files: Mapping[str, Sequence[Map]], label: str) -> dict[str, Map]:
+def _single(files: Mapping[str, Sequence[Any]], label: str, folder: Path) -> dict[str, Any]:
+    """Return the only file of each stem, of which ``files`` holds the name, or a map of a COCO file."""
     if twice := repeated(files):
         raise ValueError(
-            f"{label} with the same stem in {files[twice[0]][0].parent}: "
-            f"{some(' and '.join(path.name for path in files[stem]) for stem in twice)}; remove one of each"
+            f"{label} with the same stem in {folder}: "
+            f"{some(' and '.join(getattr(one, 'name', one) for one in files[stem]) for stem in twice)}; "
+            "remove one of each"
         )
-    return {stem: paths[0] for stem, paths in files.items()}
+    return {stem: found[0] for stem, found in files.items()}
 
 
 def _sizes(files: Mapping[str, Path | CocoMap], label: str, kind: str) -> dict[str, Size]:
-    sizes = {stem: one.size for stem, one in files.items() if isinstance(one, CocoMap)}
+    sizes: dict[str, Size] = {}
+    same: dict[Size, Size] = {}  # one object for each size, as most sets have few
     broken: list[str] = []
-    paths = {stem: path for stem, path in files.items() if isinstance(path, Path)}
-    for (stem, path), header in zip(paths.items(), image_headers(list(paths.values())), strict=True):
-        if not isinstance(header, Exception):
-            sizes[stem] = header.size
-            continue
-        try:  # OpenCV reads some headers that Pillow cannot, and otherwise reading gives the better message
-            height, width = (read_map if kind == "maps" else read_mask)(path).shape
-            sizes[stem] = height, width
-        except (ValueError, FileNotFoundError) as error:
-            broken.append(str(error))
+    stems = list(files)
+    for start in range(0, len(stems), AT_ONCE):
+        found = {stem: files[stem] for stem in stems[start : start + AT_ONCE]}
+        sizes |= {stem: one.size for stem, one in found.items() if isinstance(one, CocoMap)}
+        paths = {stem: path for stem, path in found.items() if isinstance(path, Path)}
+        for (stem, path), header in zip(paths.items(), image_headers(list(paths.values())), strict=True):
+            if not isinstance(header, Exception):
+                sizes[stem] = same.setdefault(header.size, header.size)
+                continue
+            try:  # OpenCV reads some headers that Pillow cannot, and otherwise reading gives the better message
+                height, width = (read_map if kind == "maps" else read_mask)(path).shape
+                sizes[stem] = height, width
+            except (ValueError, FileNotFoundError) as error:
+                broken.append(str(error))
     if broken:
         raise ValueError(f"{label}: {len(broken)} of {len(files)} {kind} can't be used: {some(broken)}")
     return sizes

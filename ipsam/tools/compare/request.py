@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
-from ipsam.data.pairs import Pair, warn_if_inverted
+from ipsam.data.pairs import warn_if_inverted
 from ipsam.data.saved_maps.map_pairs import Missing, PairedMaps, pair_maps, truth_files
 from ipsam.data.saved_maps.map_sets import Truth, find_maps, find_truths, method_name, truth_named
 from ipsam.engine.evaluate.scores import check_parquet
@@ -111,8 +111,7 @@ def find_sets(request: ScoreRequest) -> list[MapSet]:
     if request.against is not None and request.against not in names:
         raise ValueError(f"against={request.against}: no such method; name one of {', '.join(names)}, or leave it out")
     for truth in wanted:
-        pairs = [Pair(stem, mask, mask) for stem, mask in files[truth.name].masks.items()]
-        warn_if_inverted(pairs, truth.name, above)
+        warn_if_inverted(files[truth.name].masks, truth.name, above)
     return sets
 
 
