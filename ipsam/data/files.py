@@ -78,7 +78,9 @@ def names_by_stem(folder: Path, endings: Collection[str] = EXTENSIONS) -> dict[s
     """
     names: dict[str, tuple[str, ...]] = {}
     for name in _names_of(folder, endings):
-        stem = normal_stem(with_readable_name(folder / name).stem)
+        if not name.isascii():
+            with_readable_name(folder / name)
+        stem = normal_stem(os.path.splitext(name)[0])
         names[stem] = (*names.get(stem, ()), name)
     return names
 

@@ -64,6 +64,8 @@ class Scored(Sequence[ScoreRow]):
     @classmethod
     def united(cls, shares: Sequence["Scored"], batch_size: int = 1) -> "Scored":
         """Unite the shares that ``Shard.of`` made of a dataset, in its order."""
+        if len(shares) == 1:
+            return shares[0]
         whole, taken = cls(metrics=shares[0].metrics), [0] * len(shares)
         width = len(whole.metrics)
         for index in range(sum(map(len, shares))):

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ipsam.data.images import read_mask
+from ipsam.data.saved_maps import map_pairs
 from ipsam.data.saved_maps.map_pairs import PairedMaps, SavedMap
 from ipsam.engine.evaluate.parts import Parts, ShardsMissingError
 from ipsam.engine.evaluate.scores import Scored
@@ -49,3 +51,17 @@ def test_shards_score_as_one_command(tmp_path: Path) -> None:
     assert shared == whole
     ours, theirs = (one.methods["mine"].curves["CAMO"] for one in (shared, whole))
     assert all(np.array_equal(curve, ours[name]) for name, curve in theirs.items())
+
+
+def test_methods_share_the_reading_of_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(map_pairs, "read_mask", lambda path, above: read.append(path) or read_mask(path, above))
+    masks = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(masks):
+        cv2.imwrite(str(path), np.eye(9 + number, dtype=np.uint8) * np.uint8(255))
+    maps = [SavedMap(path.stem, path, path) for path in masks]
+    sets = [MapSet(name, "CAMO", PairedMaps(found, {})) for name, found in (("all", maps), ("two", maps[:2]))]
+    scores = score_maps(sets, Protocol(), num_workers=0)
+    assert scores is not None
+    assert [scores.methods[name].images["CAMO"].names for name in ("all", "two")] == [["0", "1", "2"], ["0", "1"]]
+    assert read == masks
