@@ -52,6 +52,7 @@ def test_a_plain_sweep_has_the_folders_of_single_runs(script: Callable[..., Any]
     assert all("run_dir" not in text for one in calls() for text in one["arguments"])
 
 
+@pytest.mark.slow
 def test_a_folder_of_ones_own_gets_all_that_varies(script: Callable[..., Any], fake: Any) -> None:
     calls = fake()
     assert script("train", *TRAIN, "seed=0,1", "run_dir=own").status == 0
@@ -123,6 +124,7 @@ def test_bad_settings_of_the_launcher_are_named(script: Callable[..., Any], give
     assert f"hydra.launcher.{given.partition('=')[0]}" in script("train", *TRAIN, f"hydra.launcher.{given}").error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "message"),
     [
