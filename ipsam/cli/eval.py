@@ -55,7 +55,7 @@ def main(config: DictConfig) -> None:
                 engine=[settings.eval_batch_size, settings.bf16, settings.fast, settings.compile],
                 protocol=protocol.describe(),
             )
-        how: dict[str, Any] = {"protocol": protocol, "save_maps": config.maps}
+        how: dict[str, Any] = {"protocol": protocol, "save_maps": config.maps, "parquet": config.parquet}
         try:
             if corruptions:
                 evaluate_corrupted(model, test_sets, settings, corruptions, out=out / FOLDER, parts=parts, **how)
@@ -68,7 +68,6 @@ def main(config: DictConfig) -> None:
                 epochs=finished_epochs(checkpoint),
                 skipped_steps=skipped_steps(checkpoint),
                 parts=None if shard == WHOLE else parts(out),
-                parquet=config.parquet,
                 **how,
             )
         except ShardsMissingError as waiting:

@@ -123,12 +123,14 @@ def chosen_corruptions(names: str | Sequence[str] | None, severities: Sequence[i
         severities: whole numbers from 0 to 5.
 
     Raises:
-        ValueError: a name is unknown, or the severities are not such a list.
+        ValueError: a name is unknown, or names or severities are no such list.
         ImportError: the package is not installed.
     """
     if not names:
         return []
     names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list | tuple):
+        raise ValueError(f"corruptions must be all, or a list of names such as [noise,fog], not {names!r:.99}")
     known = [*GROUPS, *(name for group in GROUPS.values() for name in group)]
     wanted = [part for name in names for part in (ALL if name == "all" else [name])]
     for name in wanted:

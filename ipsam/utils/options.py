@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 BOUNDS = {"gt": "above {}", "ge": "of at least {}", "lt": "below {}", "le": "up to {}"}  # of annotated_types
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", NoneType: "null"}
+MANY = {"a text": "texts", "a number": "numbers", "a whole number": "whole numbers"}
 
 
 class Problem(NamedTuple):
@@ -146,5 +147,6 @@ def _alternatives(hint: Any) -> list[str]:
     if kind in (Union, UnionType):
         return [words for part in parts for words in _alternatives(part)]
     if kind is Sequence:
-        return [f"a list of {_type_in_words(parts[0])}"]
+        words = _type_in_words(parts[0])
+        return [f"a list of {MANY.get(words, words)}"]
     return [NAMES.get(hint, "a section of keys")]

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,10 +63,12 @@ def coco_maps(path: Path, sizes: Mapping[str, Size]) -> dict[str, list[CocoMap]]
     content = bounded_json(path, MAX_BYTES)
     annotations: Sequence[Any]
     if isinstance(content, list):
-        annotations, stems = content, _stems_by_id(sizes)
+        annotations, stems = content, _stems_by_id(sizes, path)
     else:
         annotations = entries_of(content, "annotations", path)
         stems = {one["id"]: image_stem(one, path) for one in entries_of(content, "images", path)}
+        if twice := [stem for stem, num in Counter(stems.values()).items() if num > 1]:
+            raise ValueError(f"{path}: several images have the stem {some(twice)}; give each a name of its own")
     masks: dict[str, list[tuple[float, Drawing]]] = {stem: [] for stem in stems.values()}
     for number, one in enumerate(annotations):
         name = f"result {number}"
@@ -93,6 +96,12 @@ def coco_maps(path: Path, sizes: Mapping[str, Size]) -> dict[str, list[CocoMap]]
     }
 
 
-def _stems_by_id(stems: Iterable[str]) -> dict[int | str, str]:
-    numbers: dict[int | str, str] = {int(stem): stem for stem in stems if stem.isdecimal()}
-    return numbers | {stem: stem for stem in stems}
+def _stems_by_id(stems: Iterable[str], path: Path) -> dict[int | str, str]:
+    found: dict[int | str, str] = {stem: stem for stem in stems}
+    for stem in filter(str.isdecimal, stems):
+        if (other := found.setdefault(int(stem), stem)) != stem:
+            raise ValueError(
+                f"{path}: an image_id may mean either of the masks {other} and {stem}, which have the same number; "
+                "give a COCO dataset, whose list of images has their names"
+            )
+    return found

@@ -48,6 +48,7 @@ def evaluate_corrupted(
     protocol: Protocol,
     parts: Callable[..., Parts],
     save_maps: bool = False,
+    parquet: bool = False,
 ) -> None:
     """Score every test set, clean and under each corruption. The main process writes the files and prints the summary.
 
@@ -63,6 +64,7 @@ def evaluate_corrupted(
         protocol: rules of scoring.
         parts: ``Parts.of`` with all but the folder and the corruption.
         save_maps: also write the maps, to the folder ``maps`` of each corruption.
+        parquet: also write ``per_image.parquet`` for each corruption.
 
     Raises:
         ShardsMissingError: this shard is scored, and others have no scores yet.
@@ -83,7 +85,7 @@ def evaluate_corrupted(
             waiting.append(str(error))
             continue
         if state.is_main_process:
-            evaluation.write(folder)
+            evaluation.write(folder, parquet=parquet)
             results[corruption] = evaluation.datasets
     if waiting:
         raise ShardsMissingError(

@@ -49,7 +49,7 @@ def unite(output: Path, kind: str, lock: Path) -> Path:
     """Unite the files in the folder ``kind``, which several commands may fill at a time; return the united one.
 
     Raises:
-        ValueError: a file is broken.
+        ValueError: a file is broken, or is something else.
         OSError: a file cannot be read or written.
     """
     whole: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": [CATEGORY]}
@@ -57,7 +57,10 @@ def unite(output: Path, kind: str, lock: Path) -> Path:
     with hold(lock, wait=True):  # so that the last command finds every file
         for number, path in enumerate(sorted((output / kind).rglob("*.json")), start=1):
             part = bounded_json(path, MAX_BYTES)
-            whole["images"] += [one | {"id": number} for one in part["images"]]
-            whole["annotations"] += [one | {"id": number, "image_id": number} for one in part["annotations"]]
+            try:
+                whole["images"] += [one | {"id": number} for one in part["images"]]
+                whole["annotations"] += [one | {"id": number, "image_id": number} for one in part["annotations"]]
+            except (TypeError, KeyError) as error:
+                raise ValueError(f"{path}: no file of save=[{kind}]; move it out of the folder") from error
         write_bytes(target, json.dumps(whole).encode())
     return target

@@ -138,7 +138,8 @@ def _check(prediction: Pixels, mask: NDArray[np.uint8]) -> None:
 
 def _checked(metrics: Sequence[str]) -> tuple[str, ...]:
     """Check names of metrics, and return those that are not in ``METRICS``, in the registry's order."""
-    unknown = [name for name in metrics if name not in ALL_METRICS] if isinstance(metrics, list | tuple) else metrics
+    is_list = isinstance(metrics, list | tuple) and all(isinstance(name, str) for name in metrics)
+    unknown = [name for name in metrics if name not in ALL_METRICS] if is_list else metrics
     if unknown:
         raise ValueError(f"metrics must be a list of some of {', '.join(FURTHER)}, not {unknown!r:.99}")
     chosen = tuple(name for name in FURTHER if name in metrics)

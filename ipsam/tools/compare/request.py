@@ -57,6 +57,8 @@ class ScoreRequest(Options):
             raise ValueError("breakdown=true writes files and a part of the report; set out=FOLDER, too")
         if request.parquet:
             check_parquet()
+            if request.out is None:
+                raise ValueError("parquet=true writes a file; set out=FOLDER, too")
         if request.shard != WHOLE and request.out is None:
             raise ValueError(f"shard={request.shard} needs a folder in which the shards' scores meet: out=FOLDER")
         return request

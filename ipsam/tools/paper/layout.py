@@ -23,7 +23,7 @@ def _decimal(value: Any) -> Decimal:
         found = Decimal(str(value))
     except InvalidOperation:
         found = Decimal("nan")
-    if not found.is_finite():
+    if not found.is_finite() or found < 0:
         raise ValueError(f'must be a number of millions such as "21.26", not {value!r:.99}')
     return found
 
@@ -40,7 +40,7 @@ class Row(Options):
     section: str | None = None
     scores: Mapping[Dataset, Sequence[float | None]] = Field(default={}, description="{DATASET: [a number a metric]}")
     source: str | None = None
-    images: Mapping[Dataset, int] = Field(default={}, description="{DATASET: number of images}")
+    images: Mapping[Dataset, Annotated[int, Field(ge=1)]] = Field(default={}, description="{DATASET: number of images}")
     param: Count | None = None
     t_param: Count | None = None
     run: str | None = None
@@ -54,8 +54,8 @@ class Layout(Options):
     """Table as data; Tables 1 to 4 of the paper are four of them."""
 
     title: str
-    datasets: Sequence[Dataset] = Field(min_length=1)
-    metrics: Sequence[Metric] = Field(min_length=1)
+    datasets: Sequence[Dataset] = Field(min_length=1, description="a list of at least one dataset")
+    metrics: Sequence[Metric] = Field(min_length=1, description="a list of at least one metric")
     rows: Sequence[Row] = Field(min_length=1, description="a list of rows, each a section of keys")
     stub: str = "Method"
     counts: Sequence[Literal["param", "t_param"]] = ()

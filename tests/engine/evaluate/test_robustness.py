@@ -74,7 +74,8 @@ def test_study_leaves_the_clean_scores_and_continues(tmp_path: Path, monkeypatch
 
 
 def test_shards_and_other_images_leave_an_image_its_corruption(tmp_path: Path) -> None:
-    whole = evaluate(tmp_path, "whole", corruptions=["shot_noise"], severities=[2])
+    whole = evaluate(tmp_path, "whole", corruptions=["shot_noise"], severities=[2], parquet=True)
+    assert whole["corruptions/shot_noise-2/per_image.parquet"].startswith(b"PAR1")
     for shard in ("2/2", "1/2"):
         shared = evaluate(tmp_path, "shared", corruptions=["shot_noise"], severities=[2], shard=shard)
         assert ("corruptions/corruptions.csv" in shared) == (shard == "1/2")

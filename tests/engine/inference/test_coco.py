@@ -61,6 +61,24 @@ def test_polygons_are_exact_but_for_holes(tmp_path: Path, capsys: pytest.Capture
         assert np.array_equal(found, filled)
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", '{"images": 3, "annotations": []}', '{"images": [1]}'])
+def test_other_files_are_not_united(content: str, tmp_path: Path) -> None:
+    (tmp_path / "coco").mkdir()
+    (tmp_path / "coco/mine.json").write_text(content)
+    with pytest.raises(ValueError, match=r"mine\.json: no file of save=\[coco\]; move it out of the folder"):
+        unite(tmp_path, "coco", tmp_path / ".lock")
+
+
+def test_images_with_one_stem_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Mine\.json: an image_id may mean either of the masks 7 and 0007"):
+        coco_maps(results(tmp_path, {}), {"7": (9, 9), "0007": (9, 9)})
+    path = tmp_path / "dataset.json"
+    images = [{"id": number, "file_name": f"{number}/a.jpg"} for number in (1, 2)]
+    path.write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    with pytest.raises(ValueError, match=r"dataset\.json: several images have the stem a; give each a name"):
+        coco_maps(path, {"a": (9, 9)})
+
+
 def test_a_prediction_is_saved_with_its_score(tmp_path: Path) -> None:
     prob = np.full((6, 8), 0.25, np.float32)
     prob[2:4, 3:7] = 0.75

@@ -90,7 +90,8 @@ def test_boundary_iou_is_that_of_cheng() -> None:
     assert scores["biou_50"] > 2 * scores["iou_50"]
 
 
-@pytest.mark.parametrize("metrics", [["hcce"], "hce"])
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("metrics", [["hcce"], "hce", [["hce"]]])
 def test_impossible_choices_are_named(metrics: Any) -> None:
     with pytest.raises(ValueError, match=r"metrics must be a list of some of biou_50, .*hce.*, not .*hc?ce"):
         Protocol.of("default", metrics)

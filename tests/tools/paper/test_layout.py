@@ -186,6 +186,13 @@ def test_another_input_size_is_a_footnote(tmp_path: Path) -> None:
             "rows has 'a' twice; rename one",
         ),
         ({"datasets": ["CAMO", "camo"]}, "datasets has 'CAMO' twice"),
+        ({"datasets": []}, r"datasets must be a list of at least one dataset, not \[\]"),
+        ({"rows": [{"label": "a", "maps": "A", "images": {"steel": 0}}]}, r"rows\[0\].images must be .*, not .*0"),
+        (
+            {"rows": [{"label": "a", "maps": "A", "param": -3}]},
+            r"rows\[0\].param must be a number .*, not -3",
+        ),
+        ({"notes": 1}, "notes must be a list of texts, not 1"),
         ({"page": [0, 0]}, "page must be a width and a height of at least 100 pt"),
         ({"difference": "x"}, "difference names the row 'x', which is not there: a, b, c"),
         ({"digits": 9}, "digits must be a whole number from 1 to 6, not 9"),
