@@ -66,8 +66,9 @@ def find_jobs(source: str, output: Path, kinds: Sequence[str]) -> list[FileJob]:
         FileNotFoundError: the input does not exist.
         ValueError: the input holds no picture or video; a kind is unknown; or an input file would be overwritten.
     """
-    if not kinds or set(kinds) - set(KINDS):
-        raise ValueError(f"save takes some of {', '.join(KINDS)}, not {', '.join(map(str, kinds)) or 'nothing'}")
+    given = kinds if isinstance(kinds, list | tuple) else [kinds]
+    if not given or any(kind not in KINDS for kind in given):
+        raise ValueError(f"save takes some of {', '.join(KINDS)}, not {', '.join(map(str, given)) or 'nothing'}")
     if wanted := set(kinds) & set(COCO):
         check_pycocotools(f"save=[{', '.join(sorted(wanted))}]")
     root, files = _files(source)

@@ -67,11 +67,11 @@ def fill_layout(layout: Layout, results: Sequence[RunScores]) -> tuple[Sheet, li
         if (row.run or row.maps) and row.label not in chosen:
             what = " nor ".join(f"{key}={value}" for key, value in (("run", row.run), ("maps", row.maps)) if value)
             what += f" by protocol={row.protocol}" if row.protocol else ""
-            names = sorted({result.name for result in results})
+            names = sorted({_described(result) for result in results})
             more = [f"and {len(names) - MAX_NAMES} more"] if len(names) > MAX_NAMES else []
             raise ValueError(
                 f"{layout.file}: row {row.label!r}: no scores of {what} on {', '.join(layout.datasets)}; correct it, "
-                f"or set runs=FOLDER to where they are; found: {', '.join([*names[:MAX_NAMES], *more])}"
+                f"or set runs=FOLDER to where they are; found: {'; '.join([*names[:MAX_NAMES], *more])}"
             )
     keys = {key for row in layout.rows for key, number in layout.printed(row).items() if number}
     members = [member for group, _ in chosen.values() for member in group.members]
@@ -88,6 +88,10 @@ def fill_layout(layout: Layout, results: Sequence[RunScores]) -> tuple[Sheet, li
             )
     lines = [f"{entry} (row {label!r})" for label, (_, rejected) in chosen.items() for entry in rejected]
     return _sheet(layout, chosen), lines
+
+
+def _described(result: RunScores) -> str:
+    return f"{'maps' if result.seed is None else 'run'}={result.name} on {', '.join(result.scores)}"
 
 
 def _choose(layout: Layout, results: Sequence[RunScores]) -> Chosen:

@@ -239,10 +239,13 @@ def test_two_processes_may_predict_into_one_folder(tmp_path: Path) -> None:
         ("in/notes.txt", ["map"], r"input=in/notes\.txt: no picture or video among 1 files; known are \.jpg"),
         ("in", ["logits"], "save takes some of map, mask, overlay, cutout, coco, coco_polygons, not logits"),
         ("in", [], "save takes some of map, mask, overlay, cutout, coco, coco_polygons, not nothing"),
+        ("in", None, "save takes some of map, .*, not None"),
+        ("in", [["map"]], r"save takes some of map, .*, not \['map'\]"),
     ],
 )
+@pytest.mark.usefixtures("untyped")
 def test_wrong_requests_are_named(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, kinds: list[str], message: str
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, kinds: Any, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises((ValueError, FileNotFoundError), match=message):

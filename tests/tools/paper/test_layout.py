@@ -196,7 +196,10 @@ def test_another_input_size_is_a_footnote(tmp_path: Path) -> None:
         ({"page": [0, 0]}, "page must be a width and a height of at least 100 pt"),
         ({"difference": "x"}, "difference names the row 'x', which is not there: a, b, c"),
         ({"digits": 9}, "digits must be a whole number from 1 to 6, not 9"),
-        ({"rows": [{"label": "a", "maps": "Z"}]}, "row 'a': no scores of maps=Z on steel; .* runs=FOLDER .*; found: A"),
+        (
+            {"rows": [{"label": "a", "maps": "Z"}]},
+            "row 'a': no scores of maps=Z on steel; .* runs=FOLDER .*; found: maps=A on steel",
+        ),
         ({"rows": [{"label": "a", "run": "A"}]}, "row 'a': no scores of run=A on steel"),
         ({"metrics": ["mae", "hce"]}, "metrics: no row has scores of hce; the rows have mae"),
         ({"datasets": ["steel", "iron"]}, "datasets: no row has scores of iron; the rows have steel"),
