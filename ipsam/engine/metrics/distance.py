@@ -42,21 +42,22 @@ def spread_to_background(
         squared: ``squared_distance(foreground)``.
     """
     wanted = cv2.dilate((values != 0).view(np.uint8), _SQUARE) > foreground
-    targets, width = np.flatnonzero(wanted), values.shape[1]
-    rows, columns = np.divmod(targets, width)
-    distances = squared[rows, columns]
-    padded_width = width + 2 * _BORDER
-    padded = cv2.copyMakeBorder(foreground, _BORDER, _BORDER, _BORDER, _BORDER, cv2.BORDER_CONSTANT, value=0)
-    is_foreground = padded.ravel().view(np.bool_)
-    in_padded = targets + rows * (2 * _BORDER) + (padded_width + 1) * _BORDER
-    spread: NDArray[Any] = values.copy()
-    sources = values.ravel()
+    distances = squared[wanted]
+    targets = np.flatnonzero(_with_border(wanted.view(np.uint8)).view(np.bool_))
+    is_foreground, sources = _with_border(foreground).view(np.bool_), _with_border(values)
+    spread: NDArray[Any] = sources.copy()
+    width = sources.shape[1]
     for dy, dx in _OFFSETS:
-        hit = is_foreground[in_padded + (dy * padded_width + dx)[distances]]
-        found = targets[hit]
-        spread.ravel()[found] = sources[found + (dy * width + dx)[distances[hit]]]
-        targets, in_padded, distances = targets[~hit], in_padded[~hit], distances[~hit]
-    return spread
+        nearest = targets + (dy * width + dx)[distances]
+        hit = is_foreground.ravel()[nearest]
+        spread.ravel()[targets[hit]] = sources.ravel()[nearest[hit]]
+        targets, distances = targets[~hit], distances[~hit]
+    return spread[_BORDER:-_BORDER, _BORDER:-_BORDER]
+
+
+def _with_border(pixels: NDArray[Any]) -> NDArray[Any]:
+    wider: NDArray[Any] = cv2.copyMakeBorder(pixels, _BORDER, _BORDER, _BORDER, _BORDER, cv2.BORDER_CONSTANT, value=0)
+    return wider
 
 
 def _offsets() -> NDArray[np.intp]:
