@@ -75,8 +75,11 @@ class Comparison:
             content["datasets"] = next(iter(self.methods.values())).datasets
         groups, traits = self._breakdown(num_workers) if breakdown else ([], [])
         rows = {"differences": [*map(asdict, self.differences)], "breakdown": groups, "traits": traits}
-        tables = {f"{name}.csv": as_csv(found) for name, found in rows.items() if found}
-        write_files(folder, {"metrics.json": as_json(content)} | score_tables(self.methods, parquet=parquet) | tables)
+        files = {"metrics.json": as_json(content)} | score_tables(self.methods, parquet=parquet)
+        files |= {f"{name}.csv": as_csv(found) for name, found in rows.items() if found}
+        write_files(folder, files)
+        for name in {"per_image.parquet", *(f"{each}.csv" for each in rows)} - files.keys():
+            (folder / name).unlink(missing_ok=True)  # an earlier command's, of other scores
         save_curves(
             {name: {method: one.curves.get(name) for method, one in self.methods.items()} for name in self.datasets},
             folder,

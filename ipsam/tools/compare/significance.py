@@ -59,7 +59,8 @@ def differences(methods: Mapping[str, Evaluation], against: str | None = None) -
 
     Args:
         methods: evaluations by name.
-        against: the reference; None: on each dataset the method with the highest S-measure.
+        against: the reference; None: on each dataset, of the methods with the most images there,
+            that with the highest S-measure.
     """
     found = []
     for dataset in dict.fromkeys(name for one in methods.values() for name in one.images):
@@ -73,9 +74,10 @@ def differences(methods: Mapping[str, Evaluation], against: str | None = None) -
 
 def reference_on(dataset: str, methods: Mapping[str, Evaluation], against: str | None) -> str | None:
     """Return the method to compare others with on a dataset, see ``differences``; None if it has no scores there."""
-    names = [name for name, one in methods.items() if dataset in one.images]
+    images = {name: len(one.images[dataset]) for name, one in methods.items() if dataset in one.images}
     if against is not None:
-        return against if against in names else None
+        return against if against in images else None
+    names = [name for name, count in images.items() if count == max(images.values())]
     return names[ranking([methods[name].datasets[dataset]["sm"] for name in names], "sm")[0]] if names else None
 
 

@@ -39,7 +39,7 @@ def test_bootstrap_draws_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyP
 def test_methods_are_compared_on_their_common_images_in_each_direction() -> None:
     one = evaluation({"a": 0.5, "b": 0.6, "c": 0.7, "only": 0.1})
     two = evaluation({"c": 0.9, "b": 0.8, "a": 0.4})
-    found = {found.metric: found for found in differences({"One": one, "Two": two})}
+    found = {found.metric: found for found in differences({"One": one, "Two": two}, against="Two")}
     better, error = found["sm"], found["mae"]
     assert (better.method, better.reference, better.num_images) == ("One", "Two", 3)
     assert better.difference == pytest.approx(-0.1)
@@ -51,6 +51,8 @@ def test_methods_are_compared_on_their_common_images_in_each_direction() -> None
     assert "Sm |    -0.1000 | [-0.2000, +0.1000] | 0.5000 | " in table
     assert "1 of 3 images |" in table
     assert "em_max" not in found
+    few = evaluation({"a": 0.95})  # the best, but on a single image
+    assert reference_on("CAMO", {"Few": few, "Two": two, "Other": two}, None) == "Two"
     assert differences({"One": one}) == []
 
 
