@@ -81,7 +81,11 @@ def entries_of(content: Any, key: str, path: Path) -> Sequence[Mapping[str, Any]
 
 
 def image_stem(image: Mapping[str, Any], path: Path) -> str:
-    """Return the stem of an image's entry; ValueError if its file name is none, or leads out of the folder."""
+    """Return the stem of an image's entry.
+
+    Raises:
+        ValueError: its file name is no file's, or leads out of the folder.
+    """
     name = image.get("file_name")
     if not isinstance(name, str) or not name.isprintable() or not Path(name.replace("\\", "/")).name:
         raise ValueError(f"{path}: image {image['id']!s:.99} has the file_name {name!r:.99}, which is no file's")
@@ -105,7 +109,15 @@ def _size(image: Mapping[str, Any]) -> Size | None:
 
 
 def shapes_of(segmentation: Any, name: str) -> list[Shape]:
-    """Read polygons or run lengths, with ``name`` as theirs in messages; ValueError if there are none."""
+    """Read polygons or run lengths.
+
+    Args:
+        segmentation: of an annotation.
+        name: of the shapes, in messages.
+
+    Raises:
+        ValueError: there are none.
+    """
     if isinstance(segmentation, dict):
         return [Shape(name, _runs(segmentation.get("counts")), segmentation.get("size"))]
     if not segmentation or not isinstance(segmentation, list):
