@@ -63,15 +63,18 @@ def run(folder: Path) -> None:
 
 
 def killed_in_saving(after: int) -> None:
-    """Have this process end itself at a call that writing a checkpoint takes, some calls from now."""
-    left = [after]
+    """Have this process end itself at a call that writing a checkpoint takes, some calls from now.
+
+    Processes that read data inherit this, but end only when they are asked to.
+    """
+    left, process = [after], os.getpid()
     for owner, name in ((os, "fsync"), (os, "replace"), (Path, "rename"), (Path, "symlink_to"), (shutil, "rmtree")):
         original = getattr(owner, name)
 
         def call(*arguments: Any, _original: Any = original, **options: Any) -> Any:
             left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if left[0] == 0 and os.getpid() == process:
+                os.kill(process, signal.SIGKILL)
             return _original(*arguments, **options)
 
         setattr(owner, name, call)

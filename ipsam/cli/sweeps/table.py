@@ -22,7 +22,7 @@ def write_table(runs: Sequence[Run], folder: Path) -> list[str]:
     rows: list[dict[str, str | float]] = []
     for run in runs:
         begins: dict[str, str | float] = {"run": run.number, **{key: run.values.get(key, "") for key in keys}}
-        ends: dict[str, str | float] = {"seconds": round(run.seconds, 1), "starts": run.starts, "result": run.result}
+        ends: dict[str, str | float] = {"seconds": round(run.seconds, 2), "starts": run.starts, "result": run.result}
         scores = _scores(run)
         rows += [
             {**begins, "dataset": name, **{metric: of[metric] for metric in HEADLINE if metric in of}, **ends}
