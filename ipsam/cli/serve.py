@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from ipsam.engine.inference.model_card import terms_of_use, training_data
+from ipsam.engine.inference.model_card import introduction
 from ipsam.engine.inference.predictor import load
 from ipsam.engine.runs.model_folder import read_description
 from ipsam.engine.runs.model_names import DEFAULT_MODEL
@@ -21,9 +21,7 @@ def main(config: DictConfig) -> None:
     ckpt = config.ckpt or DEFAULT_MODEL
     predictor = load(ckpt, device=config.device, precision=config.precision, base=config.base)
     assert predictor.source is not None  # load sets it
-    description = read_description(predictor.source)
-    title = f"IP-SAM: {description.get('name') or ckpt}"
-    about = f"Trained on {training_data(description)}. {terms_of_use(description)}".strip()
+    title, about = introduction(read_description(predictor.source), ckpt)
     hosts = ["*"] if config.host == EVERYWHERE and not config.names else [config.host, "localhost", *config.names]
     app = build_app(predictor, title=title, about=about, limits=limits, hosts=hosts)
     stop = stop_requested()

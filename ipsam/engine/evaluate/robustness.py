@@ -116,7 +116,8 @@ def study_rows(results: ByCorruption, dataset: str) -> list[Row]:
 
     A row has ``group``, ``corruption`` and ``severity``; each metric, and as ``<metric>_relative`` its ratio to the
     clean score (NaN if that is 0). The mean over severities has the severity ``mean``; the mean over a group's
-    corruptions, or over all corruptions but the extra ones, the corruption ``mean`` and no severity.
+    corruptions, or over all corruptions but the extra ones, the corruption ``mean`` and no severity. Its group is
+    ``all``, or ``chosen`` where some of them were left out.
     """
     clean = _only_metrics(results[CLEAN][dataset])
 
@@ -138,7 +139,8 @@ def study_rows(results: ByCorruption, dataset: str) -> list[Row]:
         if of_group:
             rows.append(row(group, MEAN, "", _mean(of_group)))
         of_all += of_group if group in ALL else []
-    return [*rows, row("all", MEAN, "", _mean(of_all))] if of_all else rows
+    whole = len(of_all) == sum(len(GROUPS[group]) for group in ALL)
+    return [*rows, row("all" if whole else "chosen", MEAN, "", _mean(of_all))] if of_all else rows
 
 
 def draw_study(rows: Mapping[str, Sequence[Row]]) -> Figure:

@@ -94,6 +94,12 @@ def terms_of_use(description: dict[str, Any]) -> str:
     return f"The terms of its training data apply to it{f': {stated}' if stated else ''}."
 
 
+def introduction(description: dict[str, Any], name: str) -> tuple[str, str]:
+    """Return a title for what shows the model ``name``, and a text on its training data and their terms."""
+    about = f"Trained on {training_data(description)}. {terms_of_use(description)}".strip()
+    return f"IP-SAM: {description.get('name') or name}", about
+
+
 def data_terms(description: dict[str, Any]) -> dict[str, str | None]:
     """Return the terms of use of each training set that was not generated; None where they are not known."""
     terms: dict[str, str | None] = {}

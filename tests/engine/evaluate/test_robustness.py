@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from support.onnx_files import brightness_model
 
 from ipsam.cli import eval as command
-from ipsam.data.corruptions import CLEAN, Corruption
+from ipsam.data.corruptions import ALL, CLEAN, GROUPS, Corruption
 from ipsam.engine.evaluate import robustness
 from ipsam.engine.evaluate.robustness import study_rows
 from ipsam.utils.resources import CONFIGS
@@ -61,7 +61,7 @@ def test_study_leaves_the_clean_scores_and_continues(tmp_path: Path, monkeypatch
         ("weather", "fog", "3"),
         ("weather", "fog", "mean"),
         ("weather", "mean", ""),
-        ("all", "mean", ""),
+        ("chosen", "mean", ""),
     ]
     assert first["corruptions/corruptions.png"].startswith(b"\x89PNG")
     assert "| weather fog 3 " in first["corruptions/corruptions.md"].decode()
@@ -97,6 +97,9 @@ def test_means_and_ratios_by_hand() -> None:
     rows = {(row["group"], row["corruption"], row["severity"]): row for row in study_rows(results, "set")}
     assert rows["weather", "fog", "mean"]["mae"] == pytest.approx(0.3)
     assert rows["weather", "mean", ""]["fw"] == pytest.approx(0.6)
-    assert rows["all", "mean", ""]["mae_relative"] == pytest.approx(2.0)  # without the extra corruptions
-    assert np.isnan(rows["all", "mean", ""]["fw_relative"])
+    assert rows["chosen", "mean", ""]["mae_relative"] == pytest.approx(2.0)  # without the extra corruptions
+    assert np.isnan(rows["chosen", "mean", ""]["fw_relative"])
     assert "num_images" not in rows["", "clean", 0]
+    usual = {Corruption(name, 1): scores(0.1, 0.2) for group in ALL for name in GROUPS[group]}
+    rows = {(row["group"], row["corruption"]): row for row in study_rows({CLEAN: scores(0.1, 0.1)} | usual, "set")}
+    assert rows["all", "mean"]["fw_relative"] == pytest.approx(2.0)

@@ -48,16 +48,12 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "sam2_r80": ("backbone.model.sam_mask_decoder.",),  # and LoRA
 }
 # Its static filter does not see what the transformer last does with the tokens.
-FROZEN = {
-    "mdsam_native": tuple(
-        f"decoder.transformer.{part}." for part in ("final_attn_token_to_image", "layer_norm_final_attn")
-    )
-}
+LAST = ("final_attn_token_to_image", "layer_norm_final_attn")
+FROZEN = {"mdsam_native": tuple(f"decoder.transformer.{part}." for part in LAST)}
 # Trainable in the comparison systems' own code, but a loss on one mask does not reach them.
 HYPERNETWORKS = tuple(f".output_hypernetworks_mlps.{i}." for i in (1, 2, 3))
 OUT_OF_REACH = (".iou_prediction_head.", ".pred_obj_score_head.", *HYPERNETWORKS)
-# Trainable, but without a gradient, as T is withheld, or with one of zero, as other masks are ignored; the paper counts
-# them.
+# Trainable, but without a gradient, as T is withheld, or with one of zero, as other masks are ignored.
 FIRST_MASK = "cod_r32 model.mask_reduction=first"
 WITHHELD: dict[str, tuple[str, ...]] = {
     "ablation/default_mask_tokens": ("self_prompt.positive.mask_token_proj.",),
