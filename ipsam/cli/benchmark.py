@@ -4,7 +4,7 @@ import argparse
 
 from ipsam.cli.errors import user_errors
 from ipsam.tools.benchmark.commands import ALL, add_parsers, reports
-from ipsam.tools.paper.printed import statements
+from ipsam.tools.tables.printed import statements
 from ipsam.utils.console import show
 from ipsam.utils.files import write_json, write_text
 

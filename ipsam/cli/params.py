@@ -3,8 +3,8 @@
 from omegaconf import DictConfig
 
 from ipsam.engine.runs.configuration import config_folders
-from ipsam.tools.paper.costs import costs_table
-from ipsam.tools.paper.ledger import ledger, ledger_table, paper_experiments, rows_of_others
+from ipsam.tools.tables.costs import costs_table
+from ipsam.tools.tables.ledger import ledger, ledger_table, paper_experiments, rows_of_others
 from ipsam.utils.console import show
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from ipsam.engine.runs.configuration import config_folders
-from ipsam.tools.paper.layout import Layout
-from ipsam.tools.paper.output import write
-from ipsam.tools.paper.run_scores import find_scores
-from ipsam.tools.paper.sheet import to_markdown
-from ipsam.tools.paper.tables import fill_layout, fill_paper
+from ipsam.tools.tables.fill import fill_layout, fill_paper
+from ipsam.tools.tables.layout import Layout
+from ipsam.tools.tables.output import write
+from ipsam.tools.tables.run_scores import find_scores
+from ipsam.tools.tables.sheet import to_markdown
 from ipsam.utils.console import show
 from ipsam.utils.folders import check_stays_inside, writable_folder
 

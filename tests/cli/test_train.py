@@ -14,7 +14,7 @@ import pytest
 from support.paper_runs import CONFIGS, save_run
 from support.small_run import TINY
 
-from ipsam.tools.paper.ledger import paper_experiments
+from ipsam.tools.tables.ledger import paper_experiments
 from ipsam.utils.weights import sha256_of
 
 

@@ -9,8 +9,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from ipsam.engine.runs.configuration import compose_experiment, drop_checkpoints
-from ipsam.tools.paper.ledger import paper_experiments
-from ipsam.tools.paper.printed import Reference, references
+from ipsam.tools.tables.ledger import paper_experiments
+from ipsam.tools.tables.printed import Reference, references
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FOLDER = CONFIGS / "experiment"

@@ -6,8 +6,8 @@ from pathlib import Path
 from ipsam.cli.sweeps.runs import Run
 from ipsam.engine.metrics import HEADLINE, METRICS
 from ipsam.engine.metrics.tables import markdown
-from ipsam.tools.paper.run_scores import METRICS_FILE, UNREADABLE
-from ipsam.tools.paper.score_files import checked_scores, read_score_file
+from ipsam.tools.tables.run_scores import METRICS_FILE, UNREADABLE
+from ipsam.tools.tables.score_files import checked_scores, read_score_file
 from ipsam.utils.files import as_csv, write_files
 
 TABLE = "sweep.csv"

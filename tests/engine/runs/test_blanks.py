@@ -15,7 +15,7 @@ from ipsam.engine.runs.configuration import SECTIONS, build_model, settings_of
 from ipsam.engine.runs.settings import Settings
 from ipsam.engine.train.trainer import train
 from ipsam.model.baselines import SAM2
-from ipsam.tools.paper.changes import base_of, yaml_names
+from ipsam.tools.tables.changes import base_of, yaml_names
 from ipsam.utils.rng import seed_everything
 
 BLANKS = [name for name in yaml_names(FOLDER) if name.startswith("blank/")]

@@ -17,9 +17,9 @@ from ipsam.data import Data
 from ipsam.data.benchmarks import benchmark
 from ipsam.engine.runs.configuration import as_dict, build_model, compose_experiment, settings_of
 from ipsam.engine.runs.settings import Settings
-from ipsam.tools.paper.changes import settings_of_run
-from ipsam.tools.paper.ledger import Entry, ledger, ledger_table, paper_experiments, rows_of_others
-from ipsam.tools.paper.printed import Reference, paper, references
+from ipsam.tools.tables.changes import settings_of_run
+from ipsam.tools.tables.ledger import Entry, ledger, ledger_table, paper_experiments, rows_of_others
+from ipsam.tools.tables.printed import Reference, paper, references
 from ipsam.utils.rng import seed_everything
 
 PAPER = paper_experiments(CONFIGS)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from support.experiments import CONFIGS, FILES, FOLDER, composed, leaves
 from support.quick import only
 
-from ipsam.tools.paper.changes import yaml_names
+from ipsam.tools.tables.changes import yaml_names
 
 SHIPPED = {*FILES, *(name for name in yaml_names(FOLDER) if name.startswith("blank/"))}
 COD = sorted(name for name in SHIPPED if not name.startswith("kvasir") and name not in ("quickstart", "micro"))

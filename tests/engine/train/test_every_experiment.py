@@ -24,7 +24,7 @@ from ipsam.model import SAM2Backbone, Segmenter, TimmBackbone
 from ipsam.model.activation_checkpointing import encoder_blocks, recompute_blocks
 from ipsam.model.baselines import MDSAM, SAM
 from ipsam.model.inference import prepare_for_inference
-from ipsam.tools.paper.changes import changes, settings_of_run
+from ipsam.tools.tables.changes import changes, settings_of_run
 
 # Quick tests take one experiment of each kind.
 QUICK = {"cod_r32", "lite", "cod_sam3_r32", "ablation/trainable_prompt_encoder", "baseline/sam2_oracle", "kvasir/mdsam"}

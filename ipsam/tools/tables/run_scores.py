@@ -13,9 +13,9 @@ from ipsam.engine.evaluate.curve import CURVE, read_curve
 from ipsam.engine.metrics import METRICS
 from ipsam.engine.runs.checkpoint import CONFIG
 from ipsam.engine.runs.configuration import Configs, as_dict, read_config
-from ipsam.tools.paper.changes import base_of, changes, changes_of_base, settings_of_run
-from ipsam.tools.paper.printed import Reference, method_key, references
-from ipsam.tools.paper.score_files import (
+from ipsam.tools.tables.changes import base_of, changes, changes_of_base, settings_of_run
+from ipsam.tools.tables.printed import Reference, method_key, references
+from ipsam.tools.tables.score_files import (
     Scores,
     checked_scores,
     is_number,

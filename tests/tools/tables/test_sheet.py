@@ -13,11 +13,11 @@ from matplotlib import get_data_path
 from matplotlib.ft2font import FT2Font, LoadFlags
 from support.paper_runs import CONFIGS, save_methods, save_run, scores
 
-from ipsam.tools.paper.latex import SEPARATION, fit_page, to_latex, width
-from ipsam.tools.paper.output import to_html, write
-from ipsam.tools.paper.run_scores import find_scores
-from ipsam.tools.paper.sheet import PAGE, Sheet, plain, to_markdown
-from ipsam.tools.paper.tables import fill_paper
+from ipsam.tools.tables.fill import fill_paper
+from ipsam.tools.tables.latex import SEPARATION, fit_page, to_latex, width
+from ipsam.tools.tables.output import to_html, write
+from ipsam.tools.tables.run_scores import find_scores
+from ipsam.tools.tables.sheet import PAGE, Sheet, plain, to_markdown
 
 ENDS = ("md", "csv", "html", "tex")
 PDFLATEX, TECTONIC = shutil.which("pdflatex"), shutil.which("tectonic")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from ipsam.engine.metrics import ALL_METRICS, METRICS
-from ipsam.tools.paper.run_scores import BEST, RunScores
-from ipsam.tools.paper.sheet import Record
+from ipsam.tools.tables.run_scores import BEST, RunScores
+from ipsam.tools.tables.sheet import Record
 
 DIGITS = 3
 COUNT_DIGITS = 2

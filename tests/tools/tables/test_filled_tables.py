@@ -7,10 +7,10 @@ import pytest
 from support.paper_runs import COD, CONFIGS, save_methods, save_run, scores
 
 from ipsam.engine.evaluate.curve import add_epoch
-from ipsam.tools.paper.printed import paper
-from ipsam.tools.paper.run_scores import find_scores
-from ipsam.tools.paper.sheet import Sheet
-from ipsam.tools.paper.tables import fill_paper
+from ipsam.tools.tables.fill import fill_paper
+from ipsam.tools.tables.printed import paper
+from ipsam.tools.tables.run_scores import find_scores
+from ipsam.tools.tables.sheet import Sheet
 
 MAIN = "IP-SAM (SAM2-L, r32)"
 R16 = "IP-SAM (SAM2-L, r16)"
@@ -66,9 +66,9 @@ def test_three_seeds_fill_every_row_of_the_main_model(tmp_path: Path) -> None:
     assert found["ours_mean"] == pytest.approx(0.033, abs=1e-15)
     assert found["ours_std"] == pytest.approx(0.0036055512754639925)  # by n - 1
     assert found["difference"] == pytest.approx(0.001, abs=1e-15)
-    assert (found["paper"], found["num_seeds"], found["num_images"], found["remark"]) == ("0.032", 3, 250, "")
+    assert (found["printed"], found["num_seeds"], found["num_images"], found["remark"]) == ("0.032", 3, 250, "")
     counts = record(sheet, row=MAIN, metric="t_param")
-    assert [counts[key] for key in ("dataset", "paper", "ours_mean", "num_seeds")] == ["", "21.26", 21.2567, None]
+    assert [counts[key] for key in ("dataset", "printed", "ours_mean", "num_seeds")] == ["", "21.26", 21.2567, None]
 
 
 def test_best_epoch_is_a_footnote_beside_the_last(tmp_path: Path) -> None:

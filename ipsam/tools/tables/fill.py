@@ -6,19 +6,19 @@ from pathlib import Path
 
 from ipsam.data.benchmarks import KNOWN
 from ipsam.engine.metrics import ALL_METRICS
-from ipsam.tools.paper.averages import AVERAGE, COUNT_DIGITS, Group, Rejected, choose, difference, numbers
-from ipsam.tools.paper.changes import base_of
-from ipsam.tools.paper.comparable import Line, Reasons, incomparable, ranks
-from ipsam.tools.paper.layout import Key, Layout, Row
-from ipsam.tools.paper.listing import blank_sheet, other_sheet
-from ipsam.tools.paper.printed import Reference, method_key, paper
-from ipsam.tools.paper.run_scores import RunScores
-from ipsam.tools.paper.score_files import named_protocol
-from ipsam.tools.paper.sheet import Record, Sheet
-from ipsam.tools.paper.text_sheet import text_sheet
+from ipsam.tools.tables.averages import AVERAGE, COUNT_DIGITS, Group, Rejected, choose, difference, numbers
+from ipsam.tools.tables.changes import base_of
+from ipsam.tools.tables.comparable import Line, Reasons, incomparable, ranks
+from ipsam.tools.tables.layout import Key, Layout, Row
+from ipsam.tools.tables.listing import blank_sheet, other_sheet
+from ipsam.tools.tables.printed import Reference, method_key, paper
+from ipsam.tools.tables.run_scores import RunScores
+from ipsam.tools.tables.score_files import named_protocol
+from ipsam.tools.tables.sheet import Record, Sheet
+from ipsam.tools.tables.text_sheet import text_sheet
 
 FIELDS = (
-    *("table", "section", "row", "dataset", "metric", "paper"),
+    *("table", "section", "row", "dataset", "metric", "printed"),
     *("ours_mean", "ours_std", "num_seeds", "num_images", "difference", "remark"),
 )
 COUNTS = {"param": "Param (M)", "t_param": "T-Param (M)"}
@@ -196,7 +196,7 @@ def _add_row(
     for key, cell in line.cells.items():
         numbers_of = numbers(cell, "ours_") | {"difference": pairs[key][0] - pairs[key][1] if key in pairs else None}
         rank: Record = {"rank": ranks.get(key)} if layout.best else {}
-        record: Record = place | {"dataset": key[0], "metric": key[1], "paper": line.printed[key]}
+        record: Record = place | {"dataset": key[0], "metric": key[1], "printed": line.printed[key]}
         sheet.records.append(record | numbers_of | {"remark": remark} | rank)
 
 

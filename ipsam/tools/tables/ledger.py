@@ -14,9 +14,9 @@ from ipsam.engine.metrics.tables import markdown
 from ipsam.engine.runs.configuration import Configs, as_dict, build_model, compose_experiment, drop_checkpoints
 from ipsam.engine.runs.plugins import packages_named, trust
 from ipsam.engine.runs.provenance import count_parameters
-from ipsam.tools.paper.changes import experiment_folders
-from ipsam.tools.paper.layout import Row
-from ipsam.tools.paper.printed import Reference, find_row, paper, references
+from ipsam.tools.tables.changes import experiment_folders
+from ipsam.tools.tables.layout import Row
+from ipsam.tools.tables.printed import Reference, find_row, paper, references
 
 REMARK = """\
 T-Param counts trained parameters, Param all of the model's: image encoder, prompt encoder, our modules, LoRA.

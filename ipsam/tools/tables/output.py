@@ -7,8 +7,8 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from ipsam.tools.paper.latex import to_latex
-from ipsam.tools.paper.sheet import Sheet, plain, to_markdown
+from ipsam.tools.tables.latex import to_latex
+from ipsam.tools.tables.sheet import Sheet, plain, to_markdown
 from ipsam.utils.files import as_csv, write_files
 
 

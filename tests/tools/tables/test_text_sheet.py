@@ -8,10 +8,10 @@ import pytest
 from support.paper_runs import CONFIGS, save_run
 
 from ipsam.model.baselines.detector import NOTHING_FOUND
-from ipsam.tools.paper.printed import statements
-from ipsam.tools.paper.run_scores import find_scores
-from ipsam.tools.paper.sheet import Sheet
-from ipsam.tools.paper.text_sheet import text_sheet
+from ipsam.tools.tables.printed import statements
+from ipsam.tools.tables.run_scores import find_scores
+from ipsam.tools.tables.sheet import Sheet
+from ipsam.tools.tables.text_sheet import text_sheet
 
 FALLBACKS, SPEED, SEEDS = 2, 3, 4
 

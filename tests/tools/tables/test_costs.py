@@ -4,8 +4,8 @@ import pytest
 from support.experiments import CONFIGS
 
 from ipsam.engine.train.plan import CARDS, UTILISATION, notes
-from ipsam.tools.paper import costs
-from ipsam.tools.paper.ledger import paper_experiments
+from ipsam.tools.tables import costs
+from ipsam.tools.tables.ledger import paper_experiments
 
 SECTION = (
     (CONFIGS / "README.md").read_text(encoding="utf-8").partition("ipsam params plan=true")[2].partition("\n## ")[0]

@@ -9,9 +9,9 @@ from ipsam.data.benchmarks import KNOWN, benchmark
 from ipsam.engine.metrics import METRICS
 from ipsam.model.baselines.detector import NOTHING_FOUND
 from ipsam.tools.benchmark.commands import COMMANDS
-from ipsam.tools.paper.changes import yaml_names
-from ipsam.tools.paper.layout import Layout, Row
-from ipsam.tools.paper.printed import Reference, find_row, method_key, paper, references, statements
+from ipsam.tools.tables.changes import yaml_names
+from ipsam.tools.tables.layout import Layout, Row
+from ipsam.tools.tables.printed import Reference, find_row, method_key, paper, references, statements
 
 MAIN = "IP-SAM (SAM2-L, r32)"
 

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ipsam.engine.runs.configuration import SECTIONS, Configs, as_dict, as_folders, compose_experiment
 from ipsam.engine.runs.run_folder import ADDED
-from ipsam.tools.paper.score_files import benchmark_name
+from ipsam.tools.tables.score_files import benchmark_name
 
 # Keys that change scores by rounding at most: paths, speed, logging. The precision is not one: it changes training.
 IRRELEVANT = {

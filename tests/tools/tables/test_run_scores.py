@@ -12,8 +12,8 @@ from support.paper_runs import CONFIGS, save_methods, save_run, scores
 from ipsam.engine.evaluate.curve import add_epoch
 from ipsam.engine.metrics import METRICS
 from ipsam.engine.runs.run_folder import ADDED
-from ipsam.tools.paper.printed import Reference
-from ipsam.tools.paper.run_scores import RunScores, find_scores
+from ipsam.tools.tables.printed import Reference
+from ipsam.tools.tables.run_scores import RunScores, find_scores
 
 
 def only(folder: Path) -> RunScores:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
-from ipsam.tools.paper.sheet import SUPERSCRIPTS, Sheet, plain
+from ipsam.tools.tables.sheet import SUPERSCRIPTS, Sheet, plain
 
 BREAK = "\u200b"  # stands for a place where a long word may be broken
 LATEX = str.maketrans(

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
 from ipsam.engine.metrics import ALL_METRICS
-from ipsam.tools.paper.score_files import benchmark_name
-from ipsam.tools.paper.sheet import PAGE
+from ipsam.tools.tables.score_files import benchmark_name
+from ipsam.tools.tables.sheet import PAGE
 from ipsam.utils.options import Options, OptionsError, one_of
 from ipsam.utils.untrusted import read_plain_yaml
 

@@ -10,7 +10,7 @@ from ipsam.engine.metrics.tables import markdown
 from ipsam.engine.runs.configuration import Configs, as_dict, compose_experiment
 from ipsam.engine.runs.plugins import packages_named, trust
 from ipsam.engine.train.plan import notes, plan_run
-from ipsam.tools.paper.printed import references
+from ipsam.tools.tables.printed import references
 
 CARDS = ("RTX 3090", "H100")
 HEADER = (

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from ipsam.tools.paper.averages import AVERAGE, Cell, Group, choose, numbers
-from ipsam.tools.paper.printed import Statement, statements
-from ipsam.tools.paper.run_scores import RunScores
-from ipsam.tools.paper.sheet import Record, Sheet
+from ipsam.tools.tables.averages import AVERAGE, Cell, Group, choose, numbers
+from ipsam.tools.tables.printed import Statement, statements
+from ipsam.tools.tables.run_scores import RunScores
+from ipsam.tools.tables.sheet import Record, Sheet
 
 FIELDS = ("section", "claim", "paper", "ours_mean", "ours_std", "num_seeds", "num_images", "remark")
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from support.paper_runs import CONFIGS, save_run, scores
 
-from ipsam.tools.paper.changes import base_of
-from ipsam.tools.paper.listing import blank_sheet
-from ipsam.tools.paper.run_scores import find_scores
-from ipsam.tools.paper.sheet import Sheet
+from ipsam.tools.tables.changes import base_of
+from ipsam.tools.tables.listing import blank_sheet
+from ipsam.tools.tables.run_scores import find_scores
+from ipsam.tools.tables.sheet import Sheet
 
 
 def sheet_of(folder: Path) -> tuple[Sheet, list[str]]:

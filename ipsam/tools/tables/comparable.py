@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ipsam.data.benchmarks import KNOWN
 from ipsam.engine.metrics import ALL_METRICS
-from ipsam.tools.paper.averages import Cell, Group
-from ipsam.tools.paper.layout import Key, Layout, Row
+from ipsam.tools.tables.averages import Cell, Group
+from ipsam.tools.tables.layout import Key, Layout, Row
 
 DEFAULT = "the default protocol"
 Reasons = Mapping[str, Mapping[str, str]]  # by the row's label, then dataset

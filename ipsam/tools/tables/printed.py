@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ipsam.tools.paper.layout import Layout, Row
+from ipsam.tools.tables.layout import Layout, Row
 from ipsam.utils.untrusted import read_plain_yaml
 
 LAYOUTS = Path(__file__).with_name("layouts")

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from ipsam.engine.metrics import HEADLINE, METRICS
-from ipsam.tools.paper.averages import AVERAGE, Group, choose, difference, grouped, numbers
-from ipsam.tools.paper.changes import base_of
-from ipsam.tools.paper.run_scores import RunScores
-from ipsam.tools.paper.sheet import Record, Sheet
+from ipsam.tools.tables.averages import AVERAGE, Group, choose, difference, grouped, numbers
+from ipsam.tools.tables.changes import base_of
+from ipsam.tools.tables.run_scores import RunScores
+from ipsam.tools.tables.sheet import Record, Sheet
 
 FIELDS = ("run", "dataset", "metric", "mean", "std", "num_seeds", "num_images", "remark")
 BLANK_FIELDS = (
