@@ -26,7 +26,8 @@ from ipsam.engine.runs.checkpoint import load_weights
 from ipsam.engine.runs.hub import upload_model
 from ipsam.engine.runs.model_folder import find_model, model_config, read_description
 from ipsam.engine.runs.model_names import DEFAULT_MODEL
-from ipsam.engine.runs.onnx_file import is_onnx, open_model
+from ipsam.engine.runs.onnx_file import is_onnx
+from ipsam.engine.runs.onnx_model import open_model
 from ipsam.engine.runs.plugins import trust
 from ipsam.model import Segmenter
 from ipsam.model.inference import prepare_for_inference

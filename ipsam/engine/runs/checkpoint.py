@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ipsam.engine.runs.onnx_file import OnnxModel, is_onnx
+from ipsam.engine.runs.onnx_file import is_onnx
 from ipsam.engine.runs.provenance import package_versions
 from ipsam.model import Segmenter
 from ipsam.model.lora import adapter_of
@@ -239,7 +239,7 @@ def load_weights(model: Segmenter, folder: Path) -> None:
         ValueError: the file is damaged; its keys, shapes or types differ from the model's; it was trained on other
             pretrained weights; or some of its weights are not finite.
     """
-    if isinstance(model, OnnxModel):
+    if is_onnx(folder):
         return
     path = folder / WEIGHTS
     weights, base = intact_weights(folder)

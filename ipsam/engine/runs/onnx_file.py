@@ -1,48 +1,24 @@
-"""ONNX files that ``ipsam export`` wrote, in place of a model's folder: onnxruntime computes the logits."""
+"""ONNX files that ``ipsam export`` wrote, in place of a model's folder: onnxruntime computes the logits.
+
+This module, and all that a prediction by such a file imports, does without torch.
+"""
 
 import json
+import os
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from omegaconf import DictConfig
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from ipsam import __version__
-from ipsam.engine.runs.configuration import build_model
-from ipsam.model import IPSAMOutput, NoBackbone, Segmenter
 from ipsam.utils.files import open_regular
+from ipsam.utils.worker_pool import num_cpus
 
 MAX_BYTES = 1 << 31  # of an ONNX file in one piece
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # those of onnxruntime that it has are used, in order
-
-
-class OnnxModel(Segmenter):
-    """Model in an ONNX file, complete with its weights; it makes no prompts and no gate.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        ImportError: onnxruntime is not installed.
-        ValueError: the file is damaged, or ``ipsam export`` did not write it.
-        OSError: it cannot be read.
-    """
-
-    can_train = False
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.backbone = NoBackbone(describe(path)["image_size"])
-        self.session = _session(path, path.stat().st_mtime_ns)
-
-    def forward(self, image: Float[Tensor, "b 3 H W"]) -> IPSAMOutput:
-        """Compute the logits (b, 1, hm, wm) of normalised images (b, 3, image_size, image_size)."""
-        (logits,) = self.session.run(["logits"], {"image": image.float().cpu().numpy()})
-        mask = torch.from_numpy(logits).to(image.device)
-        return IPSAMOutput(mask, mask)
 
 
 def is_onnx(model: Path) -> bool:
@@ -50,19 +26,13 @@ def is_onnx(model: Path) -> bool:
     return model.suffix.lower() == ".onnx"
 
 
-def open_model(model: Path, config: DictConfig) -> Segmenter:
-    """Build the model of an ONNX file; of a folder, by the ``model`` section of its configuration, see ``build_model``.
-
-    ``load_weights`` then loads a folder's weights.
-    """
-    return OnnxModel(model) if is_onnx(model) else build_model(config)
-
-
 def describe(path: Path) -> dict[str, Any]:
     """Describe an ONNX file as ``read_description`` does a folder; the section ``model`` is empty.
 
     Raises:
-        ImportError, ValueError, OSError: as ``OnnxModel``.
+        ImportError: onnxruntime is not installed.
+        ValueError: the file is damaged, or ``ipsam export`` did not write it.
+        OSError: it cannot be read.
     """
     about = {"letterbox": "false", **_session(path, path.stat().st_mtime_ns).get_modelmeta().custom_metadata_map}
     try:
@@ -70,6 +40,12 @@ def describe(path: Path) -> dict[str, Any]:
     except (KeyError, ValueError):
         raise ValueError(f"{path} holds no image_size and letterbox: only files of ipsam export can be used") from None
     return {"ipsam": __version__, "name": path.stem, "image_size": size, "letterbox": letterbox, "model": {}}
+
+
+def logits_of(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Compute the logits (b, 1, hm, wm) of normalised images (b, 3, image_size, image_size) by an ONNX file."""
+    (logits,) = _session(path, path.stat().st_mtime_ns).run(["logits"], {"image": images})
+    return np.asarray(logits)
 
 
 @lru_cache(maxsize=1)
@@ -82,7 +58,9 @@ def _session(path: Path, changed: int) -> Any:  # noqa: ARG001 (of a changed fil
     with open_regular(path) as file:
         content = file.read(MAX_BYTES)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    torch, limit = sys.modules.get("torch"), os.environ.get("OMP_NUM_THREADS", "")
+    num_threads = int(limit) if limit.isdecimal() else num_cpus()
+    options.intra_op_num_threads = torch.get_num_threads() if torch else num_threads  # a command may set torch's
     options.log_severity_level = 4  # fatal errors; others are raised
     available = onnxruntime.get_available_providers()
     try:

@@ -13,7 +13,7 @@ from ipsam.cli import eval as command
 from ipsam.data.placement import Placement
 from ipsam.engine.inference.predictor import load
 from ipsam.engine.inference.record import maker_of
-from ipsam.engine.runs.onnx_file import OnnxModel
+from ipsam.engine.runs.onnx_model import OnnxModel
 from ipsam.utils.imagenet import normalise
 from ipsam.utils.resources import CONFIGS
 from ipsam.utils.untrusted import read_plain_json
