@@ -68,9 +68,12 @@ def test_arrays_and_coco_results(score: Callable[..., Any]) -> None:
 
     boxes = {7: [20, 10, 40, 10, 40, 30, 20, 30], 8: [20, 11, 41, 11, 41, 30, 20, 30]}
     results = [{"image_id": key, "category_id": 1, "score": 0.9, "segmentation": [box]} for key, box in boxes.items()]
-    Path("Mine.json").write_text(json.dumps(results))
-    cells = row(score("maps=Mine.json", "masks=CAMO"), "CAMO")
-    assert cells[:4] == ["CAMO", "Mine", "2", "0.0000"]
+    Path("coco").mkdir()
+    for name in ("Mine", "Other"):
+        Path("coco", f"{name}.json").write_text(json.dumps(results))
+    done = score("maps=coco", "masks=CAMO")
+    rows = [[cell.strip() for cell in line.split("|")[1:5]] for line in done.out.splitlines() if "| CAMO" in line]
+    assert rows[:2] == [["CAMO", name, "2", "0.0000"] for name in ("Mine", "Other")]
 
 
 def test_several_methods_on_several_datasets(score: Callable[..., Any]) -> None:

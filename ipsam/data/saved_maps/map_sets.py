@@ -24,7 +24,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class MapFolder:
-    """Maps of one method for one dataset; `method` is None if there is no folder of a method."""
+    """Maps of one method for one dataset, a folder or COCO file; `method` is None if nothing is named after one."""
 
     method: str | None
     truth: Truth
@@ -74,31 +74,31 @@ def find_maps(maps: Path, truths: Sequence[Truth]) -> list[MapFolder]:
     """Find the folders of maps in METHOD/DATASET, METHOD, DATASET or ``maps`` itself, each with its dataset.
 
     A folder of maps is a dataset's if it has its name, in upper or lower case, or another name of the benchmark;
-    otherwise it is a method's. If there is one dataset only, a method's folder may hold the maps directly. ``maps`` may
-    also be a COCO file of maps.
+    otherwise it is a method's. If there is one dataset only, a method's folder may hold the maps directly. COCO files
+    may stand in place of all folders of maps; beside folders they are passed over.
 
     Raises:
         FileNotFoundError: the folder does not exist.
         ValueError: a folder holds no maps or fits no dataset; two folders stand for one dataset; or pictures lie
             beside folders of pictures.
     """
-    if maps.suffix.lower() == ".json" and maps.is_file():
+    if not _is_coco(maps):
+        _check_folder(maps, "maps")
+    if _has_maps(maps):
         return [MapFolder(None, _direct(maps, truths), maps)]
-    _check_folder(maps, "maps")
-    if map_files(maps):
-        return [MapFolder(None, _direct(maps, truths), maps)]
-    folders = _subfolders(maps)
+    folders = _folders_or_files(maps)
     if not folders:
         raise ValueError(
-            f"no maps in {maps}: neither {MAP_TYPES} files nor folders; set maps=FOLDER to one that has them"
+            f"no maps in {maps}: neither {MAP_TYPES} files, nor folders, nor COCO's .json files; "
+            "set maps=FOLDER to one that has them"
         )
-    if any(truth_named(folder.name, truths) and map_files(folder) for folder in folders):
+    if any(truth_named(_name(folder), truths) and _has_maps(folder) for folder in folders):
         return _of_method(None, folders, truths)
     found = []
     for folder in folders:
-        if map_files(folder):
-            found.append(MapFolder(folder.name, _direct(folder, truths), folder))
-        elif datasets := _subfolders(folder):
+        if _has_maps(folder):
+            found.append(MapFolder(_name(folder), _direct(folder, truths), folder))
+        elif datasets := _folders_or_files(folder):
             found += _of_method(folder.name, datasets, truths)
         else:
             raise ValueError(f"no maps in {folder}; fill it, or take it out of {maps}")
@@ -107,7 +107,7 @@ def find_maps(maps: Path, truths: Sequence[Truth]) -> list[MapFolder]:
 
 def method_name(maps: Path, truths: Sequence[Truth]) -> str:
     """Name the method of a single folder of maps after the folder, or its parent if the folder is named by dataset."""
-    path = Path(os.path.abspath(maps.with_suffix("") if maps.is_file() else maps))
+    path = Path(os.path.abspath(maps.with_suffix("") if _is_coco(maps) else maps))
     return (path.parent if truth_named(path.name, truths) else path).name or "maps"
 
 
@@ -131,13 +131,13 @@ def _key(name: str) -> str:
 def _of_method(method: str | None, folders: Sequence[Path], truths: Sequence[Truth]) -> list[MapFolder]:
     found = []
     for folder in folders:
-        truth = truth_named(folder.name, truths)
+        truth = truth_named(_name(folder), truths)
         if truth is None:
             raise ValueError(
                 f"the maps in {folder} fit no dataset: none is named so, there are {_names(truths)}; "
-                "rename the folder, take it out, or set masks=FOLDER to one that holds this dataset too"
+                "rename it, take it out, or set masks=FOLDER to one that holds this dataset too"
             )
-        if not map_files(folder):
+        if not _has_maps(folder):
             raise ValueError(f"no maps in {folder} ({MAP_TYPES} files directly in it); fill the folder, or take it out")
         found.append(MapFolder(method, truth, folder))
     _refuse_namesakes([(entry.truth.name, entry.folder) for entry in found])
@@ -148,11 +148,11 @@ def _direct(folder: Path, truths: Sequence[Truth]) -> Truth:
     """Return the dataset of maps that lie directly in a folder, or of a COCO file."""
     if folder.is_dir():
         _refuse_strays(folder, "maps")
-    truth = truths[0] if len(truths) == 1 else truth_named(Path(os.path.abspath(folder)).stem, truths)
+    truth = truths[0] if len(truths) == 1 else truth_named(_name(Path(os.path.abspath(folder))), truths)
     if truth is None:
         raise ValueError(
             f"the maps in {folder} may belong to any of {_names(truths)}; "
-            f"put them into a folder named like the dataset, or set masks=FOLDER to that of one dataset"
+            f"name their folder or file like the dataset, or set masks=FOLDER to that of one dataset"
         )
     return truth
 
@@ -187,6 +187,23 @@ def _subfolder_of(folder: Path, names: Sequence[str], *, any_of: bool = False) -
 
 def _subfolders(folder: Path) -> list[Path]:
     return [with_readable_name(path) for path in entries(folder) if path.is_dir() and path.name != "__MACOSX"]
+
+
+def _folders_or_files(folder: Path) -> list[Path]:
+    """List the subfolders; without any, the COCO files."""
+    return _subfolders(folder) or [with_readable_name(path) for path in entries(folder) if _is_coco(path)]
+
+
+def _is_coco(path: Path) -> bool:
+    return path.suffix.lower() == ".json" and path.is_file()
+
+
+def _has_maps(path: Path) -> bool:
+    return _is_coco(path) or bool(map_files(path))
+
+
+def _name(path: Path) -> str:
+    return path.stem if _is_coco(path) else path.name
 
 
 def _refuse_strays(folder: Path, kind: str, besides: Sequence[str] = ()) -> None:

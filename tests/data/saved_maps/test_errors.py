@@ -101,7 +101,7 @@ def test_missing_images_are_named() -> None:
 
 FOLDERS: dict[str, tuple[str, ...]] = {
     "m/One/CAMOU": ("m/One/CAMOU fit no dataset", "there are CAMO, NC4K", "rename"),
-    "m/One": ("m/One may belong to any of CAMO, NC4K", "put them into a folder named like"),
+    "m/One": ("m/One may belong to any of CAMO, NC4K", "name their folder or file like"),
     "m/One/CAMO/deep": ("no maps in m/One/CAMO", "directly in it", "fill the folder"),
     "m/One/CAMO m/One/camo": ("both m/One/CAMO and m/One/camo stand for the dataset CAMO", "take one"),
     "m/One/CAMO m/Two/CAMO m": ("m holds pictures (a.png)", "(One, Two)", "set maps=FOLDER"),

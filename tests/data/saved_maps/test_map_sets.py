@@ -71,6 +71,25 @@ def test_maps_of_several_datasets(tree) -> None:
     ]
 
 
+def test_coco_files_stand_for_folders_of_maps(tree) -> None:
+    """One for each method, each dataset, or both; beside folders they are no maps."""
+    tree("data/CAMO/GT", "data/ETIS/GT", "mixed/One")
+    for name in (
+        "alone/A.json",
+        "alone/v1.5.json",
+        "sets/camo.json",
+        "both/A/CAMO.json",
+        "both/B/ETIS.json",
+        "mixed/B.json",
+    ):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    assert maps("alone", "data/CAMO") == [("A", "CAMO", "alone/A.json"), ("v1.5", "CAMO", "alone/v1.5.json")]
+    assert maps("sets", "data") == maps("sets/camo.json", "data") == [(None, "CAMO", "sets/camo.json")]
+    assert maps("both", "data") == [("A", "CAMO", "both/A/CAMO.json"), ("B", "ETIS", "both/B/ETIS.json")]
+    assert maps("mixed", "data/CAMO") == [("One", "CAMO", "mixed/One")]
+
+
 def test_single_method_is_named_after_its_folder(tree) -> None:
     found = [Truth("CVC-ClinicDB", Path("masks"), None)]
     assert method_name(Path("PraNet/CVC-ClinicDB"), found) == "PraNet"
