@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ipsam.data.files import some
 from ipsam.engine.runs.configuration import SECTIONS, Configs, as_dict, as_folders, compose_experiment
 from ipsam.engine.runs.run_folder import ADDED
 from ipsam.tools.tables.score_files import benchmark_name
@@ -65,8 +66,7 @@ def changes(config: DictConfig, settings: dict[str, Any], configs: Path | Config
         return [theirs]
     remarks = []
     if found := differences(settings, theirs):
-        more = [f"and {len(found) - MAX_SHOWN} more"] if len(found) > MAX_SHOWN else []
-        remarks.append(f"other settings than its experiment (in brackets): {', '.join([*found[:MAX_SHOWN], *more])}")
+        remarks.append(f"other settings than its experiment (in brackets): {some(found, MAX_SHOWN)}")
     remarks += [f"initialised from {_shown(config.init)}"] if config.get("init") else []
     tests = as_dict(config)["data"].get("test")
     given = [test for test in tests if isinstance(test, dict)] if isinstance(tests, list) else []

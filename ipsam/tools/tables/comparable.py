@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from ipsam.data.benchmarks import KNOWN
 from ipsam.engine.metrics import ALL_METRICS
-from ipsam.tools.tables.averages import Cell, Group
+from ipsam.tools.tables.averages import DEFAULT, Cell, Group
 from ipsam.tools.tables.layout import Key, Layout, Row
 
-DEFAULT = "the default protocol"
 Reasons = Mapping[str, Mapping[str, str]]  # by the row's label, then dataset
 
 
@@ -70,10 +69,10 @@ INPUT = "Input of {own} px, in other rows {usual} px."
 def incomparable(layout: Layout, lines: Sequence[Line]) -> Reasons:
     """Say which rows differ from most on a dataset; what only the input's size sets apart stands under ``""``.
 
-    The paper's tables compare ours with print alone and have their own footnotes.
+    The paper's tables compare ours with print alone, and their notes say what differs.
     """
     found: dict[str, dict[str, str]] = {line.row.label: {} for line in lines}
-    if layout.paper is not None:
+    if layout.paper and not (layout.best or layout.difference):
         return found
     for dataset in layout.datasets:
         scored = [line for line in lines if any(line.value((dataset, metric)) is not None for metric in layout.metrics)]

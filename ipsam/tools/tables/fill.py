@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ipsam.data.benchmarks import KNOWN
+from ipsam.data.files import some
 from ipsam.engine.metrics import ALL_METRICS
 from ipsam.tools.tables.averages import AVERAGE, COUNT_DIGITS, Group, Rejected, choose, difference, numbers
 from ipsam.tools.tables.changes import base_of
@@ -64,14 +65,14 @@ def fill_layout(layout: Layout, results: Sequence[RunScores]) -> tuple[Sheet, li
     """
     chosen = _choose(layout, results)
     for row in layout.rows:
-        if (row.run or row.maps) and row.label not in chosen:
-            what = " nor ".join(f"{key}={value}" for key, value in (("run", row.run), ("maps", row.maps)) if value)
+        if (row.run or row.maps or not row.scores) and row.label not in chosen:
+            given = {"run": row.run, "maps": row.maps or (None if row.run else row.label)}
+            what = " nor ".join(f"{key}={value}" for key, value in given.items() if value)
             what += f" by protocol={row.protocol}" if row.protocol else ""
             names = sorted({_described(result) for result in results})
-            more = [f"and {len(names) - MAX_NAMES} more"] if len(names) > MAX_NAMES else []
             raise ValueError(
                 f"{layout.file}: row {row.label!r}: no scores of {what} on {', '.join(layout.datasets)}; correct it, "
-                f"or set runs=FOLDER to where they are; found: {'; '.join([*names[:MAX_NAMES], *more])}"
+                f"or set runs=FOLDER to where they are; found: {some(names, MAX_NAMES)}"
             )
     keys = {key for row in layout.rows for key, number in layout.printed(row).items() if number}
     members = [member for group, _ in chosen.values() for member in group.members]
@@ -91,7 +92,8 @@ def fill_layout(layout: Layout, results: Sequence[RunScores]) -> tuple[Sheet, li
 
 
 def _described(result: RunScores) -> str:
-    return f"{'maps' if result.seed is None else 'run'}={result.name} on {', '.join(result.scores)}"
+    found = [*result.scores, *([f"by {result.protocol}"] if result.protocol else [])]
+    return f"{'maps' if result.seed is None else 'run'}={result.name} ({', '.join(found)})"
 
 
 def _choose(layout: Layout, results: Sequence[RunScores]) -> Chosen:
@@ -119,7 +121,7 @@ def _sheet(layout: Layout, chosen: Chosen) -> Sheet:
     lines = {row.label: Line.of(layout, row, groups.get(row.label)) for row in layout.rows}
     sheet = Sheet(
         layout.name,
-        layout.title if layout.paper is None else f"Table {layout.paper}: {layout.title}",
+        layout.title,
         columns=[
             *(("", head) for head in (layout.stub, "source", *(COUNTS[key] for key in layout.counts))),
             *((dataset, ALL_METRICS[metric].label) for dataset, metric in layout.columns),
@@ -142,11 +144,10 @@ def _sheet(layout: Layout, chosen: Chosen) -> Sheet:
 
 
 def _note(layout: Layout, groups: Mapping[str, Group]) -> str:
-    of_paper = layout.paper is not None
-    parts = [AVERAGE] if of_paper or any(group.lead.seed is not None for group in groups.values()) else []
+    parts = [AVERAGE] if any(group.lead.seed is not None for group in groups.values()) else []
     if layout.difference:
         parts.append(f"Difference: to {layout.difference}.")
-    elif of_paper or any(row.scores and row.label in groups for row in layout.rows):
+    elif any(row.scores and row.label in groups for row in layout.rows):
         parts.append(f"Difference: ours - {layout.origin}.")
     return " ".join([*parts, *([MARKED] if layout.best else [])])
 
@@ -171,7 +172,7 @@ def _add_row(
     ranks: Mapping[Key, int],
 ) -> None:
     row, group = line.row, line.group
-    shows_printed = layout.paper is not None or bool(row.scores) or not group
+    shows_printed = bool(row.scores) or not group
     source = f"As printed: {row.source}." if row.source else ""
     if group:
         footnote = " ".join(filter(None, [_footnote(layout, group), apart]))
@@ -188,7 +189,7 @@ def _add_row(
         others = {} if shows_printed else line.printed
         texts = (others.get(key, "") if cell is None else str(cell) for key, cell in line.cells.items())
         sheet.lines.append(["" if shows_printed else label, ours, *texts])
-    if pairs or (group and layout.paper is not None):
+    if pairs:
         digits = {key: layout.digits if key[0] else COUNT_DIGITS for key in line.cells}
         texts = (difference(*pairs[key], digits[key]) if key in pairs else "" for key in line.cells)
         sheet.lines.append(["", "difference", *texts])

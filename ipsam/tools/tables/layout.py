@@ -67,7 +67,7 @@ class Layout(Options):
     page: Sequence[Annotated[float, Field(ge=LEAST, allow_inf_nan=False)]] = Field(
         default=PAGE, min_length=2, max_length=2, description=f"a width and a height of at least {LEAST} pt"
     )
-    paper: int | None = None
+    paper: int | None = Field(default=None, ge=1, le=4)
     methods: bool = False
     _file: Path = PrivateAttr(default=Path())
 
@@ -148,5 +148,5 @@ class Layout(Options):
                 highest = ALL_METRICS[metric].highest
                 if value is not None and not 0 <= value <= highest:
                     yield f"{metric} of {dataset} must be a number from 0 to {highest:g}, not {value:g}"
-        if self.paper is None and not (row.scores or row.run or row.maps):
+        if not (row.scores or row.run or row.maps or self.methods):
             yield "it needs run, maps or scores"

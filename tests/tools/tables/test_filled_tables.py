@@ -144,7 +144,8 @@ def test_other_settings_are_not_averaged(tmp_path: Path) -> None:
     sheets, (line,) = tables(tmp_path)
     assert cell(sheets["table1"], R16, "NC4K Fw")[:2] == ["0.863", "0.500"]
     assert not any(str(tmp_path) in note for note in sheets["table1"].footnotes)
-    assert line.startswith(f"{trial}: not of the same settings and test images as {run} (Table 1, row ")
+    found = "other settings than {run} (in brackets): engine.epochs 1 (100)"
+    assert line.startswith(f"{trial}: {found.format(run=run)} (Table 1, row ")
     assert others(sheets) == [["cod_r16", "ours (1 seed)¹", name, str(size), "0.900"] for name, size in COD.items()]
     assert "engine.epochs 1 (100)" in sheets["other"].footnotes[0]
 

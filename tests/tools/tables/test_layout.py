@@ -137,6 +137,9 @@ def test_other_protocols_and_numbers_of_images_are_not_ranked(tmp_path: Path) ->
         "float|ours (maps)¹|0.100",
         "default|ours (maps)²|0.200",
     ]
+    _, (line,) = fill_layout(read(tmp_path, MINE), both)
+    values = "the default protocol (the protocol 'float')"
+    assert line == f"scores/A: another protocol than scores/A (in brackets): {values} (row 'a')"
     sheet, _ = fill_layout(
         read(
             tmp_path,
@@ -195,10 +198,12 @@ def test_another_input_size_is_a_footnote(tmp_path: Path) -> None:
         ({"notes": 1}, "notes must be a list of texts, not 1"),
         ({"page": [0, 0]}, "page must be a width and a height of at least 100 pt"),
         ({"difference": "x"}, "difference names the row 'x', which is not there: a, b, c"),
+        ({"paper": 9}, "paper must be a whole number from 1 to 4, or null, not 9"),
+        ({"rows": [{"label": "Z"}], "methods": True}, "row 'Z': no scores of maps=Z on steel"),
         ({"digits": 9}, "digits must be a whole number from 1 to 6, not 9"),
         (
             {"rows": [{"label": "a", "maps": "Z"}]},
-            "row 'a': no scores of maps=Z on steel; .* runs=FOLDER .*; found: maps=A on steel",
+            "row 'a': no scores of maps=Z on steel; .* runs=FOLDER .*; found: maps=A \\(steel\\)",
         ),
         ({"rows": [{"label": "a", "run": "A"}]}, "row 'a': no scores of run=A on steel"),
         ({"metrics": ["mae", "hce"]}, "metrics: no row has scores of hce; the rows have mae"),

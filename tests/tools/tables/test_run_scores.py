@@ -89,7 +89,7 @@ MANY = [*LOSSES, "engine.epochs=3", "engine.batch_size=2", "engine.accumulate=2"
         (["data.train=[CAMO]"], 'data.train ["CAMO"] (["COD10K", "CAMO"])'),
         (["+model.decoder.colour=red"], "model.decoder.colour red (absent)"),
         (["data.val_fraction=0.1", "engine.lr=2e-4"], "data.val_fraction 0.1 (0.0), engine.lr 0.0002 (0.0001)"),
-        (MANY, ", and 2 more"),
+        (MANY, " and 2 more"),
     ],
 )
 def test_settings_that_change_scores_are_named(tmp_path: Path, overrides: list[str], expected: str | None) -> None:
