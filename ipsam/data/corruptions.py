@@ -31,6 +31,7 @@ GROUPS = {
 ALL = ("noise", "blur", "weather", "digital")  # the 15 that studies report; the extra ones are for tuning
 SEEDED = ("impulse_noise", "glass_blur")  # take a seed of their own instead of numpy's global generator
 MOST_SEVERE = 5
+SEVERITIES = (1, 3, 5)
 MIN_SIDE = 32  # pixels of an image
 
 
@@ -115,21 +116,23 @@ def corrupted(test_set: TestSet, corruption: Corruption) -> TestSet:
     return TestSet(source, image_size=test_set.image_size, letterbox=test_set.letterbox)
 
 
-def chosen_corruptions(names: str | Sequence[str] | None, severities: Sequence[int]) -> list[Corruption]:
-    """Return each named corruption at each severity above 0; none without names.
+def chosen_corruptions(names: str | Sequence[str] | None, severities: Sequence[int] | None = None) -> list[Corruption]:
+    """Return each named corruption at each severity above 0; none if both arguments are None.
 
     Args:
         names: of corruptions and of ``GROUPS``, ``all``, or a list of these.
-        severities: whole numbers from 0 to 5.
+        severities: whole numbers from 0 to 5; None: ``SEVERITIES``.
 
     Raises:
-        ValueError: a name is unknown, or names or severities are no such list.
+        ValueError: a name is unknown, names or severities are no such list, or there are severities alone.
         ImportError: the package is not installed.
     """
-    if not names:
+    if names is None:
+        if severities is not None:
+            raise ValueError("severities are those of corruptions; set corruptions=all, or leave severities out")
         return []
     names = [names] if isinstance(names, str) else names
-    if not isinstance(names, list | tuple):
+    if not isinstance(names, list | tuple) or not names:
         raise ValueError(f"corruptions must be all, or a list of names such as [noise,fog], not {names!r:.99}")
     known = [*GROUPS, *(name for group in GROUPS.values() for name in group)]
     wanted = [part for name in names for part in (ALL if name == "all" else [name])]
@@ -140,6 +143,7 @@ def chosen_corruptions(names: str | Sequence[str] | None, severities: Sequence[i
                 f"corruptions: unknown {name!r:.99}{f', perhaps {meant}' if meant else ''}; there are all, "
                 f"{', '.join(known)}"
             )
+    severities = SEVERITIES if severities is None else severities
     listed = isinstance(severities, list | tuple) and all(type(one) is int for one in severities)
     levels = sorted(set(severities) - {0}) if listed else []
     if not levels or levels[0] < 0 or levels[-1] > MOST_SEVERE:

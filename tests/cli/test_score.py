@@ -124,6 +124,8 @@ def test_groups_of_images_are_scored_and_a_method_chosen_to_compare_with(score: 
         write_maps(f"maps/{method}", ("COD10K-CAM-1-Aquatic-1-BatFish-2", "COD10K-CAM-2-Terrestrial-21-Ant-3"))
     given = ("maps=maps", "masks=COD10K")
     assert "against=Three: no such method; name one of One, Two, or" in failed(score(*given, "against=Three"))
+    assert "against=CAMO: One is the only method" in failed(score("maps=maps/One", "masks=COD10K", "against=CAMO"))
+    assert "images=maps is for the report; set out=FOLDER" in failed(score("maps=maps", "masks=data", "images=maps"))
     assert "parquet=true writes a file; set out=FOLDER" in failed(score("maps=maps", "masks=data", "parquet=true"))
     assert "breakdown=true writes files and a part of the report; set out=FOLDER" in failed(
         score(*given, "breakdown=true")

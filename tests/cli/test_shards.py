@@ -48,7 +48,9 @@ def test_shards_write_what_one_command_does(script: Callable[..., Any]) -> None:
         assert len(same_files(whole, shared)) == num_files
 
     assert "error: shard must be a share such as 3/16" in script(*EVAL, "shard=0/2").error
-    assert "shard=1/2 needs a folder in which the shards' scores meet: out=FOLDER" in script(*SCORE, "shard=1/2").error
+    assert (
+        "shard=1/2 needs a folder in which the shards' scores meet; set out=FOLDER" in script(*SCORE, "shard=1/2").error
+    )
 
 
 def launched(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":

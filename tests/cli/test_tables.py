@@ -75,7 +75,9 @@ def test_table_of_a_layout(script: Callable[..., Any]) -> None:
     Path("own.yaml").write_text(f"title: Own\ndatasets: [mine]\nmetrics: [mae]\n{rows}\n")
     done = script("tables", "layout=own.yaml", "runs=[outputs,scores]")
     assert done.status == 0
-    assert "mine: scored by the default protocol, other rows by the protocol 'float'." in done.out
+    assert (
+        "mine: scored by the default protocol (eight_bit=True), other rows by the protocol 'float' (eight" in done.out
+    )
     assert (
         "written:\n  outputs/tables/own.md outputs/tables/own.csv outputs/tables/own.html outputs/tables/own"
         in done.out

@@ -26,7 +26,9 @@ def test_severity_0_changes_no_bit() -> None:
 def test_unusable_choices_are_named() -> None:
     with pytest.raises(ValueError, match="corruptions: unknown 'fogg', perhaps fog; there are all, noise"):
         chosen_corruptions(["fogg"], [1])
-    for names in (5, True, {"fog": 1}):
+    with pytest.raises(ValueError, match=r"severities are those of corruptions; set corruptions=all, or leave"):
+        chosen_corruptions(None, [1])
+    for names in (5, True, {"fog": 1}, []):
         with pytest.raises(ValueError, match=r"corruptions must be all, or a list of names such as .*, not "):
             chosen_corruptions(names, [1])
     severities: Any

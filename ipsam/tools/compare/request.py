@@ -53,14 +53,16 @@ class ScoreRequest(Options):
         values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         protocol = Protocol.of(values["protocol"], values["metrics"])
         request = cls(**values | {"protocol": protocol, "shard": Shard.parse(values["shard"])})
-        if request.breakdown and request.out is None:
-            raise ValueError("breakdown=true writes files and a part of the report; set out=FOLDER, too")
         if request.parquet:
             check_parquet()
-            if request.out is None:
-                raise ValueError("parquet=true writes a file; set out=FOLDER, too")
-        if request.shard != WHOLE and request.out is None:
-            raise ValueError(f"shard={request.shard} needs a folder in which the shards' scores meet: out=FOLDER")
+        for given, effect in (
+            (request.breakdown, "breakdown=true writes files and a part of the report"),
+            (request.parquet, "parquet=true writes a file"),
+            (request.images, f"images={request.images} is for the report"),
+            (request.shard != WHOLE, f"shard={request.shard} needs a folder in which the shards' scores meet"),
+        ):
+            if given and request.out is None:
+                raise ValueError(f"{effect}; set out=FOLDER, too")
         return request
 
 
@@ -110,7 +112,9 @@ def find_sets(request: ScoreRequest) -> list[MapSet]:
         method = method_name(request.maps, truths) if entry.method is None else entry.method
         sets.append(MapSet(method, entry.truth.name, paired))
     names = list(dict.fromkeys(one.method for one in sets))
-    if request.against is not None and request.against not in names:
+    if request.against is not None and len(names) == 1:
+        raise ValueError(f"against={request.against}: {names[0]} is the only method; leave against out")
+    if request.against not in (None, *names):
         raise ValueError(f"against={request.against}: no such method; name one of {', '.join(names)}, or leave it out")
     for truth in wanted:
         warn_if_inverted(files[truth.name].masks, truth.name, above)

@@ -12,7 +12,6 @@ from ipsam.tools.tables.sheet import Record
 
 DIGITS = 3
 COUNT_DIGITS = 2
-DEFAULT = "the default protocol"
 AVERAGE = "Ours: mean ± sample standard deviation over the seeds found; of one seed, its score."
 
 
@@ -126,8 +125,8 @@ def choose(results: Sequence[RunScores]) -> tuple[Group, list[Rejected]]:
         same_seed = next((member for member in members if member.seed == result.seed), None)
         if result.seed is None and lead.seed is not None:
             rejected.append(Rejected(result, f"a run has this row: {lead.place}"))
-        elif others := _others(result, lead):
-            rejected.append(Rejected(result, others))
+        elif settings := _other_settings(result, lead):
+            rejected.append(Rejected(result, settings))
         elif sizes := next(filter(None, (_other_sizes(result, member) for member in members)), None):
             rejected.append(Rejected(result, sizes))
         elif same_seed is not None:
@@ -167,16 +166,15 @@ def numbers(cell: Cell | None, prefix: str = "") -> Record:
     return averages | {key: getattr(cell, key, None) for key in ("num_seeds", "num_images")}
 
 
-def _others(result: RunScores, lead: RunScores) -> str | None:
+def _other_settings(result: RunScores, lead: RunScores) -> str | None:
     """Name what sets a result apart from the first one, with its value and in brackets the first one's."""
     own, first = ("; ".join(one.remarks) or "none" for one in (result, lead))
     for what, found in (
-        ("other settings", differences(result.settings, lead.settings)),
-        ("another protocol", differences(result.protocol or DEFAULT, lead.protocol or DEFAULT)),
-        ("other remarks", differences(own, first)),
+        ("settings", differences(result.settings, lead.settings)),
+        ("remarks", differences(own, first)),
     ):
         if found:
-            return f"{what} than {lead.place} (in brackets): {some((one.strip() for one in found), MAX_SHOWN)}"
+            return f"other {what} than {lead.place} (in brackets): {some(found, MAX_SHOWN).strip()}"
     return None
 
 

@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ipsam.data.benchmarks import KNOWN
 from ipsam.engine.metrics import ALL_METRICS
-from ipsam.tools.tables.averages import DEFAULT, Cell, Group
+from ipsam.tools.tables.averages import Cell, Group
 from ipsam.tools.tables.layout import Key, Layout, Row
 
+DEFAULT = "the default protocol"
 Reasons = Mapping[str, Mapping[str, str]]  # by the row's label, then dataset
 
 
@@ -45,11 +47,12 @@ class Line:
         published = KNOWN[dataset].num_pairs.get("test", ()) if dataset in KNOWN else ()
         return self.row.images.get(dataset, published[0] if len(published) == 1 else None)
 
-    def protocol(self, dataset: str) -> str | None:
-        """Name the protocol of our scores; that of printed ones is unknown."""
+    def protocol(self, dataset: str) -> tuple[str, ...] | None:
+        """Return the name and the options of the protocol of our scores; that of printed ones is unknown."""
         if self.group is None or dataset not in self.group.datasets:
             return None
-        return self.group.lead.protocol or DEFAULT
+        options = (self.group.lead.settings or {}).get("protocol", {})
+        return self.group.lead.protocol or DEFAULT, *(f"{key}={value}" for key, value in options.items())
 
     def input_size(self, _: str) -> int | None:
         """Return the side of the images that our runs took, in px."""
@@ -92,7 +95,19 @@ def _unusual(lines: Sequence[Line], fact: Fact, dataset: str, text: str) -> Mapp
     if not known:
         return {}
     usual = Counter(known.values()).most_common(1)[0][0]  # of equally many, the first row's
-    return {label: text.format(dataset=dataset, own=own, usual=usual) for label, own in known.items() if own != usual}
+    return {
+        label: text.format(dataset=dataset, own=_shown(own, usual), usual=_shown(usual, own))
+        for label, own in known.items()
+        if own != usual
+    }
+
+
+def _shown(fact: Any, other: Any) -> object:
+    """Show a fact; of a protocol its name and the options that another one has not."""
+    if not isinstance(fact, tuple):
+        return fact
+    name, *options = fact
+    return f"{name} ({', '.join(own)})" if (own := [one for one in options if one not in other]) else name
 
 
 def ranks(layout: Layout, lines: Sequence[Line], apart: Reasons) -> dict[str, dict[Key, int]]:

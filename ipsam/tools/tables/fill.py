@@ -65,10 +65,12 @@ def fill_layout(layout: Layout, results: Sequence[RunScores]) -> tuple[Sheet, li
     """
     chosen = _choose(layout, results)
     for row in layout.rows:
-        if (row.run or row.maps or not row.scores) and row.label not in chosen:
-            given = {"run": row.run, "maps": row.maps or (None if row.run else row.label)}
-            what = " nor ".join(f"{key}={value}" for key, value in given.items() if value)
-            what += f" by protocol={row.protocol}" if row.protocol else ""
+        group, rejected = chosen.get(row.label, (Group(()), []))
+        found = [*group.members, *(entry.result for entry in rejected)]
+        kinds = {"maps" if one.seed is None else "run" for one in found}
+        given = {"run": row.run, "maps": row.maps or (None if found or row.run or row.scores else row.label)}
+        if missing := [f"{key}={value}" for key, value in given.items() if value and key not in kinds]:
+            what = " nor ".join(missing) + (f" by protocol={row.protocol}" if row.protocol else "")
             names = sorted({_described(result) for result in results})
             raise ValueError(
                 f"{layout.file}: row {row.label!r}: no scores of {what} on {', '.join(layout.datasets)}; correct it, "
@@ -77,15 +79,17 @@ def fill_layout(layout: Layout, results: Sequence[RunScores]) -> tuple[Sheet, li
     keys = {key for row in layout.rows for key, number in layout.printed(row).items() if number}
     members = [member for group, _ in chosen.values() for member in group.members]
     keys |= {(name, metric) for member in members for name, scores in member.scores.items() for metric in scores}
+    keys |= {("", key) for group, _ in chosen.values() for key in COUNTS if getattr(group.lead, key) is not None}
     scored = [key for key in keys if key[1] in ALL_METRICS]
-    for what, wanted, found in (
+    for what, wanted, known in (
         ("datasets", layout.datasets, sorted({name for name, _ in scored})),
         ("metrics", layout.metrics, sorted({metric for _, metric in scored})),
+        ("counts", layout.counts, sorted({count for name, count in keys if not name})),
     ):
-        if missing := [name for name in wanted if name not in found]:
+        if absent := [name for name in wanted if name not in known]:
             raise ValueError(
-                f"{layout.file}: {what}: no row has scores of {missing[0]}; the rows have {', '.join(found)}: "
-                "score it, correct the name, or leave it out"
+                f"{layout.file}: {what}: no row has {absent[0]}; the rows have {', '.join(known) or 'none'}: "
+                "give or score it, correct the name, or leave it out"
             )
     lines = [f"{entry} (row {label!r})" for label, (_, rejected) in chosen.items() for entry in rejected]
     return _sheet(layout, chosen), lines
@@ -127,11 +131,11 @@ def _sheet(layout: Layout, chosen: Chosen) -> Sheet:
             *((dataset, ALL_METRICS[metric].label) for dataset, metric in layout.columns),
         ],
         fields=(*FIELDS, "rank") if layout.best else FIELDS,
-        notes=[_note(layout, groups), *layout.notes],
         page=layout.page,
     )
     apart = incomparable(layout, list(lines.values()))
     placed = ranks(layout, list(lines.values()), apart) if layout.best else {}
+    sheet.notes = [_note(layout, groups, marked=any(placed.values())), *layout.notes]
     base = lines[layout.difference] if layout.difference else None
     for section, rows in layout.sections:
         sheet.lines += [] if section is None else [section]
@@ -143,13 +147,13 @@ def _sheet(layout: Layout, chosen: Chosen) -> Sheet:
     return sheet
 
 
-def _note(layout: Layout, groups: Mapping[str, Group]) -> str:
+def _note(layout: Layout, groups: Mapping[str, Group], *, marked: bool) -> str:
     parts = [AVERAGE] if any(group.lead.seed is not None for group in groups.values()) else []
     if layout.difference:
         parts.append(f"Difference: to {layout.difference}.")
     elif any(row.scores and row.label in groups for row in layout.rows):
         parts.append(f"Difference: ours - {layout.origin}.")
-    return " ".join([*parts, *([MARKED] if layout.best else [])])
+    return " ".join([*parts, *([MARKED] if marked else [])])
 
 
 def _pairs(line: Line, base: Line | None, apart: Reasons) -> dict[Key, tuple[float, float]]:

@@ -28,6 +28,7 @@ def _decimal(value: Any) -> Decimal:
     return found
 
 
+Text = Annotated[str, Field(min_length=1)]
 Dataset = Annotated[str, AfterValidator(lambda name: benchmark_name(name) or name)]
 Metric = Annotated[str, one_of(ALL_METRICS)]
 Count = Annotated[Decimal, BeforeValidator(_decimal)]
@@ -36,8 +37,8 @@ Count = Annotated[Decimal, BeforeValidator(_decimal)]
 class Row(Options):
     """Row with numbers printed elsewhere, those of runs or of scored maps, or both."""
 
-    label: str
-    section: str | None = None
+    label: Text
+    section: Text | None = None
     scores: Mapping[Dataset, Sequence[float | None]] = Field(default={}, description="{DATASET: [a number a metric]}")
     source: str | None = None
     images: Mapping[Dataset, Annotated[int, Field(ge=1)]] = Field(default={}, description="{DATASET: number of images}")
@@ -46,7 +47,7 @@ class Row(Options):
     run: str | None = None
     maps: str | None = None
     protocol: str | None = None
-    apart: str | None = None
+    apart: Text | None = None
     remark: str | None = None
 
 
@@ -136,10 +137,23 @@ class Layout(Options):
         return self
 
     def _problems(self, row: Row) -> Iterator[str]:
+        ours = row.run or row.maps or self.methods or self.paper
+        if not (ours or row.scores):
+            yield "it needs run, maps or scores"
+        if row.protocol is not None and not ours:
+            yield "protocol chooses among scores of run or maps, and it has neither; leave it out"
+        if row.source is not None and not row.scores:
+            yield "source says where its scores were printed, and it has no scores; leave it out"
+        for key in ("param", "t_param"):
+            if getattr(row, key) is not None and key not in self.counts:
+                yield f"{key} has no column; set counts: [{key}], or leave it out"
         for key in ("scores", "images"):
             for dataset in getattr(row, key):
                 if dataset not in self.datasets:
                     yield f"{key} has {dataset}, which is none of the datasets {', '.join(self.datasets)}"
+        for dataset in row.images:
+            if dataset not in row.scores:
+                yield f"images has {dataset}, of which it has no scores; leave it out"
         for dataset, values in row.scores.items():
             if len(values) != len(self.metrics):
                 names = ", ".join(self.metrics)
@@ -148,5 +162,3 @@ class Layout(Options):
                 highest = ALL_METRICS[metric].highest
                 if value is not None and not 0 <= value <= highest:
                     yield f"{metric} of {dataset} must be a number from 0 to {highest:g}, not {value:g}"
-        if not (row.scores or row.run or row.maps or self.methods):
-            yield "it needs run, maps or scores"

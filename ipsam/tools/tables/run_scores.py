@@ -22,6 +22,7 @@ from ipsam.tools.tables.score_files import (
     protocol_of,
     read_score_file,
     remarks_on,
+    rules_of,
     shares_of_remarks,
 )
 from ipsam.utils.folders import folders_below
@@ -47,7 +48,7 @@ class RunScores:
         seed: None for maps.
         scores: by dataset, under its benchmark's name if it has one.
         rows: of the paper that the run reproduces; maps find their rows by their method's name.
-        settings: that the scores depend on; None for maps.
+        settings: that the scores depend on; of maps the protocol alone.
         remarks: differences from the experiment and from the published test sets.
         param: millions of parameters, if the run recorded them.
         t_param: millions of trained parameters.
@@ -152,6 +153,7 @@ def _read_run(folder: Path, content: dict[str, Any], configs: Path | Configs) ->
     remarks += remarks_on(scores, protocol)
     shares = shares_of_remarks(content.get("remarks"), scores)
     changed = tuple(changes_of_base(base, settings, configs)) if (base := base_of(name)) else ()
+    settings["protocol"] = rules_of(content)[1]
     run = RunScores(str(folder), name, seed, scores, rows, settings, tuple(remarks), shares=shares, changed=changed)
     run = replace(run, protocol=protocol)
     complaints = []
@@ -192,9 +194,10 @@ def _add_methods(methods: dict[tuple[str, str], RunScores], path: Path, content:
     """Add a file's methods to those found so far; return a line for each score that an earlier file has."""
     repeated = []
     protocol = protocol_of(content)
+    first = RunScores("", "", None, {}, settings={"protocol": rules_of(content)[1]}, protocol=protocol)
     read = {str(name): checked_scores(datasets, path) for name, datasets in content["methods"].items()}
     for name, scores in read.items():
-        former = methods.get((method_key(name), protocol)) or RunScores("", name, None, {}, protocol=protocol)
+        former = methods.get((method_key(name), protocol)) or replace(first, name=name)
         added = [dataset for dataset in scores if dataset not in former.scores]
         repeated += [
             f"{path}: {name} on {dataset} is in {former.place} already, which comes first by path and is used"

@@ -8,7 +8,7 @@ from typing import Any
 
 from ipsam.data.benchmarks import KNOWN, benchmark
 from ipsam.engine.evaluate.scoring import TOLERANCE
-from ipsam.engine.metrics import ALL_METRICS, METRICS, Protocol
+from ipsam.engine.metrics import ALL_METRICS, METRICS, PRESETS, Protocol
 from ipsam.engine.metrics.tables import num_images
 from ipsam.utils.untrusted import bounded_text
 
@@ -37,12 +37,20 @@ def read_score_file(path: Path, *, any_protocol: bool = False) -> dict[str, Any]
     return content
 
 
-def protocol_of(content: Mapping[str, Any]) -> str:
-    """Describe the protocol that a file's scores follow; an empty text for the default one."""
+def rules_of(content: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the name of the protocol that a file's scores follow, and its options."""
     given = content.get("protocol")
     protocol = given if isinstance(given, dict) else {} if given is None else {"name": given}
     name = protocol.get("name", PROTOCOL)
-    others = [f"{k}={protocol[k]!r}" for k, v in Protocol().model_dump().items() if k in protocol and protocol[k] != v]
+    options = PRESETS.get(str(name), Protocol()).model_dump()
+    return name, options | {key: protocol[key] for key in options if key in protocol}
+
+
+def protocol_of(content: Mapping[str, Any]) -> str:
+    """Describe the protocol that a file's scores follow; an empty text for the default one."""
+    name, options = rules_of(content)
+    default = Protocol().model_dump()
+    others = [f"{key}={value!r}" for key, value in options.items() if value != default[key]]
     return f"the protocol with {', '.join(others)}" if others and name == PROTOCOL else named_protocol(name)
 
 

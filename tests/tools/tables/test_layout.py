@@ -14,6 +14,7 @@ from ipsam.tools.tables.fill import fill_layout, fill_paper
 from ipsam.tools.tables.layout import Layout
 from ipsam.tools.tables.printed import Reference, paper
 from ipsam.tools.tables.run_scores import RunScores
+from ipsam.tools.tables.score_files import protocol_of, rules_of
 from ipsam.tools.tables.sheet import Sheet, to_markdown
 from ipsam.utils.files import as_csv
 
@@ -54,11 +55,14 @@ def test_paper_tables_are_what_they_were_before_layouts() -> None:
 
 
 def run(name: str, seed: int, datasets: dict[str, Any], size: int = 352, **others: Any) -> RunScores:
-    return RunScores(f"outputs/{name}/{seed}", name, seed, datasets, (), {"data": {"image_size": size}}, **others)
+    settings = {"data": {"image_size": size}, "protocol": rules_of({})[1]}
+    return RunScores(f"outputs/{name}/{seed}", name, seed, datasets, (), settings, **others)
 
 
-def maps(name: str, datasets: dict[str, Any], **others: Any) -> RunScores:
-    return RunScores(f"scores/{name}", name, None, datasets, **others)
+def maps(name: str, datasets: dict[str, Any], protocol: str = "default") -> RunScores:
+    content = {"protocol": protocol}
+    settings = {"protocol": rules_of(content)[1]}
+    return RunScores(f"scores/{name}", name, None, datasets, settings=settings, protocol=protocol_of(content))
 
 
 def read(folder: Path, text: str, **changes: Any) -> Layout:
@@ -124,13 +128,15 @@ rows: [{label: a, maps: A}, {label: b, maps: B}, {label: c, maps: C}]
 
 def test_other_protocols_and_numbers_of_images_are_not_ranked(tmp_path: Path) -> None:
     results = [
-        maps("A", {"steel": {"mae": 0.1, "num_images": 900}}, protocol="the protocol 'float'"),
+        maps("A", {"steel": {"mae": 0.1, "num_images": 900}}, "float"),
         maps("B", {"steel": {"mae": 0.3, "num_images": 900}}),
         maps("C", {"steel": {"mae": 0.4, "num_images": 900}}),
     ]
     sheet, _ = fill_layout(read(tmp_path, MINE, difference="a"), results)
     assert [line.split("|")[2] for line in lines(sheet)] == ["0.100", "0.300b", "0.400s"]  # and no difference
-    assert sheet.footnotes[0].endswith("steel: scored by the protocol 'float', other rows by the default protocol.")
+    assert sheet.footnotes[0].endswith(
+        "steel: scored by the protocol 'float' (eight_bit=False), other rows by the default protocol (eight_bit=True)."
+    )
     rows = [{"label": name, "maps": "A", "protocol": name} for name in ("float", "default")]
     both = [*results, maps("A", {"steel": {"mae": 0.2, "num_images": 900}})]
     assert lines(fill_layout(read(tmp_path, MINE, rows=rows), both)[0]) == [
@@ -138,8 +144,7 @@ def test_other_protocols_and_numbers_of_images_are_not_ranked(tmp_path: Path) ->
         "default|ours (maps)²|0.200",
     ]
     _, (line,) = fill_layout(read(tmp_path, MINE), both)
-    values = "the default protocol (the protocol 'float')"
-    assert line == f"scores/A: another protocol than scores/A (in brackets): {values} (row 'a')"
+    assert line == "scores/A: other settings than scores/A (in brackets): protocol.eight_bit true (false) (row 'a')"
     sheet, _ = fill_layout(
         read(
             tmp_path,
@@ -198,6 +203,13 @@ def test_another_input_size_is_a_footnote(tmp_path: Path) -> None:
         ({"notes": 1}, "notes must be a list of texts, not 1"),
         ({"page": [0, 0]}, "page must be a width and a height of at least 100 pt"),
         ({"difference": "x"}, "difference names the row 'x', which is not there: a, b, c"),
+        ({"counts": ["param"]}, "counts: no row has param; the rows have none: give or score it"),
+        ({"rows": [{"label": "a", "maps": "A", "run": "r"}]}, "row 'a': no scores of run=r on steel"),
+        ({"rows": [{"label": ""}]}, r"rows\[0\].label must be a text, not ''"),
+        ({"rows": [{"label": "a", "maps": "A", "param": 3}]}, r"row 'a': param has no column; set counts: \[param\]"),
+        ({"rows": [{"label": "a", "maps": "A", "source": "x"}]}, "row 'a': source says where its scores were printed"),
+        ({"rows": [{"label": "a", "scores": {"steel": [0]}, "protocol": "float"}]}, "row 'a': protocol chooses among"),
+        ({"rows": [{"label": "a", "maps": "A", "images": {"steel": 9}}]}, "row 'a': images has steel, of which"),
         ({"paper": 9}, "paper must be a whole number from 1 to 4, or null, not 9"),
         ({"rows": [{"label": "Z"}], "methods": True}, "row 'Z': no scores of maps=Z on steel"),
         ({"digits": 9}, "digits must be a whole number from 1 to 6, not 9"),
@@ -206,8 +218,8 @@ def test_another_input_size_is_a_footnote(tmp_path: Path) -> None:
             "row 'a': no scores of maps=Z on steel; .* runs=FOLDER .*; found: maps=A \\(steel\\)",
         ),
         ({"rows": [{"label": "a", "run": "A"}]}, "row 'a': no scores of run=A on steel"),
-        ({"metrics": ["mae", "hce"]}, "metrics: no row has scores of hce; the rows have mae"),
-        ({"datasets": ["steel", "iron"]}, "datasets: no row has scores of iron; the rows have steel"),
+        ({"metrics": ["mae", "hce"]}, "metrics: no row has hce; the rows have mae"),
+        ({"datasets": ["steel", "iron"]}, "datasets: no row has iron; the rows have steel"),
     ],
 )
 def test_wrong_layouts_are_named_in_one_sentence(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from support.paper_runs import CONFIGS, save_methods, save_run, scores
 
 from ipsam.engine.evaluate.curve import add_epoch
-from ipsam.engine.metrics import METRICS
+from ipsam.engine.metrics import METRICS, Protocol
 from ipsam.engine.runs.run_folder import ADDED
 from ipsam.tools.tables.printed import Reference
 from ipsam.tools.tables.run_scores import RunScores, find_scores
@@ -157,7 +157,8 @@ def test_maps_of_one_method_in_two_files(tmp_path: Path) -> None:
     first = save_methods(tmp_path / "a", {"ZoomNeXt": {"CAMO": scores(0.1, 250), "NC4K": scores(0.1, 4121)}})
     second = save_methods(tmp_path / "b", {"zoomnext": {"NC4K": scores(0.2, 4121), "COD10K": scores(0.2, 4)}})
     (result,), left_out = find_scores(tmp_path, CONFIGS)
-    assert (result.name, result.seed, result.settings, result.place) == ("ZoomNeXt", None, None, f"{first}, {second}")
+    assert (result.name, result.seed, result.place) == ("ZoomNeXt", None, f"{first}, {second}")
+    assert result.settings == {"protocol": Protocol().model_dump()}
     assert {name: values["mae"] for name, values in result.scores.items()} == {"NC4K": 0.1, "COD10K": 0.2, "CAMO": 0.1}
     assert result.remarks == ("4 images of COD10K (published: 2026)",)
     assert left_out == [f"{second}: zoomnext on NC4K is in {first} already, which comes first by path and is used"]
