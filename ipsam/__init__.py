@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ipsam.engine.inference.loading import load as load
     from ipsam.engine.inference.prediction import Prediction as Prediction
     from ipsam.engine.inference.predictor import Predictor as Predictor
-    from ipsam.engine.inference.predictor import load as load
 
-_MODULES = {"load": "predictor", "Predictor": "predictor", "Prediction": "prediction"}  # of ipsam.engine.inference
+_MODULES = {"load": "loading", "Predictor": "predictor", "Prediction": "prediction"}  # of ipsam.engine.inference
 
 
 def __getattr__(name: str) -> Any:

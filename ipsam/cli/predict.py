@@ -6,13 +6,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from ipsam.engine.inference import coco
+from ipsam.engine.inference.base import check_batch_size
 from ipsam.engine.inference.files import Outcome, predict_files
 from ipsam.engine.inference.jobs import find_jobs
+from ipsam.engine.inference.loading import DEFAULT_MODEL, load
 from ipsam.engine.inference.options import PredictionOptions
-from ipsam.engine.inference.predictor import check_batch_size, load
 from ipsam.engine.inference.record import LOCK, claim, maker_of
 from ipsam.engine.runs.configuration import given, plain
-from ipsam.engine.runs.model_names import DEFAULT_MODEL
 from ipsam.utils.console import show
 from ipsam.utils.folders import writable_folder
 from ipsam.utils.shards import WHOLE, Shard, gather, ranks

@@ -2,10 +2,9 @@
 
 from omegaconf import DictConfig
 
+from ipsam.engine.inference.loading import DEFAULT_MODEL, load
 from ipsam.engine.inference.model_card import introduction
-from ipsam.engine.inference.predictor import load
 from ipsam.engine.runs.model_folder import read_description
-from ipsam.engine.runs.model_names import DEFAULT_MODEL
 from ipsam.tools.serve import Limits, build_app, require_fastapi, serving
 from ipsam.utils.console import show
 from ipsam.utils.serving import free_port, stop_requested

@@ -14,6 +14,7 @@ from ipsam.data.datasets import TestSet, TrainSet
 from ipsam.data.images import FOREGROUND_ABOVE
 from ipsam.data.layouts import Spec, dataset_pairs, set_name
 from ipsam.data.pairs import SizeMismatch
+from ipsam.data.placement import MAX_IMAGE_SIZE
 from ipsam.data.sources import FolderSource, JoinedSource, Source, SubsetSource, SyntheticSource
 from ipsam.data.transforms import Augment
 from ipsam.utils.options import Options, PathOption
@@ -22,8 +23,6 @@ from ipsam.utils.processes import from_main
 logger = logging.getLogger(__name__)
 
 SYNTHETIC = "synthetic"
-MAX_IMAGE_SIZE = 4096  # four times SAM2's own
-
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Sets = Annotated[Sequence[Spec], Field(description="a list of sets, [NAME, ...]")]

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from torchvision import tv_tensors
 
-from ipsam.data.placement import Placement, resized_mask, to_image
+from ipsam.data.placement import Placement, resized_mask
 from ipsam.data.sources import Source
-from ipsam.data.transforms import Augment, to_mask
+from ipsam.data.transforms import Augment, to_image, to_mask
 
 
 class TrainItem(TypedDict):

@@ -79,6 +79,11 @@ class Camouflage(v2.Transform):
         return tv_tensors.wrap(mixed.round().clamp(0, 255).to(torch.uint8), like=image), mask
 
 
+def to_image(image: NDArray[np.uint8]) -> tv_tensors.Image:
+    """Convert (height, width, 3) to (3, height, width)."""
+    return tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1))
+
+
 def to_mask(mask: NDArray[np.uint8]) -> tv_tensors.Mask:
     """Convert (height, width) to (1, height, width)."""
     return tv_tensors.Mask(torch.from_numpy(mask)[None])

@@ -1,15 +1,21 @@
 """Convert a user's image, of any source, size and mode, to upright RGB."""
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from torch import Tensor
+from typing_extensions import TypeIs
 
 from ipsam.data.images import image_size, read_image
 from ipsam.data.items import Stored, name_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    Tensor = Any  # predicting by an ONNX file does without torch
 
 MAX_16_BIT = 65535
 ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor
@@ -38,7 +44,7 @@ def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
         return read_image(Path(image).expanduser(), upright=True)
     if isinstance(image, Image.Image):
         return _from_pillow(ImageOps.exif_transpose(image))
-    pixels = _from_tensor(image) if isinstance(image, Tensor) else image
+    pixels = _from_tensor(image) if is_tensor(image) else image
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         kind = getattr(pixels, "dtype", type(pixels).__name__)
         raise ValueError(f"an image is a path, a Pillow image, an array of uint8 or a tensor, not {kind}")
@@ -75,6 +81,12 @@ def _from_pillow(image: Image.Image) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"))
 
 
+def is_tensor(image: object) -> TypeIs[Tensor]:
+    """Return whether an object is a tensor of torch, which is then imported."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(image, torch.Tensor)
+
+
 def _from_tensor(image: Tensor) -> NDArray[np.uint8]:
     if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
         raise ValueError(f"an image tensor has the shape (3, height, width), not {tuple(image.shape)}")
@@ -85,6 +97,6 @@ def _from_tensor(image: Tensor) -> NDArray[np.uint8]:
                 f"an image tensor of floats holds values from 0 to 1, not {image.min():.3g} to {image.max():.3g}: "
                 "give it as it is, not normalised"
             )
-        image = (image * 255).round().to(torch.uint8)
+        image = (image * 255).round().byte()
     pixels: NDArray[np.uint8] = image.permute(1, 2, 0).numpy()
     return pixels

@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import BeforeValidator
 
 from ipsam.data.synthetic.scenes import camouflaged_scene
+from ipsam.engine.inference.base import BasePredictor
+from ipsam.engine.inference.loading import load
 from ipsam.engine.inference.model_card import data_terms
-from ipsam.engine.inference.predictor import Predictor, load
 from ipsam.engine.inference.sharing import save_pretrained
 from ipsam.engine.runs.checkpoint import WEIGHTS
 from ipsam.engine.runs.hub import CARD
@@ -132,7 +133,7 @@ def _add_maps(maps: Path, folder: Path, kind: str | None) -> None:
                 archive.writestr(zipfile.ZipInfo(str(path.relative_to(maps)), FIRST_DATE), path.read_bytes())
 
 
-def _check(folder: Path, original: Predictor, request: ReleaseRequest) -> tuple[float, float]:
+def _check(folder: Path, original: BasePredictor, request: ReleaseRequest) -> tuple[float, float]:
     """Load the package, compare its predictions with the original's, and return the mean and largest difference.
 
     Raises:

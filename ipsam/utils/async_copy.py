@@ -1,15 +1,17 @@
 """Asynchronous copies between host and device."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    Tensor = Any  # predicting by an ONNX file does without torch
 
 T = TypeVar("T")
 
 
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: Any) -> Tensor:
     """Copy a host tensor to a device; a copy to a GPU is queued behind its earlier work."""
     if device.type != "cuda":
         return tensor.to(device)
@@ -24,6 +26,8 @@ def to_host(tensors: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
     if not tensors or tensors[0].device.type != "cuda":
         on_host = [tensor.cpu() for tensor in tensors]
         return lambda: on_host
+    import torch
+
     copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]  # into pinned memory
     copied = torch.cuda.current_stream(tensors[0].device).record_event()
 

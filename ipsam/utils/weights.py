@@ -3,13 +3,16 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ipsam.utils.files import open_regular
 
-FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    Tensor = Any  # predicting by an ONNX file does without torch
+
+FLOATS = {"torch.float16", "torch.bfloat16", "torch.float32", "torch.float64"}
 
 
 def sha256_of(path: Path) -> str:
@@ -38,7 +41,7 @@ def key_difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *,
         "of another type": [
             f"{key} {one.dtype} instead of {other.dtype}"
             for key, one, other in common
-            if one.dtype != other.dtype and not {one.dtype, other.dtype} <= FLOATS
+            if one.dtype != other.dtype and not {str(one.dtype), str(other.dtype)} <= FLOATS
         ],
     }
     lines = []

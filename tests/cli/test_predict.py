@@ -17,8 +17,8 @@ from support.figure_runs import write_run, write_set
 import ipsam
 from ipsam.data.images import image_size
 from ipsam.engine.inference.jobs import find_jobs
+from ipsam.engine.inference.loading import DEFAULT_MODEL
 from ipsam.engine.inference.record import claim
-from ipsam.engine.runs.model_names import DEFAULT_MODEL
 from ipsam.utils.files import write_text
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

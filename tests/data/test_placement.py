@@ -5,12 +5,14 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from ipsam.data.placement import PADDING, Placement, resized_mask, to_image
+from ipsam.data.placement import PADDING, Placement, resized_mask
+from ipsam.data.transforms import to_image
 from ipsam.utils.imagenet import normalise
 
 SIDE = 64
 WIDE, TALL, SLIVER = (45, 90), (120, 50), (1, 900)
 PLACES = {WIDE: (16, 0, 32, 64), TALL: (0, 18, 64, 27), SLIVER: (31, 0, 1, 64), (70, 70): (0, 0, 64, 64)}
+PLACES |= {(24, 18): (0, 8, 64, 48), (300, 601): (16, 0, 32, 64)}
 
 
 def letterboxed(size: tuple[int, int]) -> Placement:
@@ -38,6 +40,7 @@ def test_image_keeps_its_aspect_ratio_between_mean_colours(size: tuple[int, int]
     placed, (top, left, height, width) = letterboxed(size), PLACES[size]
     square = placed.image(image)
     assert square.shape == (3, SIDE, SIDE)
+    np.testing.assert_array_equal(placed.pixels(image), square.permute(1, 2, 0))
     inside = square[:, top : top + height, left : left + width]
     assert torch.equal(inside, v2.functional.resize(to_image(image), [height, width], antialias=True))
     is_padding = torch.ones(SIDE, SIDE, dtype=torch.bool)

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from support.defaults import augment_with
 from torch import Tensor
 
-from ipsam.data.placement import Placement, resized_mask, to_image
-from ipsam.data.transforms import to_mask
+from ipsam.data.placement import Placement, resized_mask
+from ipsam.data.transforms import to_image, to_mask
 from ipsam.utils.imagenet import MEAN, STD, _constants, denormalise, normalise
 
 CHANGES: dict[str, dict[str, Any]] = {

@@ -14,9 +14,9 @@ from tqdm import tqdm
 from ipsam.data.decoding.limits import MAX_PIXELS
 from ipsam.data.images import image_size
 from ipsam.data.user_images import to_rgb
+from ipsam.engine.inference.base import BasePredictor
 from ipsam.engine.inference.jobs import FileJob
 from ipsam.engine.inference.prediction import Prediction
-from ipsam.engine.inference.predictor import Predictor
 
 AHEAD = 4  # pictures read in advance
 NUM_THREADS = 2  # that read and write beside the model
@@ -39,7 +39,7 @@ class Outcome:
 
 
 def predict_files(
-    predictor: Predictor, jobs: Sequence[FileJob], *, batch_size: int = 1, overwrite: bool = False
+    predictor: BasePredictor, jobs: Sequence[FileJob], *, batch_size: int = 1, overwrite: bool = False
 ) -> Outcome:
     """Predict every job that is not done; record a file that cannot be read or written and continue.
 

@@ -4,18 +4,21 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from ipsam.engine.inference import coco, drawing
 from ipsam.engine.inference.options import DEFAULTS, RGB, PredictionOptions, rgb
 from ipsam.utils.files import write_bytes, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    Tensor = Any  # predicting by an ONNX file does without torch
 
 PICTURES = ("map", "mask", "overlay", "cutout")
 KINDS = (*PICTURES, *coco.KINDS)
@@ -182,4 +185,6 @@ class Prediction:
         return path
 
     def _resized(self, grid: Tensor) -> Tensor:
+        import torch.nn.functional as F
+
         return F.interpolate(grid[None, None], size=self.prob.shape, mode="bilinear", align_corners=False)[0, 0]

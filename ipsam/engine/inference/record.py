@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ipsam import __version__
+from ipsam.engine.inference.base import BasePredictor
 from ipsam.engine.inference.prediction import KINDS
-from ipsam.engine.inference.predictor import Predictor
-from ipsam.engine.runs.checkpoint import weights_file
-from ipsam.engine.runs.model_folder import read_description
 from ipsam.utils.files import write_json
 from ipsam.utils.lock import hold
 from ipsam.utils.untrusted import read_plain_json
@@ -22,15 +20,15 @@ COMPARED = ("weights", "configuration", "precision")  # the rest is for people
 Maker = dict[str, str]
 
 
-def maker_of(predictor: Predictor, ckpt: str) -> Maker:
+def maker_of(predictor: BasePredictor, ckpt: str) -> Maker:
     """Describe what a loaded model's predictions depend on; ``ckpt`` is its name for people."""
-    assert predictor.source is not None  # load sets it
-    model = json.dumps(read_description(predictor.source)["model"], sort_keys=True)
+    weights, section = predictor.made_of()
+    model = json.dumps(section, sort_keys=True)
     model += " letterbox" * predictor.letterbox  # added, so that older records keep their value
     if changed := predictor.options.model_dump(exclude_defaults=True):
         model += json.dumps(changed, sort_keys=True)
     return {
-        "weights": sha256_of(weights_file(predictor.source)),
+        "weights": sha256_of(weights),
         "configuration": hashlib.sha256(model.encode()).hexdigest(),
         "precision": "bf16" if predictor.bf16 else "fp32",
         "ckpt": ckpt,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ipsam.engine.inference.base import BasePredictor
 from ipsam.engine.inference.prediction import PICTURES, Prediction
-from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.inference.video_reader import Frame, VideoReader, open_video
 from ipsam.engine.inference.video_writer import VideoWriter, video_writer
 from ipsam.utils.async_copy import one_ahead
@@ -19,7 +19,7 @@ from ipsam.utils.console import visible
 from ipsam.utils.files import replacing
 
 
-def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path], *, batch_size: int = 1) -> None:
+def predict_video(predictor: BasePredictor, source: Path, targets: Mapping[str, Path], *, batch_size: int = 1) -> None:
     """Write videos of the predictions, with the source's size, times and sound; leave nothing on an error.
 
     Frames are read ahead, and written while the next ones are predicted.
@@ -50,7 +50,9 @@ def predict_video(predictor: Predictor, source: Path, targets: Mapping[str, Path
         )
 
 
-def _predict(predictor: Predictor, reader: VideoReader, writers: Mapping[str, VideoWriter], batch_size: int) -> None:
+def _predict(
+    predictor: BasePredictor, reader: VideoReader, writers: Mapping[str, VideoWriter], batch_size: int
+) -> None:
     drawn: dict[str, Any] = {"crop": None}  # every frame has the same size, and the first one's colour
 
     def write(prediction: Prediction, frame: Frame) -> None:

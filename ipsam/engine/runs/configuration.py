@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import hydra.utils
 from hydra import compose, initialize_config_dir
@@ -11,11 +11,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from ipsam.engine.runs.model_section import check_model_section, parameter_budget
-from ipsam.model import Segmenter
 from ipsam.utils.options import Options, OptionsError, quoted
 from ipsam.utils.resources import CONFIGS
 from ipsam.utils.untrusted import read_plain_yaml
+
+if TYPE_CHECKING:
+    from ipsam.model import Segmenter
+else:
+    Segmenter = Any  # commands that build no model do without torch
 
 SECTIONS = ("model", "data", "engine")  # of a run's configuration
 DEFAULTS = {"data": "data/base.yaml", "engine": "engine/default.yaml"}  # in configs
@@ -32,6 +35,9 @@ def build_model(config: DictConfig) -> Segmenter:
             a class that may be built; or the model is too large.
         ImportError: a package is missing; the message says how to install it.
     """
+    from ipsam.engine.runs.model_section import check_model_section, parameter_budget
+    from ipsam.model import Segmenter as Model
+
     check_model_section(OmegaConf.to_container(config, resolve=True))
     try:
         with parameter_budget():
@@ -45,7 +51,7 @@ def build_model(config: DictConfig) -> Segmenter:
         if isinstance(error.__cause__, ImportError) and "pip install" in str(error.__cause__):
             raise ImportError(f"{where}: {error.__cause__}") from error
         raise ValueError(f"{where}: {_reason(error.__cause__ or error)}") from error
-    if not isinstance(model, Segmenter):
+    if not isinstance(model, Model):
         raise ValueError(
             f"model._target_ must be a whole model, such as ipsam.model.IPSAM, not {config.get('_target_')}"
         )

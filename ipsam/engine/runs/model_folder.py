@@ -9,8 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ipsam import __version__
-from ipsam.data.data import MAX_IMAGE_SIZE
 from ipsam.data.layouts import set_name
+from ipsam.data.placement import check_input
 from ipsam.engine.runs.checkpoint import CONFIG, WEIGHTS, finished_epochs
 from ipsam.engine.runs.configuration import read_config
 from ipsam.engine.runs.fetch import find_base
@@ -124,13 +124,8 @@ def read_description(folder: Path) -> dict[str, Any]:
             "metrics": _metrics(scores_folder(folder) or folder, finished_epochs(folder)),
             "model": config["model"],
         }
-    size = description.get("image_size")
-    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_IMAGE_SIZE:
-        raise ValueError(
-            f"{path}: image_size must be a whole number of pixels up to {MAX_IMAGE_SIZE}, not {size!r:.99}"
-        )
-    if not isinstance(description.setdefault("letterbox", False), bool):  # older models have none
-        raise ValueError(f"{path}: letterbox must be true or false, not {description['letterbox']!r:.99}")
+    description.setdefault("letterbox", False)  # older models have none
+    check_input(description, path)
     return description
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from ipsam.engine.runs.hub import DESCRIPTION, download_model
 from ipsam.utils.resources import CHECKPOINTS
 
-DEFAULT_MODEL = "lite"  # of ipsam.load, predict, demo and export
-
 
 @dataclass(frozen=True)
 class HubModel:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipsam import __version__
+from ipsam.data.placement import check_input
 from ipsam.utils.files import open_regular
 from ipsam.utils.worker_pool import num_cpus
 
@@ -39,13 +40,21 @@ def describe(path: Path) -> dict[str, Any]:
         size, letterbox = (json.loads(about[name][:9]) for name in ("image_size", "letterbox"))
     except (KeyError, ValueError):
         raise ValueError(f"{path} holds no image_size and letterbox: only files of ipsam export can be used") from None
-    return {"ipsam": __version__, "name": path.stem, "image_size": size, "letterbox": letterbox, "model": {}}
+    description = {"ipsam": __version__, "name": path.stem, "image_size": size, "letterbox": letterbox, "model": {}}
+    check_input(description, path)
+    return description
 
 
 def logits_of(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Compute the logits (b, 1, hm, wm) of normalised images (b, 3, image_size, image_size) by an ONNX file."""
     (logits,) = _session(path, path.stat().st_mtime_ns).run(["logits"], {"image": images})
     return np.asarray(logits)
+
+
+def device_of(path: Path) -> str:
+    """Return where onnxruntime computes a file: ``cuda`` or ``cpu``."""
+    first = _session(path, path.stat().st_mtime_ns).get_providers()[0]
+    return str(first).removesuffix("ExecutionProvider").lower()
 
 
 @lru_cache(maxsize=1)

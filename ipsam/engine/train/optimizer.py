@@ -98,7 +98,7 @@ def fitting_state(saved: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any
             raise ValueError(f"the optimizer state of parameter {index} must hold {', '.join(sorted(STATE))}")
         for name, value in state.items():
             shape = () if name == "step" else parameters[index].shape
-            if not isinstance(value, Tensor) or value.shape != shape or value.dtype not in FLOATS:
+            if not isinstance(value, Tensor) or value.shape != shape or str(value.dtype) not in FLOATS:
                 raise ValueError(f"{name} of parameter {index} must be a float tensor of shape {tuple(shape)}")
             if not value.isfinite().all() or (name != "exp_avg" and (value < 0).any()):
                 raise ValueError(f"{name} of parameter {index} holds a number that is negative or not finite")

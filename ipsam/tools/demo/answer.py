@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ipsam.data.user_images import read_upload
+from ipsam.engine.inference.base import BasePredictor
 from ipsam.engine.inference.prediction import Prediction
-from ipsam.engine.inference.predictor import Predictor
 
 MAX_PIXELS = 60_000_000  # takes a gigabyte of memory, and 15 seconds for the cutout
 MAX_BYTES = 100 * 2**20
 
 
-def answer(predictor: Predictor, upload: Path, **options: Any) -> tuple[Prediction, str]:
+def answer(predictor: BasePredictor, upload: Path, **options: Any) -> tuple[Prediction, str]:
     """Predict an uploaded file with some options; return the prediction and a sentence about it in HTML.
 
     Raises:
@@ -28,5 +28,5 @@ def answer(predictor: Predictor, upload: Path, **options: Any) -> tuple[Predicti
     seconds = time.perf_counter() - start
     height, width = result.prob.shape
     found = f"The mask covers {result.mask.mean():.1%} of it." if result.mask.any() else "No object was found in it."
-    about = f"{width} × {height} pixels, predicted in {seconds:.2f} s on {predictor.device.type.upper()}. {found}"  # noqa: RUF001
+    about = f"{width} × {height} pixels, predicted in {seconds:.2f} s on {predictor.device_type.upper()}. {found}"  # noqa: RUF001
     return result, html.escape(f"{about} {result.remark}".strip())

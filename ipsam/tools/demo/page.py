@@ -10,7 +10,7 @@ from uuid import uuid4
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from ipsam.engine.inference.predictor import Predictor
+from ipsam.engine.inference.base import BasePredictor
 from ipsam.tools.demo.answer import answer
 from ipsam.tools.demo.controls import controls, options_of
 from ipsam.tools.demo.examples import thumbnails
@@ -38,7 +38,7 @@ class Visit:
     removed: int = 0
 
 
-def build_page(predictor: Predictor, *, title: str, about: str, examples: dict[str, Path]) -> gr.Blocks:
+def build_page(predictor: BasePredictor, *, title: str, about: str, examples: dict[str, Path]) -> gr.Blocks:
     """Lay out the components and connect them to their functions.
 
     Args:
@@ -46,10 +46,11 @@ def build_page(predictor: Predictor, *, title: str, about: str, examples: dict[s
         title, about: its name, and a sentence on its training data.
         examples: image files by name.
     """
-    parameters = sum(parameter.numel() for parameter in predictor.model.parameters())
+    model = getattr(predictor, "model", None)  # an ONNX file shows none
+    size = f"{sum(one.numel() for one in model.parameters()) / 1e6:.1f} million parameters, " if model else ""
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(CLEAN_EVERY, KEEP_FOR)) as page:
         gr.HTML(
-            f"<h1>{html.escape(title)}</h1><p>{WHAT} {parameters / 1e6:.1f} million parameters, "
+            f"<h1>{html.escape(title)}</h1><p>{WHAT} {size}"
             f"{predictor.image_size} px; pictures stay on the machine that serves this page.</p>"
             f"<p>{html.escape(about)}</p>"
         )
@@ -115,7 +116,7 @@ def build_page(predictor: Predictor, *, title: str, about: str, examples: dict[s
 
 
 def answers(
-    predictor: Predictor, upload: dict[str, Any] | None, visit: Visit, options: Mapping[str, Any]
+    predictor: BasePredictor, upload: dict[str, Any] | None, visit: Visit, options: Mapping[str, Any]
 ) -> Iterator[Updates]:
     """Yield the prediction, and its files once written, which takes long for a large image."""
     removed = visit.removed

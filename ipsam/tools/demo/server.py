@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ipsam.engine.inference.predictor import Predictor
+from ipsam.engine.inference.base import BasePredictor
 from ipsam.tools.demo.answer import MAX_BYTES
 from ipsam.tools.demo.examples import copy_examples, write_examples
 
@@ -24,7 +24,7 @@ def require_gradio() -> None:
 
 @contextmanager
 def serving(
-    predictor: Predictor,
+    predictor: BasePredictor,
     *,
     title: str,
     about: str = "",

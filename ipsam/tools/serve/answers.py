@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ipsam.data.items import Encoded
 from ipsam.data.user_images import read_upload
+from ipsam.engine.inference.base import BasePredictor
 from ipsam.engine.inference.prediction import PNG_LEVEL, Prediction
-from ipsam.engine.inference.predictor import Predictor
 
 Format = Literal["png", "json", "rle"]
 Kind = Literal["map", "mask", "overlay", "cutout"]
@@ -52,7 +52,7 @@ class Answers:
         num_threads: threads that decode and encode.
     """
 
-    def __init__(self, predictor: Predictor, *, max_pixels: int, num_threads: int) -> None:
+    def __init__(self, predictor: BasePredictor, *, max_pixels: int, num_threads: int) -> None:
         self.predictor = predictor
         self.max_pixels = max_pixels
         self.pool = ThreadPoolExecutor(num_threads, thread_name_prefix="pictures")

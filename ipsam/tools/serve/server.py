@@ -13,7 +13,7 @@ from pydantic import Field
 
 from ipsam import __version__
 from ipsam.data.user_images import TooManyPixelsError
-from ipsam.engine.inference.predictor import Predictor
+from ipsam.engine.inference.base import BasePredictor
 from ipsam.tools.serve.answers import MEDIA, Answers, Asked, Format, Kind
 from ipsam.tools.serve.batcher import Batcher
 from ipsam.utils.options import Options
@@ -73,7 +73,9 @@ class Metrics:
         self.waiting = Gauge("waiting_requests", "Requests that are received, wait or are predicted", **own)
 
 
-def build_app(predictor: Predictor, *, title: str, about: str, limits: Limits, hosts: Sequence[str] = ("*",)) -> Any:
+def build_app(
+    predictor: BasePredictor, *, title: str, about: str, limits: Limits, hosts: Sequence[str] = ("*",)
+) -> Any:
     """Build the FastAPI application; its lifespan ends the thread of the model.
 
     Args:
@@ -169,7 +171,7 @@ def build_app(predictor: Predictor, *, title: str, about: str, limits: Limits, h
         """Describe the model; 503 if it has ended."""
         if not batcher.is_alive():
             raise HTTPException(503, "the model's thread has ended")
-        size = {"image_size": predictor.image_size, "device": predictor.device.type}
+        size = {"image_size": predictor.image_size, "device": predictor.device_type}
         return {"status": "ok", "model": title, "version": __version__, "waiting": num_waiting, **size}
 
     @app.get("/metrics", response_class=Response)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 import ipsam
+from ipsam.engine.inference.loading import DEFAULT_MODEL
 from ipsam.engine.inference.predictor import Predictor
-from ipsam.engine.runs.model_names import DEFAULT_MODEL, model_names
+from ipsam.engine.runs.model_names import model_names
 from ipsam.utils.resources import CHECKPOINTS
 
 
