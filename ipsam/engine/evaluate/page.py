@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from ipsam.engine.inference.gate_map import GATE_MAP, SUPPRESSED, gate_map
+from ipsam.engine.inference.drawing import GATE_MAP, SUPPRESSED, gate_map
 from ipsam.utils.files import write_files
 from ipsam.utils.fonts import boxes_for_unknown_letters, fonts, short
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ipsam.data import TestSet
 from ipsam.engine.evaluate.page import DPI, Column, RGBImage, draw_page, gates, probabilities, rendered
+from ipsam.engine.inference.drawing import GATE_MAP
 from ipsam.engine.inference.forward import forward
-from ipsam.engine.inference.gate_map import GATE_MAP
 from ipsam.engine.runs.settings import Settings
 from ipsam.model import IPSAMOutput, Segmenter
 from ipsam.utils.files import write_bytes

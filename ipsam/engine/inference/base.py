@@ -1,4 +1,4 @@
-"""What every predictor does: read images, batch them, and yield predictions one batch late."""
+"""Streaming of predictions, whatever computes them: read images, batch them, yield predictions one batch late."""
 
 from abc import ABC, abstractmethod
 from collections import deque

@@ -1,6 +1,7 @@
-"""Drawing of overlays and cutouts: which colour, which opacity at the edge, which background."""
+"""Drawing of overlays, cutouts and gates: which colour, which opacity at the edge, which background."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +19,8 @@ LIGHTNESS = 0.5  # weight of a difference in lightness beside one in hue
 NEAR = 10  # per cent of the pixels that may be nearer to the colour than its distance says
 RADII = (90, 6)  # pixels of blur fusion's two steps
 BLURRED, SIGMA = 512, 12  # pixels of the longer side at which a background is blurred, and the strength there
+GATE_MAP = "Gate decision"  # title of the paper's Fig. 4, wherever it is drawn
+SUPPRESSED, UNAFFECTED = "suppressed", "unaffected"  # ends of its scale, 0 and 1
 
 Image = NDArray[np.uint8]
 
@@ -123,3 +126,13 @@ def composite(image: Image, opacity: Image, background: Image) -> Image:
 def strips(height: int) -> Iterator[slice]:
     """Return slices of ``ROWS`` rows each."""
     return (slice(at, at + ROWS) for at in range(0, height, ROWS))
+
+
+def gate_map(gate: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Draw PSG's gate (height, width) as RGB (height, width, 3).
+
+    The colours show 1 - gate, the factor of the foreground prompt: from dark blue, 0, where the prompt is suppressed,
+    to red, 1, where it is unaffected. Turbo has distinct colours in the middle, where most gates lie.
+    """
+    levels = np.rint((1 - gate) * 255).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO)[..., ::-1], dtype=np.uint8)

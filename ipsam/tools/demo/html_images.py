@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ipsam.engine.inference.gate_map import GATE_MAP, SUPPRESSED, UNAFFECTED, gate_map
+from ipsam.engine.inference.drawing import GATE_MAP, SUPPRESSED, UNAFFECTED, gate_map
 from ipsam.engine.inference.prediction import Prediction
 
 MINUS = "\N{MINUS SIGN}"

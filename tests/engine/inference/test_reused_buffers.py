@@ -122,7 +122,7 @@ def test_files_and_videos_are_not_copied(
     def refuse(image: Any) -> Any:
         raise AssertionError("copied again")
 
-    monkeypatch.setattr("ipsam.engine.inference.predictor.to_rgb", refuse)
+    monkeypatch.setattr("ipsam.engine.inference.base.to_rgb", refuse)
     Image.fromarray(frames[0]).save(tmp_path / "a.png")
     write_film(tmp_path / "b.mp4", num=3)
     outcome = predict_files(predictor, find_jobs(str(tmp_path), tmp_path / "out", ["map"]), batch_size=2)

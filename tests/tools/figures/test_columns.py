@@ -10,7 +10,7 @@ import pytest
 
 from ipsam.data.sources import Sample
 from ipsam.engine.evaluate.page import SCALE, WIDTH, Column, grey
-from ipsam.engine.inference.gate_map import gate_map
+from ipsam.engine.inference.drawing import gate_map
 from ipsam.tools.figures.columns import (
     DIMMED,
     FALSE_NEGATIVE,
