@@ -1,6 +1,6 @@
-"""Curves over the thresholds as PNG files, with one line for each method."""
+"""Curves over the thresholds: their axes, which the report shares, and PNG files with one line for each method."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +13,37 @@ from ipsam.utils.fonts import fonts, short
 
 KINDS = {"pr": "precision and recall", "f": "F-measure", "em": "E-measure"}
 
-Curves = Mapping[str, NDArray[np.float64]]  # by the names in ipsam.engine.metrics.CURVES, at the thresholds 255 to 0
+Values = NDArray[np.float64]
+Curves = Mapping[str, Values]  # by the names in ipsam.engine.metrics.CURVES, at the thresholds 255 to 0
+Lines = Mapping[int, tuple[Values, Values]]  # x and y by the method's number
+
+
+def plotted(kind: str, methods: Iterable[Curves | None]) -> tuple[tuple[str, str], tuple[float, float], Lines]:
+    """Return the labels and the ends of both axes, and the lines of the methods that have curves.
+
+    Args:
+        kind: one of ``KINDS``: precision over recall, or the F- or E-measure over the threshold.
+        methods: each method's curves, if it has any.
+    """
+    labels = ("recall", "precision") if kind == "pr" else ("threshold", KINDS[kind])
+    thresholds = np.arange(255, -1, -1, dtype=np.float64)
+    lines = {
+        number: (curves["recall"], curves["precision"]) if kind == "pr" else (thresholds, curves[kind])
+        for number, curves in enumerate(methods)
+        if curves is not None
+    }
+    highest = max([1.0, *(float(np.max(y)) for _, y in lines.values())])  # E of small images exceeds 1
+    return labels, (1.0 if kind == "pr" else 255.0, highest), lines
 
 
 def draw_curve(kind: str, methods: Mapping[str, Curves | None], title: str) -> Figure:
-    """Plot precision over recall, or the F- or E-measure over the threshold.
-
-    Args:
-        kind: one of ``KINDS``.
-        methods: curves by method. A method without curves has no line, but still takes up a colour.
-        title: above the figure.
-    """
+    """Plot one of ``KINDS`` by method; a method without curves has no line, but still takes up a colour."""
     figure, (axes,) = empty_plots()
-    for line, curves in enumerate(methods.values()):
-        if curves is not None:
-            colour, style = line_style(line)
-            x = curves["recall"] if kind == "pr" else np.arange(255, -1, -1)
-            axes.plot(x, curves["precision" if kind == "pr" else kind], color=colour, linestyle=style, linewidth=1.8)
-    axes.set_xlabel("recall" if kind == "pr" else "threshold")
-    axes.set_ylabel("precision" if kind == "pr" else KINDS[kind])
-    axes.set_xlim(0, 1 if kind == "pr" else 255)
-    axes.set_ylim(0, max([1.01, *(np.max(line.get_ydata()) for line in axes.lines)]))  # E of small images exceeds 1
+    (x_label, y_label), (right, highest), lines = plotted(kind, methods.values())
+    for number, (x, y) in lines.items():
+        colour, style = line_style(number)
+        axes.plot(x, y, color=colour, linestyle=style, linewidth=1.8)
+    axes.set(xlabel=x_label, ylabel=y_label, xlim=(0, right), ylim=(0, max(1.01, highest)))
     if kind != "pr":
         axes.set_xticks(range(0, 256, 51))
     families = fonts()
