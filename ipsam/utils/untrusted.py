@@ -102,6 +102,8 @@ def _read(path: Path, parse: Callable[[str], Any], language: str) -> Any:
         content = parse(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: the 99th of May, or 5,000 digits
         reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+            reason = f"{error.problem} in line {error.problem_mark.line + 1}"
         raise ValueError(f"{path} is not a plain {language} configuration: {reason:.200}") from error
     try:
         _check(content, "", 0)

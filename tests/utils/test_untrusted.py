@@ -16,6 +16,7 @@ from ipsam.utils.untrusted import bounded_text, check_archive, read_plain_json, 
     ("text", "message"),
     [
         ("a: 1\nb: &x [1]\nc: *x\n", "is not a plain YAML configuration: it holds an alias"),
+        ("a: 1\n\t- b", r"is not a plain YAML configuration: found character '\\t' .* in line 2"),
         ("x" * 70_000, "has 70,000 bytes, above the limit of 65,536"),
         ("a: " + "[" * 40 + "]" * 40, "has more than 32 levels, which no run's configuration has"),
         ("1: 1", "is not a plain configuration: a key of type int at its top"),

@@ -96,7 +96,9 @@ def find_scores(
     roots = [runs] if isinstance(runs, Path) else runs
     for root in roots:
         if not root.is_dir():
-            raise FileNotFoundError(f"no folder {root}: set runs=FOLDER to the one that the runs are in")
+            raise FileNotFoundError(
+                f"no folder {root}: set runs=FOLDER to that of your runs or of what ipsam score wrote"
+            )
         found_folders, unreadable = folders_below(root)
         folders += found_folders
         left_out += unreadable
