@@ -72,10 +72,10 @@ INPUT = "Input of {own} px, in other rows {usual} px."
 def incomparable(layout: Layout, lines: Sequence[Line]) -> Reasons:
     """Say which rows differ from most on a dataset; what only the input's size sets apart stands under ``""``.
 
-    The paper's tables compare ours with print alone, and their notes say what differs.
+    The paper's tables have notes of their own on that.
     """
     found: dict[str, dict[str, str]] = {line.row.label: {} for line in lines}
-    if layout.paper and not (layout.best or layout.difference):
+    if layout.against_print:
         return found
     for dataset in layout.datasets:
         scored = [line for line in lines if any(line.value((dataset, metric)) is not None for metric in layout.metrics)]

@@ -91,8 +91,11 @@ def fill_layout(layout: Layout, results: Sequence[RunScores]) -> tuple[Sheet, li
                 f"{layout.file}: {what}: no row has {absent[0]}; the rows have {', '.join(known) or 'none'}: "
                 "give or score it, correct the name, or leave it out"
             )
-    lines = [f"{entry} (row {label!r})" for label, (_, rejected) in chosen.items() for entry in rejected]
-    return _sheet(layout, chosen), lines
+    kept_out: dict[str, list[str]] = {}  # rows by result and reason
+    for label, (_, rejected) in chosen.items():
+        for entry in rejected:
+            kept_out.setdefault(str(entry), []).append(f"row {label!r}")
+    return _sheet(layout, chosen), [f"{line} ({', '.join(rows)})" for line, rows in kept_out.items()]
 
 
 def _described(result: RunScores) -> str:
@@ -189,7 +192,7 @@ def _add_row(
             sheet.ranks[len(sheet.lines) + (shows_printed and cell is not None), column] = ranks[key]
     if shows_printed:
         sheet.lines.append([label, f"{layout.origin}{sheet.mark(source)}", *line.printed.values()])
-    if group or layout.paper is not None:
+    if group or layout.against_print:
         others = {} if shows_printed else line.printed
         texts = (others.get(key, "") if cell is None else str(cell) for key, cell in line.cells.items())
         sheet.lines.append(["" if shows_printed else label, ours, *texts])

@@ -101,6 +101,11 @@ class Layout(Options):
         return self._file.stem
 
     @property
+    def against_print(self) -> bool:
+        """Whether it only sets ours beside print, as the paper's tables do."""
+        return self.paper is not None and not self.best and self.difference is None
+
+    @property
     def columns(self) -> list[Key]:
         """Dataset and metric of each column of scores."""
         return [(dataset, metric) for dataset in self.datasets for metric in self.metrics]
