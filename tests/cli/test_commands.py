@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 from support.saved_maps import write_maps, write_masks
@@ -32,6 +34,18 @@ for arguments in (*([name, "--help"] for name in COMMANDS), ["score", "maps=One"
     assert not loaded, (arguments, loaded)
 """
 
+FORBIDDEN = ["torchvision", "torch._dynamo", "torch._inductor", "timm", "sam2", "peft", "transformers", "accelerate"]
+FORBIDDEN += ["wandb", "tensorboard", "matplotlib", "scipy", "huggingface_hub", "requests", "av", "onnxruntime"]
+PREDICTION = f"""
+import sys
+from ipsam.__main__ import main
+
+sys.argv = ["ipsam", "predict", "input=photo.png", "output=masks", "save=[map,overlay,cutout]", "device=cpu"]
+main()
+loaded = set({FORBIDDEN}) & sys.modules.keys()
+assert not loaded, loaded
+"""
+
 
 def ipsam(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", ["ipsam", *arguments])
@@ -51,6 +65,15 @@ def test_help_and_score_do_not_import_torch() -> None:
     assert done.returncode == 0, done.stderr
     assert "| CAMO " in done.stdout
     assert Path("out/report.html").is_file()
+
+
+@pytest.mark.slow
+def test_prediction_imports_only_what_it_needs() -> None:
+    """By the default model; each of the packages takes a tenth of a second to two."""
+    cv2.imwrite("photo.png", np.zeros((40, 50, 3), np.uint8))
+    done = subprocess.run([sys.executable, "-c", PREDICTION], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path("masks/map/photo.png").is_file()
 
 
 @pytest.mark.parametrize("name", CONFIGURED)

@@ -13,6 +13,7 @@ from sam2.modeling.position_encoding import PositionEmbeddingSine
 from support.builders import micro_parts
 
 from ipsam.model import IPSAM, TimmBackbone
+from ipsam.model.backbones.efficientnet_lite import LITE, EfficientNetLite
 from ipsam.utils.imagenet import MEAN, STD
 
 NAME = "test_efficientnet"
@@ -59,10 +60,32 @@ def test_pyramid_equals_the_necks_on_the_trunks_stages() -> None:
         assert all(map(torch.equal, levels, expected[3 - num_levels : 3]))
 
 
+def test_lite_trunk_equals_timms_to_the_bit() -> None:
+    """Initial weights, stages and gradients; ``lite`` is loaded without importing timm."""
+    torch.manual_seed(3)
+    timms = timm.create_model(LITE, features_only=True)
+    drawn = torch.rand(1)
+    torch.manual_seed(3)
+    own = EfficientNetLite()
+    assert torch.equal(torch.rand(1), drawn)
+    assert list(own.state_dict()) == list(timms.state_dict())
+    assert all(map(torch.equal, own.state_dict().values(), timms.state_dict().values()))
+    assert {name: timms.pretrained_cfg[name] for name in ("mean", "std")} == own.pretrained_cfg
+    for name in ("reduction", "channels"):
+        assert getattr(own.feature_info, name)() == getattr(timms.feature_info, name)()
+    for training, image in ((True, torch.randn(2, 3, 64, 64)), (False, torch.randn(1, 3, 65, 96))):
+        found, expected = (model.train(training)(image) for model in (own, timms))
+        assert all(map(torch.equal, found, expected))
+        for stages in (found, expected):
+            sum(stage.square().sum() for stage in stages).backward()
+    assert all(
+        torch.equal(one.grad, other.grad) for one, other in zip(own.parameters(), timms.parameters(), strict=True)
+    )
+
+
 def test_image_gets_the_normalisation_of_timms_weights() -> None:
-    name = "tf_efficientnet_lite0"
-    backbone = TimmBackbone(name, image_size=64, dim=DIM)
-    config = timm.create_model(name).pretrained_cfg
+    backbone = TimmBackbone(LITE, image_size=64, dim=DIM)
+    config = timm.create_model(LITE).pretrained_cfg
     assert config["mean"] != MEAN  # or else the test shows nothing
     image = torch.rand(1, 3, 64, 64)
 

@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-
 from ipsam.engine.runs.checkpoint import ADAPTER, ADAPTER_WEIGHTS, WEIGHTS
 from ipsam.utils.weights import sha256_of
 
@@ -24,6 +21,9 @@ def download_model(repo_id: str, *, revision: str | None = None, sha256: str | N
         FileNotFoundError: the model does not exist, or the Hub cannot be reached and the model is not in the cache.
         ValueError: the repository holds no ipsam model, or one with other weights.
     """
+    from huggingface_hub import snapshot_download  # imported late: it takes a while
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
     try:
         folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES)))
     except HFValidationError as error:
@@ -53,6 +53,8 @@ def upload_model(folder: Path, repo_id: str, *, private: bool = False) -> str:
     Raises:
         OSError: the Hub refused it, or cannot be reached.
     """
+    from huggingface_hub import HfApi
+
     api = HfApi()
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)

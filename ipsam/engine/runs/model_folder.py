@@ -13,7 +13,6 @@ from ipsam.data.layouts import set_name
 from ipsam.data.placement import check_input
 from ipsam.engine.runs.checkpoint import CONFIG, WEIGHTS, finished_epochs
 from ipsam.engine.runs.configuration import read_config
-from ipsam.engine.runs.fetch import find_base
 from ipsam.engine.runs.hub import DESCRIPTION, download_model
 from ipsam.engine.runs.model_names import find_named, model_names
 from ipsam.engine.runs.model_section import check_model_section
@@ -160,6 +159,8 @@ def model_config(description: dict[str, Any], *, base: str | Path | None = None,
     drop_start(config)
     backbone = config.get("backbone")
     if isinstance(backbone, DictConfig) and backbone.get("checkpoint") is not None:
+        from ipsam.engine.runs.fetch import find_base  # imports a library for HTTP
+
         backbone.checkpoint = str(find_base(backbone.checkpoint, download=download) if base is None else base)
     return config
 

@@ -10,15 +10,19 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 from torch import nn
 
 import ipsam
-from ipsam.data import TestSet, TrainSet
 from ipsam.utils.files import is_file, write_json
 from ipsam.utils.untrusted import read_plain_json
+
+if TYPE_CHECKING:
+    from ipsam.data import TestSet, TrainSet
+else:
+    TestSet = TrainSet = Any  # torchvision takes a second, which prediction need not wait for
 
 DATA_FILE = "data.json"
 PACKAGES = (

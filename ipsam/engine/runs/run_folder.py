@@ -6,13 +6,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from ipsam.data import TestSet, TrainSet
 from ipsam.engine.runs.checkpoint import CONFIG, begun_epochs
 from ipsam.engine.runs.configuration import as_dict, flat, read_config
 from ipsam.engine.runs.provenance import DATA_FILE, environment, record_data
@@ -24,6 +23,11 @@ from ipsam.utils.folders import check_stays_inside, missing, remove_empty
 from ipsam.utils.lock import SOFT, hold, holder
 from ipsam.utils.processes import from_main
 from ipsam.utils.signals import cleaned_up
+
+if TYPE_CHECKING:
+    from ipsam.data import TestSet, TrainSet
+else:
+    TestSet = TrainSet = Any  # torchvision takes a second, which prediction need not wait for
 
 OWN_FOLDERS = ("checkpoints", "diverged", "tensorboard", "trackers", "eval")
 FIGURES = "figures"  # a folder of the run, too

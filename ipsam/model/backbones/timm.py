@@ -21,6 +21,7 @@ from ipsam.model.backbones.backbone import (
     feature_pyramid,
     normalisation,
 )
+from ipsam.model.backbones.efficientnet_lite import LITE, EfficientNetLite
 from ipsam.model.backbones.prompt_encoder import PromptEncoder
 from ipsam.utils.weights import key_difference, sha256_of
 
@@ -53,30 +54,10 @@ class TimmBackbone(Backbone):
     shift: Tensor
 
     def __init__(self, name: str, *, image_size: int, dim: int = 128, pretrained: str | None = None) -> None:
-        import timm  # imported late: it takes seconds
-
         check_image_size(image_size)
-        if not timm.is_model(name):
-            raise ValueError(f"name: timm {timm.__version__} has no model {name!r:.99}; timm.list_models() names all")
         super().__init__(image_size, dim)
-        # Without a stated size such models take only the one of their weights.
-        size: dict[str, Any] = (
-            {"img_size": image_size} if getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False) else {}
-        )
-        self.is_fixed = bool(size)
-        state = None
-        if pretrained is not None and pretrained != DOWNLOAD:
-            state = _read(Path(pretrained), timm.create_model(name).state_dict())
-            self.pretrained_sha256 = sha256_of(Path(pretrained))
-        with _without_head():
-            self.trunk = timm.create_model(
-                name,
-                features_only=True,
-                pretrained=pretrained is not None,
-                pretrained_cfg_overlay=None if state is None else {"state_dict": state},
-                **size,
-            )
-        self.trunk.pretrained_cfg.pop("state_dict", None)  # a second copy of the weights
+        self.is_fixed = False
+        self.trunk = EfficientNetLite() if name == LITE and pretrained is None else self._of_timm(name, pretrained)
         info = self.trunk.feature_info
         stages = [index for index, stride in enumerate(info.reduction()) if stride in STRIDES]
         if [info.reduction()[index] for index in stages] != STRIDES:
@@ -90,6 +71,29 @@ class TimmBackbone(Backbone):
         scale, shift = normalisation(config["mean"], config["std"])
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
+
+    def _of_timm(self, name: str, pretrained: str | None) -> Any:
+        import timm  # imported late: it takes seconds
+
+        if not timm.is_model(name):
+            raise ValueError(f"name: timm {timm.__version__} has no model {name!r:.99}; timm.list_models() names all")
+        # Without a stated size such models take only the one of their weights.
+        self.is_fixed = bool(getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False))
+        size: dict[str, Any] = {"img_size": self.image_size} if self.is_fixed else {}
+        state = None
+        if pretrained is not None and pretrained != DOWNLOAD:
+            state = _read(Path(pretrained), timm.create_model(name).state_dict())
+            self.pretrained_sha256 = sha256_of(Path(pretrained))
+        with _without_head():
+            trunk = timm.create_model(
+                name,
+                features_only=True,
+                pretrained=pretrained is not None,
+                pretrained_cfg_overlay=None if state is None else {"state_dict": state},
+                **size,
+            )
+        trunk.pretrained_cfg.pop("state_dict", None)  # a second copy of the weights
+        return trunk
 
     def forward(
         self, image: Float[Tensor, "b 3 H W"], *, num_levels: int = NUM_LEVELS
