@@ -125,10 +125,8 @@ def choose(results: Sequence[RunScores]) -> tuple[Group, list[Rejected]]:
         same_seed = next((member for member in members if member.seed == result.seed), None)
         if result.seed is None and lead.seed is not None:
             rejected.append(Rejected(result, f"a run has this row: {lead.place}"))
-        elif settings := _other_settings(result, lead):
-            rejected.append(Rejected(result, settings))
-        elif sizes := next(filter(None, (_other_sizes(result, member) for member in members)), None):
-            rejected.append(Rejected(result, sizes))
+        elif reason := next(filter(None, (_unlike(result, member) for member in members)), None):
+            rejected.append(Rejected(result, reason))
         elif same_seed is not None:
             reason = f"the same seed {result.seed} as {same_seed.place}, which comes first by path and is used"
             rejected.append(Rejected(result, reason, repeats=True))
@@ -166,20 +164,16 @@ def numbers(cell: Cell | None, prefix: str = "") -> Record:
     return averages | {key: getattr(cell, key, None) for key in ("num_seeds", "num_images")}
 
 
-def _other_settings(result: RunScores, lead: RunScores) -> str | None:
-    """Name what sets a result apart from the first one, with its value and in brackets the first one's."""
-    own, first = ("; ".join(one.remarks) or "none" for one in (result, lead))
+def _unlike(result: RunScores, other: RunScores) -> str | None:
+    """Name what sets two results apart, with the value of the first one and in brackets that of the other."""
+    common = [name for name in result.scores if name in other.scores]
+    sizes = ({name: one.scores[name].get("num_images") for name in common} for one in (result, other))
+    remarks = ("; ".join(one.remarks) or "none" for one in (result, other))
     for what, found in (
-        ("settings", differences(result.settings, lead.settings)),
-        ("remarks", differences(own, first)),
+        ("settings", differences(result.settings, other.settings)),
+        ("numbers of images", differences(*sizes)),
+        ("remarks", differences(*remarks)),
     ):
         if found:
-            return f"other {what} than {lead.place} (in brackets): {some(found, MAX_SHOWN).strip()}"
+            return f"other {what} than {other.place} (in brackets): {some(found, MAX_SHOWN).strip()}"
     return None
-
-
-def _other_sizes(result: RunScores, other: RunScores) -> str | None:
-    """Name the datasets of which two results scored different numbers of images, if any."""
-    both = [dataset for dataset in result.scores if dataset in other.scores]
-    sets = [name for name in both if result.scores[name].get("num_images") != other.scores[name].get("num_images")]
-    return f"other numbers of images than {other.place} ({', '.join(sets)})" if sets else None

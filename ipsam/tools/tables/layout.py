@@ -1,11 +1,11 @@
 """Layout of a table: its rows, columns and notes, read from YAML. README.md explains the keys."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from ipsam.engine.metrics import ALL_METRICS
 from ipsam.tools.tables.score_files import benchmark_name
@@ -18,20 +18,12 @@ LEAST = 100  # pt of a page's width and height
 Key = tuple[str, str]  # dataset and metric; a count of parameters has no dataset
 
 
-def _decimal(value: Any) -> Decimal:
-    try:
-        found = Decimal(str(value))
-    except InvalidOperation:
-        found = Decimal("nan")
-    if not found.is_finite() or found < 0:
-        raise ValueError(f'must be a number of millions such as "21.26", not {value!r:.99}')
-    return found
-
-
 Text = Annotated[str, Field(min_length=1)]
 Dataset = Annotated[str, AfterValidator(lambda name: benchmark_name(name) or name)]
 Metric = Annotated[str, one_of(ALL_METRICS)]
-Count = Annotated[Decimal, BeforeValidator(_decimal)]
+Millions = Field(
+    default=None, ge=0, allow_inf_nan=False, strict=False, description='a number of millions such as "21.26"'
+)
 
 
 class Row(Options):
@@ -42,8 +34,8 @@ class Row(Options):
     scores: Mapping[Dataset, Sequence[float | None]] = Field(default={}, description="{DATASET: [a number a metric]}")
     source: str | None = None
     images: Mapping[Dataset, Annotated[int, Field(ge=1)]] = Field(default={}, description="{DATASET: number of images}")
-    param: Count | None = None
-    t_param: Count | None = None
+    param: Decimal | None = Millions
+    t_param: Decimal | None = Millions
     run: str | None = None
     maps: str | None = None
     protocol: str | None = None

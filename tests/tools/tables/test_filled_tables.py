@@ -157,7 +157,7 @@ def test_other_numbers_of_images_are_not_averaged(tmp_path: Path) -> None:
     third = save_run(tmp_path / "c", "kvasir_r32", seed=2, datasets={"CVC-ClinicDB-62": scores(0.9, 62)})
     sheets, (line,) = tables(tmp_path)
     assert cell(sheets["table4"], "IP-SAM (Ours)", "CVC-ClinicDB mDice")[1] == "0.500"
-    assert line.startswith(f"{third}: other numbers of images than {second} (CVC-ClinicDB) (Table 4")
+    assert line.startswith(f"{third}: other numbers of images than {second} (in brackets): CVC-ClinicDB 62 (612) (T")
     assert others(sheets) == [["kvasir_r32", "ours (1 seed)", "CVC-ClinicDB", "62", "0.900"]]
 
 
