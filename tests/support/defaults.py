@@ -3,7 +3,6 @@
 from typing import Any
 
 from ipsam.data import Data
-from ipsam.data.data import Synthetic
 from ipsam.data.transforms import Augment
 from ipsam.engine.runs.configuration import settings_of
 from ipsam.engine.runs.settings import LossWeights, Settings
@@ -27,8 +26,3 @@ def data_with(**changes: Any) -> Data:
 def augment_with(**changes: Any) -> Augment:
     """Default options of ``data.augment`` with some changed."""
     return settings_of(Augment, changes, "data.augment")
-
-
-def synthetic_with(**changes: Any) -> Synthetic:
-    """Default options of ``data.synthetic`` with some changed."""
-    return settings_of(Synthetic, changes, "data.synthetic")

@@ -1,6 +1,6 @@
 """Averages over seeds: the runs that may be averaged, and their mean and deviation."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -82,16 +82,13 @@ class Group:
         files = ", ".join(member.place for member in self.members)
         return f"{'Maps: ' if self.lead.seed is None else ''}{'; '.join([files, *self.lead.remarks])}."
 
-    def best_epochs(self, printed: Mapping[str, Iterable[str]]) -> str | None:
-        """Give the mean scores of each dataset's best epoch over the members that recorded a curve.
-
-        Args:
-            printed: metrics of a row by dataset.
-        """
+    def best_epochs(self, datasets: Iterable[str], metrics: Iterable[str]) -> str | None:
+        """Give the mean scores of each dataset's best epoch over the members that recorded a curve."""
         texts = []
-        for dataset, metrics in printed.items():
-            if found := [member.best_epochs[dataset] for member in self.members if dataset in member.best_epochs]:
-                known = [name for name in metrics if all(name in of for _, of in found)]
+        for dataset in datasets:
+            found = [member.best_epochs[dataset] for member in self.members if dataset in member.best_epochs]
+            known = [name for name in metrics if all(name in of for _, of in found)]
+            if found and known:
                 values = (f"{ALL_METRICS[name].label} {fmean(of[name] for _, of in found):.3f}" for name in known)
                 texts.append(f"{dataset} {', '.join(values)} (epoch {', '.join(str(epoch) for epoch, _ in found)})")
         if not texts:
@@ -165,13 +162,13 @@ def numbers(cell: Cell | None, prefix: str = "") -> Record:
 
 
 def _unlike(result: RunScores, other: RunScores) -> str | None:
-    """Name what sets two results apart, with the value of the first one and in brackets that of the other."""
+    """Name each difference between two results, as the first one's value and in brackets the other's."""
     common = [name for name in result.scores if name in other.scores]
-    sizes = ({name: one.scores[name].get("num_images") for name in common} for one in (result, other))
-    remarks = ("; ".join(one.remarks) or "none" for one in (result, other))
+    sizes, others = ({name: one.scores[name].get("num_images") for name in common} for one in (result, other))
+    remarks = "; ".join(result.remarks) or "none", "; ".join(other.remarks) or "none"
     for what, found in (
         ("settings", differences(result.settings, other.settings)),
-        ("numbers of images", differences(*sizes)),
+        ("numbers of images", differences(sizes, others)),
         ("remarks", differences(*remarks)),
     ):
         if found:

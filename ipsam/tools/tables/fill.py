@@ -216,5 +216,5 @@ def _footnote(layout: Layout, group: Group) -> str | None:
     several = [name for name in layout.datasets if name in KNOWN and len(KNOWN[name].num_pairs["test"]) > 1]
     found = [f"{number} images of {name}" for name in several if (number := group.num_images(name))]
     images = f"Ours: {' and '.join(found)}." if found else ""
-    best = group.best_epochs(dict.fromkeys(layout.datasets, layout.metrics))
+    best = group.best_epochs(layout.datasets, layout.metrics)
     return " ".join(filter(None, [group.footnote, images, best])) or None

@@ -94,7 +94,7 @@ class Layout(Options):
 
     @property
     def against_print(self) -> bool:
-        """Whether it only sets ours beside print, as the paper's tables do."""
+        """True if it only sets ours beside print, as the paper's tables do."""
         return self.paper is not None and not self.best and self.difference is None
 
     @property

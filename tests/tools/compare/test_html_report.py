@@ -22,7 +22,6 @@ EVIL = (
     "模型 מודל",
     "=1+1\x1b[31m\x9b\u202egnp",
 )
-VALUES = {"a": 0.5, "b": 0.6}
 CURVE = {name: np.linspace(0, 1, 256) for name in CURVES}
 
 
