@@ -1,5 +1,6 @@
 """Find what to score: folders of saved maps, of one or several methods, and the datasets they belong to."""
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from ipsam.data.benchmarks import benchmark
 from ipsam.data.files import MAP_TYPES, TYPES, entries, image_files, map_files, normal_stem, some, with_readable_name
 
+logger = logging.getLogger(__name__)
 # In a dataset's folder, in upper or lower case.
 MASK_FOLDERS = ("gt", "masks", "mask", "gt_object", "ground truth", "ground_truth_mask")
 IMAGE_FOLDERS = ("imgs", "images", "image", "img", "im", "original")
@@ -190,8 +192,11 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _folders_or_files(folder: Path) -> list[Path]:
-    """List the subfolders; without any, the COCO files."""
-    return _subfolders(folder) or [with_readable_name(path) for path in entries(folder) if _is_coco(path)]
+    """List the subfolders, and log the COCO files beside them; without any, list these files."""
+    folders, files = _subfolders(folder), [with_readable_name(path) for path in entries(folder) if _is_coco(path)]
+    if folders and files:
+        logger.info("%s: not read, as there are folders: %s", folder, some(path.name for path in files))
+    return folders or files
 
 
 def _is_coco(path: Path) -> bool:

@@ -71,7 +71,7 @@ def test_maps_of_several_datasets(tree) -> None:
     ]
 
 
-def test_coco_files_stand_for_folders_of_maps(tree) -> None:
+def test_coco_files_stand_for_folders_of_maps(tree, caplog: pytest.LogCaptureFixture) -> None:
     """One for each method, each dataset, or both; beside folders they are no maps."""
     tree("data/CAMO/GT", "data/ETIS/GT", "mixed/One")
     for name in (
@@ -87,7 +87,9 @@ def test_coco_files_stand_for_folders_of_maps(tree) -> None:
     assert maps("alone", "data/CAMO") == [("A", "CAMO", "alone/A.json"), ("v1.5", "CAMO", "alone/v1.5.json")]
     assert maps("sets", "data") == maps("sets/camo.json", "data") == [(None, "CAMO", "sets/camo.json")]
     assert maps("both", "data") == [("A", "CAMO", "both/A/CAMO.json"), ("B", "ETIS", "both/B/ETIS.json")]
+    caplog.set_level("INFO")
     assert maps("mixed", "data/CAMO") == [("One", "CAMO", "mixed/One")]
+    assert "mixed: not read, as there are folders: B.json" in caplog.text
 
 
 def test_single_method_is_named_after_its_folder(tree) -> None:
