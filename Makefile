@@ -45,7 +45,7 @@ $(BASE): pyproject.toml pins.txt
 	$(INSTALL) setuptools wheel hatchling editables
 	$(INSTALL) torch torchvision
 	$(PIP) --no-deps --no-build-isolation -e .
-	$(INSTALL) ipsam
+	$(INSTALL) 'ipsam[torch]'
 	touch $@
 
 $(READY): $(BASE)

@@ -27,6 +27,7 @@ ARGUMENT = re.compile(
     r"""(\[(?:"(?:\\.|[^"\\])*"|[^\]"])*\]|\{[^}]*\}|None\b|True\b|False\b)?"""
 )
 PYTHON = {"None": "null", "True": "true", "False": "false"}
+OF_TORCH = ("torch", "torchvision", "accelerate", "huggingface_hub", "peft", "safetensors", "tensorboard", "timm")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OUTPUTS = ("run_dir", "output", "out", "runs")  # keys of the folders and files that commands write
 OTHERWISE = {"root": "paths.data", "checkpoint": "base"}  # where a command has no key of an argument's own name
@@ -125,6 +126,8 @@ def _message(error: Exception, config: DictConfig | None) -> str | None:
                 f"({first_line:.200})"
             )
         return None
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in OF_TORCH:
+        return f"this command needs the package {error.name}: pip install -e '.[torch]'"
     if isinstance(error, ImportError):
         return message if "pip install" in message else None
     if isinstance(error, OSError) and error.errno is not None:  # as the system raised it, without a way out

@@ -226,6 +226,12 @@ def test_system_errors_get_a_way_out(tmp_path: Path) -> None:
     assert str(end.value).startswith(f"error: {path}: No such file or directory; check the path, and your right to")
 
 
+def test_missing_torch_gets_a_way_out() -> None:
+    wanted = r"error: this command needs the package torchvision: pip install -e '\.\[torch\]'"
+    with pytest.raises(SystemExit, match=wanted), user_errors():
+        raise ModuleNotFoundError("No module named 'torchvision'", name="torchvision")
+
+
 def test_hydra_full_error_shows_the_traceback(script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(ValueError, match="epochs"):

@@ -1,6 +1,6 @@
 """ONNX files that ``ipsam export`` wrote, in place of a model's folder: onnxruntime computes the logits.
 
-This module, and all that a prediction by such a file imports, does without torch.
+Neither this module nor a prediction by such a file imports torch.
 """
 
 import json
@@ -63,7 +63,7 @@ def _session(path: Path, changed: int) -> Any:  # noqa: ARG001 (of a changed fil
     try:
         import onnxruntime
     except ImportError:
-        raise ImportError(f"{path}: ONNX files need onnxruntime: pip install -e '.[export]'") from None
+        raise ImportError(f"{path}: ONNX files need onnxruntime: pip install -e '.[onnx]'") from None
     with open_regular(path) as file:
         content = file.read(MAX_BYTES)
     options = onnxruntime.SessionOptions()
