@@ -121,7 +121,7 @@ def _score_group(maps: Sequence[SavedMap], *, protocol: Protocol) -> list[ImageS
     mask, truth, images = None, None, []
     for saved in maps:
         name, prediction, mask = saved(mask)
-        truth = truth or ground_truth(mask, protocol)
+        truth = truth or (ground_truth(mask, protocol) if len(maps) > 1 else None)
         images.append(_measure(name, prediction, mask, protocol, truth))
     return images
 

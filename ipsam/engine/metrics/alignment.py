@@ -1,11 +1,13 @@
 """E-measure (Fan et al., Enhanced-alignment Measure for Binary Foreground Map Evaluation, IJCAI 2018)."""
 
+from typing import Any
+
 import numpy as np
 
 from ipsam.engine.metrics.statistics import Counts, Values
 from ipsam.engine.metrics.truth import GroundTruth
 
-EPS = np.spacing(1)
+EPS = float(np.spacing(1))
 
 
 def e_measure(counts: Counts, truth: GroundTruth) -> Values:
@@ -23,16 +25,16 @@ def e_measure(counts: Counts, truth: GroundTruth) -> Values:
     else:
         missed = truth.num_foreground - counts.true
         p, g = predicted / truth.size, truth.num_foreground / truth.size
-        kinds = (
-            (counts.true, 1 - p, 1 - g),
-            (counts.false, 1 - p, 0 - g),
-            (missed, 0 - p, 1 - g),
-            (truth.size - predicted - missed, 0 - p, 0 - g),
-        )
-        total = np.sum([_enhanced_alignment(a, b) * num for num, a, b in kinds], axis=0)
-    return np.asarray(total / (truth.size - 1 + EPS if truth.size > 1 else 1))
+        deviations = [1 - p, 0 - p]
+        means, squares = [1 - g, 0 - g], [(1 - g) ** 2, (0 - g) ** 2]
+        if isinstance(p, float):
+            (tp, fp), (fn, tn) = [[_alignment(a, *b) for b in zip(means, squares, strict=True)] for a in deviations]
+        else:  # all at once
+            (tp, fp), (fn, tn) = _alignment(np.array(deviations)[:, None], *np.array([means, squares])[..., None])
+        total = tp * counts.true + fp * counts.false + fn * missed + tn * (truth.size - predicted - missed)
+    return total / (truth.size - 1 + EPS if truth.size > 1 else 1)
 
 
-def _enhanced_alignment(a: Values, b: float) -> Values:
-    """Align two deviations from their images' means."""
-    return np.asarray((2 * (a * b) / (a**2 + b**2 + EPS) + 1) ** 2 / 4)
+def _alignment(a: Any, b: Any, b_squared: Any) -> Any:
+    """Compute the enhanced alignment of two deviations from their images' means."""
+    return (2 * (a * b) / (a**2 + b_squared + EPS) + 1) ** 2 / 4

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 NEAR = 3  # pixels along rows and columns, the reach of a 7 x 7 filter
 SATURATED = 65535  # largest squared distance
 _SQUARE = np.ones((2 * NEAR + 1, 2 * NEAR + 1), np.uint8)
-_BORDER = NEAR + 1  # a pixel 4 columns away may be nearer than the corner of the square
+BORDER = NEAR + 1  # a pixel 4 columns away may be nearer than the corner of the square
 
 
 def squared_distance(foreground: NDArray[np.uint8]) -> NDArray[np.uint16]:
@@ -28,35 +28,38 @@ def squared_distance(foreground: NDArray[np.uint8]) -> NDArray[np.uint16]:
     return squared
 
 
-def spread_to_background(
-    values: NDArray[Any], foreground: NDArray[np.uint8], squared: NDArray[np.uint16]
-) -> NDArray[Any]:
-    """Copy each foreground pixel's value to the background pixels that it is the nearest one of.
+def nearest_foreground(
+    foreground: NDArray[np.uint8], squared: NDArray[np.uint16]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Find the nearest foreground pixel of each background pixel in the 7 x 7 squares around foreground pixels.
 
-    Ties go to the smallest column, then to the smallest row, as in scipy. Only the 7 x 7 squares around foreground
-    pixels whose value is not 0 are complete.
+    Ties go to the smallest column, then to the smallest row, as in scipy.
 
     Args:
-        values: (h, w), 0 on the background.
         foreground: (h, w) of 0 and 1.
         squared: ``squared_distance(foreground)``.
+
+    Returns:
+        Flat indices of the background pixels, and of the nearest to each, in ``with_border(foreground)``.
     """
-    wanted = cv2.dilate((values != 0).view(np.uint8), _SQUARE) > foreground
-    distances = squared[wanted]
-    targets = np.flatnonzero(_with_border(wanted.view(np.uint8)).view(np.bool_))
-    is_foreground, sources = _with_border(foreground).view(np.bool_), _with_border(values)
-    spread: NDArray[Any] = sources.copy()
-    width = sources.shape[1]
+    at = np.flatnonzero(cv2.dilate(foreground, _SQUARE) > foreground)
+    bordered, width = with_border(foreground), foreground.shape[1]
+    is_foreground, wide = bordered.view(np.bool_).ravel(), bordered.shape[1]
+    targets, distances = at + at // width * (wide - width) + BORDER * (wide + 1), squared.take(at).astype(np.intp)
+    found = []
     for dy, dx in _OFFSETS:
-        nearest = targets + (dy * width + dx)[distances]
-        hit = is_foreground.ravel()[nearest]
-        spread.ravel()[targets[hit]] = sources.ravel()[nearest[hit]]
-        targets, distances = targets[~hit], distances[~hit]
-    return spread[_BORDER:-_BORDER, _BORDER:-_BORDER]
+        nearest = targets + (dy * wide + dx).take(distances)
+        hit = is_foreground.take(nearest)
+        found.append((targets[hit], nearest[hit]))
+        others = np.flatnonzero(~hit)
+        targets, distances = targets.take(others), distances.take(others)
+    backgrounds, foregrounds = zip(*found, strict=True)
+    return np.concatenate(backgrounds), np.concatenate(foregrounds)
 
 
-def _with_border(pixels: NDArray[Any]) -> NDArray[Any]:
-    wider: NDArray[Any] = cv2.copyMakeBorder(pixels, _BORDER, _BORDER, _BORDER, _BORDER, cv2.BORDER_CONSTANT, value=0)
+def with_border(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Add a border of zeros, ``BORDER`` pixels wide."""
+    wider: NDArray[Any] = cv2.copyMakeBorder(pixels, BORDER, BORDER, BORDER, BORDER, cv2.BORDER_CONSTANT, value=0)
     return wider
 
 
@@ -64,7 +67,7 @@ def _offsets() -> NDArray[np.intp]:
     """List offsets (8, 2, 19) as (dy, dx) for each squared length: in scipy's order, then zeros."""
     number = [0] * (2 * NEAR**2 + 1)
     offsets = np.zeros((8, 2, len(number)), np.intp)
-    reach = range(-_BORDER, _BORDER + 1)
+    reach = range(-BORDER, BORDER + 1)
     for dx in reach:
         for dy in reach:
             if 0 < (length := dx**2 + dy**2) < len(number):

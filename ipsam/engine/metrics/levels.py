@@ -1,42 +1,40 @@
 """Statistics of 8-bit predictions from histograms, in one pass over the pixels.
 
-Two histograms over 256 levels in each quadrant of the S-measure, one of all pixels and one of the foreground, determine
+Two histograms over 256 levels in each quadrant of the S-measure, of the background and of the foreground, determine
 every count and moment. Levels are normalised by PySODMetrics' own floating-point operations, so every pixel lands in
 the same bin as there. Sums are integers until the last division.
 """
 
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ipsam.engine.metrics.statistics import Counts, Moments, Quadrant, Statistics, Vector
-from ipsam.engine.metrics.truth import GroundTruth, Window
+from ipsam.engine.metrics.truth import NUM_PARTS, GroundTruth, Window
 
 LEVELS = np.arange(256)
 KNIFE_EDGE = 1e-9  # a level this close to the adaptive threshold needs the mean with PySODMetrics' rounding
 _POWERS = np.stack([LEVELS**0, LEVELS, LEVELS**2], axis=1).astype(np.float64)
-_CALC_HIST_LIMIT = 1 << 24  # cv2.calcHist counts in float32
+_CALC_HIST_LIMIT = 1 << 24  # pixels; cv2.calcHist counts in float32
+_SHAPE, _RANGES = [NUM_PARTS, 256], [0, NUM_PARTS, 0, 256]
 
 
-@dataclass(frozen=True)
-class Levels:
-    """Normalised values of an 8-bit prediction's levels: ``values[v]`` is (v - low) / (high - low)."""
+class Levels(NamedTuple):
+    """Normalised values of an 8-bit prediction's levels: ``values[v]`` is (v - low) / (high - low).
+
+    Attributes:
+        curve: (256,) the level from which on pixels count at each of the thresholds 255/255 to 0.
+        half: level from which on values exceed 0.5.
+    """
 
     low: int
     high: int
     values: Vector
-
-    @classmethod
-    def of(cls, histogram: Vector, *, min_max: bool) -> "Levels":
-        """Choose the levels for a histogram; a constant prediction is not stretched."""
-        values = LEVELS / 255
-        occurring = np.flatnonzero(histogram)
-        lowest, highest = int(occurring[0]), int(occurring[-1])
-        if not min_max or lowest == highest:
-            return cls(0, 255, values)
-        return cls(lowest, highest, (values - values[lowest]) / (values[highest] - values[lowest]))
+    curve: NDArray[np.intp]
+    half: int
 
     @property
     def scale(self) -> int:
@@ -44,18 +42,23 @@ class Levels:
         return self.high - self.low
 
 
-@dataclass(frozen=True)
-class Sums:
+@lru_cache(256)
+def _levels(lowest: int, highest: int) -> Levels:
+    """Stretch the levels between two to [0, 1]."""
+    values = LEVELS / 255
+    if (lowest, highest) != (0, 255):
+        values = (values - values[lowest]) / (values[highest] - values[lowest])
+    bins = (values[lowest : highest + 1] * 255).astype(np.uint8)
+    curve = lowest + bins.searchsorted(np.arange(255, -1, -1, dtype=np.uint8))
+    return Levels(lowest, highest, values, curve, int(values.searchsorted(0.5, "right")))
+
+
+class Sums(NamedTuple):
     """Number, sum and sum of squares of pixel levels."""
 
     num: int
     total: int
     squares: int
-
-    @classmethod
-    def of(cls, histogram: Vector) -> "Sums":
-        """Sum over a histogram; exact, because all products stay below 2^53."""
-        return cls(*(histogram @ _POWERS).astype(np.int64).tolist())
 
     def from_level(self, level: int, sign: int = 1) -> "Sums":
         """Transform to the sums of ``sign * (v - level)``."""
@@ -72,101 +75,88 @@ class Sums:
         )
 
 
-class Histograms:
-    """Histograms of an 8-bit prediction (h, w): whole image, foreground and background, and each quadrant."""
-
-    def __init__(self, prediction: NDArray[np.uint8], truth: GroundTruth) -> None:
-        self.quadrants: list[tuple[Vector, Vector]] = []
-        if truth.is_mixed:
-            self.quadrants = [_of_window(prediction, truth, window) for window in truth.quadrants]
-            self.whole, self.foreground = (np.sum(parts, axis=0) for parts in zip(*self.quadrants, strict=True))
-        else:
-            self.whole = _histogram(prediction)
-            self.foreground = self.whole if truth.num_foreground else np.zeros(256)
-        self.background = self.whole - self.foreground
-
-
 def statistics_of_levels(
     prediction: NDArray[np.uint8], truth: GroundTruth, *, min_max: bool
 ) -> tuple[Levels, Statistics]:
     """Normalise an 8-bit prediction (h, w) and compute its statistics."""
-    histograms = Histograms(prediction, truth)
-    levels = Levels.of(histograms.whole, min_max=min_max)
-    sums = Sums.of(histograms.foreground), Sums.of(histograms.background)
-    foreground, background = (part.from_level(levels.low) for part in sums)
-    missing, absent = (part.from_level(levels.high, -1) for part in sums)
-    mean = (foreground.total + background.total) / (truth.size * levels.scale)
-    occurring = histograms.whole > 0
-    quadrants = tuple(
-        _quadrant(prediction, levels, window, *parts)
-        for window, parts in zip(truth.quadrants if truth.is_mixed else (), histograms.quadrants, strict=True)
-    )
+    histograms = _histograms(prediction, truth)
+    background, foreground = kinds = histograms.sum(0)
+    whole = background + foreground
+    occurring = whole.nonzero()[0]
+    lowest, highest = int(occurring[0]), int(occurring[-1])
+    # A constant prediction is not stretched.
+    levels = _levels(lowest, highest) if min_max and lowest != highest else _levels(0, 255)
+    # Exact, because all products stay below 2^53.
+    sums = (np.concatenate([kinds[None], histograms]) @ _POWERS).astype(np.int64)
+    (of_background, of_foreground), *of_quadrants = [[Sums(*one) for one in pair] for pair in sums.tolist()]
+    above_low, above_low_outside = of_foreground.from_level(levels.low), of_background.from_level(levels.low)
+    missing, absent = of_foreground.from_level(levels.high, -1), of_background.from_level(levels.high, -1)
+    mean = (above_low.total + above_low_outside.total) / (truth.size * levels.scale)
+    adaptive = _adaptive(mean, levels, prediction, whole)
+    # Number of pixels, false and true, from each level on, and from beyond the last.
+    from_level = np.zeros((2, 257))
+    from_level[:, :256] = kinds[:, ::-1].cumsum(1)[:, ::-1]
 
-    def counts(chosen: NDArray[np.bool_]) -> Counts:
-        chosen = chosen & occurring
-        return Counts(histograms.foreground[chosen].sum(), histograms.background[chosen].sum())
+    def counts(level: int) -> Counts:
+        false, true = from_level[:, level].tolist()
+        return Counts(true, false)
 
     return levels, Statistics(
         mean=mean,
         missing=missing.total / levels.scale,
-        excess=background.total / levels.scale,
-        curve=_curve(levels, histograms),
-        adaptive=counts(levels.values >= _adaptive_threshold(mean, levels, prediction, occurring)),
-        half=counts(levels.values > 0.5),
-        foreground=foreground.moments(levels.scale),
+        excess=above_low_outside.total / levels.scale,
+        curve=Counts(*from_level[::-1, levels.curve]),
+        adaptive=counts(adaptive),
+        half=counts(levels.half),
+        foreground=above_low.moments(levels.scale),
         background=absent.moments(levels.scale),
-        quadrants=quadrants,
+        quadrants=tuple(
+            _quadrant(prediction, levels, window, *pair)
+            for window, pair in zip(truth.quadrants if truth.is_mixed else (), of_quadrants, strict=False)
+        ),
     )
 
 
-def _histogram(pixels: NDArray[np.uint8], mask: NDArray[np.uint8] | None = None) -> Vector:
-    if not pixels.size:
-        return np.zeros(256)
-    if pixels.size >= _CALC_HIST_LIMIT:
-        chosen = pixels.ravel() if mask is None else pixels[mask > 0]
-        return np.bincount(chosen, minlength=256).astype(np.float64)
-    return np.asarray(cv2.calcHist([pixels], [0], mask, [256], [0, 256]), np.float64).ravel()
+def _histograms(prediction: NDArray[np.uint8], truth: GroundTruth) -> Vector:
+    """Count the levels of each quadrant's background and foreground: (4, 2, 256)."""
+    total = np.zeros((NUM_PARTS, 256))
+    pixels, parts = prediction.ravel(), truth.parts.ravel()
+    for start in range(0, truth.size, _CALC_HIST_LIMIT):
+        some = slice(start, start + _CALC_HIST_LIMIT)
+        total += cv2.calcHist([parts[some], pixels[some]], [0, 1], None, _SHAPE, _RANGES)
+    return total.reshape(-1, 2, 256)
 
 
-def _of_window(prediction: NDArray[np.uint8], truth: GroundTruth, window: Window) -> tuple[Vector, Vector]:
-    both = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(window, truth.box, strict=True))
-    return _histogram(prediction[window]), _histogram(prediction[both], truth.foreground[both])
-
-
-def _curve(levels: Levels, histograms: Histograms) -> Counts:
-    bins = np.zeros(256, np.int64)
-    inside = slice(levels.low, levels.high + 1)
-    bins[inside] = (levels.values[inside] * 255).astype(np.uint8)
-    parts = (np.bincount(bins, part, 256)[::-1] for part in (histograms.foreground, histograms.background))
-    return Counts(*(part.cumsum().astype(np.float64) for part in parts))
-
-
-def _adaptive_threshold(
-    mean: float, levels: Levels, prediction: NDArray[np.uint8], occurring: NDArray[np.bool_]
-) -> float:
-    close = (abs(levels.values - 2 * mean) < KNIFE_EDGE) & occurring & (levels.values != 1)
-    if close.any():
-        mean = float(levels.values[prediction].mean())
-    return min(2 * mean, 1)
+def _adaptive(mean: float, levels: Levels, prediction: NDArray[np.uint8], whole: Vector) -> int:
+    """Return the level from which on values reach twice the mean, at most 1."""
+    values = levels.values
+    level = int(values.searchsorted(2 * mean))
+    for near in range(max(level - 1, 0), min(level + 1, 256)):
+        if abs(values[near] - 2 * mean) < KNIFE_EDGE and whole[near] > 0 and values[near] != 1:
+            mean = float(values[prediction].mean())
+            break
+    return int(values.searchsorted(min(2 * mean, 1.0)))
 
 
 def _quadrant(
-    prediction: NDArray[np.uint8], levels: Levels, window: Window, whole: Vector, foreground: Vector
+    prediction: NDArray[np.uint8], levels: Levels, window: Window, background: Sums, foreground: Sums
 ) -> Quadrant | None:
-    both, inside = Sums.of(whole).from_level(levels.low), Sums.of(foreground).from_level(levels.low)
-    if not both.num:
+    num, scale = background.num + foreground.num, levels.scale
+    if not num:
         return None
-    num, scale = both.num, levels.scale
-    xx = (num * both.squares - both.total**2) / (num * scale**2)
-    if xx == 0 and inside.num in (0, num) and 0 < both.total < num * scale:
+    both = Sums(num, background.total + foreground.total, background.squares + foreground.squares)
+    _, total, squares = both.from_level(levels.low)
+    num_inside, inside = foreground.num, foreground.total - levels.low * foreground.num
+    xx = (num * squares - total**2) / (num * scale**2)
+    if xx == 0 and num_inside in (0, num) and 0 < total < num * scale:
         # Two constants: in PySODMetrics the rounding of the mean decides whether they count as equal.
         values = levels.values[prediction][window]
         xx = float(np.sum((values - values.mean()) ** 2))
     return Quadrant(
         num=num,
-        x=both.total / (num * scale),
-        y=inside.num / num,
+        x=total / (num * scale),
+        y=num_inside / num,
         xx=xx,
-        yy=(num * inside.num - inside.num**2) / num,
-        xy=(num * inside.total - both.total * inside.num) / (num * scale),
+        yy=(num * num_inside - num_inside**2) / num,
+        xy=(num * inside - total * num_inside) / (num * scale),
     )

@@ -59,14 +59,13 @@ def measure(
             prediction = (prediction - lowest) / (highest - lowest)
         statistics = statistics_of_values(prediction, truth)
     curves = curves_of(statistics.curve, truth)
-    named = dict(zip(CURVES, curves, strict=True))
-    inputs = Inputs(prediction, low, high, truth, statistics, named, protocol.fw_beta2)
+    inputs = Inputs(prediction, low, high, truth, statistics, curves, protocol.fw_beta2)
     return ImageScores({name: float(metric.score(inputs)) for name, metric in protocol.metrics.items()}, curves)
 
 
 def ground_truth(mask: NDArray[np.uint8], protocol: Protocol) -> GroundTruth:
-    """Prepare a mask for ``measure``."""
-    return GroundTruth(protocol.prepare(mask, mask)[1], protocol.gt_threshold)
+    """Prepare a mask for ``measure`` of several predictions."""
+    return GroundTruth(protocol.prepare(mask, mask)[1], protocol.gt_threshold, shared=True)
 
 
 class CurveSum:

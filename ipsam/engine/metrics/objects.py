@@ -70,8 +70,8 @@ class Objects:
             threshold = min(2 * values.sum() / self._values.size, 1)
             above = values >= threshold
             false = np.count_nonzero(above & ~inside) + (0 if threshold else self._values.size - values.size)
-            counts = Counts(np.float64(np.count_nonzero(above & inside)), np.float64(false))
-            scores.append(f_measure(counts, int(np.count_nonzero(inside))))
+            counts = Counts(float(np.count_nonzero(above & inside)), float(false))
+            scores.append(float(f_measure(counts, int(np.count_nonzero(inside)))))
         return float(np.mean(scores))
 
     def recall(self) -> float:

@@ -2,38 +2,28 @@
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ipsam.engine.metrics.statistics import Counts, Values
+from ipsam.engine.metrics.statistics import Counts, Values, Vector
 
 F_BETA2 = 0.3  # Achanta et al., Frequency-tuned salient region detection, CVPR 2009
 BOUNDARY = 0.02  # of the diagonal; Cheng et al., Boundary IoU, CVPR 2021
 
 
-def precision(counts: Counts) -> Values:
-    """Compute precision; 0 where nothing is predicted."""
-    return _divide(counts.true, counts.true + counts.false)
+def overlaps(counts: Counts, num_foreground: int) -> tuple[Values, Values, Values, Values, Values]:
+    """Compute precision, recall, F, Dice and IoU; each is 0 where it would divide by 0.
 
-
-def recall(counts: Counts, num_foreground: int) -> Values:
-    """Compute recall; 0 without foreground."""
-    return _divide(counts.true, np.full_like(counts.true, num_foreground))
+    F has beta^2 = 0.3, by PySODMetrics' operations in their order.
+    """
+    true, predicted = counts.true, counts.true + counts.false
+    p, r = _divide(true, predicted), _divide(true, num_foreground)
+    f = _divide((F_BETA2 + 1) * p * r, F_BETA2 * p + r)
+    return p, r, f, _divide(2 * true, num_foreground + predicted), _divide(true, num_foreground + counts.false)
 
 
 def f_measure(counts: Counts, num_foreground: int) -> Values:
-    """Compute F with beta^2 = 0.3, by PySODMetrics' operations in their order."""
-    p, r = precision(counts), recall(counts, num_foreground)
-    return _divide((F_BETA2 + 1) * p * r, F_BETA2 * p + r)
-
-
-def dice(counts: Counts, num_foreground: int) -> Values:
-    """Compute Dice; 0 where both areas are empty."""
-    return _divide(2 * counts.true, num_foreground + counts.true + counts.false)
-
-
-def iou(counts: Counts, num_foreground: int) -> Values:
-    """Compute IoU; 0 where both areas are empty."""
-    return _divide(counts.true, num_foreground + counts.false)
+    """Compute F with beta^2 = 0.3."""
+    return overlaps(counts, num_foreground)[2]
 
 
 def boundary_iou(prediction: NDArray[np.uint8], foreground: NDArray[np.uint8]) -> Values:
@@ -50,12 +40,16 @@ def boundary_iou(prediction: NDArray[np.uint8], foreground: NDArray[np.uint8]) -
 
     ours, theirs = boundary(prediction), boundary(foreground)
     true = np.count_nonzero(ours & theirs)
-    counts = Counts(np.float64(true), np.float64(np.count_nonzero(ours) - true))
-    return iou(counts, int(np.count_nonzero(theirs)))
+    counts = Counts(float(true), float(np.count_nonzero(ours) - true))
+    return overlaps(counts, int(np.count_nonzero(theirs)))[4]
 
 
-def _divide(numerator: ArrayLike, denominator: ArrayLike) -> Values:
+def _divide(numerator: Values, denominator: Values) -> Values:
     """Divide; 0 where the denominator is 0."""
-    quotient: NDArray[np.float64] = np.zeros(np.shape(denominator))
-    np.divide(numerator, denominator, out=quotient, where=np.not_equal(denominator, 0))
+    if isinstance(denominator, float | int):
+        return numerator / denominator if denominator else 0 * numerator
+    if denominator.all():
+        return numerator / denominator
+    quotient: Vector = np.zeros(denominator.shape)
+    np.divide(numerator, denominator, out=quotient, where=denominator != 0)
     return quotient

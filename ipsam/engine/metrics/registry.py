@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ipsam.engine.metrics.alignment import e_measure
 from ipsam.engine.metrics.objects import Objects
-from ipsam.engine.metrics.overlap import boundary_iou, dice, f_measure, iou, precision, recall
+from ipsam.engine.metrics.overlap import boundary_iou, f_measure, overlaps
 from ipsam.engine.metrics.reference import MODULE, by_pysodmetrics
-from ipsam.engine.metrics.statistics import Counts, Pixels, Statistics, Vector
+from ipsam.engine.metrics.statistics import Counts, Pixels, Statistics, Values, Vector
 from ipsam.engine.metrics.structure import s_measure
 from ipsam.engine.metrics.truth import GroundTruth
 from ipsam.engine.metrics.weighted_f import weighted_f
@@ -24,9 +24,8 @@ CURVES = ("precision", "recall", "f", "em", "dice", "iou")
 
 def curves_of(counts: Counts, truth: GroundTruth) -> NDArray[np.float64]:
     """Compute the curves (6, 256), in the order of ``CURVES``, from counts at 256 thresholds."""
-    num = truth.num_foreground
-    overlaps = f_measure(counts, num), e_measure(counts, truth), dice(counts, num), iou(counts, num)
-    return np.stack([precision(counts), recall(counts, num), *overlaps])
+    precision, recall, f, dice, iou = overlaps(counts, truth.num_foreground)
+    return np.array([precision, recall, f, e_measure(counts, truth), dice, iou])
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Inputs:
         pixels: (h, w) prediction, in which ``low`` stands for 0 and ``high`` for 1.
         truth: the mask.
         statistics: counts and moments of the normalised prediction.
-        curves: (256,) each, by the names in ``CURVES``, at the thresholds 255/255, 254/255, ..., 0.
+        all_curves: (6, 256), in the order of ``CURVES``, at the thresholds 255/255, 254/255, ..., 0.
         fw_beta2: beta squared of the weighted F-measure.
     """
 
@@ -46,8 +45,18 @@ class Inputs:
     high: int
     truth: GroundTruth
     statistics: Statistics
-    curves: dict[str, Vector]
+    all_curves: Vector
     fw_beta2: float
+
+    @cached_property
+    def curves(self) -> dict[str, Vector]:
+        """Curves by name."""
+        return dict(zip(CURVES, self.all_curves, strict=True))
+
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """Means of the curves by name."""
+        return dict(zip(CURVES, self.all_curves.mean(1).tolist(), strict=True))
 
     @cached_property
     def values(self) -> Vector:
@@ -56,6 +65,11 @@ class Inputs:
             return self.pixels
         levels = np.arange(256) / 255
         return np.asarray(((levels - levels[self.low]) / (levels[self.high] - levels[self.low]))[self.pixels])
+
+    @cached_property
+    def overlaps_50(self) -> tuple[Values, Values, Values, Values, Values]:
+        """Precision, recall, F, Dice and IoU at threshold 0.5."""
+        return overlaps(self.statistics.half, self.truth.num_foreground)
 
     @cached_property
     def objects(self) -> Objects:
@@ -116,7 +130,7 @@ _ENTRIES = (
         lambda x: weighted_f(x.pixels, x.truth, x.statistics, low=x.low, high=x.high, beta2=x.fw_beta2),
     ),
     Metric("sm", "Sm", "S-measure, alpha = 0.5", lambda x: s_measure(x.statistics, x.truth)),
-    Metric("em", "Em", "E-measure, mean over 256 thresholds", lambda x: x.curves["em"].mean(), highest=HIGHEST_E),
+    Metric("em", "Em", "E-measure, mean over 256 thresholds", lambda x: x.means["em"], highest=HIGHEST_E),
     Metric(
         "em_adp",
         "Em adp",
@@ -132,7 +146,7 @@ _ENTRIES = (
         peak_of="em",
         highest=HIGHEST_E,
     ),
-    Metric("f", "F", "F-measure, beta^2 = 0.3, mean over 256 thresholds", lambda x: x.curves["f"].mean()),
+    Metric("f", "F", "F-measure, beta^2 = 0.3, mean over 256 thresholds", lambda x: x.means["f"]),
     Metric(
         "f_adp",
         "F adp",
@@ -142,10 +156,10 @@ _ENTRIES = (
     Metric(
         "f_max", "F max", "F-measure, beta^2 = 0.3, peak of the mean curve", lambda x: x.curves["f"].max(), peak_of="f"
     ),
-    Metric("mdice", "mDice", "Dice, mean over 256 thresholds", lambda x: x.curves["dice"].mean()),
-    Metric("miou", "mIoU", "IoU, mean over 256 thresholds", lambda x: x.curves["iou"].mean()),
-    Metric("dice_50", "Dice .5", "Dice at threshold 0.5", lambda x: dice(x.statistics.half, x.truth.num_foreground)),
-    Metric("iou_50", "IoU .5", "IoU at threshold 0.5", lambda x: iou(x.statistics.half, x.truth.num_foreground)),
+    Metric("mdice", "mDice", "Dice, mean over 256 thresholds", lambda x: x.means["dice"]),
+    Metric("miou", "mIoU", "IoU, mean over 256 thresholds", lambda x: x.means["iou"]),
+    Metric("dice_50", "Dice .5", "Dice at threshold 0.5", lambda x: x.overlaps_50[3]),
+    Metric("iou_50", "IoU .5", "IoU at threshold 0.5", lambda x: x.overlaps_50[4]),
 )
 METRICS = {metric.name: metric for metric in _ENTRIES}
 

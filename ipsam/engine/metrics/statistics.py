@@ -1,8 +1,7 @@
 """Counts and moments of a normalised prediction, shared by all metrics."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,27 +10,24 @@ from ipsam.engine.metrics.truth import GroundTruth
 
 Pixels = NDArray[Any]  # uint8 of 0 to 255, or floating point of 0 to 1
 Vector = NDArray[np.float64]
-Values = Vector | np.float64  # at many thresholds, or at one
+Values = Vector | float  # at many thresholds, or at one
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """Numbers of true and false positives, at one threshold or at each of 256 (255 first)."""
 
     true: Values
     false: Values
 
 
-@dataclass(frozen=True)
-class Moments:
+class Moments(NamedTuple):
     """Mean and sample standard deviation (n - 1) of some pixels."""
 
     mean: float
     std: float
 
 
-@dataclass(frozen=True)
-class Quadrant:
+class Quadrant(NamedTuple):
     """Moments of prediction x and ground truth y in a quadrant of ``num`` pixels.
 
     ``x`` and ``y`` are means; ``xx``, ``yy`` and ``xy`` are sums of squared deviations and of their products.
@@ -45,8 +41,7 @@ class Quadrant:
     xy: float
 
 
-@dataclass(frozen=True)
-class Statistics:
+class Statistics(NamedTuple):
     """Statistics of a normalised prediction (values in [0, 1]) and its ground truth.
 
     Attributes:

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ipsam.engine.metrics.distance import squared_distance
+from ipsam.engine.metrics.distance import NEAR, nearest_foreground, squared_distance
 
 Window = tuple[slice, slice]  # rows, columns
+NUM_PARTS = 8  # background and foreground of four quadrants
 
 
 class GroundTruth:
@@ -17,15 +18,16 @@ class GroundTruth:
     Args:
         mask: (h, w) uint8.
         threshold: values above it are foreground.
+        shared: several predictions are scored against it.
 
     Attributes:
         foreground: (h, w) uint8 of 0 and 1, contiguous.
         size, num_foreground: numbers of all pixels and of foreground pixels.
     """
 
-    def __init__(self, mask: NDArray[np.uint8], threshold: int) -> None:
+    def __init__(self, mask: NDArray[np.uint8], threshold: int, *, shared: bool = False) -> None:
         self.foreground: NDArray[np.uint8] = cv2.threshold(mask, threshold, 1, cv2.THRESH_BINARY)[1]
-        self.size = mask.size
+        self.size, self._shared = mask.size, shared
         self._in_rows = self._along(1)
         self._squared: tuple[Window, NDArray[np.uint16]] | None = None  # of a window
         self.num_foreground = int(self._in_rows.sum())
@@ -59,16 +61,27 @@ class GroundTruth:
     def squared_distance(self, window: Window, largest: Window) -> NDArray[np.uint16]:
         """Compute ``squared_distance`` in a window, within ``largest``, that holds the foreground.
 
-        It is kept for the mask's next prediction. If that needs another window, all of ``largest`` is computed.
+        It is kept for the mask's next prediction. If that needs another window, all of ``largest`` is computed; and at
+        once where that is at most twice as large, and other predictions will come.
         """
         if self._squared is None or not all(
             known.start <= side.start and side.stop <= known.stop
             for known, side in zip(self._squared[0], window, strict=True)
         ):
-            outer = window if self._squared is None else largest
+            is_first = self._squared is None and not (self._shared and _area(largest) <= 2 * _area(window))
+            outer = window if is_first else largest
             self._squared = outer, squared_distance(self.foreground[outer])
         outer, squared = self._squared
         return squared[within(window, outer)]
+
+    @cached_property
+    def nearest(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Background pixels near the foreground with their nearest, in ``box_with_margin(NEAR)``, within the image.
+
+        ``squared_distance`` was called for at least that window.
+        """
+        window = self.box_with_margin(NEAR)
+        return nearest_foreground(self.foreground[window], self.squared_distance(window, window))
 
     @cached_property
     def quadrants(self) -> tuple[Window, Window, Window, Window]:
@@ -84,6 +97,22 @@ class GroundTruth:
         height, width = self.foreground.shape
         above, below, left, right = slice(0, y), slice(y, height), slice(0, x), slice(x, width)
         return (above, left), (above, right), (below, left), (below, right)
+
+    @cached_property
+    def parts(self) -> NDArray[np.uint8]:
+        """Number each pixel's part (h, w): twice its quadrant, plus 1 on the foreground; one quadrant if not mixed."""
+        parts = self.foreground
+        if self.is_mixed:
+            parts = parts.copy()
+            _, (_, right), (below, _), _ = self.quadrants
+            parts[:, right] += 2
+            parts[below] += 4
+        return parts
+
+
+def _area(window: Window) -> int:
+    rows, columns = window
+    return int((rows.stop - rows.start) * (columns.stop - columns.start))
 
 
 def within(window: Window, outer: Window) -> Window:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ipsam.engine.metrics.distance import NEAR, SATURATED, spread_to_background
+from ipsam.engine.metrics.distance import BORDER, NEAR, SATURATED, with_border
 from ipsam.engine.metrics.statistics import Pixels, Statistics
 from ipsam.engine.metrics.truth import GroundTruth, Window, within
 
@@ -34,7 +34,7 @@ def weighted_f(
     if truth.num_foreground == 0:
         return 0.0
     inner = truth.box_with_margin(NEAR)
-    scale, false_positives, squared = high - low, 0.0, None
+    scale, false_positives = high - low, 0.0
     if truth.is_mixed:
         largest = truth.box_with_margin(REACH)
         window = _predicted(pixels, largest, low)
@@ -43,18 +43,22 @@ def weighted_f(
         false_positives = 2 * statistics.excess
         if window is not None:
             false_positives -= _discount(pixels[window], squared[within(window, outer)], low) / scale
-        squared = squared[within(inner, outer)]
-    missed = _missed(pixels[inner], truth.foreground[inner], squared, high) / scale if statistics.missing else 0.0
+    missed = _missed(pixels[inner], truth, truth.foreground[inner], high) / scale if statistics.missing else 0.0
     true_positives = truth.num_foreground - missed
     r = 1 - missed / truth.num_foreground
     p = true_positives / (true_positives + false_positives + EPS)
     return (1 + beta2) * r * p / (r + beta2 * p + EPS)
 
 
-def _missed(pixels: Pixels, foreground: NDArray[np.uint8], squared: NDArray[np.uint16] | None, high: int) -> float:
+def _missed(pixels: Pixels, truth: GroundTruth, foreground: NDArray[np.uint8], high: int) -> float:
     """Sum the errors on the foreground, each limited to the weighted mean of the errors around it."""
-    error = (np.asarray(high, pixels.dtype) - pixels) * foreground
-    spread = error if squared is None else spread_to_background(error, foreground, squared)
+    error = spread = (np.asarray(high, pixels.dtype) - pixels) * foreground
+    if truth.is_mixed:
+        bordered = with_border(error)
+        background, nearest = truth.nearest
+        flat = bordered.ravel()
+        flat[background] = flat[nearest]
+        spread = bordered[BORDER:-BORDER, BORDER:-BORDER]
     mean = cv2.sepFilter2D(
         spread, cv2.CV_64F, _GAUSSIAN, _GAUSSIAN, borderType=cv2.BORDER_CONSTANT | cv2.BORDER_ISOLATED
     )
