@@ -39,7 +39,7 @@ def test_one_method_on_one_dataset(script: Callable[..., Any]) -> None:
     expected = measure(cv2.imread("One/b.png", cv2.IMREAD_UNCHANGED), mask_of(1), Protocol()).scores
     assert {metric: float(rows[1][metric]) for metric in METRICS} == expected
     written = {path.name for path in Path("out").iterdir()}
-    curves = {"CAMO_pr.png", "CAMO_f.png", "CAMO_em.png"}
+    curves = {"CAMO_pr.svg", "CAMO_f.svg", "CAMO_em.svg"}
     assert written == {"metrics.json", "per_image.csv", "curves.csv", "report.html"} | curves
     with Path("out/curves.csv").open(newline="") as file:
         points = list(csv.DictReader(file))
@@ -105,7 +105,7 @@ def test_several_methods_on_several_datasets(score: Callable[..., Any]) -> None:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["method", "dataset", "name", *METRICS]
     assert len(rows) == 9
-    assert len(list(Path("out").glob("*_pr.png"))) == 2
+    assert len(list(Path("out").glob("*_pr.svg"))) == 2
     compared = [line for line in done.out.splitlines() if line.startswith("| CAMO ") and "] |" in line]
     assert [[cell.strip() for cell in line.split("|")[1:5]] for line in compared] == [
         ["CAMO", "Two", "One", metric] for metric in ("MAE", "Fw", "Sm")

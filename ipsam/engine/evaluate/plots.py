@@ -1,12 +1,11 @@
 """Style of the plots: colours that stay distinct, quiet axes, PNG."""
 
 import io
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from ipsam.utils.fonts import boxes_for_unknown_letters
+if TYPE_CHECKING:  # the report takes the colours alone
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, distinct under every colour blindness; without its black and yellow.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -19,8 +18,11 @@ def line_style(line: int) -> tuple[str, str]:
     return COLOURS[line % len(COLOURS)], STYLES[line // len(COLOURS) % len(STYLES)]
 
 
-def empty_plots(rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+def empty_plots(rows: int = 1, columns: int = 1) -> "tuple[Figure, list[Axes]]":
     """Make a figure of plots with a grid, and their axes row by row."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(SIZE[0] * columns, SIZE[1] * rows), layout="constrained")
     FigureCanvasAgg(figure)
     plots = [figure.add_subplot(rows, columns, number + 1) for number in range(rows * columns)]
@@ -31,8 +33,10 @@ def empty_plots(rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
     return figure, plots
 
 
-def png(figure: Figure, dpi: int = 150) -> bytes:
+def png(figure: "Figure", dpi: int = 150) -> bytes:
     """Encode a figure as PNG; letters that no font has become boxes."""
+    from ipsam.utils.fonts import boxes_for_unknown_letters
+
     content = io.BytesIO()
     with boxes_for_unknown_letters():
         figure.savefig(content, format="png", dpi=dpi)

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
-from ipsam.tools.compare.curves import KINDS, Curves, Lines, Values, plotted
-
+KINDS = {"pr": "precision and recall", "f": "F-measure", "em": "E-measure"}  # of curves
 WIDTH, HEIGHT = 410, 280  # of the area between the axes, in the SVG's units
 NUM_BINS = 25
 DIFFERENT = 0.5  # of the largest difference between methods, from which on a curve is worth a closer look
 MARGIN = 0.04  # around it, of the axis' length
 
 Range = tuple[float, float]
+Values = NDArray[np.float64]
+Curves = Mapping[str, Values]  # by the names in ipsam.engine.metrics.CURVES, at the thresholds 255 to 0
+Line = tuple[Values, Values]  # x and y
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,26 @@ class Chart:
 
 
 def curve_chart(kind: str, methods: Sequence[Curves | None], *, zoom: bool = False) -> Chart:
-    """Plot one of ``KINDS``; with ``zoom`` only the part in which the methods differ."""
-    labels, (right, highest), lines = plotted(kind, methods)
-    ranges = where_different(lines) if zoom else ((0.0, right), (0.0, highest))
-    return _chart(KINDS[kind] + (", where they differ" if zoom else ""), labels, lines, *ranges)
+    """Plot precision over recall, or the F- or E-measure over the threshold.
+
+    Args:
+        kind: one of ``KINDS``.
+        methods: each method's curves, if it has any.
+        zoom: show only the part in which the methods differ.
+    """
+    x_name, y_name = ("recall", "precision") if kind == "pr" else ("", kind)
+    lines: dict[int, Line] = {
+        number: (curves[x_name] if x_name else np.arange(255, -1, -1, dtype=np.float64), curves[y_name])
+        for number, curves in enumerate(methods)
+        if curves is not None
+    }
+    highest = max([1.0, *(float(np.max(y)) for _, y in lines.values())])  # E of small images exceeds 1
+    ranges = where_different(lines) if zoom else ((0.0, 1.0 if x_name else 255.0), (0.0, highest))
+    title = KINDS[kind] + (", where they differ" if zoom else "")
+    return _chart(title, (x_name or "threshold", y_name if x_name else KINDS[kind]), lines, *ranges)
 
 
-def where_different(lines: Lines) -> tuple[Range, Range]:
+def where_different(lines: Mapping[int, Line]) -> tuple[Range, Range]:
     """Return the part of the unit square, as ranges of x and y, in which rising x has the most different y."""
     start, stop = max(np.min(x) for x, _ in lines.values()), min(np.max(x) for x, _ in lines.values())
     grid = np.linspace(start, stop, 512)
@@ -77,6 +92,15 @@ def group_chart(title: str, label: str, groups: Mapping[str, int], methods: Sequ
     return _chart(title, ("", label), lines, (-0.5, len(groups) - 0.5), y_range, x_ticks=x_ticks, dotted=True)
 
 
+def ticks(limits: Range, most: int = 5) -> list[tuple[float, str]]:
+    """Return round values with their texts, at equal distances of which at most ``most`` fit."""
+    low, high = limits
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next(size for one in (1, 2, 2.5, 5, 10) if (size := one * power) * most >= (high - low) * (1 - 1e-9))
+    numbers = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    return [(number * step, f"{number * step:g}") for number in numbers]
+
+
 def _padded(values: Values) -> Range:
     low, high = float(values.min()), float(values.max())
     margin = max(MARGIN * (high - low), 0.005)
@@ -86,7 +110,7 @@ def _padded(values: Values) -> Range:
 def _chart(
     title: str,
     labels: tuple[str, str],
-    lines: Lines,
+    lines: Mapping[int, Line],
     x_range: Range,
     y_range: Range,
     *,
@@ -97,15 +121,11 @@ def _chart(
     def along(values: Values | float, limits: Range, length: float) -> Any:  # as values
         return (np.asarray(values, np.float64) - limits[0]) / (limits[1] - limits[0]) * length
 
-    def points(x: Values, y: Values) -> list[str]:
-        both = zip(along(x, x_range, WIDTH), HEIGHT - along(y, y_range, HEIGHT), strict=True)
-        return [f"{left:.1f} {top:.1f}" for left, top in both if math.isfinite(top)]
+    def points(line: Line) -> list[str]:
+        x, y = along(line[0], x_range, WIDTH), HEIGHT - along(line[1], y_range, HEIGHT)
+        return [f"{left:.1f} {top:.1f}" for left, top in zip(x, y, strict=True) if math.isfinite(top)]
 
-    def ticks(limits: Range) -> list[tuple[float, str]]:
-        values = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(*limits)
-        return [(value, f"{value:g}") for value in values if limits[0] <= value <= limits[1]]
-
-    drawn = {number: found for number, line in lines.items() if (found := points(*line))}
+    drawn = {number: found for number, line in lines.items() if (found := points(line))}
     return Chart(
         title,
         *labels,

@@ -12,9 +12,8 @@ from ipsam.engine.evaluate.scoring import score_sets, summary
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.metrics.tables import scores_table
 from ipsam.tools.compare.breakdown import group_rows, measure_traits
-from ipsam.tools.compare.curves import save_curves
 from ipsam.tools.compare.examples import Rivalry, draw_examples, draw_rivalries
-from ipsam.tools.compare.html_report import Details, notes, render
+from ipsam.tools.compare.html_report import Details, curve_files, notes, render
 from ipsam.tools.compare.request import MapSet
 from ipsam.tools.compare.significance import Difference, differences, differences_table, reference_on
 from ipsam.utils.files import as_csv, as_json, write_files, write_text
@@ -76,14 +75,10 @@ class Comparison:
         groups, traits = self._breakdown(num_workers) if breakdown else ([], [])
         rows = {"differences": [*map(asdict, self.differences)], "breakdown": groups, "traits": traits}
         files = {"metrics.json": as_json(content)} | score_tables(self.methods, parquet=parquet)
-        files |= {f"{name}.csv": as_csv(found) for name, found in rows.items() if found}
+        files |= {f"{name}.csv": as_csv(found) for name, found in rows.items() if found} | curve_files(self.methods)
         write_files(folder, files)
         for name in {"per_image.parquet", *(f"{each}.csv" for each in rows)} - files.keys():
             (folder / name).unlink(missing_ok=True)  # an earlier command's, of other scores
-        save_curves(
-            {name: {method: one.curves.get(name) for method, one in self.methods.items()} for name in self.datasets},
-            folder,
-        )
         examples = {}
         for one in self.sets:
             scores = self.methods[one.method].images[one.dataset]

@@ -18,8 +18,7 @@ from ipsam.engine.evaluate.scores import Evaluation
 from ipsam.engine.metrics import ALL_METRICS
 from ipsam.engine.metrics.tables import num_images
 from ipsam.tools.compare.breakdown import HEADINGS
-from ipsam.tools.compare.charts import HEIGHT, WIDTH, Chart, curve_chart, group_chart, histogram
-from ipsam.tools.compare.curves import KINDS
+from ipsam.tools.compare.charts import HEIGHT, KINDS, WIDTH, Chart, curve_chart, group_chart, histogram
 from ipsam.tools.compare.examples import FALSE_POSITIVE, MISSED, OBJECT, Example, Rivalry
 from ipsam.tools.compare.significance import NUM_DRAWS, Difference
 from ipsam.utils.console import visible
@@ -59,17 +58,8 @@ def render(methods: Mapping[str, Evaluation], details: Details) -> str:
     """
     datasets = list(dict.fromkeys(name for evaluation in methods.values() for name in evaluation.datasets))
     scored_methods = next(iter(methods)) if len(methods) == 1 else f"{len(methods)} methods"
-    environment = Environment(
-        loader=PackageLoader(__package__),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        finalize=_visible,
-    )
-    environment.filters |= {"num_images": num_images, "number": _number, "data_uri": _data_uri, "sha256": _sha256}
     metrics = next(iter(methods.values())).protocol.metrics
-    return environment.get_template("report.html.j2").render(
+    return _environment().get_template("report.html.j2").render(
         title=f"{scored_methods} on {datasets[0] if len(datasets) == 1 else f'{len(datasets)} datasets'}",
         protocol=next(iter(methods.values())).protocol,
         methods=list(methods),
@@ -82,11 +72,21 @@ def render(methods: Mapping[str, Evaluation], details: Details) -> str:
         datasets=[_dataset(dataset, methods, details) for dataset in datasets],
         num_draws=f"{NUM_DRAWS:,}",
         error_colours=ERROR_COLOURS,
-        palettes=(COLOURS, DARK_COLOURS),
-        dashes=DASHES,
-        width=WIDTH,
-        height=HEIGHT,
     )
+
+
+def curve_files(methods: Mapping[str, Evaluation]) -> dict[str, bytes]:
+    """Draw ``<dataset>_pr.svg``, ``_f.svg`` and ``_em.svg`` for each dataset that has curves."""
+    template, files = _environment().get_template("curves.svg.j2"), {}
+    for dataset in dict.fromkeys(name for one in methods.values() for name in one.curves):
+        curves = [one.curves.get(dataset) for one in methods.values()]
+        for kind in KINDS:
+            chart = curve_chart(kind, curves)
+            lines = [number for number, _ in chart.lines]
+            title = f"{dataset}: {chart.title}"
+            page = template.render(title=title, chart=chart, lines=lines, methods=list(methods))
+            files[f"{dataset}_{kind}.svg"] = page.encode("utf-8", "replace")
+    return files
 
 
 def notes(methods: Mapping[str, Evaluation]) -> list[str]:
@@ -155,6 +155,20 @@ def _group_charts(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> 
             scores = [{row["group"]: row["sm"] for row in of_all if row["method"] == method} for method in methods]
             charts.append(group_chart(title, ALL_METRICS["sm"].label, groups, scores))
     return charts
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        finalize=_visible,
+    )
+    environment.globals |= {"palettes": (COLOURS, DARK_COLOURS), "dashes": DASHES, "width": WIDTH, "height": HEIGHT}
+    environment.filters |= {"num_images": num_images, "number": _number, "data_uri": _data_uri, "sha256": _sha256}
+    return environment
 
 
 def _visible(value: Any) -> Any:

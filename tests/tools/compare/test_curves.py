@@ -1,37 +1,25 @@
-from pathlib import Path
+import xml.etree.ElementTree as ElementTree
 
-import cv2
 import numpy as np
-import pytest
 
-from ipsam.engine.evaluate.plots import COLOURS
+from ipsam.engine.evaluate.scores import Evaluation
 from ipsam.engine.metrics import CURVES
-from ipsam.tools.compare.curves import KINDS, draw_curve, save_curves
+from ipsam.tools.compare.charts import KINDS
+from ipsam.tools.compare.html_report import DASHES, curve_files
 
 FALLING = {name: np.linspace(1, 0, 256) if name == "precision" else np.linspace(0, 1, 256) for name in CURVES}
-FLAT = {name: np.full(256, 0.5) for name in CURVES}
-NAMES = ("plain", "_hidden", "$\\frac{", "模型", "<script>alert(1)</script>", "x" * 200)
+NAMES = ("plain", "模型", "<script>alert(1)</script>", "\x1b[31m", *map(str, range(4)))
+SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_method_has_a_line_and_its_name_in_the_legend(kind: str) -> None:
-    (axes,) = draw_curve(kind, {"absent": None} | dict.fromkeys(NAMES, FALLING), "a $et: 数据").axes
-    legend = axes.get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == [*NAMES[:-1], "x" * 47 + "…"]
-    # A method without curves keeps its colour.
-    assert [line.get_color() for line in axes.lines] == [*COLOURS[1:], COLOURS[0]]
-
-
-def test_more_methods_than_colours_differ_in_dashes() -> None:
-    (axes,) = draw_curve("f", {str(number): FLAT for number in range(20)}, "F").axes
-    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 20
-
-
-def test_curve_files(tmp_path: Path) -> None:
-    written = save_curves(
-        {"CAMO": {"one": FLAT, "模型": FALLING}, "NC 4K": {"one": FLAT, "模型": None}}, tmp_path / "new"
-    )
-    assert [path.name for path in written] == [f"{name}_{kind}.png" for name in ("CAMO", "NC 4K") for kind in KINDS]
-    for path in written:
-        assert cv2.imread(str(path)).shape == (540, 720, 3)
+def test_curve_files_name_each_method_beside_a_line_of_its_own() -> None:
+    methods = {"absent": Evaluation()} | {name: Evaluation(curves={"NC 4K": FALLING}) for name in NAMES}
+    files = curve_files(methods)
+    assert list(files) == [f"NC 4K_{kind}.svg" for kind in KINDS]
+    for content in files.values():
+        root = ElementTree.fromstring(content)  # noqa: S314 (our own)
+        lines = [one for one in root.iter(f"{SVG}path") if one.get("class") == "curve"]
+        assert len({one.get("style") for one in lines}) == len(NAMES) <= 6 * len(DASHES)  # colour and dashes
+        assert [one.get("data-parts") for one in lines] == [f"m{number + 1}" for number in range(len(NAMES))]
+        assert [one.findtext(f"{SVG}title") for one in lines] == [name.replace("\x1b", "\\x1b") for name in NAMES]
+        assert [one.text for one in root.findall(f"{SVG}text")][1:] == [one.findtext(f"{SVG}title") for one in lines]
