@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -50,6 +51,8 @@ def run(name: str) -> None:
             quoted = [expanded(one) for one in typed]
         else:
             quoted = [typed[0], *(as_typed(one, file) for one in typed[1:])]
+            if not any("hydra.mode" in one for one in typed):
+                stack.enter_context(_single_run())
         # With HYDRA_FULL_ERROR=1 Hydra raises its errors instead of printing them.
         stack.enter_context(_environment(FULL_ERROR, "1"))
         stack.enter_context(_arguments(quoted))
@@ -87,6 +90,16 @@ def _from_home(value: Any) -> Any:
     if isinstance(value, list):
         return [_from_home(one) for one in value]
     return os.path.expanduser(value) if isinstance(value, str) and (value == "~" or value.startswith("~/")) else value
+
+
+@contextmanager
+def _single_run() -> Iterator[None]:
+    """Spare Hydra composing the configuration twice, the first time only to read ``hydra.mode``."""
+    before, Hydra.get_mode = Hydra.get_mode, lambda *_, **__: None  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = before  # type: ignore[method-assign]
 
 
 @contextmanager
