@@ -95,11 +95,11 @@ def _from_home(value: Any) -> Any:
 @contextmanager
 def _single_run() -> Iterator[None]:
     """Spare Hydra composing the configuration twice, the first time only to read ``hydra.mode``."""
-    before, Hydra.get_mode = Hydra.get_mode, lambda *_, **__: None  # type: ignore[method-assign, assignment]
+    before, Hydra.get_mode = Hydra.get_mode, lambda *_, **__: None
     try:
         yield
     finally:
-        Hydra.get_mode = before  # type: ignore[method-assign]
+        Hydra.get_mode = before
 
 
 @contextmanager

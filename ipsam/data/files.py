@@ -3,8 +3,9 @@
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from ipsam.utils.files import is_absent, unreadable
 from ipsam.utils.untrusted import bounded_text
@@ -24,7 +25,7 @@ MAP_TYPES = f"{TYPES}/npy/npz"
 def entries(folder: Path) -> list[Path]:
     """List a folder's entries by name, without hidden ones; ValueError if it cannot be read."""
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
     except OSError as error:
         raise ValueError(unreadable(folder, error)) from error
 
@@ -34,9 +35,14 @@ def image_files(folder: Path) -> list[Path]:
     return _files_of(folder, EXTENSIONS)
 
 
-def map_files(folder: Path) -> list[Path]:
-    """List the image files and arrays directly in a folder by name; ValueError if it cannot be read."""
-    return _files_of(folder, MAP_EXTENSIONS)
+def holds_files(folder: Path, endings: Collection[str] = EXTENSIONS) -> bool:
+    """Return whether files with these endings lie directly in a folder; ValueError if it cannot be read."""
+    return any(_scan(folder, endings))
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """List the folders directly in a folder by name, without hidden ones; ValueError if it cannot be read."""
+    return [folder / name for name in sorted(_entries_of(folder, lambda entry: _is(entry, "dir")))]
 
 
 def pictures_not_read(folder: Path) -> str:
@@ -51,18 +57,27 @@ def _files_of(folder: Path, endings: Collection[str]) -> list[Path]:
 
 
 def _names_of(folder: Path, endings: Collection[str]) -> list[str]:
-    def is_file(entry: "os.DirEntry[str]") -> bool:
-        try:
-            return entry.is_file()
-        except OSError:  # a link to itself, for one
-            return Path(entry.path).is_file()
+    return sorted(_scan(folder, endings))
 
+
+def _scan(folder: Path, endings: Collection[str]) -> Iterator[str]:
+    """Yield the names of a folder's files with these endings."""
+    return _entries_of(folder, lambda entry: os.path.splitext(entry.name)[1].lower() in endings and _is(entry, "file"))
+
+
+def _entries_of(folder: Path, wanted: Callable[["os.DirEntry[str]"], bool]) -> Iterator[str]:
     try:
         with os.scandir(folder) as found:
-            chosen = (entry for entry in found if os.path.splitext(entry.name)[1].lower() in endings)
-            return sorted(entry.name for entry in chosen if not entry.name.startswith(".") and is_file(entry))
+            yield from (entry.name for entry in found if not entry.name.startswith(".") and wanted(entry))
     except OSError as error:
         raise ValueError(unreadable(folder, error)) from error
+
+
+def _is(entry: "os.DirEntry[str]", kind: Literal["file", "dir"]) -> bool:
+    try:
+        return entry.is_file() if kind == "file" else entry.is_dir()
+    except OSError:  # a link to itself, for one
+        return Path(entry.path).is_file() if kind == "file" else Path(entry.path).is_dir()
 
 
 def by_stem(folder: Path) -> dict[str, list[Path]]:

@@ -22,9 +22,12 @@ ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 MAX_SUFFIX = 12  # characters
 DAY = 86400  # seconds
-PARQUET_ROWS = 10_000  # held in memory at a time
+CSV_ROWS, PARQUET_ROWS = 100, 10_000  # held in memory at a time
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # begins a cell that a spreadsheet takes for one, escaped or not
 PART = re.compile(r"\.(\d+)-([0-9a-f]{8})-[0-9a-f]{8}\.part(\.\w+)?")  # process, host, checksum of the file's name
+
+
+Content = bytes | Iterable[bytes]  # of a file
 
 
 def is_absent(error: OSError) -> bool:
@@ -123,7 +126,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_files(folder: Path, files: Mapping[str, Content]) -> None:
     """Write files to a folder, all of them completely or none, and flush them to the disk; make the folder.
 
     Raises:
@@ -135,7 +138,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         with ExitStack() as stack:
             for name, content in files.items():
                 with stack.enter_context(replacing(folder / name)).open("wb") as file:
-                    file.write(content)
+                    file.writelines([content] if isinstance(content, bytes) else content)
                     file.flush()
                     os.fsync(file.fileno())
     except OSError as error:
@@ -174,13 +177,24 @@ def as_csv(rows: Iterable[Mapping[str, object]], fields: Sequence[str] | None = 
     if fields is None:
         rows = list(rows)
         fields = list(dict.fromkeys(key for row in rows for key in row))
-    content = io.BytesIO()
-    text = io.TextIOWrapper(content, "utf-8", errors="replace", newline="")
-    writer = csv.DictWriter(text, fields)
-    writer.writeheader()
-    writer.writerows({key: _escaped(value) for key, value in row.items()} for row in rows)
-    text.flush()
-    return content.getvalue()
+    return b"".join(csv_parts(rows, fields))
+
+
+def csv_parts(rows: Iterable[Mapping[str, object]], fields: Sequence[str]) -> Iterator[bytes]:
+    """Yield the content of ``as_csv`` in parts, as many rows need not be in memory at once."""
+    text = io.StringIO(newline="")
+    writer, waiting = csv.writer(text), iter(rows)
+    writer.writerow(fields)
+    known = set(fields)
+    while True:
+        yield text.getvalue().encode("utf-8", "replace")
+        text.seek(0)
+        text.truncate()
+        if not (some := list(islice(waiting, CSV_ROWS))):
+            return
+        if unknown := [key for row in some for key in row if key not in known]:
+            raise ValueError(f"no columns for {unknown}")
+        writer.writerows([_escaped(row.get(key, "")) for key in fields] for row in some)
 
 
 def as_parquet(rows: Iterable[Mapping[str, object]], fields: Mapping[str, type]) -> bytes:

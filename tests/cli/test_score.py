@@ -163,7 +163,7 @@ def test_odd_names_are_kept(score: Callable[..., Any]) -> None:
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert report.count("<script") == 1
     assert "&lt;script&gt;alert(1)&lt;" in report
-    assert [path.name for path in folder.glob("*_f.png")] == [f"{dataset}_f.png"]
+    assert [path.name for path in folder.glob("*_f.svg")] == [f"{dataset}_f.svg"]
 
 
 def test_lists_of_stems_belong_to_their_datasets(score: Callable[..., Any]) -> None:

@@ -1,8 +1,10 @@
 """Pair saved maps with the masks they are scored against, and check all of them before anything is computed."""
 
 import logging
+import os
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,13 +65,27 @@ class SavedMap:
 
 @dataclass(frozen=True)
 class Files(Mapping[str, Path]):
-    """Files of a folder by stem; each path is made when it is needed, as thousands of them take much memory."""
+    """Files of a folder by stem; each path is made when it is needed, as thousands of them take much memory.
+
+    Attributes:
+        names: of the files; or the ending alone where the stem is what precedes it.
+    """
 
     folder: Path
     names: Mapping[str, str]
 
+    @classmethod
+    def of(cls, folder: Path, names: Mapping[str, str]) -> "Files":
+        """Keep files by stem."""
+        endings = {stem: os.path.splitext(name)[1] for stem, name in names.items()}
+        return cls(
+            folder,
+            {stem: sys.intern(endings[stem]) if name == stem + endings[stem] else name for stem, name in names.items()},
+        )
+
     def __getitem__(self, stem: str) -> Path:
-        return self.folder / self.names[stem]
+        name = self.names[stem]
+        return self.folder / (stem + name if name.startswith(".") else name)  # no hidden file is listed
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -93,8 +109,9 @@ class SavedMaps(Sequence[SavedMap]):
 
     def __getitem__(self, index: Any) -> Any:
         """Return one map."""
-        stem = self.stems[index]
-        return replace(self.like, stem=stem, map=self.maps[stem], mask=self.masks[stem], image=self.images.get(stem))
+        stem, like = self.stems[index], self.like
+        files = self.maps[stem], self.masks[stem], self.images.get(stem)
+        return SavedMap(stem, *files, like.above, like.resize, like.any_size)
 
 
 @dataclass(frozen=True)
@@ -146,11 +163,11 @@ def truth_files(truth: Truth, stems: Path | None = None) -> TruthFiles:
         logger.info("%s: %d of %d masks are in %s and scored", truth.name, len(listed), len(masks), stems)
         left_out = {f"not in the list (stems={stems})": sorted(masks.keys() - listed)}
         masks = {stem: names for stem, names in masks.items() if stem in listed}
-    chosen = Files(truth.masks, _single(masks, f"{truth.name}: masks", truth.masks))
+    chosen = Files.of(truth.masks, _single(masks, f"{truth.name}: masks", truth.masks))
     sizes = _sizes(chosen, truth.name, "masks")
     images: Mapping[str, Path] = {}
     if truth.images is not None:
-        images = Files(truth.images, {stem: names[0] for stem, names in names_by_stem(truth.images).items()})
+        images = Files.of(truth.images, {stem: names[0] for stem, names in names_by_stem(truth.images).items()})
     return TruthFiles(chosen, sizes, images, left_out)
 
 
@@ -203,7 +220,7 @@ def pair_maps(
     single = _single(
         {stem: files[stem] for stem in sorted(truth.masks) if stem in files}, f"{found.label}: maps", found.folder
     )
-    chosen: Mapping[str, Any] = single if found.folder.is_file() else Files(found.folder, single)
+    chosen: Mapping[str, Any] = single if found.folder.is_file() else Files.of(found.folder, single)
     sizes = _sizes(chosen, found.label, "maps")
     differing = {stem: size for stem, size in sizes.items() if size != truth.sizes[stem] and not any_size}
     shown = some(f"{chosen[stem].name} {hxw(size)}, mask {hxw(truth.sizes[stem])}" for stem, size in differing.items())

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipsam.data.benchmarks import benchmark
-from ipsam.data.files import MAP_TYPES, TYPES, entries, image_files, map_files, normal_stem, some, with_readable_name
+from ipsam.data.files import (
+    MAP_EXTENSIONS,
+    MAP_TYPES,
+    TYPES,
+    entries,
+    holds_files,
+    image_files,
+    normal_stem,
+    some,
+    subfolders,
+    with_readable_name,
+)
 
 logger = logging.getLogger(__name__)
 # In a dataset's folder, in upper or lower case.
@@ -51,14 +62,14 @@ def find_truths(masks: Path, images: Path | None = None) -> list[Truth]:
             ``images`` lacks a dataset.
     """
     _check_folder(masks, "masks")
-    if image_files(masks):
+    if holds_files(masks):
         _refuse_strays(masks, "masks", besides=IMAGE_FOLDERS)
         found = [_truth(masks)]
     elif inside := _subfolder_of(masks, MASK_FOLDERS):
         found = [_truth(inside)]
     else:
         datasets = [folder for folder in _subfolders(masks) if folder.name.casefold() not in IMAGE_FOLDERS]
-        inner = [folder if image_files(folder) else _subfolder_of(folder, MASK_FOLDERS) for folder in datasets]
+        inner = [folder if holds_files(folder) else _subfolder_of(folder, MASK_FOLDERS) for folder in datasets]
         found = [_truth(inside) for inside in inner if inside is not None]
     if not found:
         raise ValueError(
@@ -169,7 +180,7 @@ def _truth(masks: Path) -> Truth:
 def _given_images(images: Path, name: str, *, alone: bool) -> Path:
     named = [folder for folder in _subfolders(images) if same_dataset(folder.name, name)]
     for folder in [images, *named] if alone else named:
-        found = folder if image_files(folder) else _subfolder_of(folder, IMAGE_FOLDERS, any_of=True)
+        found = folder if holds_files(folder) else _subfolder_of(folder, IMAGE_FOLDERS, any_of=True)
         if found is not None:
             return found
     raise ValueError(
@@ -180,7 +191,7 @@ def _given_images(images: Path, name: str, *, alone: bool) -> Path:
 
 def _subfolder_of(folder: Path, names: Sequence[str], *, any_of: bool = False) -> Path | None:
     """Return the subfolder with files that has one of the names; several are an error unless ``any_of``."""
-    found = [path for path in _subfolders(folder) if path.name.casefold() in names and image_files(path)]
+    found = [path for path in _subfolders(folder) if path.name.casefold() in names and holds_files(path)]
     if len(found) > 1 and not any_of:
         inside = ", ".join(path.name for path in found)
         raise ValueError(f"{folder} holds masks in {inside}; set masks= to the one to use")
@@ -188,7 +199,7 @@ def _subfolder_of(folder: Path, names: Sequence[str], *, any_of: bool = False) -
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return [with_readable_name(path) for path in entries(folder) if path.is_dir() and path.name != "__MACOSX"]
+    return [with_readable_name(path) for path in subfolders(folder) if path.name != "__MACOSX"]
 
 
 def _folders_or_files(folder: Path) -> list[Path]:
@@ -204,7 +215,7 @@ def _is_coco(path: Path) -> bool:
 
 
 def _has_maps(path: Path) -> bool:
-    return _is_coco(path) or bool(map_files(path))
+    return _is_coco(path) or holds_files(path, MAP_EXTENSIONS)
 
 
 def _name(path: Path) -> str:
@@ -214,7 +225,7 @@ def _name(path: Path) -> str:
 def _refuse_strays(folder: Path, kind: str, besides: Sequence[str] = ()) -> None:
     """Refuse a folder that holds pictures beside folders of pictures: it is unclear which are meant."""
     below = [path for path in _subfolders(folder) if path.name.casefold() not in besides]
-    if full := [path.name for path in below if any(map(image_files, [path, *_subfolders(path)]))]:
+    if full := [path.name for path in below if any(map(holds_files, [path, *_subfolders(path)]))]:
         raise ValueError(
             f"{folder} holds pictures ({some(path.name for path in image_files(folder))}) beside folders with pictures "
             f"({some(full)}), so that it is not clear which are the {kind}; move the others out, or set "

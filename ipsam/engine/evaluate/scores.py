@@ -1,6 +1,5 @@
 """Scores of datasets, and their files."""
 
-import math
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from ipsam.data.files import some
 from ipsam.engine.metrics import ALL_METRICS, METRICS, CurveSum, ImageScores, Protocol, Scores, means
 from ipsam.engine.metrics.tables import num_images
-from ipsam.utils.files import as_csv, as_json, as_parquet, write_files
+from ipsam.utils.files import Content, as_csv, as_json, as_parquet, csv_parts, write_files
 
 ScoreRow = dict[str, str | float]  # of an image: texts and its score in each metric
 
@@ -165,7 +164,7 @@ def check_parquet() -> None:
         raise ValueError("parquet=true needs the package pyarrow: pip install -e '.[parquet]'")
 
 
-def score_tables(methods: Mapping[str, Evaluation], *, parquet: bool = False) -> dict[str, bytes]:
+def score_tables(methods: Mapping[str, Evaluation], *, parquet: bool = False) -> dict[str, Content]:
     """Format ``per_image.csv`` and ``curves.csv``, each if it has a row; a method's name makes a column.
 
     With ``parquet`` there is also ``per_image.parquet``, with the same columns.
@@ -178,9 +177,9 @@ def score_tables(methods: Mapping[str, Evaluation], *, parquet: bool = False) ->
     fields = [*(["method"] if any(methods) else []), "dataset", "name"]
     fields += {name: None for one in methods.values() for images in one.images.values() for name in images.metrics}
     fields += ["left_out"] if any(one.left_out for one in methods.values()) else []
-    files = {}
+    files: dict[str, Content] = {}
     if any(one.images or one.left_out for one in methods.values()):
-        files["per_image.csv"] = as_csv(rows(Evaluation.rows), fields)
+        files["per_image.csv"] = csv_parts(rows(Evaluation.rows), fields)
         if parquet:
             types = {name: float if name in ALL_METRICS else str for name in fields}
             files["per_image.parquet"] = as_parquet(rows(Evaluation.rows), types)
@@ -191,5 +190,7 @@ def score_tables(methods: Mapping[str, Evaluation], *, parquet: bool = False) ->
 
 def ranking(scores: Sequence[float], metric: str) -> list[int]:
     """Return the indices of scores from the best to the worst in a metric; values that are not finite come last."""
-    sign = ALL_METRICS[metric].sign
-    return sorted(range(len(scores)), key=lambda i: -sign * scores[i] if math.isfinite(scores[i]) else math.inf)
+    values = np.asarray(scores, np.float64)
+    keys = np.where(np.isfinite(values), -ALL_METRICS[metric].sign * values, np.inf)
+    order: list[int] = np.argsort(keys, kind="stable").tolist()
+    return order

@@ -9,14 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import count, groupby, repeat
+from operator import itemgetter
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ipsam.data.saved_maps.map_pairs import SavedMap
+from ipsam.data.saved_maps.map_pairs import SavedMap, SavedMaps
 from ipsam.engine.evaluate.scores import Evaluation, Scored
 from ipsam.engine.metrics import ImageScores, Pixels, Protocol, ground_truth, measure
 from ipsam.engine.metrics.truth import GroundTruth
@@ -70,18 +71,21 @@ def score_sets(name: str, sets: Sequence[Sequence[SavedMap]], *, protocol: Proto
     Errors as of ``score_images``.
     """
 
-    def groups() -> Iterator[list[tuple[int, SavedMap]]]:
-        numbered = ([(number, saved) for saved in maps] for number, maps in enumerate(sets))
-        merged = heapq.merge(*numbered, key=lambda one: one[1].stem)
-        yield from (list(group) for _, group in groupby(merged, lambda one: one[1].mask))
+    stems = [maps.stems if isinstance(maps, SavedMaps) else [one.stem for one in maps] for maps in sets]
+
+    def groups() -> Iterator[list[tuple[int, int]]]:
+        """Yield the numbers of set and map of those with one stem, and so with one mask."""
+        numbered = (zip(of_set, repeat(number), count()) for number, of_set in enumerate(stems))
+        for _, group in groupby(heapq.merge(*numbered), itemgetter(0)):
+            yield [(number, index) for _, number, index in group]
 
     scored = [Scored(metrics=tuple(protocol.metrics)) for _ in sets]
     total = sum(1 for _ in groups())
-    jobs = ([saved for _, saved in group] for group in groups())
+    jobs = ([sets[number][index] for number, index in group] for group in groups())
     results = _results(partial(_score_group, protocol=protocol), jobs, name, total, num_workers=num_workers)
     for group, images in zip(groups(), results, strict=True):
-        for (number, saved), image in zip(group, images, strict=True):
-            scored[number].add(saved.stem, image)
+        for (number, index), image in zip(group, images, strict=True):
+            scored[number].add(stems[number][index], image)
     return scored
 
 

@@ -67,13 +67,14 @@ def where_different(lines: Mapping[int, Line]) -> tuple[Range, Range]:
 
 def histogram(label: str, methods: Sequence[Sequence[float]]) -> Chart:
     """Plot the distribution of a score over the images, as outlines."""
-    finite = {n: [one for one in values if math.isfinite(one)] for n, values in enumerate(methods)}
-    everything = [value for values in finite.values() for value in values] or [0.0]
-    high = max(0.1, math.ceil(max(everything) * 10) / 10)
-    low = min(math.floor(min(everything) * 10) / 10, high - 0.1)
+    finite = {number: np.asarray(values, np.float64) for number, values in enumerate(methods)}
+    finite = {number: values[np.isfinite(values)] for number, values in finite.items()}
+    everything = np.concatenate([*finite.values(), [] if any(map(len, finite.values())) else [0.0]])
+    high = max(0.1, math.ceil(everything.max() * 10) / 10)
+    low = min(math.floor(everything.min() * 10) / 10, high - 0.1)
     lines, most = {}, 1
     for number, values in finite.items():
-        if values:
+        if len(values):
             counts, edges = np.histogram(values, NUM_BINS, (low, high))
             lines[number] = (np.repeat(edges, 2), np.pad(np.repeat(counts, 2).astype(np.float64), 1))
             most = max(most, int(counts.max()))

@@ -46,16 +46,16 @@ class Rivalry:
     scores: Mapping[str, float]
 
 
-def choose(rows: Sequence[ScoreRow], num: int) -> list[tuple[int, int]]:
-    """Return (rank, index) of the ``num`` best and ``num`` worst rows by S-measure, worst first and each once."""
-    ranked = list(enumerate(ranking([float(row["sm"]) for row in rows], "sm"), start=1))
-    chosen = ranked if len(ranked) <= 2 * num else [*ranked[:num], *ranked[len(ranked) - num :]]
-    return chosen[::-1]
+def choose(scores: Sequence[float], num: int) -> list[tuple[int, int]]:
+    """Return (rank, index) of the ``num`` best and ``num`` worst S-measures, worst first and each once."""
+    ranked = ranking(scores, "sm")
+    ranks = range(len(ranked)) if len(ranked) <= 2 * num else [*range(num), *range(len(ranked) - num, len(ranked))]
+    return [(rank + 1, ranked[rank]) for rank in reversed(ranks)]
 
 
-def draw_examples(rows: Sequence[ScoreRow], maps: Sequence[SavedMap], num: int, protocol: Protocol) -> list[Example]:
+def draw_examples(rows: Scored, maps: Sequence[SavedMap], num: int, protocol: Protocol) -> list[Example]:
     """Draw the best and worst images of one dataset, see ``choose``; ``rows`` and ``maps`` have the same order."""
-    return [_example(rows[index], maps[index], rank, protocol) for rank, index in choose(rows, num)]
+    return [_example(rows[index], maps[index], rank, protocol) for rank, index in choose(rows.of("sm"), num)]
 
 
 def error_picture(prediction: NDArray[np.floating], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ def test_curve_files_name_each_method_beside_a_line_of_its_own() -> None:
     files = curve_files(methods)
     assert list(files) == [f"NC 4K_{kind}.svg" for kind in KINDS]
     for content in files.values():
-        root = ElementTree.fromstring(content)  # noqa: S314 (our own)
+        root = ElementTree.fromstring(content)
         lines = [one for one in root.iter(f"{SVG}path") if one.get("class") == "curve"]
         assert len({one.get("style") for one in lines}) == len(NAMES) <= 6 * len(DASHES)  # colour and dashes
         assert [one.get("data-parts") for one in lines] == [f"m{number + 1}" for number in range(len(NAMES))]

@@ -17,16 +17,16 @@ from ipsam.tools.compare.examples import (
     error_picture,
 )
 
-ROWS = [{"dataset": "CAMO", "name": "a", **dict.fromkeys(METRICS, 0.5)}]
+ROWS = scored({"a": dict.fromkeys(METRICS, 0.5)})
 
 
 @pytest.mark.parametrize(
     ("num", "expected"), [(0, []), (1, [(5, 0), (1, 3)]), (2, [(5, 0), (4, 1), (2, 2), (1, 3)]), (3, "all"), (9, "all")]
 )
 def test_best_and_worst_rows_are_chosen_once(num: int, expected: object) -> None:
-    rows = [{"sm": score} for score in (float("nan"), 0.1, 0.8, 0.9, 0.5)]
+    scores = [float("nan"), 0.1, 0.8, 0.9, 0.5]
     everything = [(5, 0), (4, 1), (3, 4), (2, 2), (1, 3)]
-    assert choose(rows, num) == (everything if expected == "all" else expected)
+    assert choose(scores, num) == (everything if expected == "all" else expected)
 
 
 def test_error_colours() -> None:
