@@ -46,8 +46,8 @@ class Entry:
 
     @property
     def printed(self) -> Row:
-        """The row as printed, empty for an experiment without a row."""
-        return Row(label="") if self.reference is None else find_row(self.reference)
+        """The row as printed, without numbers for an experiment without a row."""
+        return Row(label=self.experiment) if self.reference is None else find_row(self.reference)
 
 
 def paper_experiments(configs: Path | Configs) -> list[str]:
