@@ -19,6 +19,7 @@ from ipsam.utils import files
 from ipsam.utils.files import (
     as_csv,
     check_regular,
+    csv_parts,
     open_regular,
     read_csv,
     replacing,
@@ -155,3 +156,11 @@ def test_file_replaced_by_a_pipe_is_not_waited_for(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "stat", lambda path: regular)  # as it was when first looked at
     with pytest.raises(ValueError, match=r"a\.png: a pipe, not a file"):
         open_regular(tmp_path / "a.png")
+
+
+def test_many_rows_are_formatted_in_parts() -> None:
+    parts = list(csv_parts(({"name": f"={number}"} for number in range(250)), ["name"]))
+    assert [part.count(b"\n") for part in parts] == [1, 100, 100, 50]
+    assert [row["name"] for row in read_csv(b"".join(parts).decode())] == [f"={number}" for number in range(250)]
+    with pytest.raises(ValueError, match=r"no columns for \['other'\]"):
+        list(csv_parts([{"other": 1}], ["name"]))

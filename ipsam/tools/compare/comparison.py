@@ -12,6 +12,7 @@ from ipsam.engine.evaluate.scoring import score_sets, summary
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.metrics.tables import scores_table
 from ipsam.tools.compare.breakdown import group_rows, measure_traits
+from ipsam.tools.compare.charts import KINDS
 from ipsam.tools.compare.examples import Rivalry, draw_examples, draw_rivalries
 from ipsam.tools.compare.html_report import Details, curve_files, notes, render
 from ipsam.tools.compare.request import MapSet
@@ -77,7 +78,9 @@ class Comparison:
         files = {"metrics.json": as_json(content)} | score_tables(self.methods, parquet=parquet)
         files |= {f"{name}.csv": as_csv(found) for name, found in rows.items() if found} | curve_files(self.methods)
         write_files(folder, files)
-        for name in {"per_image.parquet", *(f"{each}.csv" for each in rows)} - files.keys():
+        old = {"per_image.parquet", *(f"{each}.csv" for each in rows)} - files.keys()
+        old |= {f"{name}_{kind}.png" for name in self.datasets for kind in KINDS}  # of version 0.1.0
+        for name in old:
             (folder / name).unlink(missing_ok=True)  # an earlier command's, of other scores
         examples = {}
         for one in self.sets:

@@ -23,6 +23,14 @@ def paired(folder: str, masks: str, **options) -> list[SavedMap]:
     return pair(folder, masks, **options).maps
 
 
+def test_accents_of_two_codes_are_found_under_their_own_name(tree) -> None:
+    tree("CAMO/GT")
+    for folder in ("maps", "CAMO/GT"):
+        save(Path(folder) / "e\u0301.png")
+    (pair,) = [one for one in paired("maps", "CAMO", missing="exclude") if one.stem == "\xe9"]
+    assert (pair.map, pair.mask) == (Path("maps/e\u0301.png"), Path("CAMO/GT/e\u0301.png"))
+
+
 def test_maps_and_masks_share_their_stem(tree) -> None:
     tree("CAMO/GT", "CAMO/Imgs")
     save(Path("maps/a.jpg"))
