@@ -1,6 +1,8 @@
-"""Device, precision and compilation."""
+"""Device, precision, memory and compilation."""
 
+import ctypes
 import os
+import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 NUM_PRODUCTS = 10  # whose best measures a device's rate, as other processes disturb it
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+MAX_MMAP_THRESHOLD = 1 << 25  # bytes; glibc takes no more
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -67,6 +71,17 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
     if precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return precision == "bf16"
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed for the next allocation; elsewhere do nothing.
+
+    By itself it returns large tensors to the kernel, which must clear each page again at the next step.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, MAX_MMAP_THRESHOLD)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def matrix_rate(device: torch.device, *, bf16: bool, side: int) -> float:

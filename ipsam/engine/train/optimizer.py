@@ -102,4 +102,6 @@ def fitting_state(saved: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any
                 raise ValueError(f"{name} of parameter {index} must be a float tensor of shape {tuple(shape)}")
             if not value.isfinite().all() or (name != "exp_avg" and (value < 0).any()):
                 raise ValueError(f"{name} of parameter {index} holds a number that is negative or not finite")
+            if name != "step":  # a fused step pairs numbers by their place in memory
+                state[name] = torch.empty_like(parameters[index], dtype=value.dtype, device=value.device).copy_(value)
     return {"state": saved["state"], "param_groups": optimizer.state_dict()["param_groups"]}

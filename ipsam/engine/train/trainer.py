@@ -32,7 +32,7 @@ from ipsam.engine.train.telemetry import Telemetry
 from ipsam.model import Segmenter
 from ipsam.model.activation_checkpointing import recompute_blocks
 from ipsam.model.lora import add_lora_by_addmm
-from ipsam.utils.device import compile_model, processes
+from ipsam.utils.device import compile_model, keep_freed_memory, processes
 from ipsam.utils.imagenet import normalise
 from ipsam.utils.rng import rng_state, set_rng_state
 from ipsam.utils.signals import Stop, ignore_signals
@@ -97,6 +97,8 @@ def train(
     recompute_blocks(model, num_blocks)
     if settings.compile:
         compile_model(model)
+    if settings.fast and accelerator.device.type == "cpu":
+        keep_freed_memory()
     model.to(accelerator.device)  # before the optimiser's state
     optimizer = SkippableAdamW(
         parameter_groups(model, settings), lr=settings.lr, weight_decay=settings.weight_decay, fused=settings.fused

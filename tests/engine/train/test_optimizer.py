@@ -19,7 +19,8 @@ SPARED = ("token.weight", "tokens.weight", "queries", "pos_embed", "pos_embed_wi
 def step(network: nn.Module, optimizer: SkippableAdamW, seed: int, *, bad: bool = False) -> None:
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=generator) / (0 if bad else 1)
+        gradient = torch.randn(parameter.shape, generator=generator) / (0 if bad else 1)
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
     optimizer.step_unless(torch.tensor(float(bad)), lr=1e-2)
 
 
@@ -120,3 +121,19 @@ def test_state_saved_before_there_were_groups_fits() -> None:
     now.adamw.load_state_dict(fitting_state(saved, now.adamw))
     assert same(now.adamw.state_dict()["state"], saved["state"])
     assert [group["lr_scale"] for group in now.adamw.param_groups] == [1.0]
+
+
+def test_moments_follow_the_parameters_memory_format() -> None:
+    """A fused step would pair numbers by their place in memory, such as those of a run begun on another device."""
+    states = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        network = nn.Conv2d(3, 4, 2)
+        network.load_state_dict({"weight": torch.arange(48.0).view(4, 3, 2, 2) / 48, "bias": torch.zeros(4)})
+        optimizer = SkippableAdamW(list(network.parameters()), lr=1e-2, weight_decay=0.1)
+        step(network, optimizer, seed=1)
+        saved = deepcopy(optimizer.adamw.state_dict())
+        network.to(memory_format=memory_format)
+        optimizer.adamw.load_state_dict(fitting_state(saved, optimizer.adamw))
+        step(network, optimizer, seed=2)
+        states.append(network.state_dict())
+    assert same(*states)
