@@ -13,7 +13,7 @@ COMMANDS = {
     "predict": "predict masks for your own images and videos",
     "demo": "serve a web page that shows a model's predictions",
     "serve": "serve a model over HTTP: image in, mask out",
-    "export": "export a model to ONNX or torch.export",
+    "export": "export a model to ONNX, OpenVINO or torch.export",
     "release": "pack a trained model to publish it",
     "download": "download SAM2's weights, install datasets",
     "check_data": "check the files of a run's data",

@@ -1,4 +1,4 @@
-"""The command ``ipsam export``: export a model to ONNX or torch.export."""
+"""The command ``ipsam export``: export a model to ONNX, OpenVINO or torch.export."""
 
 from ipsam.__main__ import run
 

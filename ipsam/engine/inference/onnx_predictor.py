@@ -12,7 +12,7 @@ from ipsam.data.placement import Placement
 from ipsam.engine.inference.base import BasePredictor
 from ipsam.engine.inference.options import DEFAULTS, PredictionOptions
 from ipsam.engine.inference.prediction import Prediction, Probabilities
-from ipsam.engine.runs.onnx_file import describe, device_of, logits_of
+from ipsam.engine.runs.onnx_file import describe, device_of, logits_of, weights_of
 from ipsam.utils.imagenet import MEAN, STD
 
 
@@ -60,9 +60,9 @@ class OnnxPredictor(BasePredictor):
                 )
 
     def made_of(self) -> tuple[Path, dict[str, Any]]:
-        """Return the file, and no configuration."""
+        """Return the file with the weights, and no configuration."""
         assert self.source is not None
-        return self.source, {}
+        return weights_of(self.source), {}
 
     def _begin(self, images: Sequence[NDArray[np.uint8]], options: PredictionOptions) -> Callable[[], list[Prediction]]:
         assert self.source is not None

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ipsam.engine.runs.onnx_file import is_onnx
+from ipsam.engine.runs.onnx_file import is_onnx, weights_of
 from ipsam.engine.runs.provenance import package_versions
 from ipsam.model import Segmenter
 from ipsam.model.lora import adapter_of
@@ -228,8 +228,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
 
 
 def weights_file(model: Path) -> Path:
-    """Return the file with the weights of a model's folder; an ONNX file is its own."""
-    return model if is_onnx(model) else model / WEIGHTS
+    """Return the file with the weights of a model's folder or exported file."""
+    return weights_of(model) if is_onnx(model) else model / WEIGHTS
 
 
 def load_weights(model: Segmenter, folder: Path) -> None:

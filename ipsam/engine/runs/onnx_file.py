@@ -1,4 +1,4 @@
-"""ONNX files that ``ipsam export`` wrote, in place of a model's folder: onnxruntime computes the logits.
+"""ONNX and OpenVINO files that ``ipsam export`` wrote, in place of a model's folder: their runtimes compute the logits.
 
 Neither this module nor a prediction by such a file imports torch.
 """
@@ -6,9 +6,10 @@ Neither this module nor a prediction by such a file imports torch.
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,22 +21,39 @@ from ipsam.utils.worker_pool import num_cpus
 
 MAX_BYTES = 1 << 31  # of an ONNX file in one piece
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # those of onnxruntime that it has are used, in order
+IR = ".xml"  # OpenVINO's; the weights are in a .bin file beside it
+ABOUT = "framework"  # where OpenVINO keeps the metadata of the ONNX file that an IR was made of
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}  # OpenVINO's precision for what is not quantised
+Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+class Session(NamedTuple):
+    """An exported file in its runtime: metadata, device (``cuda`` or ``cpu``), and the function of its logits."""
+
+    about: Mapping[str, str]
+    device: str
+    logits: Logits
 
 
 def is_onnx(model: Path) -> bool:
-    """Return whether the path of a model is that of an ONNX file rather than of a folder."""
-    return model.suffix.lower() == ".onnx"
+    """Return whether the path of a model is that of an ONNX or OpenVINO file rather than of a folder."""
+    return model.suffix.lower() in (".onnx", IR)
+
+
+def weights_of(path: Path) -> Path:
+    """Return the file with the weights of an exported file."""
+    return path.with_suffix(".bin") if path.suffix.lower() == IR else path
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Describe an ONNX file as ``read_description`` does a folder; the section ``model`` is empty.
+    """Describe an exported file as ``read_description`` does a folder; the section ``model`` is empty.
 
     Raises:
-        ImportError: onnxruntime is not installed.
+        ImportError: its runtime is not installed.
         ValueError: the file is damaged, or ``ipsam export`` did not write it.
         OSError: it cannot be read.
     """
-    about = {"letterbox": "false", **_session(path, path.stat().st_mtime_ns).get_modelmeta().custom_metadata_map}
+    about = {"letterbox": "false", **_session(path, weights_of(path).stat().st_mtime_ns).about}
     try:
         size, letterbox = (json.loads(about[name][:9]) for name in ("image_size", "letterbox"))
     except (KeyError, ValueError):
@@ -46,19 +64,25 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def logits_of(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Compute the logits (b, 1, hm, wm) of normalised images (b, 3, image_size, image_size) by an ONNX file."""
-    (logits,) = _session(path, path.stat().st_mtime_ns).run(["logits"], {"image": images})
-    return np.asarray(logits)
+    """Compute the logits (b, 1, hm, wm) of normalised images (b, 3, image_size, image_size) by an exported file."""
+    return _session(path, weights_of(path).stat().st_mtime_ns).logits(images)
 
 
 def device_of(path: Path) -> str:
-    """Return where onnxruntime computes a file: ``cuda`` or ``cpu``."""
-    first = _session(path, path.stat().st_mtime_ns).get_providers()[0]
-    return str(first).removesuffix("ExecutionProvider").lower()
+    """Return where an exported file is computed: ``cuda`` or ``cpu``."""
+    return _session(path, weights_of(path).stat().st_mtime_ns).device
 
 
 @lru_cache(maxsize=1)
-def _session(path: Path, changed: int) -> Any:  # noqa: ARG001 (of a changed file there is another session)
+def _session(path: Path, changed: int) -> Session:  # noqa: ARG001 (of a changed file there is another session)
+    torch, limit = sys.modules.get("torch"), os.environ.get("OMP_NUM_THREADS", "")
+    num_threads = int(limit) if limit.isdecimal() else num_cpus()
+    if torch:
+        num_threads = torch.get_num_threads()  # a command may set torch's
+    return (_open_ir if path.suffix.lower() == IR else _open_onnx)(path, num_threads)
+
+
+def _open_onnx(path: Path, num_threads: int) -> Session:
     """Load a file of at most ``MAX_BYTES`` as bytes, so that it cannot name other files as its weights."""
     try:
         import onnxruntime
@@ -67,13 +91,37 @@ def _session(path: Path, changed: int) -> Any:  # noqa: ARG001 (of a changed fil
     with open_regular(path) as file:
         content = file.read(MAX_BYTES)
     options = onnxruntime.SessionOptions()
-    torch, limit = sys.modules.get("torch"), os.environ.get("OMP_NUM_THREADS", "")
-    num_threads = int(limit) if limit.isdecimal() else num_cpus()
-    options.intra_op_num_threads = torch.get_num_threads() if torch else num_threads  # a command may set torch's
+    options.intra_op_num_threads = num_threads
     options.log_severity_level = 4  # fatal errors; others are raised
     available = onnxruntime.get_available_providers()
     try:
-        return onnxruntime.InferenceSession(content, options, [one for one in PROVIDERS if one in available])
+        session = onnxruntime.InferenceSession(content, options, [one for one in PROVIDERS if one in available])
     except Exception as error:  # onnxruntime has a class for each kind, without a common base
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{path} is damaged or not an ONNX file with its weights inside: {reason:.200}") from None
+        raise _damaged(path, "an ONNX file with its weights inside", error) from None
+    device = str(session.get_providers()[0]).removesuffix("ExecutionProvider").lower()
+    about = session.get_modelmeta().custom_metadata_map
+    return Session(about, device, lambda images: np.asarray(session.run(["logits"], {"image": images})[0]))
+
+
+def _open_ir(path: Path, num_threads: int) -> Session:
+    try:
+        import openvino
+    except ImportError:
+        raise ImportError(f"{path}: OpenVINO files need openvino: pip install -e '.[openvino]'") from None
+    with open_regular(path) as graph, open_regular(weights_of(path)) as weights:
+        content = graph.read(MAX_BYTES), weights.read(MAX_BYTES)
+    core = openvino.Core()
+    try:
+        model = core.read_model(*content)
+        held = model.get_rt_info(ABOUT).astype(dict) if model.has_rt_info(ABOUT) else {}
+        about = {name: value.astype(str) for name, value in held.items()}
+        how = {"INFERENCE_PRECISION_HINT": HINTS.get(about.get("precision", ""), "f32"), "PERFORMANCE_HINT": "LATENCY"}
+        compiled = core.compile_model(model, "CPU", {**how, "INFERENCE_NUM_THREADS": num_threads})
+    except Exception as error:  # most are RuntimeError
+        raise _damaged(path, "an OpenVINO file with its weights beside it", error) from None
+    return Session(about, "cpu", lambda images: np.array(compiled(images)["logits"]))
+
+
+def _damaged(path: Path, kind: str, error: Exception) -> ValueError:
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    return ValueError(f"{path} is damaged or not {kind}: {reason:.200}")

@@ -13,8 +13,7 @@ from support.saved import limited_files, names
 from torch import Tensor, nn
 
 import ipsam
-from ipsam.engine.inference import export as exporting
-from ipsam.engine.inference.export import check_target, export
+from ipsam.engine.inference.export import check_target, export, program
 
 onnx = pytest.importorskip("onnx")
 pytestmark = pytest.mark.usefixtures("untyped")
@@ -99,6 +98,6 @@ def test_impossible_target_is_named_before_the_work(
 
 
 def test_missing_extra_is_named_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "find_spec", lambda name: None)
+    monkeypatch.setattr(program, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"extra \[export\]"):
         check_target("model.onnx")

@@ -1,12 +1,11 @@
-"""Export of a model for other programs: ONNX, or a program of torch.export; one image size, any batch size."""
+"""Export of a model as ONNX, OpenVINO or a program of torch.export; one image size, any batch size."""
 
 import contextlib
 import io
 import json
 import logging
-import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ipsam.engine.inference.export.precision import write_at
 from ipsam.engine.inference.predictor import Predictor
+from ipsam.engine.runs.onnx_file import IR
 from ipsam.model.lora import merge_lora
-from ipsam.utils.files import replacing, write_bytes
+from ipsam.utils.files import write_bytes
 from ipsam.utils.folders import writable_file
 from ipsam.utils.imagenet import MEAN, STD
 
-FORMATS = {".onnx": "ONNX", ".pt2": "a program of torch.export"}
+FORMATS = {".onnx": "ONNX", IR: "OpenVINO", ".pt2": "a program of torch.export"}
+PRECISIONS = {".onnx": ("fp32", "fp16", "int8"), IR: ("fp32", "bf16", "int8"), ".pt2": ("fp32",)}
+PACKAGES = {".onnx": ("onnx", "onnxscript", "onnxruntime"), IR: ("onnx", "onnxscript", "openvino"), ".pt2": ()}
 BATCH, MAX_BATCH = "batch", 4096  # torch.export requires a bound
 TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn")  # paths and source lines of this machine
 
@@ -39,8 +42,8 @@ class Exported(nn.Module):
         return logits
 
 
-def export(predictor: Predictor, path: str | Path) -> Path:
-    """Write a model as ``.onnx`` or ``.pt2``, by the ending of the path.
+def export(predictor: Predictor, path: str | Path, precision: str = "fp32", calibration: Sequence[Path] = ()) -> Path:
+    """Write a model as ``.onnx``, ``.xml`` (OpenVINO, with a ``.bin`` beside it) or ``.pt2``, by the path's ending.
 
     The file maps ``image``, (batch, 3, image_size, image_size) normalised, to ``logits``, (batch, 1, image_size/4,
     image_size/4). Resized to an image and through a sigmoid they are its probability map. Resizing, letterboxing and
@@ -51,13 +54,15 @@ def export(predictor: Predictor, path: str | Path) -> Path:
         predictor: on the CPU and in fp32, so that the file runs anywhere; preferably without ``fast``, whose constants
             would be stored in the file.
         path: of the file; its folder is made.
+        precision: one of the format's ``PRECISIONS``.
+        calibration: pictures that show which values occur, for int8.
 
     Raises:
         ValueError: as ``check_target``, or the model cannot be exported.
-        ImportError: ONNX needs the extra ``[export]``.
+        ImportError: as ``check_target``.
         OSError: the file cannot be written; an earlier one is unchanged.
     """
-    path = check_target(path)
+    path = check_target(path, precision, calibrated=bool(calibration))
     if predictor.device.type != "cpu" or predictor.bf16:
         raise ValueError("load the model with device=cpu and precision=fp32 to export it")
     example = torch.zeros(2, 3, predictor.image_size, predictor.image_size)
@@ -80,28 +85,36 @@ def export(predictor: Predictor, path: str | Path) -> Path:
             torch.export.save(program, content)
             write_bytes(path, content.getvalue())
         else:
-            _write_onnx(program, path, predictor)
+            write_at(precision, _to_onnx(program, predictor), path, calibration)
     return path
 
 
-def check_target(path: str | Path) -> Path:
+def check_target(path: str | Path, precision: str = "fp32", *, calibrated: bool = False) -> Path:
     """Check, before any work, that a model can be written to a path.
 
     Raises:
-        ValueError: the ending is another, or nothing can be written there.
-        ImportError: ONNX needs the extra ``[export]``.
+        ValueError: the ending is another, nothing can be written there, the format has no such precision, or int8 lacks
+            pictures to calibrate with.
+        ImportError: the format needs an extra.
     """
     path = Path(path).expanduser()
     if path.suffix not in FORMATS:
         known = ", ".join(f"{ending} ({what})" for ending, what in FORMATS.items())
         raise ValueError(f"{path}: the ending selects the format, and must be {known}")
-    if path.suffix == ".onnx" and not all(map(find_spec, ("onnx", "onnxscript"))):  # the latter for torch's exporter
-        raise ImportError("ONNX needs the extra [export]: pip install -e '.[export]'")
+    if precision not in PRECISIONS[path.suffix]:
+        known = ", ".join(PRECISIONS[path.suffix])
+        raise ValueError(f"precision={precision}: a file {path.suffix} can have {known}")
+    if calibrated != (precision == "int8"):
+        raise ValueError("precision=int8, and only it, needs calibration=FOLDER, pictures such as the model will see")
+    packages = (*PACKAGES[path.suffix], *(["nncf"] if precision == "int8" and path.suffix == IR else []))
+    if not all(map(find_spec, packages)):  # torch's exporter needs onnxscript
+        extra = "export,openvino" if path.suffix == IR else "export"
+        raise ImportError(f"{FORMATS[path.suffix]} needs the extra [{extra}]: pip install -e '.[{extra}]'")
     return writable_file(path, "output")
 
 
-def _write_onnx(program: Any, path: Path, predictor: Predictor) -> None:
-    import onnx
+def _to_onnx(program: Any, predictor: Predictor) -> Any:
+    import onnx_ir
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     options: dict[str, Any] = {"dynamic_shapes": {"image": {0: BATCH}}}  # its name in the file
@@ -109,13 +122,9 @@ def _write_onnx(program: Any, path: Path, predictor: Predictor) -> None:
     assert exported is not None
     ClearMetadataAndDocStringPass()(exported.model)
     about = {"image_size": predictor.image_size, "letterbox": predictor.letterbox, "mean": MEAN, "std": STD}
-    metadata = {**{name: json.dumps(value) for name, value in about.items()}, "made_by": "ipsam"}
-    exported.model.metadata_props.update(metadata)
-    with replacing(path) as part:
-        exported.save(part, external_data=False)
-        onnx.checker.check_model(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
+    metadata = {name: json.dumps(value) for name, value in about.items()}
+    exported.model.metadata_props.update({**metadata, "made_by": "ipsam"})
+    return onnx_ir.to_proto(exported.model)
 
 
 @contextlib.contextmanager
