@@ -1,5 +1,6 @@
 """Exported files at each precision predict as the fp32 file does, and hold its metadata."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,10 @@ def test_onnx_of_lower_precision_predicts(tmp_path: Path, pictures: list[Path], 
 
 @pytest.mark.parametrize("precision", only({"bf16", "fp32"}, ["fp32", "bf16", "int8"]))
 def test_openvino_file_predicts(tmp_path: Path, pictures: list[Path], precision: str) -> None:
-    pytest.importorskip("openvino")
+    pytest.importorskip("openvino")  # imports absl
+    from absl import logging
+
+    logging.get_absl_handler().python_handler.stream = sys.__stderr__  # closing it, Hydra would close pytest's
     plain = onnx.load(brightness_model(tmp_path / "plain.onnx", letterbox=True))
     write_at(precision, plain, tmp_path / "model.xml", pictures)
     assert sorted(path.suffix for path in tmp_path.glob("model.*")) == [".bin", ".xml"]
