@@ -97,7 +97,7 @@ CASES: list[tuple[str, list[str], list[str]]] = [
     ("score", ["cases=-1"], ["cases", "-1"]),
     ("score", ["protocol={sise: 3}"], ["protocol.sise"]),
     ("score", ["stems=none.txt"], ["stems=none.txt: no such file"]),
-    ("score", ["images=none"], ["images=none: no such folder"]),
+    ("score", ["images=none", "out=scores"], ["images=none: no such folder"]),
     ("score", ["out=a file"], ["out=a file: can't be made or written to as a folder (File exists)"]),
     ("score", ["out=/proc/scores"], ["out=/proc/scores: can't be made"]),
     ("score", ["out=One"], ["out=One lies in maps=One"]),

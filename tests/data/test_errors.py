@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -63,10 +64,10 @@ def test_file_without_permission_is_named(read: Callable[[Path], Any], monkeypat
 
 
 def test_folder_without_permission_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
+    def refuse(path: str | Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     refused(lambda: find_truths(Path("masks")), "masks", "Permission denied", "give yourself the right")
 
 
