@@ -15,6 +15,7 @@ from ipsam.data.files import (
     holds_files,
     image_files,
     normal_stem,
+    repeated,
     some,
     subfolders,
     with_readable_name,
@@ -207,6 +208,8 @@ def _folders_or_files(folder: Path) -> list[Path]:
     folders, files = _subfolders(folder), [with_readable_name(path) for path in entries(folder) if _is_coco(path)]
     if folders and files:
         logger.info("%s: not read, as there are folders: %s", folder, some(path.name for path in files))
+    elif twice := repeated({name: [one for one in files if _name(one) == name] for name in map(_name, files)}):
+        raise ValueError(f"{folder} holds two COCO files named {twice[0]}; take one of them out")
     return folders or files
 
 

@@ -90,6 +90,9 @@ def test_coco_files_stand_for_folders_of_maps(tree, caplog: pytest.LogCaptureFix
     caplog.set_level("INFO")
     assert maps("mixed", "data/CAMO") == [("One", "CAMO", "mixed/One")]
     assert "mixed: not read, as there are folders: B.json" in caplog.text
+    Path("alone/A.JSON").touch()
+    with pytest.raises(ValueError, match="alone holds two COCO files named A; take one of them out"):
+        maps("alone", "data/CAMO")
 
 
 def test_single_method_is_named_after_its_folder(tree) -> None:
