@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 # Characters that steer a terminal, reorder the text around them, or belong to no encoding. Line breaks and tabs stay.
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 COMMAND = re.compile(r"(?<!-m )\bipsam ([a-z_]+)\b")
 COMMANDS = Path(__file__).parents[1] / "cli"  # one module a command
 

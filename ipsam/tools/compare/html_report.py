@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +170,8 @@ class _Cache(FileSystemBytecodeCache):
     """Compiled templates beside the compiled modules; compiling takes a fifth of a second."""
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        """Load a template if it is there."""
-        with suppress(OSError):
+        """Load a template if it is there and whole."""
+        with suppress(Exception):  # pickle raises what it likes on a damaged file
             super().load_bytecode(bucket)
 
     def dump_bytecode(self, bucket: Bucket) -> None:
@@ -183,7 +184,7 @@ class _Cache(FileSystemBytecodeCache):
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader(__package__),
-        bytecode_cache=_Cache(str(Path(__file__).with_name("__pycache__")), "%s.jinja"),
+        bytecode_cache=_Cache(str(Path(cache_from_source(__file__)).parent), "%s.jinja"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
