@@ -67,6 +67,11 @@ def fill_layout(layout: Layout, results: Sequence[RunScores]) -> tuple[Sheet, li
     for row in layout.rows:
         group, rejected = chosen.get(row.label, (Group(()), []))
         found = [*group.members, *(entry.result for entry in rejected)]
+        if not (found or row.run or row.maps or row.scores or layout.methods):
+            raise ValueError(
+                f"{layout.file}: row {row.label!r}: no run found is of such a row of Table {layout.paper}; "
+                "give it run, maps or scores, or leave it out"
+            )
         kinds = {"maps" if one.seed is None else "run" for one in found}
         given = {"run": row.run, "maps": row.maps or (None if found or row.run or row.scores else row.label)}
         if missing := [f"{key}={value}" for key, value in given.items() if value and key not in kinds]:

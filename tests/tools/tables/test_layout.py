@@ -214,6 +214,10 @@ def test_another_input_size_is_a_footnote(tmp_path: Path) -> None:
         ({"rows": [{"label": "a", "maps": "A", "images": {"steel": 9}}]}, "row 'a': images has steel, of which"),
         ({"paper": 9}, "paper must be a whole number from 1 to 4, or null, not 9"),
         ({"rows": [{"label": "Z"}], "methods": True}, "row 'Z': no scores of maps=Z on steel"),
+        (
+            {"rows": [{"label": "Z"}], "paper": 2},
+            "row 'Z': no run found is of such a row of Table 2; give it run, maps",
+        ),
         ({"digits": 9}, "digits must be a whole number from 1 to 6, not 9"),
         (
             {"rows": [{"label": "a", "maps": "Z"}]},
