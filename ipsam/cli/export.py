@@ -16,6 +16,8 @@ from ipsam.utils.console import show
 def main(config: DictConfig) -> None:
     """Load the model and export it."""
     pictures = () if config.calibration is None else image_files(Path(config.calibration).expanduser())
+    if config.calibration is not None and not pictures:
+        raise ValueError(f"calibration={config.calibration}: no pictures directly in it; name a folder that has some")
     output = check_target(given(config, "output"), config.precision, calibrated=bool(pictures))
     predictor = load(config.ckpt or DEFAULT_MODEL, device="cpu", precision="fp32", base=config.base, fast=False)
     if not isinstance(predictor, Predictor):

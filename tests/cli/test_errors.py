@@ -58,6 +58,7 @@ CASES: list[tuple[str, list[str], list[str]]] = [
     ("export", ["ckpt=nowhere", "output=model.xyz"], ["model.xyz", ".onnx"]),  # before the model is loaded
     ("export", ["ckpt=nowhere", "output=own"], ["own", ".onnx"]),
     ("export", ["ckpt=nowhere", "output=a.onnx", "precision=int8"], ["precision=int8", "calibration=FOLDER"]),
+    ("export", ["output=a.onnx", "precision=int8", "calibration=."], ["calibration=.", "no pictures directly"]),
     ("export", ["ckpt=nowhere", "output=/proc/a.pt2"], ["output=/proc/a.pt2: can't be written", "set output=FILE"]),
     ("train", ["resume=true", "overwrite=true"], ["resume", "overwrite"]),
     ("train", ["run_dir=run"], ["run", "resume=true", "overwrite=true"]),
