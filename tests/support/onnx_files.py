@@ -7,7 +7,7 @@ import numpy as np
 
 
 def brightness_model(
-    path: Path, *, side: int = 64, letterbox: bool = False, described: bool = True, outside: bool = False
+    path: Path, *, side: int = 64, letterbox: bool = False, described: bool = True, outside: str | None = None
 ) -> Path:
     """Write a model whose logits are three times an image's mean over the channels, at a quarter of its side.
 
@@ -16,14 +16,14 @@ def brightness_model(
         side: of its input.
         letterbox: how it was trained, as stored in the metadata.
         described: store the metadata that ``ipsam export`` stores.
-        outside: name another file as that of the weights.
+        outside: another file, named as that of the weights.
     """
     import onnx
     from onnx import TensorProto, helper
 
     weights = onnx.numpy_helper.from_array(np.full((1, 3, 4, 4), 3 / 48, np.float32), "weights")
-    if outside:
-        onnx.external_data_helper.set_external_data(weights, location="../secret")
+    if outside is not None:
+        onnx.external_data_helper.set_external_data(weights, location=outside)
         weights.ClearField("raw_data")
         weights.data_location = TensorProto.EXTERNAL
     nodes = [helper.make_node("Conv", ["image", "weights"], ["logits"], strides=[4, 4])]

@@ -20,6 +20,7 @@ from ipsam.utils.files import open_regular
 from ipsam.utils.worker_pool import num_cpus
 
 MAX_BYTES = 1 << 31  # of an ONNX file in one piece
+OTHERS = "session.model_external_initializers_file_folder_path"  # by default the current folder
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # those of onnxruntime that it has are used, in order
 IR = ".xml"  # OpenVINO's; the weights are in a .bin file beside it
 ABOUT = "framework"  # where OpenVINO keeps the metadata of the ONNX file that an IR was made of
@@ -83,7 +84,7 @@ def _session(path: Path, changed: int) -> Session:  # noqa: ARG001 (of a changed
 
 
 def _open_onnx(path: Path, num_threads: int) -> Session:
-    """Load a file of at most ``MAX_BYTES`` as bytes, so that it cannot name other files as its weights."""
+    """Load a file of at most ``MAX_BYTES`` as bytes, which cannot name other files as its weights."""
     try:
         import onnxruntime
     except ImportError:
@@ -93,6 +94,7 @@ def _open_onnx(path: Path, num_threads: int) -> Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 4  # fatal errors; others are raised
+    options.add_session_config_entry(OTHERS, os.devnull)  # where no file can be
     available = onnxruntime.get_available_providers()
     try:
         session = onnxruntime.InferenceSession(content, options, [one for one in PROVIDERS if one in available])
@@ -104,12 +106,16 @@ def _open_onnx(path: Path, num_threads: int) -> Session:
 
 
 def _open_ir(path: Path, num_threads: int) -> Session:
+    """Load a file that begins as XML: OpenVINO reads ONNX too, which may name other files as its weights."""
     try:
         import openvino
     except ImportError:
         raise ImportError(f"{path}: OpenVINO files need openvino: pip install -e '.[openvino]'") from None
     with open_regular(path) as graph, open_regular(weights_of(path)) as weights:
         content = graph.read(MAX_BYTES), weights.read(MAX_BYTES)
+    kind = "an OpenVINO file with its weights beside it"
+    if not content[0].startswith(b"<?xml"):
+        raise _damaged(path, kind, ValueError("it is no XML"))
     core = openvino.Core()
     try:
         model = core.read_model(*content)
@@ -118,8 +124,9 @@ def _open_ir(path: Path, num_threads: int) -> Session:
         how = {"INFERENCE_PRECISION_HINT": HINTS.get(about.get("precision", ""), "f32"), "PERFORMANCE_HINT": "LATENCY"}
         compiled = core.compile_model(model, "CPU", {**how, "INFERENCE_NUM_THREADS": num_threads})
     except Exception as error:  # most are RuntimeError
-        raise _damaged(path, "an OpenVINO file with its weights beside it", error) from None
-    return Session(about, "cpu", lambda images: np.array(compiled(images)["logits"]))
+        raise _damaged(path, kind, error) from None
+    # A request of its own for each call: threads would get each other's logits from a shared one.
+    return Session(about, "cpu", lambda images: np.array(compiled.create_infer_request().infer(images)["logits"]))
 
 
 def _damaged(path: Path, kind: str, error: Exception) -> ValueError:

@@ -1,6 +1,7 @@
 """Exported files at each precision predict as the fp32 file does, and hold its metadata."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,14 @@ def pictures(tmp_path: Path) -> list[Path]:
     return paths
 
 
+@pytest.fixture
+def openvino() -> None:
+    pytest.importorskip("openvino")  # imports absl
+    from absl import logging
+
+    logging.get_absl_handler().python_handler.stream = sys.__stderr__  # closing it, Hydra would close pytest's
+
+
 def probabilities(model: Path, picture: Path) -> np.ndarray:
     predictor = load(model, device="cpu")
     assert predictor.letterbox  # from the metadata
@@ -45,12 +54,9 @@ def test_onnx_of_lower_precision_predicts(tmp_path: Path, pictures: list[Path], 
     assert difference < 0.02 < expected.std()
 
 
+@pytest.mark.usefixtures("openvino")
 @pytest.mark.parametrize("precision", only({"bf16", "fp32"}, ["fp32", "bf16", "int8"]))
 def test_openvino_file_predicts(tmp_path: Path, pictures: list[Path], precision: str) -> None:
-    pytest.importorskip("openvino")  # imports absl
-    from absl import logging
-
-    logging.get_absl_handler().python_handler.stream = sys.__stderr__  # closing it, Hydra would close pytest's
     plain = onnx.load(brightness_model(tmp_path / "plain.onnx", letterbox=True))
     write_at(precision, plain, tmp_path / "model.xml", pictures)
     assert sorted(path.suffix for path in tmp_path.glob("model.*")) == [".bin", ".xml"]
@@ -61,6 +67,27 @@ def test_openvino_file_predicts(tmp_path: Path, pictures: list[Path], precision:
     (tmp_path / "model.bin").write_bytes(b"")
     with pytest.raises(ValueError, match=r"model\.xml is damaged or not an OpenVINO file with its weights beside it"):
         load(tmp_path / "model.xml", size=64)
+
+
+@pytest.mark.usefixtures("openvino")
+def test_threads_get_their_own_maps_of_an_openvino_file(tmp_path: Path) -> None:
+    write_at("fp32", onnx.load(brightness_model(tmp_path / "plain.onnx", side=448)), tmp_path / "model.xml")
+    predictor = load(tmp_path / "model.xml", device="cpu")
+    images = [np.full((9, 9, 3), 8 * level, np.uint8) for level in range(32)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(predictor.predict, images))
+    assert [one.prob.max() for one in found] == [one.prob.max() for one in predictor.predict(images)]
+
+
+@pytest.mark.usefixtures("openvino")
+def test_openvino_file_can_name_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO would read ONNX under any name, with weights from the current folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("secret").write_bytes(np.ones(48, np.float32).tobytes())
+    brightness_model(tmp_path / "model.xml", outside="secret")
+    Path("model.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"model\.xml is damaged or not an OpenVINO file .*: it is no XML"):
+        load(tmp_path / "model.xml")
 
 
 @pytest.mark.parametrize(
