@@ -16,6 +16,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sizes": {"type": int, "nargs": "+", "help": "sides of the square input, multiples of 32"},
     "batches": {"type": int, "nargs": "+", "help": "batch sizes"},
     "compile": {"action": "store_true", "default": None, "help": "time torch.compile too"},
+    "ckpt": {"help": "model to export; by default one with random weights"},
+    "photos": {"type": Path, "help": "folder of photos; by default some are generated"},
+    "masks": {"type": Path, "help": "folder of their masks, PNG"},
+    "stems": {"type": Path, "help": "file with the stems of the photos to score, one a line; others calibrate int8"},
     "threads": {"type": int, "help": "CPU threads; by default torch's own choice"},
 }
 
@@ -35,6 +39,10 @@ COMMANDS = {
         "the training loop against the straightforward one; memory of a step", (*MODEL, "compile", "threads")
     ),
     "scaling": Command("cost by input size and batch size; time by part and operator", (*MODEL, "threads")),
+    "formats": Command(
+        "files of ipsam export against PyTorch: size, differences, scores and speed",
+        ("variant", "sizes", "threads", "ckpt", "photos", "masks", "stems"),
+    ),
     "evaluation": Command("evaluation against predicting alone and scoring alone", MODEL),
 }
 ALL = "all"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +24,9 @@ class BenchmarkOptions:
         batches: batch sizes.
         compile: also time ``torch.compile``.
         images: number of images to evaluate.
+        ckpt: model to export; None: random weights.
+        photos, masks: folders of images and masks; None: generated ones.
+        stems: file with the stems of the photos to score.
     """
 
     device: torch.device
@@ -32,6 +36,10 @@ class BenchmarkOptions:
     batches: Sequence[int] = ()
     compile: bool = False
     images: int = 1000
+    ckpt: str | None = None
+    photos: Path | None = None
+    masks: Path | None = None
+    stems: Path | None = None
 
     @classmethod
     def of(
