@@ -15,7 +15,7 @@ from ipsam.data import TestSet
 from ipsam.data.sources import FolderSource
 from ipsam.engine.evaluate.evaluator import evaluate
 from ipsam.engine.metrics import METRICS
-from ipsam.tools.benchmark import data, metrics, scaling
+from ipsam.tools.benchmark import data, formats, metrics, scaling
 from ipsam.tools.benchmark.inputs import write_pairs
 from ipsam.tools.benchmark.options import BenchmarkOptions
 
@@ -95,3 +95,25 @@ def test_scaling(monkeypatch: pytest.MonkeyPatch) -> None:
     assert forward[0]["GFLOPs an image"] < forward[1]["GFLOPs an image"]
     assert parts[-1]["share"] == 1
     assert "operator, at 96 px, batch 1" in text
+
+
+@pytest.mark.slow
+def test_formats(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(formats, "PRECISIONS", {".onnx": ("fp32", "int8"), ".xml": ("bf16",)})
+    pairs = write_pairs(tmp_path, 4 * [(60, 80)])
+    photos, masks = (Path(str(path)).parent for path in (pairs[0].image, pairs[0].mask))
+    stems = tmp_path / "stems.txt"
+    stems.write_text("\n".join(Path(str(pair.image)).stem for pair in pairs[:2]))
+    options = tiny(ckpt="micro", photos=photos, masks=masks, stems=stems)
+    _, figures = formats.benchmark(options)
+    [[torch_fp32, torch_bf16, onnx_fp32, onnx_int8, openvino]] = figures["tables"]
+    assert torch_fp32["largest difference"] == torch_fp32["change of fw"] == 0
+    assert 0 < onnx_fp32["largest difference"] < 1e-4 < torch_bf16["largest difference"]
+    assert onnx_int8["MB"] < 0.5 * onnx_fp32["MB"]
+    assert 0 < openvino["mean difference"] < 0.02
+    with pytest.raises(ValueError, match=r"--stems .* must list some"):
+        stems.write_text("none")
+        formats.benchmark(options)
+    with pytest.raises(ValueError, match="--photos needs --masks"):
+        formats.benchmark(tiny(ckpt="micro", photos=photos))
