@@ -15,8 +15,8 @@ from ipsam.engine.inference.forward import resized
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.runs.checkpoint import finished_epochs, load_weights, skipped_steps, weights_file
 from ipsam.engine.runs.configuration import plain, settings_of
+from ipsam.engine.runs.exported_model import open_model
 from ipsam.engine.runs.model_folder import run_of
-from ipsam.engine.runs.onnx_model import open_model
 from ipsam.engine.runs.provenance import data_fingerprint, named_sets, warn_of_other_data
 from ipsam.engine.runs.reopen import reopen_run
 from ipsam.engine.runs.settings import Settings

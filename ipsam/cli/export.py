@@ -9,7 +9,7 @@ from ipsam.engine.inference.export import check_target, export
 from ipsam.engine.inference.loading import DEFAULT_MODEL, load
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.runs.configuration import given
-from ipsam.engine.runs.onnx_file import weights_of
+from ipsam.engine.runs.exported_file import weights_of
 from ipsam.utils.console import show
 
 

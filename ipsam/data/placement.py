@@ -20,7 +20,7 @@ from ipsam.utils.imagenet import MEAN
 if TYPE_CHECKING:
     from torch import Tensor
 else:
-    Tensor = Any  # predicting by an ONNX file does without torch
+    Tensor = Any  # predicting by an exported file does without torch
 
 MAX_IMAGE_SIZE = 4096  # side of the square, in pixels; four times SAM2's own
 BLOCK = 16  # rows or columns of a resized image that are computed at a time

@@ -15,7 +15,7 @@ from ipsam.data.items import Stored, name_of
 if TYPE_CHECKING:
     from torch import Tensor
 else:
-    Tensor = Any  # predicting by an ONNX file does without torch
+    Tensor = Any  # predicting by an exported file does without torch
 
 MAX_16_BIT = 65535
 ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from torch import Tensor
 else:
-    Tensor = Any  # predicting by an ONNX file does without torch
+    Tensor = Any  # predicting by an exported file does without torch
 
 T = TypeVar("T")
 

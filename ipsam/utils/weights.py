@@ -10,7 +10,7 @@ from ipsam.utils.files import open_regular
 if TYPE_CHECKING:
     from torch import Tensor
 else:
-    Tensor = Any  # predicting by an ONNX file does without torch
+    Tensor = Any  # predicting by an exported file does without torch
 
 FLOATS = {"torch.float16", "torch.bfloat16", "torch.float32", "torch.float64"}
 

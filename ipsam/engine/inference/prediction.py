@@ -18,7 +18,7 @@ from ipsam.utils.files import write_bytes, write_json
 if TYPE_CHECKING:
     from torch import Tensor
 else:
-    Tensor = Any  # predicting by an ONNX file does without torch
+    Tensor = Any  # predicting by an exported file does without torch
 
 PICTURES = ("map", "mask", "overlay", "cutout")
 KINDS = (*PICTURES, *coco.KINDS)

@@ -126,7 +126,7 @@ class Predictor(BasePredictor):
 def load_folder(
     source: str | Path, *, base: str | Path | None, revision: str | None, options: PredictionOptions, **how: Any
 ) -> Predictor:
-    """Load a model that is no ONNX file, see ``load``; ``how`` are arguments of ``Predictor``."""
+    """Load a model that is no exported file, see ``load``; ``how`` are arguments of ``Predictor``."""
     folder = find_model(source, revision=revision)
     description = read_description(folder)
     model = build_model(model_config(description, base=base))

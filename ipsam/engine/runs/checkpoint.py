@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ipsam.engine.runs.onnx_file import is_onnx, weights_of
+from ipsam.engine.runs.exported_file import is_exported, weights_of
 from ipsam.engine.runs.provenance import package_versions
 from ipsam.model import Segmenter
 from ipsam.model.lora import adapter_of
@@ -229,17 +229,17 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
 
 def weights_file(model: Path) -> Path:
     """Return the file with the weights of a model's folder or exported file."""
-    return weights_of(model) if is_onnx(model) else model / WEIGHTS
+    return weights_of(model) if is_exported(model) else model / WEIGHTS
 
 
 def load_weights(model: Segmenter, folder: Path) -> None:
-    """Load a checkpoint's weights, strictly; an ONNX file's model has them.
+    """Load a checkpoint's weights, strictly; an exported file's model has them.
 
     Raises:
         ValueError: the file is damaged; its keys, shapes or types differ from the model's; it was trained on other
             pretrained weights; or some of its weights are not finite.
     """
-    if is_onnx(folder):
+    if is_exported(folder):
         return
     path = folder / WEIGHTS
     weights, base = intact_weights(folder)

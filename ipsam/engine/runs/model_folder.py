@@ -13,10 +13,10 @@ from ipsam.data.layouts import set_name
 from ipsam.data.placement import check_input
 from ipsam.engine.runs.checkpoint import CONFIG, WEIGHTS, finished_epochs
 from ipsam.engine.runs.configuration import read_config
+from ipsam.engine.runs.exported_file import describe, is_exported
 from ipsam.engine.runs.hub import DESCRIPTION, download_model
 from ipsam.engine.runs.model_names import find_named, model_names
 from ipsam.engine.runs.model_section import check_model_section
-from ipsam.engine.runs.onnx_file import describe, is_onnx
 from ipsam.engine.runs.run_folder import ENVIRONMENT, FREE_ON_RESUME
 from ipsam.engine.runs.store import BEST, LAST, Store, follow
 from ipsam.utils.files import is_file
@@ -29,7 +29,7 @@ OUTER_FOLDERS = re.compile(r"(?:~|[A-Za-z]:|(?<![\w.]))[/\\][^\s,'\"\[\]{}]*[/\\
 
 
 def find_model(source: str | Path, *, revision: str | None = None) -> Path:
-    """Find a model: the folder of a checkpoint, one with ``config.json``, or an ONNX file.
+    """Find a model: the folder of a checkpoint, one with ``config.json``, or an exported file.
 
     A model that is not here is downloaded from the Hub.
 
@@ -48,7 +48,7 @@ def find_model(source: str | Path, *, revision: str | None = None) -> Path:
                 f"{source} is a name of a model that ipsam knows, and a model's folder here; write ./{source} for the "
                 "folder, or rename it"
             )
-    if (path / DESCRIPTION).is_file() or (is_onnx(path) and path.is_file()):
+    if (path / DESCRIPTION).is_file() or (is_exported(path) and path.is_file()):
         return path
     if path.exists():
         return find_checkpoint(path)
@@ -62,8 +62,8 @@ def find_model(source: str | Path, *, revision: str | None = None) -> Path:
     meant = close_to(missing.name, known + [name for name in names if missing.parent == Path()])
     raise FileNotFoundError(
         f"no model at {source}{f' (did you mean {missing.with_name(meant)}?)' if meant else ''}: give the folder of a "
-        "run, of a checkpoint or of a saved model, an ONNX file, a model's id on the Hugging Face Hub (name/model), or "
-        f"one of these names: {', '.join(names)}"
+        "run, of a checkpoint or of a saved model, an exported file, a model's id on the Hugging Face Hub (name/model) "
+        f"or one of these names: {', '.join(names)}"
     )
 
 
@@ -101,8 +101,8 @@ def read_description(folder: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError, ValueError: it is missing or damaged.
     """
-    path = folder if is_onnx(folder) else folder / DESCRIPTION
-    if is_onnx(folder):
+    path = folder if is_exported(folder) else folder / DESCRIPTION
+    if is_exported(folder):
         description = describe(folder)
     elif path.is_file():
         description = read_plain_json(path)

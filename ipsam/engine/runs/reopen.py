@@ -8,8 +8,8 @@ from ipsam.data.layouts import set_name
 from ipsam.engine.metrics import Protocol
 from ipsam.engine.runs.checkpoint import CONFIG
 from ipsam.engine.runs.configuration import plain, read_config
+from ipsam.engine.runs.exported_file import is_exported
 from ipsam.engine.runs.model_folder import drop_start, find_model, is_checkpoint, model_config, read_description, run_of
-from ipsam.engine.runs.onnx_file import is_onnx
 from ipsam.engine.runs.run_folder import DATA_ROOT, FIGURES, OWN_FOLDERS
 from ipsam.engine.runs.store import BEST, Store
 from ipsam.utils.folders import check_stays_inside
@@ -52,7 +52,7 @@ def reopen(config: DictConfig, ckpt: str) -> tuple[Path, DictConfig]:
         drop_start(run.model)
     else:
         description = read_description(checkpoint)
-        model = {} if is_onnx(checkpoint) else model_config(description, download=config.base is None)
+        model = {} if is_exported(checkpoint) else model_config(description, download=config.base is None)
         given = {name: description[name] for name in ("image_size", "letterbox")}
         data = {**given, "root": DATA_ROOT, "train": [], "test": []}
         run = OmegaConf.create({"name": description.get("name"), "model": model, "data": data, "engine": {}})

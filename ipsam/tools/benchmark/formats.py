@@ -17,10 +17,11 @@ from ipsam.data.user_images import to_rgb
 from ipsam.engine.inference.base import BasePredictor
 from ipsam.engine.inference.export import check_target, export
 from ipsam.engine.inference.export.precision import write_at
-from ipsam.engine.inference.export.program import PRECISIONS
+from ipsam.engine.inference.export.program import FORMATS, PRECISIONS
 from ipsam.engine.inference.loading import load
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.metrics import Protocol, measure
+from ipsam.engine.runs.exported_file import IR
 from ipsam.tools.benchmark import Report
 from ipsam.tools.benchmark.inputs import PHOTOGRAPH, experiment, random_model, write_pairs
 from ipsam.tools.benchmark.measure import bytes_of, report
@@ -28,7 +29,6 @@ from ipsam.tools.benchmark.options import BenchmarkOptions
 
 DEFAULTS = {"cpu": {"sizes": (512,), "repeats": 5}}
 METRICS = ("mae", "fw", "sm", "em")
-FORMATS = {".onnx": "ONNX", ".xml": "OpenVINO"}
 NUM_FILES, NUM_SCORED = 4, 2  # of generated photographs: all, and those that do not calibrate int8
 NOTES = """\
 Differences of maps and changes of mean scores against PyTorch in fp32, as ipsam predict computes them, on {num}
@@ -59,7 +59,7 @@ def benchmark(options: BenchmarkOptions) -> Report:
 
 
 def _pictures(options: BenchmarkOptions, folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
-    """Return the pictures to score, those to calibrate on, and the masks of the first; generate them without ckpt."""
+    """Return the pictures to score, those to calibrate on, and the masks of the first; generate them without photos."""
     if options.photos is None:
         pairs = write_pairs(folder, NUM_FILES * [PHOTOGRAPH])
         images = [Path(str(pair.image)) for pair in pairs]
@@ -94,12 +94,12 @@ def _exported(
     import onnx
 
     plain = export(_predictor(options, "fp32", fast=False), folder / "plain.onnx")
-    for ending, name in FORMATS.items():
+    for ending in (".onnx", IR):
         for precision in PRECISIONS[ending]:
             path = check_target(folder / f"{precision}{ending}", precision, calibrated=precision == "int8")
             write_at(precision, onnx.load(plain), path, others)
             files = [file for file in folder.iterdir() if file.stem == precision]
-            yield name, precision, sum(file.stat().st_size for file in files), load(path)
+            yield FORMATS[ending], precision, sum(file.stat().st_size for file in files), load(path)
             for file in files:
                 file.unlink()
 

@@ -46,7 +46,7 @@ def build_page(predictor: BasePredictor, *, title: str, about: str, examples: di
         title, about: its name, and a sentence on its training data.
         examples: image files by name.
     """
-    model = getattr(predictor, "model", None)  # an ONNX file shows none
+    model = getattr(predictor, "model", None)  # an exported file shows none
     size = f"{sum(one.numel() for one in model.parameters()) / 1e6:.1f} million parameters, " if model else ""
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(CLEAN_EVERY, KEEP_FOR)) as page:
         gr.HTML(

@@ -21,7 +21,7 @@ from ipsam.engine.evaluate.page import WIDTH, Pixels, resized
 from ipsam.engine.inference.forward import forward, start_predictions
 from ipsam.engine.runs.checkpoint import load_weights
 from ipsam.engine.runs.configuration import settings_of
-from ipsam.engine.runs.onnx_model import open_model
+from ipsam.engine.runs.exported_model import open_model
 from ipsam.engine.runs.settings import Settings
 from ipsam.model import Segmenter
 

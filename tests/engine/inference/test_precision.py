@@ -1,6 +1,5 @@
 """Exported files at each precision predict as the fp32 file does, and hold its metadata."""
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,14 +22,6 @@ def pictures(tmp_path: Path) -> list[Path]:
     for path in paths:
         Image.fromarray(rng.integers(0, 256, (40, 70, 3), dtype=np.uint8)).resize((90, 60)).save(path)
     return paths
-
-
-@pytest.fixture
-def openvino() -> None:
-    pytest.importorskip("openvino")  # imports absl
-    from absl import logging
-
-    logging.get_absl_handler().python_handler.stream = sys.__stderr__  # closing it, Hydra would close pytest's
 
 
 def probabilities(model: Path, picture: Path) -> np.ndarray:

@@ -98,8 +98,8 @@ def test_scaling(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("openvino")
 def test_formats(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
     monkeypatch.setattr(formats, "PRECISIONS", {".onnx": ("fp32", "int8"), ".xml": ("bf16",)})
     pairs = write_pairs(tmp_path, 4 * [(60, 80)])
     photos, masks = (Path(str(path)).parent for path in (pairs[0].image, pairs[0].mask))

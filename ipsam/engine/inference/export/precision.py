@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ipsam.data.placement import Placement
 from ipsam.data.user_images import to_rgb
-from ipsam.engine.inference.onnx_predictor import normalised
-from ipsam.engine.runs.onnx_file import IR
+from ipsam.engine.inference.exported_predictor import normalised
+from ipsam.engine.runs.exported_file import IR
 from ipsam.utils.files import replacing, write_files
 
 MOST = 64  # pictures to calibrate with

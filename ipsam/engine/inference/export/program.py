@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ipsam.engine.inference.export.precision import write_at
 from ipsam.engine.inference.predictor import Predictor
-from ipsam.engine.runs.onnx_file import IR
+from ipsam.engine.runs.exported_file import IR
 from ipsam.model.lora import merge_lora
 from ipsam.utils.files import write_bytes
 from ipsam.utils.folders import writable_file

@@ -1,4 +1,4 @@
-"""An ONNX file takes the place of a model's folder."""
+"""An exported file takes the place of a model's folder."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from ipsam.data.placement import Placement
 from ipsam.engine.inference.loading import load
 from ipsam.engine.inference.predictor import Predictor
 from ipsam.engine.inference.record import maker_of
-from ipsam.engine.runs.onnx_model import OnnxModel
+from ipsam.engine.runs.exported_model import ExportedModel
 from ipsam.utils.imagenet import normalise
 from ipsam.utils.resources import CONFIGS
 from ipsam.utils.untrusted import read_plain_json
@@ -42,7 +42,7 @@ main()
 def test_onnx_file_predicts(tmp_path: Path) -> None:
     path = brightness_model(tmp_path / "model.onnx")
     image = np.random.default_rng(0).integers(0, 256, (40, 70, 3), dtype=np.uint8)
-    predictor, by_torch = load(path, device="cpu"), Predictor(OnnxModel(path), image_size=64, device="cpu")
+    predictor, by_torch = load(path, device="cpu"), Predictor(ExportedModel(path), image_size=64, device="cpu")
     inputs = normalise(Placement.of(image.shape, 64, letterbox=False).image(image)[None])
     expected = avg_pool2d(inputs, 4).mean(1, keepdim=True) * 3
     torch.testing.assert_close(by_torch.model(inputs).logits, expected, atol=1e-5, rtol=1e-5)
@@ -56,7 +56,7 @@ def test_onnx_file_predicts(tmp_path: Path) -> None:
         predictor.predict(image, size=96)
     with pytest.raises(ValueError, match=r"model\.onnx is computed as it was exported: leave precision=auto"):
         load(path, precision="bf16")
-    with pytest.raises(ValueError, match="device=cuda can't be used here: onnxruntime computes on cpu"):
+    with pytest.raises(ValueError, match=r"device=cuda can't be used here: .* is computed on cpu"):
         load(path, device="cuda")
 
 
@@ -72,7 +72,7 @@ def test_onnx_file_predicts_the_same_without_torch(tmp_path: Path) -> None:
     arguments[0] = "ckpt=lite"
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, "predict", *arguments], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "error: lite: any model but an ONNX file needs torch: pip install -e '.[torch]'" in done.stderr
+    assert "error: lite: any model but an exported file needs torch: pip install -e '.[torch]'" in done.stderr
 
 
 def test_onnx_file_is_evaluated(tmp_path: Path) -> None:
@@ -102,4 +102,4 @@ def test_onnx_file_can_name_no_other_file(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     Path(other).write_bytes(np.ones(48, np.float32).tobytes())
     with pytest.raises(ValueError, match=r"model\.onnx is damaged or not an ONNX file with its weights inside"):
-        OnnxModel(brightness_model(tmp_path / "model.onnx", outside=other))
+        ExportedModel(brightness_model(tmp_path / "model.onnx", outside=other))

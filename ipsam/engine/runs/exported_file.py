@@ -36,7 +36,7 @@ class Session(NamedTuple):
     logits: Logits
 
 
-def is_onnx(model: Path) -> bool:
+def is_exported(model: Path) -> bool:
     """Return whether the path of a model is that of an ONNX or OpenVINO file rather than of a folder."""
     return model.suffix.lower() in (".onnx", IR)
 
@@ -54,7 +54,7 @@ def describe(path: Path) -> dict[str, Any]:
         ValueError: the file is damaged, or ``ipsam export`` did not write it.
         OSError: it cannot be read.
     """
-    about = {"letterbox": "false", **_session(path, weights_of(path).stat().st_mtime_ns).about}
+    about = {"letterbox": "false", **_session(path).about}
     try:
         size, letterbox = (json.loads(about[name][:9]) for name in ("image_size", "letterbox"))
     except (KeyError, ValueError):
@@ -66,16 +66,20 @@ def describe(path: Path) -> dict[str, Any]:
 
 def logits_of(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Compute the logits (b, 1, hm, wm) of normalised images (b, 3, image_size, image_size) by an exported file."""
-    return _session(path, weights_of(path).stat().st_mtime_ns).logits(images)
+    return _session(path).logits(images)
 
 
 def device_of(path: Path) -> str:
     """Return where an exported file is computed: ``cuda`` or ``cpu``."""
-    return _session(path, weights_of(path).stat().st_mtime_ns).device
+    return _session(path).device
+
+
+def _session(path: Path) -> Session:
+    return _opened(path, weights_of(path).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=1)
-def _session(path: Path, changed: int) -> Session:  # noqa: ARG001 (of a changed file there is another session)
+def _opened(path: Path, changed: int) -> Session:  # noqa: ARG001 (of a changed file there is another session)
     torch, limit = sys.modules.get("torch"), os.environ.get("OMP_NUM_THREADS", "")
     num_threads = int(limit) if limit.isdecimal() else num_cpus()
     if torch:

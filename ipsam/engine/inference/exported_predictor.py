@@ -1,4 +1,4 @@
-"""Prediction by an ONNX file, without torch."""
+"""Prediction by an exported file, ONNX or OpenVINO, without torch."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,20 +12,20 @@ from ipsam.data.placement import Placement
 from ipsam.engine.inference.base import BasePredictor
 from ipsam.engine.inference.options import DEFAULTS, PredictionOptions
 from ipsam.engine.inference.prediction import Prediction, Probabilities
-from ipsam.engine.runs.onnx_file import describe, device_of, logits_of, weights_of
+from ipsam.engine.runs.exported_file import describe, device_of, logits_of, weights_of
 from ipsam.utils.imagenet import MEAN, STD
 
 
-class OnnxPredictor(BasePredictor):
-    """An ONNX file that ``ipsam export`` wrote. It makes no prompts and no gate, and takes one size of images.
+class ExportedPredictor(BasePredictor):
+    """A file that ``ipsam export`` wrote. It makes no prompts and no gate, and takes one size of images.
 
     Args:
         path: of the file.
-        device, precision, compile: only to refuse what onnxruntime does not do.
+        device, precision, compile: only to refuse what the runtime does not do.
         options: defaults of every prediction.
 
     Raises:
-        FileNotFoundError, ImportError, OSError: there is no such file, onnxruntime is not installed, or the file cannot
+        FileNotFoundError, ImportError, OSError: there is no such file, its runtime is not installed, or it cannot
             be read.
         ValueError: the file is damaged, ``ipsam export`` did not write it, or an argument is impossible.
     """
@@ -42,12 +42,12 @@ class OnnxPredictor(BasePredictor):
         options: PredictionOptions = DEFAULTS,
     ) -> None:
         if not path.exists():
-            raise FileNotFoundError(f"no model at {path}: give the path of an ONNX file that ipsam export wrote")
+            raise FileNotFoundError(f"no model at {path}: give the path of a file that ipsam export wrote")
         about = describe(path)
         super().__init__(image_size=about["image_size"], letterbox=about["letterbox"], source=path, options=options)
         self.device_type = device_of(path)
         if device is not None and str(device).partition(":")[0] != self.device_type:
-            raise ValueError(f"device={device!s:.99} can't be used here: onnxruntime computes on {self.device_type}")
+            raise ValueError(f"device={device!s:.99} can't be used here: {path} is computed on {self.device_type}")
         if compile or precision not in ("auto", "fp32"):
             raise ValueError(f"{path} is computed as it was exported: leave precision=auto and compile=false")
         self._check_size(options)

@@ -1,4 +1,4 @@
-"""An ONNX file as a model of torch, for what predicts with any model: the evaluation and its figures."""
+"""An exported file as a model of torch, for what predicts with any model: the evaluation and its figures."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from ipsam.engine.runs.configuration import build_model
-from ipsam.engine.runs.onnx_file import describe, is_onnx, logits_of
+from ipsam.engine.runs.exported_file import describe, is_exported, logits_of
 from ipsam.model import IPSAMOutput, NoBackbone, Segmenter
 
 
-class OnnxModel(Segmenter):
-    """Model in an ONNX file, complete with its weights; it makes no prompts and no gate.
+class ExportedModel(Segmenter):
+    """Model in an exported file, complete with its weights; it makes no prompts and no gate.
 
     Args:
         path: of the file.
@@ -36,8 +36,8 @@ class OnnxModel(Segmenter):
 
 
 def open_model(model: Path, config: DictConfig) -> Segmenter:
-    """Build the model of an ONNX file; of a folder, by the ``model`` section of its configuration, see ``build_model``.
+    """Build the model of an exported file; that of a folder by its configuration's ``model``, see ``build_model``.
 
     ``load_weights`` then loads a folder's weights.
     """
-    return OnnxModel(model) if is_onnx(model) else build_model(config)
+    return ExportedModel(model) if is_exported(model) else build_model(config)
